@@ -1,0 +1,1 @@
+"""Pipeline components: ``component.py`` declares, ``executor.py`` does, ``ib_keras`` computes."""

@@ -1,0 +1,1 @@
+"""Capturer: the hidden representations of a model at each of its checkpoints."""

@@ -1,0 +1,41 @@
+"""The interface of the component ``capturer``."""
+
+from kfp import dsl
+
+from ib_keras.components.base import component
+
+
+@component
+def capturer(
+    checkpoints: dsl.Input[dsl.Model],
+    examples: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Dataset],
+    split: str = "all",
+    max_samples: int = 10000,
+    draws: int = 1,
+    seed: int = 0,
+):
+    """Records the hidden representations at every checkpoint.
+
+    Args:
+        checkpoints: from the component ``trainer``.
+        examples: the data, from the component ``examples``.
+        output: an ib_keras.ActivationStore.
+        split: the rows: "train", "test" or "all".
+        max_samples: at most so many rows, the first ones.
+        draws: number of noisy passes an epoch.
+        seed: of the noise.
+    """
+    from ib_keras.components.capturer import executor
+
+    output.metadata.update(
+        executor.run(
+            checkpoints.path,
+            examples.path,
+            output.path,
+            split=split,
+            max_samples=max_samples,
+            draws=draws,
+            seed=seed,
+        )
+    )

@@ -1,0 +1,59 @@
+"""Fills an activation store from checkpoints."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, Literal
+
+import keras
+
+from ib_keras import ActivationStore, Recorder
+from ib_keras.components.examples import executor as examples
+from ib_keras.components.trainer import executor as trainer
+from ib_keras.errors import ArgumentError
+
+
+def run(
+    checkpoints: str | os.PathLike,
+    data: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    split: Literal["train", "test", "all"] = "all",
+    max_samples: int = 10_000,
+    draws: int = 1,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """Records every tap of every checkpoint for the same rows.
+
+    Args:
+        checkpoints: what ``trainer`` wrote.
+        data: what ``examples`` wrote.
+        output: the store to write.
+        split: which rows.
+        max_samples: at most so many rows, the first ones.
+        draws: number of noisy passes an epoch.
+        seed: of the noise.
+        batch_size: samples a forward pass.
+
+    Returns:
+        Facts about the record, for the artifact's metadata.
+    """
+    if split not in ("train", "test", "all"):
+        raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", repr(split))
+    saved = trainer.read(checkpoints)
+    x, y = examples.read(data).split(split)
+    x, y = x[:max_samples], y[:max_samples]
+    model = keras.models.load_model(saved.path(saved.epochs[0]), compile=False)
+    recorder = Recorder(
+        pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
+        batch_size=batch_size, run=saved.run,
+    )  # fmt: skip
+    recorder.replay(
+        model,
+        ((epoch, lambda epoch=epoch: model.load_weights(saved.path(epoch))) for epoch in saved.epochs),
+        saved.logs.to_dict("records"),
+    )
+    store = ActivationStore(output)
+    return {"run": saved.run, "n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}

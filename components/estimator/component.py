@@ -1,0 +1,23 @@
+"""The interface of the component ``estimator``."""
+
+from kfp import dsl
+
+from ib_keras.components.base import component
+
+
+@component
+def estimator(
+    store: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Dataset],
+    estimator: str = "ebab",
+):
+    """Estimates I(X;T) and I(T;Y) for every layer and epoch.
+
+    Args:
+        store: activations, from the component ``capturer``.
+        output: estimates.parquet and logs.parquet.
+        estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1}).
+    """
+    from ib_keras.components.estimator import executor
+
+    output.metadata.update(executor.run(store.path, output.path, estimator=estimator))

@@ -1,0 +1,1 @@
+"""Reporter: one table, one picture and one page from the estimates of many tasks."""

@@ -1,0 +1,57 @@
+"""Merges estimates and draws them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ib_keras import _files, frame, plot, report
+from ib_keras.errors import ArgumentError
+
+PICTURE, PAGE = "information_plane.png", "report.html"
+
+
+def run(
+    estimates: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    title: str = "Information plane",
+    page: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Merges tables of estimates into one, with an information plane and a page.
+
+    Args:
+        estimates: folders that ``estimator`` wrote.
+        output: the folder to write: ``estimates.parquet``, ``logs.parquet``,
+            ``information_plane.png``, ``report.html``.
+        title: of the page.
+        page: where to put a second copy of the page.
+
+    Returns:
+        Facts about the table, for the artifact's metadata.
+    """
+    folders = [pathlib.Path(path) for path in estimates]
+    if not folders:
+        raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
+    joined = pd.concat([frame.load(folder) for folder in folders], ignore_index=True)
+    table = joined[frame.COLUMNS].sort_values(
+        ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True
+    )
+    measured = [c for c in joined.columns if c not in frame.COLUMNS]
+    logs = joined[["run", "epoch", *measured]].drop_duplicates(["run", "epoch"], ignore_index=True)
+
+    def fill(folder: pathlib.Path) -> None:
+        frame.write(table, folder, logs=logs)
+        plot.information_plane(table).savefig(folder / PICTURE, dpi=150)
+        report.write(table, folder / PAGE, title=title)
+
+    folder = pathlib.Path(output)
+    _files.write_folder(folder, fill)
+    if page is not None:
+        shutil.copyfile(folder / PAGE, page)
+    return {"rows": len(table), "unit": str(table["unit"].iloc[0])}

@@ -1,0 +1,48 @@
+"""The interface of the component ``trainer``."""
+
+from kfp import dsl
+
+from ib_keras.components.base import component
+
+
+@component
+def trainer(
+    examples: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Model],
+    model: str = "szt",
+    epochs: int = 100,
+    batch_size: int = 256,
+    learning_rate: float = 0.001,
+    noise_std: float = 0.0,
+    record: str = "log",
+    seed: int = 0,
+):
+    """Trains a Keras model and keeps checkpoints.
+
+    Args:
+        examples: the data, from the component ``examples``.
+        output: a .keras file an epoch, and the logs.
+        model: a name ("szt", "mlp", "mnist_cnn"), JSON with its parameters
+            ({"name": "szt", "activation": "relu"}), a .keras file, or "module:function".
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        noise_std: standard deviation of the noise in the hidden layers.
+        record: which epochs get a checkpoint: "log", or a JSON step or list.
+        seed: of the initial weights, the order of the batches and the noise.
+    """
+    from ib_keras.components.trainer import executor
+
+    output.metadata.update(
+        executor.run(
+            examples.path,
+            output.path,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            noise_std=noise_std,
+            record=record,
+            seed=seed,
+        )
+    )

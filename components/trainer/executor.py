@@ -1,0 +1,155 @@
+"""Trains a model and writes a checkpoint at each chosen epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import pandas as pd
+
+from ib_keras import _files, instrument, models
+from ib_keras._instrument import InstrumentedModel
+from ib_keras._schedule import selector
+from ib_keras.components.examples import executor as examples
+from ib_keras.errors import ArgumentError, StoreError
+
+SCHEMA, VERSION = "ib_keras.checkpoints", 1
+_CHECKPOINT = re.compile(r"epoch-(\d{6,})\.keras")
+
+
+class Checkpoints(NamedTuple):
+    """What ``run`` wrote."""
+
+    folder: pathlib.Path
+    run: str
+    epochs: list[int]
+    logs: pd.DataFrame
+
+    def path(self, epoch: int) -> pathlib.Path:
+        """The model at that epoch, a ``.keras`` file."""
+        return self.folder / f"epoch-{epoch:06d}.keras"
+
+
+def run(
+    data: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    model: Any = "szt",
+    epochs: int = 100,
+    batch_size: int = 256,
+    learning_rate: float = 1e-3,
+    noise_std: float = 0.0,
+    record: str = "log",
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Trains a model with Adam and cross-entropy; checkpoints are instrumented models.
+
+    Args:
+        data: what ``examples`` wrote.
+        output: the folder to write.
+        model: what ``ib_keras.models.build`` takes: a name, JSON with parameters, a ``.keras``
+            file, or ``"module:function"``.
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        noise_std: standard deviation of the noise in the hidden layers, in the activations' unit.
+        record: which epochs get a checkpoint: ``"log"``, or a JSON step or list.
+        seed: of the initial weights, the order of the batches and the noise.
+        progress: Keras's progress bar.
+
+    Returns:
+        Facts about the training, for the artifact's metadata.
+    """
+    selects = selector(parse_record(record))
+    keras.utils.set_random_seed(seed)
+    loaded = examples.read(data)
+    built = models.build(
+        model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
+    )
+    noisy = built if isinstance(built, InstrumentedModel) else instrument(built, noise_std, seed=seed)
+    label = models.label(model)
+    x, y = loaded.split("train")
+    # One call of the compiled program an epoch, not one a batch: small networks are all overhead.
+    noisy.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=_loss(noisy.output_shape),
+        metrics=["accuracy"],
+        steps_per_execution=min(64, -(-len(x) // batch_size)),
+    )
+    folder = pathlib.Path(output)
+
+    def fill(temporary: pathlib.Path) -> None:
+        saver = _Saver(temporary, lambda epoch: selects(epoch, epochs))
+        noisy.fit(
+            x,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=loaded.split("test"),
+            verbose="auto" if progress else 0,
+            callbacks=[saver],
+        )
+        pd.DataFrame(saver.logs).to_parquet(temporary / "logs.parquet", index=False)
+        _files.write_manifest(
+            temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed
+        )
+
+    _files.write_folder(folder, fill)
+    last = read(folder).logs.iloc[-1]
+    return {"run": label, "epochs": epochs, **{key: float(last[key]) for key in last.index[1:]}}
+
+
+class _Saver(keras.callbacks.Callback):
+    """Saves the model before training and after the chosen epochs."""
+
+    def __init__(self, folder: pathlib.Path, selects: Any) -> None:
+        super().__init__()
+        self._folder, self._selects = folder, selects
+        self.epochs: list[int] = []
+        self.logs: list[dict[str, float]] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._save(0)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.logs.append({"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}})
+        self._save(epoch + 1)
+
+    def _save(self, epoch: int) -> None:
+        if self._selects(epoch):
+            self.model.save(self._folder / f"epoch-{epoch:06d}.keras", include_optimizer=False)
+            self.epochs.append(epoch)
+
+
+def read(path: str | os.PathLike) -> Checkpoints:
+    """Opens what ``run`` wrote."""
+    folder = pathlib.Path(path)
+    manifest = _files.read_manifest(folder, SCHEMA, VERSION)
+    found = {int(m[1]) for f in folder.iterdir() if (m := _CHECKPOINT.fullmatch(f.name))}
+    missing = sorted(set(manifest["epochs"]) - found)
+    if missing:
+        raise StoreError(f"{str(folder)!r} is damaged", f"checkpoints {missing}", "none of them")
+    logs = pd.read_parquet(folder / "logs.parquet")
+    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
+
+
+def parse_record(record: str) -> Any:
+    """``"log"``, or the step or list of epochs that the JSON text holds."""
+    if record == "log":
+        return record
+    try:
+        return json.loads(record)
+    except json.JSONDecodeError:
+        raise ArgumentError(
+            "`record` is no schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(record)
+        ) from None
+
+
+def _loss(output_shape: tuple) -> str:
+    return "binary_crossentropy" if output_shape[-1] == 1 else "sparse_categorical_crossentropy"

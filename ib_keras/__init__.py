@@ -1,0 +1,70 @@
+"""What a Keras network keeps and forgets.
+
+    noisy = ib_keras.instrument(model, noise_std=0.05)
+    noisy.fit(x, y, callbacks=[ib_keras.Recorder("runs/mine", inputs=x, targets=y)])
+    frame = ib_keras.estimate("runs/mine", ["ebab", "kde"])
+    ib_keras.plot.information_plane(frame)
+
+Everything is loaded on first use, so that importing this package does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ib_keras._estimate import estimate as estimate
+    from ib_keras._instrument import InstrumentedModel as InstrumentedModel
+    from ib_keras._instrument import instrument as instrument
+    from ib_keras.activations import Activations as Activations
+    from ib_keras.activations import ActivationStore as ActivationStore
+    from ib_keras.frame import load as load
+    from ib_keras.interface import Estimate as Estimate
+    from ib_keras.interface import LayerInformation as LayerInformation
+    from ib_keras.recorder import Recorder as Recorder
+
+try:
+    __version__ = importlib.metadata.version("ib-keras")
+except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0.0.0"
+
+_OBJECTS = {
+    "ActivationStore": "ib_keras.activations",
+    "Activations": "ib_keras.activations",
+    "Estimate": "ib_keras.interface",
+    "InstrumentedModel": "ib_keras._instrument",
+    "LayerInformation": "ib_keras.interface",
+    "Recorder": "ib_keras.recorder",
+    "estimate": "ib_keras._estimate",
+    "instrument": "ib_keras._instrument",
+    "load": "ib_keras.frame",
+}
+_MODULES = (
+    "datasets",
+    "errors",
+    "estimators",
+    "frame",
+    "layers",
+    "models",
+    "plot",
+    "report",
+)
+
+__all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OBJECTS:
+        value = getattr(importlib.import_module(_OBJECTS[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"ib_keras.{name}")
+    else:
+        raise AttributeError(f"module 'ib_keras' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

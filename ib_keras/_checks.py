@@ -1,0 +1,104 @@
+"""Argument checks shared by everything that takes arrays: they fail before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError
+
+
+def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndarray:
+    """``values`` as a finite ``(n, d)`` array of float32 or float64.
+
+    float32 and float64 are kept, narrower floats become float32, integers float64.
+
+    Raises:
+        ArgumentError: not numeric, fewer than ``min_samples`` rows, no columns, NaN or infinite.
+    """
+    array = np.asarray(values)
+    if array.ndim == 0 or len(array) < min_samples:
+        raise ArgumentError(
+            f"`{name}` has too few samples",
+            f"an array (n, ...) with n >= {min_samples}",
+            f"shape {array.shape}",
+        )
+    if array.dtype not in (np.float32, np.float64):
+        # bfloat16 and the float8 types of ml_dtypes have kind "V" or "f" and no NumPy reductions.
+        narrow = array.dtype.itemsize <= 2 and array.dtype.kind in "fV" and array.dtype.names is None
+        if not (narrow or array.dtype.kind in "fiub"):
+            raise ArgumentError(
+                f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}"
+            )
+        try:
+            array = array.astype(np.float32 if narrow else np.float64)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}"
+            ) from None
+    array = array.reshape(len(array), -1)
+    if array.shape[1] == 0:
+        raise ArgumentError(f"`{name}` has no features", "d >= 1", f"shape {np.shape(values)}")
+    # min and max propagate NaN, and need no temporary of the array's size.
+    if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        bad = int((~np.isfinite(array)).sum())
+        raise ArgumentError(
+            f"`{name}` has NaN or infinite values",
+            "finite numbers (did the training diverge?)",
+            f"{bad} non-finite of {array.size} values",
+        )
+    return array
+
+
+def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
+    """Class labels as ``(n,)`` integer codes 0…K−1; one-hot rows are argmaxed.
+
+    Raises:
+        ArgumentError: lengths differ, or the labels are neither integers, booleans, strings nor
+            one-hot.
+    """
+    labels = np.asarray(y)
+    if labels.ndim == 0 or len(labels) != n:
+        raise ArgumentError(
+            f"`{name}` does not match the activations",
+            f"one label for each of the {n} samples",
+            f"shape {labels.shape}",
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.dtype.kind in "fiub":
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise ArgumentError(
+                f"`{name}` is a matrix but not one-hot",
+                "shape (n,) of class labels, or (n, classes) with a single 1 in each row",
+                f"shape {labels.shape}, rows such as {labels[0].tolist()}",
+            )
+        labels = labels.argmax(axis=1)
+    if labels.ndim != 1 or labels.dtype.kind not in "iubUS":
+        raise ArgumentError(
+            f"`{name}` holds no class labels",
+            "integers, booleans or strings of shape (n,), or one-hot rows; "
+            "cast integer-valued floats with .astype(int), bin regression targets first",
+            f"dtype {labels.dtype}, shape {labels.shape}",
+        )
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)
+
+
+def check_positive(value: Any, name: str) -> float:
+    """``value`` as a positive finite float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise ArgumentError(f"`{name}` is not a number", "a positive number", repr(value))
+    if not (np.isfinite(value) and value > 0):
+        raise ArgumentError(f"`{name}` is out of range", "a positive finite number", repr(value))
+    return float(value)
+
+
+def check_count(value: Any, name: str, minimum: int = 1) -> int:
+    """``value`` as an int of at least ``minimum``."""
+    whole = isinstance(value, (int, np.integer)) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or value < minimum:
+        raise ArgumentError(
+            f"`{name}` is no valid count", f"an integer >= {minimum}", repr(value)
+        )
+    return int(value)

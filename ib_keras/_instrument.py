@@ -1,0 +1,455 @@
+"""instrument(): the same model, with a noise channel and a tap after each layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ib_keras import _names, _taps
+from ib_keras._checks import check_count
+from ib_keras._shadow import Session
+from ib_keras._taps import Layers
+from ib_keras.activations import Activations
+from ib_keras.errors import ArgumentError
+from ib_keras.layers import GaussianChannel, check_stddev
+
+Noise = float | Mapping[str, float]
+
+
+def instrument(
+    model: keras.Model,
+    noise_std: Noise = 0.0,
+    *,
+    layers: Layers = None,
+    seed: int | None = None,
+) -> InstrumentedModel:
+    """Wraps a Keras model so that its hidden representations can be recorded and made noisy.
+
+    After each tapped layer ℓ the returned model has a channel T_ℓ = S_ℓ + N(0, noise_std²·I), in
+    training and at inference; with ``noise_std=0`` it computes what ``model`` computes. The weights
+    are shared: training one trains the other. ``model`` itself is not changed.
+
+    Args:
+        model: a built Sequential or Functional model, nested models included.
+        noise_std: standard deviation of the noise, in the activations' unit. A number is for the
+            hidden layers: the output layer stays noiseless. A dict maps tap names or globs
+            (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none.
+        layers: what to tap. ``None``: the output of each layer with weights, taken behind the
+            activation and normalisation layers that belong to it. Else names, globs
+            (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
+            taps ``name``, ``name:1``, ….
+        seed: integer seed of all noise; ``None`` for a random one.
+
+    Returns:
+        An ``InstrumentedModel``: a ``keras.Model`` with the same inputs and outputs.
+
+    Raises:
+        ArgumentError: the model has no defined inputs, no layer matches (the available ones are
+            listed), or ``noise_std`` is invalid.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2 (noisy DNNs).
+    """
+    if not isinstance(model, keras.Model):
+        raise ArgumentError("`model` is no Keras model", "a keras.Model", repr(type(model)))
+    return InstrumentedModel(model, noise_std, layers=layers, seed=seed)
+
+
+class _Private:
+    """Holds what Keras shall not track."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+class InstrumentedModel(keras.Model):
+    """A model with channels and taps; made by ``ib_keras.instrument``.
+
+    Args:
+        model: the wrapped model, whose weights it shares.
+        noise_std: see ``instrument``.
+        layers: see ``instrument``.
+        seed: see ``instrument``.
+        **kwargs: of ``keras.Model``.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        noise_std: Noise = 0.0,
+        *,
+        layers: Layers = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("name", f"instrumented_{model.name}")
+        super().__init__(**kwargs)
+        calls, outputs = _taps.trace_calls(model)
+        taps = _taps.select(calls, layers)
+        names = [call.name for call in taps]
+        is_output = _taps.output_taps(taps, outputs)
+        stddev = _resolve_noise(noise_std, names, is_output)
+        paths = {name.partition(":")[0] for name in names}
+        # The tapped layers, and the models around them, whose calls make up the taps' paths.
+        watched = {
+            id(call.layer): call.layer
+            for call in calls
+            for base in [call.name.partition(":")[0]]
+            if any(path == base or path.startswith(f"{base}/") for path in paths)
+        }
+        self.model = model
+        self.seed = seed
+        seeds = np.random.SeedSequence(seed).generate_state(len(taps) + 1).tolist()
+        self.channels = [
+            GaussianChannel(
+                stddev[call.name],
+                seed=None if seed is None else seeds[i] >> 1,
+                dtype=call.layer.dtype_policy,
+                name=f"channel_{i}",
+            )
+            for i, call in enumerate(taps)
+        ]
+        self._private = _Private(
+            names=names,
+            hidden=[name for name in names if name not in is_output],
+            index={name: i for i, name in enumerate(names)},
+            shapes={call.name: call.shape for call in taps},
+            classes={call.name: type(call.layer).__name__ for call in taps},
+            watched=list(watched.values()),
+            spec=_taps.input_spec(model),
+            functions={},
+            capture_seeds=np.random.default_rng(None if seed is None else seeds[-1]),
+        )
+        self.built = True
+
+    @property
+    def tap_names(self) -> list[str]:
+        """The tapped layers' names, in the order of the forward pass."""
+        return list(self._private.names)
+
+    @property
+    def noise_std(self) -> dict[str, float]:
+        """The standard deviation of each tap's channel."""
+        return {
+            name: channel.stddev
+            for name, channel in zip(self._private.names, self.channels, strict=True)
+        }
+
+    def set_noise_std(self, value: Noise) -> None:
+        """Sets the noise without retracing anything; takes what ``instrument`` takes."""
+        outputs = set(self._private.names) - set(self._private.hidden)
+        for name, stddev in _resolve_noise(value, self._private.names, outputs).items():
+            self.channels[self._private.index[name]].stddev = stddev
+
+    @property
+    def input(self) -> Any:
+        """The wrapped model's symbolic inputs, in their structure."""
+        model = self.model
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+    @property
+    def inputs(self) -> Any:
+        """The wrapped model's symbolic inputs."""
+        return self.model.inputs
+
+    @property
+    def outputs(self) -> Any:
+        """The wrapped model's symbolic outputs."""
+        return self.model.outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The wrapped model's input shape."""
+        return self.model.input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The wrapped model's output shape."""
+        return self.model.output_shape
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """A layer of the wrapped model."""
+        return self.model.get_layer(name=name, index=index)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The wrapped model's forward pass, through the channels."""
+
+        def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
+            index = self._private.index.get(name)
+            return output if index is None else self.channels[index](output)
+
+        with Session(self._private.watched, through_channel):
+            return self.model(inputs, training=training)
+
+    def capture(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 256,
+        layers: Layers = None,
+        clean: bool = False,
+        draws: int = 1,
+        seed: int | tuple[int, ...] | None = None,
+    ) -> Activations:
+        """The tapped layers' outputs for ``inputs``, at inference.
+
+        Args:
+            inputs: ``(n, ...)``, or the structure of arrays that the model takes.
+            batch_size: samples a forward pass.
+            layers: names or globs of taps; ``None`` for all.
+            clean: S, each layer's output before its own noise (earlier layers still noisy),
+                instead of T.
+            draws: number of independent passes, each with fresh noise.
+            seed: of the noise; ``None`` for fresh noise at every call. The noise that training
+                draws is not affected.
+
+        Returns:
+            Tap name → float32 ``(n, *shape)``, or ``(draws, n, *shape)`` for ``draws`` > 1.
+
+        Raises:
+            ArgumentError: the inputs do not fit the model, or no tap matches.
+        """
+        draws = check_count(draws, "draws")
+        arrays: dict[str, np.ndarray] = {}
+        root = self._seed(seed)
+        for draw in range(draws):
+            for start, n, batch in self.capture_batches(
+                inputs, batch_size=batch_size, layers=layers, clean=clean, seed=(*root, draw)
+            ):
+                for name, value in batch.items():
+                    if name not in arrays:
+                        arrays[name] = np.empty((draws, n, *value.shape[1:]), np.float32)
+                    arrays[name][draw, start : start + len(value)] = value
+        if draws == 1:
+            arrays = {name: array[0] for name, array in arrays.items()}
+        return Activations(arrays, noise_std=self.noise_std, clean=clean)
+
+    def capture_batches(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int = 256,
+        layers: Layers = None,
+        clean: bool = False,
+        seed: int | tuple[int, ...] | None = None,
+    ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+        """As ``capture``, one batch at a time: for outputs that do not fit in memory.
+
+        Args:
+            inputs: see ``capture``.
+            batch_size: see ``capture``.
+            layers: see ``capture``.
+            clean: see ``capture``.
+            seed: see ``capture``; a tuple of integers is one seed too.
+
+        Yields:
+            The number of the batch's first row, the number of rows in all, and tap name → float32
+            ``(batch, *shape)``.
+        """
+        names = self.select_taps(layers)
+        cleaned = names if clean else []
+        for start, n, noisy, before in self.stream(
+            inputs, names, cleaned, batch_size=batch_size, seed=self._seed(seed)
+        ):
+            yield start, n, before if clean else noisy
+
+    def stream(
+        self,
+        inputs: Any,
+        names: Sequence[str],
+        cleaned: Sequence[str],
+        *,
+        batch_size: int,
+        seed: tuple[int, ...],
+    ) -> Iterator[tuple[int, int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        """T of the taps ``names`` and S of the taps ``cleaned`` from one pass, batch by batch.
+
+        Args:
+            inputs: see ``capture``.
+            names: taps.
+            cleaned: taps.
+            batch_size: see ``capture``.
+            seed: integers that determine the noise.
+
+        Yields:
+            The number of the batch's first row, the number of rows in all, T and S.
+        """
+        batch_size = check_count(batch_size, "batch_size")
+        flat, n = self.check_inputs(inputs)
+        forward = self._capture_function(tuple(names), tuple(cleaned))
+        spec = self._private.spec
+        dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
+        root = np.random.SeedSequence(seed)
+        for start in range(0, n, batch_size):
+            batch = [
+                tf.constant(np.asarray(a[start : start + batch_size], dtype))
+                for a, dtype in zip(flat, dtypes, strict=True)
+            ]
+            state = root.spawn(1)[0].generate_state(2) >> 1
+            noisy, clean = forward(
+                keras.tree.pack_sequence_as(spec, batch), tf.constant(state.astype(np.int32))
+            )
+            yield (
+                start,
+                n,
+                dict(zip(names, (value.numpy() for value in noisy), strict=True)),
+                dict(zip(cleaned, (value.numpy() for value in clean), strict=True)),
+            )
+
+    def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
+        """Prints path, class, shape, noise and size of every tap, before anything runs.
+
+        Args:
+            samples: the size is that of one recorded epoch of this many samples.
+            print_fn: called with the table.
+            **kwargs: accepted for compatibility with ``keras.Model.summary`` and not used.
+        """
+        rows = [("tap", "class", "shape", "noise_std", f"bytes/epoch (n = {samples})")]
+        total = 0
+        for name, stddev in self.noise_std.items():
+            shape = self._private.shapes[name]
+            known = None not in shape
+            size = 4 * samples * math.prod(shape) if known else 0
+            total += size
+            rows.append(
+                (
+                    name,
+                    self._private.classes[name],
+                    str(shape),
+                    f"{stddev:g}",
+                    f"{size:,}" if known else "?",
+                )
+            )
+        rows.append(("all taps", "", "", "", f"{total:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
+        print_fn("\n".join([title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]))
+
+    def get_config(self) -> dict[str, Any]:
+        """The wrapped model, the taps by name, and the noise as it is now."""
+        return {
+            "name": self.name,
+            "model": keras.saving.serialize_keras_object(self.model),
+            "noise_std": self.noise_std,
+            "layers": self.tap_names,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> InstrumentedModel:
+        """The inverse of ``get_config``."""
+        config = dict(config)
+        model = keras.saving.deserialize_keras_object(
+            config.pop("model"), custom_objects=custom_objects
+        )
+        return cls(model, **config)
+
+    def _capture_function(self, names: tuple[str, ...], cleaned: tuple[str, ...]) -> Any:
+        key = (names, cleaned)
+        if key not in self._private.functions:
+
+            def forward(inputs: Any, seed: Any) -> tuple[list, list]:
+                noisy: dict[str, Any] = {}
+                clean: dict[str, Any] = {}
+
+                def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+                    index = self._private.index.get(name)
+                    if index is None:
+                        return output
+                    own = tf.random.experimental.stateless_fold_in(seed, index)
+                    clean[name] = output
+                    noisy[name] = self.channels[index].with_seed(output, own)
+                    return noisy[name]
+
+                with Session(self._private.watched, record):
+                    self.model(inputs, training=False)
+                return (
+                    [tf.cast(noisy[name], tf.float32) for name in names],
+                    [tf.cast(clean[name], tf.float32) for name in cleaned],
+                )
+
+            signature = [self._private.spec, tf.TensorSpec([2], tf.int32)]
+            self._private.functions[key] = tf.function(
+                forward, autograph=False, input_signature=signature
+            )
+        return self._private.functions[key]
+
+    def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
+        """The arrays of ``inputs`` in the model's order, and their length.
+
+        Args:
+            inputs: what ``capture`` takes.
+
+        Raises:
+            ArgumentError: they do not fit the model.
+        """
+        flat = [a if hasattr(a, "shape") else np.asarray(a) for a in keras.tree.flatten(inputs)]
+        specs = keras.tree.flatten(self._private.spec)
+        if not hasattr(inputs, "shape") and len(flat) != len(specs):
+            flat = [np.asarray(inputs)]  # a list of rows
+        shapes = [tuple(a.shape) for a in flat]
+        expected = [tuple(s.shape) for s in specs]
+        fits = len(flat) == len(specs) and all(
+            len(a) == len(s) and all(j in (None, i) for i, j in zip(a, s, strict=True))
+            for a, s in zip(shapes, expected, strict=True)
+        )
+        if not fits:
+            raise ArgumentError(
+                "`inputs` do not fit the model",
+                f"shapes {expected}",
+                f"shapes {shapes}",
+            )
+        n = shapes[0][0]
+        if n == 0 or any(shape[0] != n for shape in shapes):
+            raise ArgumentError(
+                "`inputs` differ in length or are empty", "the same n >= 1", f"shapes {shapes}"
+            )
+        return flat, n
+
+    def select_taps(self, layers: Layers = None) -> list[str]:
+        """The taps that names or globs ask for, in order; ``None`` for all.
+
+        Args:
+            layers: names or globs of taps.
+
+        Raises:
+            ArgumentError: one of them matches no tap.
+        """
+        if layers is None:
+            return self.tap_names
+        if callable(layers):
+            raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
+        return _names.select(layers, self._private.names)
+
+    def _seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
+        if seed is None:
+            return (int(self._private.capture_seeds.integers(2**31)),)
+        return seed if isinstance(seed, tuple) else (int(seed),)
+
+
+def _resolve_noise(noise_std: Noise, names: list[str], outputs: set[str]) -> dict[str, float]:
+    """The standard deviation of each tap."""
+    if not isinstance(noise_std, Mapping):
+        value = check_stddev(noise_std)
+        return {name: 0.0 if name in outputs else value for name in names}
+    resolved = dict.fromkeys(names, 0.0)
+    for pattern, value in noise_std.items():
+        matches = _names.match(pattern, names)
+        if not matches:
+            raise ArgumentError(
+                f"`noise_std` names no tap by {pattern!r}", f"some of {names}", dict(noise_std)
+            )
+        for name in matches:
+            resolved[name] = check_stddev(value, f"noise_std[{pattern!r}]")
+    return resolved

@@ -1,0 +1,106 @@
+"""Sees, and may change, what the layers inside a model return, for the length of a ``with`` block.
+
+``Layer.__call__`` looks up ``self.call`` at every call. While a ``Session`` is open, the layers that
+it watches have an instance attribute ``call`` that asks the sessions open *in the same thread* what
+to do, and otherwise runs the layer's own ``call``. Inside a ``tf.function`` this happens while it is
+traced, so that the compiled program holds the result and nothing stays on the model. The attribute
+is counted: it is there as long as any session watches the layer, and other threads that call the
+layer meanwhile get what they always got. The lock is held to install and remove it only, never
+while a model runs: replicas of a distribution strategy wait for each other in the middle of a call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+import keras
+
+_lock = threading.Lock()
+_watchers: dict[int, int] = {}
+_local = threading.local()
+
+OnOutput = Callable[[str, keras.layers.Layer, tuple, Any], Any]
+
+
+class Session:
+    """Calls ``on_output`` for each call of one of ``layers`` while the ``with`` block runs.
+
+    Args:
+        layers: the layers to watch.
+        on_output: called with the name of the call, the layer, its arguments and its output;
+            what it returns becomes the output. The name is the path of the watched layers that
+            are being called, ``encoder/dense``, and from the second call of the same path on a
+            suffix, ``encoder/dense:1``.
+    """
+
+    def __init__(self, layers: Iterable[keras.layers.Layer], on_output: OnOutput) -> None:
+        self._layers = {id(layer): layer for layer in layers}
+        self._on_output = on_output
+        self._path: list[str] = []
+        self._calls: Counter[str] = Counter()
+
+    def __enter__(self) -> Session:
+        with _lock:
+            for key, layer in self._layers.items():
+                if not _watchers.get(key):
+                    layer.__dict__["call"] = _dispatcher(layer)
+                _watchers[key] = _watchers.get(key, 0) + 1
+        _sessions().append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _sessions().remove(self)
+        with _lock:
+            for key, layer in self._layers.items():
+                _watchers[key] -= 1
+                if not _watchers[key]:
+                    del _watchers[key]
+                    layer.__dict__.pop("call")
+
+    def intercept(self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict):  # noqa: ANN201
+        """Runs the call by ``proceed`` and hands its output to ``on_output``."""
+        self._path.append(layer.name)
+        path = "/".join(self._path)
+        try:
+            output = proceed(*args, **kwargs)
+        finally:
+            self._path.pop()
+        index = self._calls[path]
+        self._calls[path] += 1
+        return self._on_output(f"{path}:{index}" if index else path, layer, args, output)
+
+    def watches(self, layer: keras.layers.Layer) -> bool:
+        """Whether this session watches ``layer``."""
+        return id(layer) in self._layers
+
+
+def _sessions() -> list[Session]:
+    if not hasattr(_local, "sessions"):
+        _local.sessions = []
+    return _local.sessions
+
+
+def _dispatcher(layer: keras.layers.Layer) -> Callable:
+    original = layer.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        proceed = original
+        # The session opened last sees the layer's own output first.
+        for session in reversed([s for s in _sessions() if s.watches(layer)]):
+            proceed = _through(session, layer, proceed)
+        return proceed(*args, **kwargs)
+
+    return call
+
+
+def _through(session: Session, layer: keras.layers.Layer, proceed: Callable) -> Callable:
+    return lambda *args, **kwargs: session.intercept(layer, proceed, args, kwargs)

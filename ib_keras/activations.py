@@ -1,0 +1,442 @@
+"""Recorded activations: in memory (``Activations``) and on disk (``ActivationStore``)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import _files
+from ib_keras.errors import ArgumentError, StoreError
+
+_SCHEMA, _VERSION = "ib_keras.activations", 1
+_EPOCH_SCHEMA = "ib_keras.activations.epoch"
+_EPOCH = re.compile(r"epoch-(\d{6,})")
+
+
+class Activations(Mapping[str, np.ndarray]):
+    """The tapped layers' outputs: layer name → float32 ``(n, *shape)``, in the taps' order.
+
+    Args:
+        arrays: layer name → array.
+        noise_std: layer name → standard deviation of the network's noise in it.
+        clean: whether these are the outputs before each layer's own noise.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        noise_std: Mapping[str, float] | None = None,
+        clean: bool = False,
+    ) -> None:
+        self._arrays = dict(arrays)
+        self.noise_std = {name: (noise_std or {}).get(name, 0.0) for name in self._arrays}
+        self.clean = clean
+
+    def __getitem__(self, layer: str) -> np.ndarray:
+        try:
+            return self._arrays[layer]
+        except KeyError:
+            raise KeyError(f"no layer {layer!r}; there are {list(self._arrays)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def flat(self, draws: int) -> Activations:
+        """The same with the axis of several draws, if there is one, merged into the samples'."""
+        arrays = {name: _merge_draws(array, draws) for name, array in self._arrays.items()}
+        return Activations(arrays, noise_std=self.noise_std, clean=self.clean)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
+        return f"Activations({shapes}; {self.nbytes / 1e6:.1f} MB)"
+
+
+class ActivationStore:
+    """Activations of one network over its training, in a folder.
+
+    File structure::
+
+        manifest.json               schema version, layers, what made it; written last
+        inputs-0.npy  targets.npy   X and Y, in the order of the rows
+        rows.npy                    the rows' ids in the data set
+        epoch-000010/manifest.json  files with sizes, checksums and extents, logs; written last
+        epoch-000010/003-block_dense.npy        T: (n, *shape) or (draws, n, *shape), float32
+        epoch-000010/003-block_dense.clean.npy  S, where the layer has noise
+
+    An epoch's folder is filled under another name and renamed when it is complete: an epoch is
+    there whole or not at all. Arrays are read memory-mapped.
+
+    Args:
+        path: an existing store; ``ActivationStore.create`` makes one.
+
+    Raises:
+        StoreError: the path does not exist, is no store, or has another schema version.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = pathlib.Path(path)
+        self._manifest = _files.read_manifest(self.path, _SCHEMA, _VERSION)
+        self._epochs: dict[int, dict[str, Any]] = {}
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike,
+        *,
+        inputs: Any,
+        targets: Any,
+        layers: Sequence[str],
+        rows: np.ndarray | None = None,
+        run: str | None = None,
+        draws: int = 1,
+    ) -> ActivationStore:
+        """Makes an empty store.
+
+        Args:
+            path: where; it must not exist, or be an empty folder.
+            inputs: array, or list or dict of arrays, ``(n, ...)``.
+            targets: ``(n,)`` or ``(n, classes)`` labels, or ``None``.
+            layers: the layers' names, in order.
+            rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
+            run: the name of the run in tables; the folder's name by default.
+            draws: number of noisy passes an epoch.
+
+        Raises:
+            ArgumentError: the path is taken, or the lengths differ.
+        """
+        path = pathlib.Path(path)
+        arrays, structure = _flatten(inputs)
+        n = len(arrays[0])
+        rows = np.arange(n) if rows is None else np.asarray(rows)
+        targets = None if targets is None else np.asarray(targets)
+        lengths = {"inputs": n, "rows": len(rows)}
+        lengths |= {f"inputs[{i}]": len(a) for i, a in enumerate(arrays[1:], start=1)}
+        if targets is not None:
+            lengths["targets"] = len(targets)
+        if len(set(lengths.values())) > 1:
+            raise ArgumentError("Lengths differ", "as many targets as inputs", str(lengths))
+
+        def fill(folder: pathlib.Path) -> None:
+            for i, array in enumerate(arrays):
+                np.save(folder / f"inputs-{i}.npy", array, allow_pickle=False)
+            if targets is not None:
+                np.save(folder / "targets.npy", targets, allow_pickle=False)
+            np.save(folder / "rows.npy", rows, allow_pickle=False)
+            _files.write_manifest(
+                folder,
+                _SCHEMA,
+                _VERSION,
+                run=run,
+                n=n,
+                draws=draws,
+                layers=list(layers),
+                inputs=structure,
+                fingerprint=fingerprint(arrays, targets),
+            )
+
+        _files.write_folder(path, fill)
+        return cls(path)
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self._manifest["run"] or self.path.resolve().name
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers' names, in the order of the forward pass."""
+        return list(self._manifest["layers"])
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self._manifest["n"]
+
+    @property
+    def draws(self) -> int:
+        """Number of noisy passes an epoch."""
+        return self._manifest["draws"]
+
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of the inputs and targets."""
+        return self._manifest["fingerprint"]
+
+    @property
+    def epochs(self) -> list[int]:
+        """The recorded epochs, ascending; 0 is before training."""
+        found = []
+        for entry in os.scandir(self.path):
+            match = _EPOCH.fullmatch(entry.name)
+            if match and entry.is_dir():
+                found.append(int(match[1]))
+        return sorted(found)
+
+    def inputs(self) -> Any:
+        """X, in the structure in which it was given; memory-mapped."""
+        structure = self._manifest["inputs"]
+        arrays = [self._load(f"inputs-{i}.npy") for i in range(structure["count"])]
+        if structure["keys"] is not None:
+            return dict(zip(structure["keys"], arrays, strict=True))
+        return arrays[0] if structure["single"] else arrays
+
+    def targets(self) -> np.ndarray | None:
+        """Y, or ``None`` if none was given."""
+        return self._load("targets.npy") if (self.path / "targets.npy").exists() else None
+
+    def rows(self) -> np.ndarray:
+        """The rows' ids in the data set, ``(n,)``."""
+        return self._load("rows.npy")
+
+    @property
+    def logs(self) -> pd.DataFrame:
+        """Keras's logs: a row an epoch, the column ``epoch`` and one a metric."""
+        rows = {row["epoch"]: row for e in self.epochs for row in self._epoch(e)["logs"]}
+        return pd.DataFrame([rows[epoch] for epoch in sorted(rows)], columns=_columns(rows))
+
+    def noise_std(self, epoch: int) -> dict[str, float]:
+        """Layer name → standard deviation of the network's noise at that epoch."""
+        return self._epoch(epoch)["noise_std"]
+
+    def extent(self, epoch: int, layer: str) -> tuple[float, float] | None:
+        """The least and largest value of a layer, or ``None`` if some are NaN or infinite."""
+        return _extent(self._file(epoch, layer, clean=False))
+
+    def read_flat(self, epoch: int, layer: str) -> np.ndarray:
+        """As ``read``, with the axis of several draws merged into the samples'."""
+        return _merge_draws(self.read(epoch, layer), self.draws)
+
+    def read(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
+        """One layer at one epoch, float32 ``(n, *shape)``, memory-mapped, read-only.
+
+        Args:
+            epoch: a recorded epoch.
+            layer: a recorded layer.
+            clean: S, before the layer's own noise, instead of T.
+
+        Raises:
+            ArgumentError: the epoch or layer was not recorded (those that were are listed).
+            StoreError: the file is missing or not of the size that was written.
+        """
+        entry = self._file(epoch, layer, clean)
+        return self._load(f"epoch-{epoch:06d}/{entry['file']}", entry)
+
+    def verify(self) -> None:
+        """Compares every file with its checksum.
+
+        Raises:
+            StoreError: a file is missing or its content has changed.
+        """
+        for epoch in self.epochs:
+            for entry in self._epoch(epoch)["files"]:
+                path = self.path / f"epoch-{epoch:06d}" / entry["file"]
+                if not path.is_file():
+                    raise StoreError(f"{str(path)!r} is missing", "the recorded file", "nothing")
+                with open(path, "rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != entry["sha256"]:
+                    raise StoreError(f"{str(path)!r} is damaged", entry["sha256"], digest)
+
+    def writer(
+        self, epoch: int, *, noise_std: Mapping[str, float], logs: Sequence[Mapping[str, Any]] = ()
+    ) -> EpochWriter:
+        """A context manager whose ``write(layer, chunk)`` streams an epoch to disk.
+
+        Args:
+            epoch: the epoch; its record must not exist.
+            noise_std: layer name → standard deviation of the network's noise.
+            logs: rows of Keras's logs, each with the key ``epoch``.
+        """
+        return EpochWriter(self, epoch, dict(noise_std), [dict(row) for row in logs])
+
+    def remove(self, epoch: int) -> None:
+        """Removes an epoch's record, as a resumed training does before it writes it anew."""
+        self._epochs.pop(epoch, None)
+        folder = self.path / f"epoch-{epoch:06d}"
+        gone = _files.sibling(folder)
+        os.rename(folder, gone)
+        shutil.rmtree(gone)
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        if epoch not in self._epochs:
+            folder = self.path / f"epoch-{epoch:06d}"
+            if not folder.is_dir():
+                raise ArgumentError(
+                    f"Epoch {epoch} was not recorded", f"one of {self.epochs}", epoch
+                )
+            self._epochs[epoch] = _files.read_manifest(folder, _EPOCH_SCHEMA, _VERSION)
+        return self._epochs[epoch]
+
+    def _file(self, epoch: int, layer: str, clean: bool) -> dict[str, Any]:
+        entries = {(e["layer"], e["clean"]): e for e in self._epoch(epoch)["files"]}
+        # Without noise of its own a layer's S is its T, and is stored once.
+        entry = entries.get((layer, clean)) or entries.get((layer, False))
+        if entry is None:
+            raise ArgumentError(f"Layer {layer!r} was not recorded", f"one of {self.layers}", layer)
+        return entry
+
+    def _load(self, name: str, entry: Mapping[str, Any] | None = None) -> np.ndarray:
+        path = self.path / name
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{str(path)!r} cannot be read", "a .npy file", error) from None
+        if entry is not None and list(array.shape) != entry["shape"]:
+            raise StoreError(f"{str(path)!r} is damaged", f"shape {entry['shape']}", array.shape)
+        return array
+
+
+class EpochWriter:
+    """Streams one epoch into a store; the epoch appears when the ``with`` block ends well."""
+
+    def __init__(
+        self, store: ActivationStore, epoch: int, noise_std: dict[str, float], logs: list[dict]
+    ) -> None:
+        self._store, self._epoch, self._noise_std, self._logs = store, epoch, noise_std, logs
+        self._folder = store.path / f"epoch-{epoch:06d}"
+        self._files: dict[tuple[str, bool], _ArrayFile] = {}
+
+    def __enter__(self) -> EpochWriter:
+        _files.check_free(self._folder)
+        self._temporary = _files.sibling(self._folder)
+        self._temporary.mkdir()
+        return self
+
+    def write(self, layer: str, chunk: np.ndarray, *, clean: bool = False) -> None:
+        """Appends ``chunk (rows, *shape)``; draw by draw, in the order of the rows."""
+        file = self._files.get((layer, clean))
+        if file is None:
+            index = self._store.layers.index(layer)
+            slug = re.sub(r"[^\w.-]", "_", layer)
+            name = f"{index:03d}-{slug}{'.clean' if clean else ''}.npy"
+            n, draws = self._store.n, self._store.draws
+            shape = (n, *chunk.shape[1:]) if draws == 1 else (draws, n, *chunk.shape[1:])
+            file = self._files[layer, clean] = _ArrayFile(self._temporary / name, shape)
+        file.append(chunk)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            entries = [
+                {"layer": layer, "clean": clean, **file.close()}
+                for (layer, clean), file in self._files.items()
+            ]
+            if kind is None:
+                short = [e["layer"] for e in entries if not e.pop("complete")]
+                missing = [x for x in self._store.layers if (x, False) not in self._files]
+                if short or missing:
+                    raise ArgumentError(
+                        f"Epoch {self._epoch} is incomplete", f"{self._store.n} rows of each layer",
+                        f"layers missing: {missing}, short: {short}",
+                    )
+                _files.write_manifest(
+                    self._temporary,
+                    _EPOCH_SCHEMA,
+                    _VERSION,
+                    epoch=self._epoch,
+                    noise_std=self._noise_std,
+                    files=entries,
+                    logs=[_finite(row) for row in self._logs],
+                )
+                os.rename(self._temporary, self._folder)
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+class _ArrayFile:
+    """A .npy file that is written in pieces, with its checksum and extent."""
+
+    def __init__(self, path: pathlib.Path, shape: tuple[int, ...]) -> None:
+        self._file: IO[bytes] = open(path, "xb")
+        self._path, self._shape = path, shape
+        self._hash = hashlib.sha256()
+        self._values, self._low, self._high = 0, np.inf, -np.inf
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.flush()
+        self._hash.update(path.read_bytes())
+
+    def append(self, chunk: np.ndarray) -> None:
+        data = np.ascontiguousarray(chunk, "<f4")
+        self._file.write(data.data)
+        self._hash.update(data.data)
+        self._values += data.size
+        # NaN spreads through both.
+        self._low = np.minimum(self._low, data.min(initial=np.inf))
+        self._high = np.maximum(self._high, data.max(initial=-np.inf))
+
+    def close(self) -> dict[str, Any]:
+        self._file.close()
+        finite = bool(np.isfinite(self._low) and np.isfinite(self._high))
+        return {
+            "file": self._path.name,
+            "shape": list(self._shape),
+            "sha256": self._hash.hexdigest(),
+            "extent": [float(self._low), float(self._high)] if finite else None,
+            "complete": self._values == int(np.prod(self._shape)),
+        }
+
+
+def _merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
+    return array if draws == 1 else array.reshape(-1, *array.shape[2:])
+
+
+def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str:
+    """A checksum of arrays, their shapes and dtypes."""
+    digest = hashlib.sha256()
+    for array in (*arrays, *(() if targets is None else (targets,))):
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def flat_inputs(inputs: Any) -> list[np.ndarray]:
+    """The arrays of a structure of inputs."""
+    return _flatten(inputs)[0]
+
+
+def _flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
+    keys = list(inputs) if isinstance(inputs, Mapping) else None
+    if keys is not None:
+        values = [inputs[key] for key in keys]
+    elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
+        values = list(inputs)
+    else:
+        return [np.asarray(inputs)], {"count": 1, "keys": None, "single": True}
+    return [np.asarray(v) for v in values], {"count": len(values), "keys": keys, "single": False}
+
+
+def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if entry["extent"] is None else (entry["extent"][0], entry["extent"][1])
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of logs as JSON can hold it: what is no finite number becomes ``None``."""
+    clean: dict[str, Any] = {}
+    for key, value in row.items():
+        number = float(value)
+        clean[key] = int(value) if key == "epoch" else number if np.isfinite(number) else None
+    return clean
+
+
+def _columns(rows: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(["epoch", *(key for row in rows.values() for key in row)]))
+
+
+__all__ = ["ActivationStore", "Activations", "EpochWriter", "fingerprint", "flat_inputs"]

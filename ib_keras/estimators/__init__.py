@@ -1,0 +1,102 @@
+"""Estimators of I(X;T) and I(T;Y): small frozen objects, each usable from its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators.binning import Binning
+from ib_keras.estimators.ebab import EBAB
+from ib_keras.estimators.kde import KDE, AdaptiveKDE
+from ib_keras.interface import Estimator
+
+__all__ = ["EBAB", "KDE", "AdaptiveKDE", "Binning", "get", "names", "register", "to_json"]
+
+_REGISTRY: dict[str, type] = {}
+
+
+def register(cls: type) -> type:
+    """Makes an estimator class known under its ``name``; usable as a decorator.
+
+    Args:
+        cls: a class with the attribute ``name`` and the methods of ``ib_keras.interface.Estimator``.
+
+    Raises:
+        ArgumentError: it has no name, or the name is taken by another class.
+    """
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not callable(getattr(cls, "estimate", None)):
+        raise ArgumentError(
+            "The class is no estimator", "a class with `name` and `estimate`", repr(cls)
+        )
+    if _REGISTRY.get(name, cls) is not cls:
+        raise ArgumentError(
+            f"The name {name!r} is taken", "a new name", repr(_REGISTRY[name].__qualname__)
+        )
+    _REGISTRY[name] = cls
+    return cls
+
+
+for _cls in (Binning, EBAB, KDE, AdaptiveKDE):
+    register(_cls)
+
+
+def names() -> list[str]:
+    """The names that ``get`` knows."""
+    return sorted(_REGISTRY)
+
+
+def get(identifier: Any, **kwargs: Any) -> Estimator:
+    """An estimator from its name, a configuration, or itself.
+
+    Args:
+        identifier: a name (``"ebab"``), a dict or JSON string (``{"name": "kde",
+            "variance": 0.1}``), an estimator class or an estimator.
+        **kwargs: arguments of its constructor; for an estimator, the ones to change.
+
+    Raises:
+        ArgumentError: the name or an argument is unknown (the known ones are listed).
+    """
+    if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
+        try:
+            identifier = json.loads(identifier)
+        except json.JSONDecodeError as error:
+            raise ArgumentError(
+                f"The estimator's JSON does not parse ({error})",
+                'such as {"name": "kde", "variance": 0.1}',
+                identifier,
+            ) from None
+    if isinstance(identifier, dict):
+        kwargs = {**identifier, **kwargs}
+        identifier = kwargs.pop("name", None)
+    if isinstance(identifier, str) and identifier in _REGISTRY:
+        identifier = _REGISTRY[identifier]
+    if isinstance(identifier, type) and callable(getattr(identifier, "estimate", None)):
+        return _construct(identifier, kwargs)
+    if not isinstance(identifier, type) and callable(getattr(identifier, "estimate", None)):
+        if not kwargs:
+            return identifier
+        return _construct(type(identifier), {**identifier.get_config(), **kwargs})
+    raise ArgumentError("The estimator is unknown", f"one of {names()}", repr(identifier))
+
+
+def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
+    if dataclasses.is_dataclass(cls):
+        known = [field.name for field in dataclasses.fields(cls) if field.init]
+        unknown = sorted(set(kwargs) - set(known))
+        if unknown:
+            raise ArgumentError(
+                f"{cls.__name__} has no parameter {', '.join(map(repr, unknown))}",
+                f"some of {known}",
+                f"{sorted(kwargs)}",
+            )
+    return cls(**kwargs)
+
+
+def to_json(estimator: Any) -> str:
+    """The estimator as a JSON string that ``get`` reads back."""
+    made = get(estimator)
+    name = getattr(made, "name", type(made).__name__)
+    return json.dumps({"name": name, **made.get_config()}, sort_keys=True)

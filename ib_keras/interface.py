@@ -1,0 +1,73 @@
+"""What estimators take and return. Imports nothing from the package, so that all of it may."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+Kind = Literal["estimate", "lower", "upper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """One estimated quantity in nats, with what is known of its error.
+
+    Args:
+        value: the estimate in nats; NaN where it is not available.
+        stderr: its standard error in nats; NaN where none is known.
+        kind: ``"estimate"``, or on which side of the truth a bound lies: ``"lower"``, ``"upper"``.
+        flags: reasons not to take the value at face value; empty when it is trustworthy.
+        n: number of samples.
+        dim: dimension of the variable whose information was estimated.
+    """
+
+    value: float
+    stderr: float = math.nan
+    kind: Kind = "estimate"
+    flags: tuple[str, ...] = ()
+    n: int = 0
+    dim: int = 0
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInformation:
+    """What one layer's representation T knows: I(X;T), and I(T;Y) where labels were given."""
+
+    xt: Estimate
+    ty: Estimate | None = None
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What every estimator can do."""
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        """Estimates I(X;T) and I(T;Y).
+
+        Args:
+            t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
+            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
+            x: ``(n, ...)`` the inputs; ``None`` says that all n are distinct.
+            noise_std: standard deviation of the Gaussian noise that the network adds to this layer.
+            conditional: ``(m, n_x, ...)`` outputs for m inputs, each propagated n_x times.
+        """
+        ...
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, JSON-serialisable."""
+        ...

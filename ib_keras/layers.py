@@ -1,0 +1,119 @@
+"""Keras layers that make a network noisy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ib_keras.errors import ArgumentError
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "ib_keras needs Keras on TensorFlow. Expected KERAS_BACKEND=tensorflow. "
+        f"Received: {keras.backend.backend()!r}"
+    )
+
+
+class _Hidden:
+    """Keeps a variable out of Keras's automatic tracking."""
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+class GaussianChannel(keras.layers.Layer):
+    """Adds N(0, stddev²) to every element, in training *and* at inference.
+
+    T = S + Z with Z ~ N(0, stddev²·I), drawn anew for every element, sample and call. This is the
+    channel of noisy DNNs, for which I(X;T) is finite and meaningful; Keras's ``GaussianNoise`` is
+    a regulariser that is silent at inference. At ``stddev=0`` the input passes unchanged and no
+    random number is drawn.
+
+    Args:
+        stddev: standard deviation, >= 0, in the unit of the activations. Assign ``stddev`` to
+            change it later: nothing is retraced.
+        seed: integer seed of the noise; ``None`` for a random one.
+        **kwargs: of ``keras.layers.Layer``.
+
+    Raises:
+        ArgumentError: ``stddev`` is negative or no finite number.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2.
+    """
+
+    def __init__(self, stddev: float = 0.0, *, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        # A variable, so that it can change without retracing; not one of `weights`, so that an
+        # instrumented model has the weights of the original, no more.
+        self._stddev = _Hidden(
+            keras.Variable(check_stddev(stddev), dtype="float64", trainable=False, name="stddev")
+        )
+        self.built = True
+
+    @property
+    def stddev(self) -> float:
+        """The noise's standard deviation."""
+        return float(self._stddev.variable.numpy())
+
+    @stddev.setter
+    def stddev(self, value: float) -> None:
+        self._stddev.variable.assign(check_stddev(value))
+
+    @property
+    def variables(self) -> list:
+        """All variables, the standard deviation and the state of the seed included."""
+        return [*super().variables, self._stddev.variable]
+
+    def call(self, inputs: Any) -> Any:
+        """Adds the noise to ``inputs``."""
+        return self._add(inputs, lambda: self.seed_generator.next())
+
+    def with_seed(self, inputs: Any, seed: Any) -> Any:
+        """As ``call``, with noise that is a function of ``seed``, an int32 tensor of shape (2,).
+
+        The layer's own stream of noise is left where it was.
+        """
+        return self._add(inputs, lambda: seed)
+
+    def _add(self, inputs: Any, make_seed: Any) -> Any:
+        stddev = self._stddev.variable.value
+
+        def noisy() -> Any:
+            seed = tf.cast(tf.math.floormod(make_seed(), tf.int32.max - 1), tf.int32)
+            noise = tf.random.stateless_normal(tf.shape(inputs), seed, dtype=inputs.dtype)
+            return inputs + tf.cast(stddev, inputs.dtype) * noise
+
+        # Eager cond is a plain branch; in a graph the unused branch does not run.
+        return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}
+
+
+def check_stddev(value: Any, name: str = "noise_std") -> float:
+    """``value`` as a finite float >= 0.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not 0 <= number < float("inf"):
+        raise ArgumentError(
+            f"`{name}` is no standard deviation", "a finite number >= 0", repr(value)
+        )
+    return number

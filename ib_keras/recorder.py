@@ -1,0 +1,257 @@
+"""Recorder: the Keras callback that records hidden representations over training."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ib_keras import _estimate, _files, frame
+from ib_keras._checks import as_labels, check_count
+from ib_keras._instrument import InstrumentedModel, instrument
+from ib_keras._schedule import Epochs, selector
+from ib_keras._taps import Layers
+from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
+from ib_keras.errors import ArgumentError
+
+
+class Recorder(keras.callbacks.Callback):
+    """Records the tapped layers' outputs for fixed inputs while a model trains.
+
+    Epoch 0 is the untrained network, epoch e the network after e epochs. The forward passes are at
+    inference and draw their own noise: training is the same with a recorder as without.
+
+    When training starts at a later epoch (``fit(initial_epoch=…)``, ``BackupAndRestore``), the
+    record at the same path is continued: epochs up to there are kept, later ones, which belong to
+    the training that was lost, are replaced as they are reached.
+
+    Args:
+        path: folder to write, an ``ActivationStore``, or a table with ``keep="estimates"``. It must
+            not exist, unless training resumes.
+        inputs: ``(n, ...)`` X, or the structure of arrays that the model takes.
+        targets: ``(n,)`` class labels or ``(n, classes)`` one-hot; ``None`` for none.
+        epochs: ``"log"`` (0, about 20 a decade, and the last), an integer k for every k-th, a list
+            of epochs, or a predicate of the epoch.
+        layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
+            without noise, then ``layers`` is what ``instrument`` takes.
+        keep: ``"activations"``, or ``"estimates"`` to estimate in place and keep the table only.
+        estimators: for ``keep="estimates"``.
+        draws: number of noisy passes an epoch.
+        batch_size: samples a forward pass.
+        seed: of the recorded noise.
+        run: name of the run in tables; the folder's name by default.
+
+    Raises:
+        ArgumentError: an argument is invalid, or the path is taken by something else.
+
+    Example::
+
+        noisy = ib_keras.instrument(model, noise_std=0.05)
+        noisy.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
+        recorder = ib_keras.Recorder("runs/mine", inputs=x_test, targets=y_test)
+        noisy.fit(x_train, y_train, epochs=100, callbacks=[recorder])
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        inputs: Any,
+        targets: Any,
+        *,
+        epochs: Epochs = "log",
+        layers: Layers = None,
+        keep: Literal["activations", "estimates"] = "activations",
+        estimators: Any = None,
+        draws: int = 1,
+        batch_size: int = 256,
+        seed: int = 0,
+        run: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.path = pathlib.Path(path)
+        self.inputs = inputs
+        arrays = flat_inputs(inputs)
+        self._n = len(arrays[0])
+        self.targets = None if targets is None else np.asarray(targets)
+        if self.targets is not None:
+            as_labels(self.targets, self._n, "targets")
+        self.draws = check_count(draws, "draws")
+        self.batch_size = check_count(batch_size, "batch_size")
+        self.layers = layers
+        self.seed = seed
+        self.run = run or self.path.resolve().name
+        self.keep = keep
+        if keep not in ("activations", "estimates"):
+            raise ArgumentError("`keep` is unknown", "'activations' or 'estimates'", repr(keep))
+        if (keep == "estimates") != (estimators is not None):
+            raise ArgumentError(
+                "`estimators` and `keep` contradict each other",
+                "estimators with keep='estimates', none with keep='activations'",
+                f"keep={keep!r}, estimators={estimators!r}",
+            )
+        self._estimators = None if estimators is None else _estimate.make_estimators(estimators)
+        self._selects = selector(epochs)
+        self._fingerprint = fingerprint(arrays, self.targets)
+        self._logs: list[dict[str, Any]] = []
+        self._sink: _StoreSink | _TableSink | None = None
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Finds the taps, and fails early on what could not be recorded."""
+        model = self.model
+        if isinstance(model, InstrumentedModel):
+            self._tapped = model
+            self._names = model.select_taps(self.layers)
+        else:
+            self._tapped = instrument(model, layers=self.layers)
+            self._names = self._tapped.tap_names
+        self._tapped.check_inputs(self.inputs)
+        self._sink = None
+        self._logs = []
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Opens the record at the first epoch, when it is known where training starts."""
+        if self._sink is not None:
+            return
+        kind = _StoreSink if self.keep == "activations" else _TableSink
+        self._sink = kind(self, start=epoch)
+        if epoch not in self._sink.epochs:
+            self._record(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Keeps the epoch's logs, and records if the epoch is one of those chosen."""
+        self._logs.append({"epoch": epoch + 1, **_numbers(logs)})
+        self._record(epoch + 1)
+
+    def replay(
+        self,
+        model: keras.Model,
+        checkpoints: Iterable[tuple[int, Callable[[], object]]],
+        logs: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Records a training that has happened, from its checkpoints.
+
+        Args:
+            model: the model into which the checkpoints are loaded.
+            checkpoints: ascending epochs, each with a function that puts the model in the state
+                that it had then.
+            logs: Keras's logs of the training, each with the key ``epoch``.
+        """
+        self.set_model(model)
+        self.on_train_begin()
+        pending = [dict(row) for row in logs]
+        for epoch, restore in checkpoints:
+            restore()
+            self._logs = [row for row in pending if row["epoch"] <= epoch]
+            pending = [row for row in pending if row["epoch"] > epoch]
+            if self._sink is None:
+                self.on_epoch_begin(epoch)
+            else:
+                self._record(epoch)
+
+    def _record(self, epoch: int) -> None:
+        if self._sink is not None and self._selects(epoch, self.params.get("epochs")):
+            self._sink.record(epoch, self._logs)
+            self._logs = []
+
+
+def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    return {key: float(value) for key, value in (logs or {}).items() if np.ndim(value) == 0}
+
+
+class _StoreSink:
+    """Streams activations into a store."""
+
+    def __init__(self, recorder: Recorder, start: int) -> None:
+        self._r = recorder
+        if start and (recorder.path / _files.MANIFEST).exists():
+            self._store = ActivationStore(recorder.path)
+            _check_same(recorder, self._store.fingerprint, self._store.layers)
+        else:
+            self._store = ActivationStore.create(
+                recorder.path,
+                inputs=recorder.inputs,
+                targets=recorder.targets,
+                layers=recorder._names,
+                run=recorder.run,
+                draws=recorder.draws,
+            )
+        self._stale = {epoch for epoch in self._store.epochs if epoch > start}
+
+    @property
+    def epochs(self) -> set[int]:
+        return set(self._store.epochs) - self._stale
+
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> None:
+        if epoch in self._stale:
+            self._store.remove(epoch)
+            self._stale.remove(epoch)
+        r = self._r
+        noise = {name: r._tapped.noise_std[name] for name in r._names}
+        noisy_layers = [name for name, stddev in noise.items() if stddev > 0]
+        with self._store.writer(epoch, noise_std=noise, logs=logs) as writer:
+            for draw in range(r.draws):
+                stream = r._tapped.stream(
+                    r.inputs, r._names, noisy_layers, batch_size=r.batch_size,
+                    seed=(r.seed, epoch, draw),
+                )
+                for _, _, noisy, clean in stream:
+                    for name, values in noisy.items():
+                        writer.write(name, values)
+                    for name, values in clean.items():
+                        writer.write(name, values, clean=True)
+
+
+class _TableSink:
+    """Estimates in place; only the table and the logs reach the disk."""
+
+    def __init__(self, recorder: Recorder, start: int) -> None:
+        self._r = recorder
+        self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
+        if start and (recorder.path / _files.MANIFEST).exists():
+            table = frame.load(recorder.path)
+            self._frame = table.loc[table["epoch"] <= start, frame.COLUMNS]
+            logs_file = recorder.path / frame.LOGS
+            if logs_file.exists():
+                logs = pd.read_parquet(logs_file)
+                self._logs = logs[logs["epoch"] <= start]
+        else:
+            _files.check_free(recorder.path)
+        self._samples = _estimate.Samples.of(
+            recorder._n, recorder.targets, recorder.inputs, recorder.draws
+        )
+
+    @property
+    def epochs(self) -> set[int]:
+        return set(self._frame["epoch"])
+
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> None:
+        r = self._r
+        captured = r._tapped.capture(
+            r.inputs,
+            layers=r._names,
+            batch_size=r.batch_size,
+            draws=r.draws,
+            seed=(r.seed, epoch),
+        )
+        _, items = _estimate.from_arrays(captured.flat(r.draws), None, None, run=r.run, epoch=epoch)
+        _estimate.check(items, r._estimators or [])
+        rows = _estimate.run_all(items, r._estimators or [], self._samples)
+        self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
+        added = pd.DataFrame([{"run": r.run, **row} for row in logs])
+        self._logs = pd.concat([self._logs, added], ignore_index=True)
+        frame.write(self._frame, r.path, logs=self._logs)
+
+
+def _check_same(recorder: Recorder, found: str, layers: list[str]) -> None:
+    if found != recorder._fingerprint or layers != recorder._names:
+        raise ArgumentError(
+            f"The record at {str(recorder.path)!r} is of other data or layers",
+            "the inputs, targets and layers with which it was begun, or a new path",
+            f"layers {recorder._names}, recorded {layers}; "
+            f"data {'equal' if found == recorder._fingerprint else 'different'}",
+        )

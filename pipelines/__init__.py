@@ -1,0 +1,1 @@
+"""Pipelines: one file each, run, compiled or submitted by the command ``ib-keras``."""

@@ -1,0 +1,158 @@
+"""The command ``ib-keras``: runs or compiles a pipeline."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pathlib
+import sys
+from typing import Any, get_type_hints
+
+from absl import app, flags
+
+from ib_keras.errors import ArgumentError, IbKerasError
+
+PIPELINES = ("information_plane",)
+
+_FLAGS = flags.FLAGS
+flags.DEFINE_enum("pipeline", "information_plane", PIPELINES, "What to run.")
+flags.DEFINE_enum(
+    "runner", "local", ("local", "compile"), "Run here, or write the pipeline as a KFP YAML file."
+)
+flags.DEFINE_string("preset", None, "Named settings of the pipeline; its defaults if absent.")
+flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value; repeatable.")
+flags.DEFINE_string("data", None, "Short for --set data=…: a name, or an .npz or .mat file.")
+flags.DEFINE_multi_string(
+    "model", [], "Short for --set models=…: a name, a .keras file or module:function; repeatable."
+)
+flags.DEFINE_string("run_dir", None, "Folder of the results; runs/<pipeline> by default.")
+flags.DEFINE_string("output", None, "For --runner=compile: the file to write.")
+
+
+def main() -> None:
+    """Entry point of the command ``ib-keras``."""
+    app.run(_main)
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        if len(argv) > 1:
+            raise ArgumentError("Unknown arguments", "flags only; see --helpshort", argv[1:])
+        module = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.pipeline}")
+        pipeline = getattr(module, _FLAGS.pipeline)
+        given = parse_settings(pipeline, _FLAGS.set)
+        if _FLAGS.data is not None:
+            given["data"] = _absolute(_FLAGS.data)
+        if _FLAGS.model:
+            given["models"] = [_absolute(model) for model in _FLAGS.model]
+        settings = {**preset(module, _FLAGS.preset), **given}
+        if _FLAGS.runner == "compile":
+            return _compile(pipeline, settings)
+        return _run(module, pipeline, settings)
+    except IbKerasError as error:
+        print(f"ib-keras: {error}", file=sys.stderr)
+        return 1
+
+
+def preset(module: Any, name: str | None) -> dict[str, Any]:
+    """The settings of a pipeline's preset.
+
+    Raises:
+        ArgumentError: it has no such preset; the known ones are listed.
+    """
+    if name is None:
+        return {}
+    if name not in module.PRESETS:
+        raise ArgumentError(f"The preset {name!r} is unknown", f"one of {list(module.PRESETS)}", name)
+    return dict(module.PRESETS[name])
+
+
+def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
+    """``key=value`` texts as arguments of a pipeline, in the types that it declares.
+
+    Args:
+        pipeline: a function decorated by ``kfp.dsl.pipeline``.
+        settings: the texts. A list is JSON, or a single item.
+
+    Raises:
+        ArgumentError: a parameter is unknown (the known ones are listed), or a value is not of its
+            type.
+    """
+    function = pipeline.pipeline_func
+    hints = get_type_hints(function)
+    known = list(inspect.signature(function).parameters)
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in known:
+            raise ArgumentError(
+                f"The parameter {key!r} is unknown" if equals else f"{setting!r} sets nothing",
+                f"key=value with one of {known}",
+                setting,
+            )
+        parsed[key] = _parse(key, text, hints[key])
+    return parsed
+
+
+def _parse(key: str, text: str, hint: Any) -> Any:
+    if hint is str:
+        return text
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            raise ArgumentError(
+                f"{key} is no {hint.__name__}", f"a value such as {key}={hint(3)}", repr(text)
+            ) from None
+    if not text.lstrip().startswith("["):
+        return [text]
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"{key} is no JSON list ({error})", '["a", "b"]', text) from None
+    return [item if isinstance(item, str) else json.dumps(item) for item in items]
+
+
+def _absolute(text: str) -> str:
+    """A path as absolute, because tasks may run elsewhere; anything else as it is."""
+    path = pathlib.Path(text)
+    return str(path.resolve()) if path.suffix in (".keras", ".npz", ".mat") else text
+
+
+def _compile(pipeline: Any, settings: dict[str, Any]) -> int:
+    from kfp import compiler
+
+    output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
+    if not output.parent.is_dir():
+        raise ArgumentError("`output` is in no folder", "an existing folder", str(output.parent))
+    compiler.Compiler().compile(
+        pipeline, package_path=str(output), pipeline_parameters=settings or None
+    )
+    print(f"Wrote {output}")
+    return 0
+
+
+def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
+    check = getattr(module, "check", None)
+    if check is not None:
+        check(settings)
+    from ib_keras.pipelines import local
+
+    folder = local.run(pipeline, settings, _FLAGS.run_dir or f"runs/{_FLAGS.pipeline}")
+    _show(folder)
+    return 0
+
+
+def _show(folder: pathlib.Path) -> None:
+    import ib_keras
+
+    table = ib_keras.report.last_epoch_table(ib_keras.load(folder))
+    print(f"\nLast epoch (nats):\n{table.to_string(float_format='{:.3f}'.format)}")
+    print("\nResults:")
+    for name in ("report.html", "information_plane.png", "estimates.parquet"):
+        print(f"  {(folder / name).resolve()}")
+
+
+if __name__ == "__main__":
+    main()
