@@ -26,11 +26,11 @@ def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndar
         )
     if array.dtype not in (np.float32, np.float64):
         # bfloat16 and the float8 types of ml_dtypes have kind "V" or "f" and no NumPy reductions.
-        narrow = array.dtype.itemsize <= 2 and array.dtype.kind in "fV" and array.dtype.names is None
+        narrow = (
+            array.dtype.itemsize <= 2 and array.dtype.kind in "fV" and array.dtype.names is None
+        )
         if not (narrow or array.dtype.kind in "fiub"):
-            raise ArgumentError(
-                f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}"
-            )
+            raise ArgumentError(f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}")
         try:
             array = array.astype(np.float32 if narrow else np.float64)
         except (TypeError, ValueError):
@@ -96,9 +96,9 @@ def check_positive(value: Any, name: str) -> float:
 
 def check_count(value: Any, name: str, minimum: int = 1) -> int:
     """``value`` as an int of at least ``minimum``."""
-    whole = isinstance(value, (int, np.integer)) or (isinstance(value, float) and value.is_integer())
+    whole = isinstance(value, (int, np.integer)) or (
+        isinstance(value, float) and value.is_integer()
+    )
     if isinstance(value, bool) or not whole or value < minimum:
-        raise ArgumentError(
-            f"`{name}` is no valid count", f"an integer >= {minimum}", repr(value)
-        )
+        raise ArgumentError(f"`{name}` is no valid count", f"an integer >= {minimum}", repr(value))
     return int(value)

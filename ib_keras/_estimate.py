@@ -58,7 +58,7 @@ class Samples:
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments ``y`` and ``x`` of an estimator."""
-        tile = (lambda a: None if a is None else np.tile(a, self.draws))
+        tile = lambda a: None if a is None else np.tile(a, self.draws)
         return {"y": tile(self.labels), "x": tile(self.inputs)}
 
 
@@ -143,7 +143,8 @@ def from_store(
     if unknown or not chosen:
         raise ArgumentError(
             "Some epochs were not recorded" if unknown else "No epoch was recorded",
-            f"some of {recorded}", unknown or chosen,
+            f"some of {recorded}",
+            unknown or chosen,
         )
     names = store.layers if layers is None else _names.select(layers, store.layers)
     samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws)
@@ -217,7 +218,8 @@ def check(items: Sequence[Item], made: Sequence[Estimator]) -> None:
             except ArgumentError as error:
                 raise ArgumentError(
                     f"{where}: {error.invalid[0].lower()}{error.invalid[1:]}",
-                    error.expected, error.received,
+                    error.expected,
+                    error.received,
                 ) from None
 
 
@@ -299,5 +301,6 @@ def _refuse(**arguments: Any) -> None:
     if given:
         raise ArgumentError(
             f"`{given[0]}` does not go with this source",
-            "inputs and targets for arrays and models, epochs for stores", given,
+            "inputs and targets for arrays and models, epochs for stores",
+            given,
         )

@@ -58,7 +58,8 @@ def check_free(path: pathlib.Path) -> None:
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ArgumentError(
-            f"{str(path)!r} exists", "a new path: nothing is overwritten",
+            f"{str(path)!r} exists",
+            "a new path: nothing is overwritten",
             "a folder with files" if path.is_dir() else "a file",
         )
 
@@ -81,7 +82,8 @@ def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, 
         raise StoreError(f"{str(folder)!r} does not exist", f"a folder of {schema}", "nothing")
     if not path.is_file():
         raise StoreError(
-            f"{str(folder)!r} is no folder of {schema}", f"a folder with a {MANIFEST}",
+            f"{str(folder)!r} is no folder of {schema}",
+            f"a folder with a {MANIFEST}",
             "a file" if folder.is_file() else f"a folder without {MANIFEST}",
         )
     try:

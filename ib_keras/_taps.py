@@ -131,7 +131,8 @@ def select(calls: Sequence[Call], layers: Layers) -> list[Call]:
         chosen = default_taps(calls)
         if not chosen:
             raise ArgumentError(
-                "The model has no layer with weights", "at least one, or `layers` that name some",
+                "The model has no layer with weights",
+                "at least one, or `layers` that name some",
                 f"layers {[call.name for call in calls]}",
             )
         return chosen

@@ -342,7 +342,8 @@ class EpochWriter:
                 missing = [x for x in self._store.layers if (x, False) not in self._files]
                 if short or missing:
                     raise ArgumentError(
-                        f"Epoch {self._epoch} is incomplete", f"{self._store.n} rows of each layer",
+                        f"Epoch {self._epoch} is incomplete",
+                        f"{self._store.n} rows of each layer",
                         f"layers missing: {missing}, short: {short}",
                     )
                 _files.write_manifest(

@@ -196,7 +196,10 @@ class _StoreSink:
         with self._store.writer(epoch, noise_std=noise, logs=logs) as writer:
             for draw in range(r.draws):
                 stream = r._tapped.stream(
-                    r.inputs, r._names, noisy_layers, batch_size=r.batch_size,
+                    r.inputs,
+                    r._names,
+                    noisy_layers,
+                    batch_size=r.batch_size,
                     seed=(r.seed, epoch, draw),
                 )
                 for _, _, noisy, clean in stream:

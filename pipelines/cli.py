@@ -64,7 +64,9 @@ def preset(module: Any, name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name not in module.PRESETS:
-        raise ArgumentError(f"The preset {name!r} is unknown", f"one of {list(module.PRESETS)}", name)
+        raise ArgumentError(
+            f"The preset {name!r} is unknown", f"one of {list(module.PRESETS)}", name
+        )
     return dict(module.PRESETS[name])
 
 

@@ -52,8 +52,16 @@ def run(
     )  # fmt: skip
     recorder.replay(
         model,
-        ((epoch, lambda epoch=epoch: model.load_weights(saved.path(epoch))) for epoch in saved.epochs),
+        (
+            (epoch, lambda epoch=epoch: model.load_weights(saved.path(epoch)))
+            for epoch in saved.epochs
+        ),
         saved.logs.to_dict("records"),
     )
     store = ActivationStore(output)
-    return {"run": saved.run, "n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}
+    return {
+        "run": saved.run,
+        "n": store.n,
+        "epochs": len(store.epochs),
+        "layers": len(store.layers),
+    }

@@ -22,6 +22,4 @@ def examples(
     """
     from ib_keras.components.examples import executor
 
-    output.metadata.update(
-        executor.run(data, output.path, test_fraction=test_fraction, seed=seed)
-    )
+    output.metadata.update(executor.run(data, output.path, test_fraction=test_fraction, seed=seed))

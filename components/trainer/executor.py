@@ -72,7 +72,9 @@ def run(
     built = models.build(
         model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
     )
-    noisy = built if isinstance(built, InstrumentedModel) else instrument(built, noise_std, seed=seed)
+    noisy = (
+        built if isinstance(built, InstrumentedModel) else instrument(built, noise_std, seed=seed)
+    )
     label = models.label(model)
     x, y = loaded.split("train")
     # One call of the compiled program an epoch, not one a batch: small networks are all overhead.

@@ -93,7 +93,8 @@ class PlugIn(Configured, abc.ABC):
         second, flags_b = self.codes(b, "b")
         if len(first) != len(second):
             raise ArgumentError(
-                "`a` and `b` differ in length", "as many samples in both",
+                "`a` and `b` differ in length",
+                "as many samples in both",
                 f"{len(first)} and {len(second)}",
             )
         value = _codes.mutual_information(first, second)

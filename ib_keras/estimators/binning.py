@@ -78,7 +78,8 @@ class Binning(PlugIn):
             )
         if self.quantile and not isinstance(self.range, str):
             raise ArgumentError(
-                "`quantile` takes its edges from the data", "range='layer' or 'neuron'",
+                "`quantile` takes its edges from the data",
+                "range='layer' or 'neuron'",
                 f"range={self.range}",
             )
 

@@ -1,0 +1,49 @@
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Values and arrays of golden.json and golden.npz."""
+    return json.loads((GOLDEN / "golden.json").read_text()), dict(np.load(GOLDEN / "golden.npz"))
+
+
+@pytest.fixture(scope="session")
+def adaptive():
+    """Key → (I(X;T), I(T;Y)), and the arrays, of the adaptive estimators' golden files."""
+    arrays = {}
+    for name in ("adaptive", "adaptive_net_tanh", "adaptive_net_relu"):
+        arrays |= dict(np.load(GOLDEN / f"{name}.npz"))
+    values = dict(zip(arrays.pop("keys").tolist(), arrays.pop("vals_nats"), strict=True))
+    return values, arrays
+
+
+@pytest.fixture
+def mlp():
+    """A tanh network 4-5-3 with known weights, freshly built."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, activation="tanh", name="first"),
+            keras.layers.Dense(3, activation="softmax", name="output"),
+        ],
+        name="mlp",
+    )
+
+
+@pytest.fixture
+def inputs():
+    """64 inputs of dimension 4 with labels of 3 classes."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(64, 4)).astype("float32"), rng.integers(0, 3, 64)

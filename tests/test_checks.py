@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from ib_keras._checks import as_labels, as_samples
+from ib_keras.errors import ArgumentError
+
+THREE_PARTS = r"Expected .*Received: "
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        np.zeros((1, 3)),
+        np.zeros((0, 3)),
+        np.float64(1.0),
+        np.zeros((4, 0)),
+        np.array([[np.nan], [1.0]]),
+        np.array([[np.inf], [1.0]]),
+        np.array([["a"], ["b"]]),
+        np.array([[1j], [2j]]),
+        np.array([[object()], [object()]]),
+    ],
+)
+def test_bad_samples(t):
+    with pytest.raises(ArgumentError, match=THREE_PARTS):
+        as_samples(t)
+
+
+def test_samples_are_flattened_and_keep_their_precision():
+    assert as_samples(np.zeros((5, 2, 3), "f4")).shape == (5, 6)
+    assert as_samples(np.zeros((5, 2), "f4")).dtype == np.float32
+    assert as_samples(np.zeros((5, 2), "f2")).dtype == np.float32
+    assert as_samples(np.zeros((5, 2), "i8")).dtype == np.float64
+    assert as_samples([1, 2, 3]).shape == (3, 1)
+
+
+def test_labels():
+    assert as_labels([7, 5, 7], 3).tolist() == [1, 0, 1]
+    assert as_labels(np.array([[0, 1.0], [1.0, 0]]), 2).tolist() == [1, 0]
+    assert as_labels(np.array([[3], [4]]), 2).tolist() == [0, 1]
+    assert as_labels(["cat", "ant", "cat"], 3).tolist() == [1, 0, 1]
+    assert as_labels(np.array([True, False]), 2).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([0.0, 1.0, 2.0]),
+        np.array([[0.5, 0.5], [0.1, 0.9], [1, 0]]),
+        np.array([0, 1]),
+        np.zeros((3, 2, 2), int),
+        np.array([[1, 1], [1, 0], [0, 1]]),
+        3,
+    ],
+)
+def test_bad_labels(y):
+    with pytest.raises(ArgumentError, match=THREE_PARTS):
+        as_labels(y, 3)

@@ -1,0 +1,262 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+
+import ib_keras as ib
+from ib_keras.errors import ArgumentError
+
+
+def conv_stack():
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((12, 12, 1)),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.BatchNormalization(name="bn"),
+            layers.ReLU(name="relu"),
+            layers.MaxPooling2D(name="pool"),
+            layers.Flatten(name="flat"),
+            layers.Dense(8, name="fc"),
+            layers.Activation("tanh", name="act"),
+            layers.Dropout(0.5, name="drop"),
+            layers.Dense(3, name="logits"),
+            layers.Softmax(name="softmax"),
+        ]
+    )
+
+
+def residual():
+    x = keras.Input((6,), name="in")
+    a = keras.layers.Dense(6, activation="relu", name="a")(x)
+    b = keras.layers.Dense(6, name="b")(a)
+    c = keras.layers.ReLU(name="c")(keras.layers.Add(name="add")([a, b]))
+    return keras.Model(x, keras.layers.Dense(2, name="out")(c))
+
+
+def shared():
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    twin = keras.layers.Dense(3, activation="tanh", name="twin")
+    both = keras.layers.Concatenate(name="both")([twin(left), twin(right)])
+    p = keras.layers.Dense(2, name="p")(both)
+    return keras.Model({"left": left, "right": right}, [p, keras.layers.Dense(1, name="q")(p)])
+
+
+def nested():
+    inner = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(4, name="d1"), keras.layers.Dense(3, name="d2")],
+        name="encoder",
+    )
+    x = keras.Input((5,))
+    return keras.Model(x, keras.layers.Dense(2, name="head")(inner(x)))
+
+
+# What a reader of the papers would call T_1…T_L, written by hand.
+EXPECTED = [
+    (conv_stack, ["relu", "act", "softmax"]),
+    (residual, ["a", "b", "out"]),
+    (shared, ["twin", "twin:1", "p", "q"]),
+    (nested, ["encoder/d1", "encoder/d2", "head"]),
+]
+
+
+def data(model, n=32, seed=0):
+    rng = np.random.default_rng(seed)
+    if not isinstance(model, keras.Sequential) and isinstance(model.input, dict):
+        return {k: rng.normal(size=(n, *v.shape[1:])).astype("f4") for k, v in model.input.items()}
+    return rng.normal(size=(n, *model.input_shape[1:])).astype("f4")
+
+
+@pytest.mark.parametrize(("build", "expected"), EXPECTED)
+def test_default_taps(build, expected):
+    assert ib.instrument(build()).tap_names == expected
+
+
+@pytest.mark.parametrize("build", [conv_stack, residual, nested])
+def test_capture_is_the_layers_output(build):
+    model = build()
+    noisy = ib.instrument(model)
+    x = data(model)
+    captured = noisy.capture(x, batch_size=len(x))
+    for name, values in captured.items():
+        owner, _, leaf = name.rpartition("/")
+        if owner:
+            continue
+        reference = keras.Model(model.inputs[0], model.get_layer(leaf).output)
+        expected = np.asarray(reference(x))
+        np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-6)
+        assert values.dtype == np.float32
+    np.testing.assert_array_equal(noisy(x), model(x))
+
+
+def test_shared_layers_and_dict_inputs():
+    model = shared()
+    noisy = ib.instrument(model)
+    x = data(model)
+    captured = noisy.capture(x, batch_size=10)
+    twin = model.get_layer("twin")
+    np.testing.assert_allclose(captured["twin"], twin(x["left"]), atol=1e-6)
+    np.testing.assert_allclose(captured["twin:1"], twin(x["right"]), atol=1e-6)
+    for got, expected in zip(noisy(x), model(x), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_weights_are_shared_and_the_model_is_left_alone(mlp, inputs):
+    x, y = inputs
+    before = mlp(x).numpy()
+    config, weights = mlp.get_config(), list(mlp.weights)
+    noisy = ib.instrument(mlp, 0.1, seed=0)
+    quiet = ib.instrument(mlp)
+    assert [id(w) for w in noisy.weights] == [id(w) for w in weights]
+    noisy.compile("sgd", "sparse_categorical_crossentropy")
+    noisy.fit(x, y, epochs=2, verbose=0)
+    after = mlp(x).numpy()
+    assert not np.allclose(before, after)
+    np.testing.assert_array_equal(quiet(x), after)
+    assert mlp.get_config() == config
+    assert mlp.get_layer("first").output.shape == (None, 5)
+    assert all("call" not in layer.__dict__ for layer in mlp.layers)
+    assert getattr(mlp, "optimizer", None) is None
+
+
+def test_zero_noise_trains_as_the_plain_model(mlp, inputs):
+    x, y = inputs
+    start = [w.numpy().copy() for w in mlp.weights]
+    trained = []
+    for wrap in (lambda m: m, ib.instrument):
+        for w, value in zip(mlp.weights, start, strict=True):
+            w.assign(value)
+        model = wrap(mlp)
+        model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        model.fit(x, y, epochs=3, shuffle=False, verbose=0)
+        trained.append([w.numpy().copy() for w in mlp.weights])
+    # The compilers fuse the two graphs differently, which moves single last bits.
+    for plain, instrumented in zip(*trained, strict=True):
+        np.testing.assert_allclose(plain, instrumented, rtol=1e-5, atol=1e-7)
+
+
+def test_noise_of_a_capture(mlp, inputs):
+    x, _ = inputs
+    noisy = ib.instrument(mlp, {"*": 0.2}, seed=0)
+    drawn = noisy.capture(x, draws=40, seed=1)
+    clean = noisy.capture(x, draws=40, seed=1, clean=True)
+    for name in noisy.tap_names:
+        assert drawn[name].shape == (40, 64, *mlp.get_layer(name).output.shape[1:])
+        noise = drawn[name] - clean[name]
+        assert stats.kstest(noise.ravel() / 0.2, "norm").pvalue > 0.01
+        # Independent across draws and samples: the mean over either has the variance 0.2²/size.
+        for axis, size in ((0, 40), (1, 64)):
+            assert np.var(noise.mean(axis=axis)) == pytest.approx(0.04 / size, rel=0.25)
+    # S of the second layer feels the first layer's noise, S of the first feels none.
+    assert np.ptp(clean["first"], axis=0).max() == 0
+    assert np.ptp(clean["output"], axis=0).max() > 0.01
+
+
+def test_captures_repeat_with_a_seed_and_leave_training_noise_alone(mlp, inputs):
+    x, _ = inputs
+    noisy = ib.instrument(mlp, 0.2, seed=0)
+    states = [c.seed_generator.state.numpy().copy() for c in noisy.channels]
+    first, again = noisy.capture(x, seed=5)["first"], noisy.capture(x, seed=5)["first"]
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, noisy.capture(x, seed=6)["first"])
+    assert not np.array_equal(noisy.capture(x)["first"], noisy.capture(x)["first"])
+    for channel, state in zip(noisy.channels, states, strict=True):
+        np.testing.assert_array_equal(channel.seed_generator.state.numpy(), state)
+    twins = [ib.instrument(mlp, 0.2, seed=9).capture(x)["first"] for _ in range(2)]
+    np.testing.assert_array_equal(*twins)
+
+
+def test_noise_acts_in_predict_and_evaluate(mlp, inputs):
+    x, y = inputs
+    noisy = ib.instrument(mlp, 0.5)
+    noisy.compile("sgd", "sparse_categorical_crossentropy")
+    assert not np.array_equal(noisy.predict(x, verbose=0), noisy.predict(x, verbose=0))
+    assert noisy.evaluate(x, y, verbose=0) != noisy.evaluate(x, y, verbose=0)
+
+
+def test_noise_by_name(mlp):
+    assert ib.instrument(mlp, 0.1).noise_std == {"first": 0.1, "output": 0.0}
+    noisy = ib.instrument(mlp, {"out*": 0.3})
+    assert noisy.noise_std == {"first": 0.0, "output": 0.3}
+    noisy.set_noise_std(0.7)
+    assert noisy.noise_std == {"first": 0.7, "output": 0.0}
+    with pytest.raises(ArgumentError, match=r"names no tap by 'conv\*'.*'first'"):
+        ib.instrument(mlp, {"conv*": 0.1})
+
+
+def test_both_outputs_of_a_model_are_noiseless():
+    assert ib.instrument(shared(), 0.1).noise_std == {"twin": 0.1, "twin:1": 0.1, "p": 0, "q": 0}
+
+
+def test_layers_by_name_glob_and_predicate():
+    model = conv_stack()
+    assert ib.instrument(model, layers="f*").tap_names == ["flat", "fc"]
+    assert ib.instrument(model, layers=["pool", "conv"]).tap_names == ["conv", "pool"]
+    dense = ib.instrument(model, layers=lambda layer: isinstance(layer, keras.layers.Dense))
+    assert dense.tap_names == ["fc", "logits"]
+    assert ib.instrument(nested(), layers="encoder").tap_names == ["encoder"]
+    with pytest.raises(ArgumentError, match=r"No layer matches `layers='dens\*'`.*'conv'"):
+        ib.instrument(model, layers="dens*")
+    assert list(ib.instrument(model).capture(data(model), layers="r*")) == ["relu"]
+
+
+def test_set_noise_std_retraces_nothing(mlp, inputs):
+    x, _ = inputs
+    noisy = ib.instrument(mlp, 0.0)
+    plain = noisy.capture(x)["first"]
+    function = next(iter(noisy._private.functions.values()))
+    assert function.experimental_get_tracing_count() == 1
+    noisy.set_noise_std(0.1)
+    assert np.std(noisy.capture(x, batch_size=7)["first"] - plain) == pytest.approx(0.1, rel=0.2)
+    assert function.experimental_get_tracing_count() == 1
+
+
+def test_a_saved_model_comes_back_in_a_new_process(mlp, inputs, tmp_path):
+    x, y = inputs
+    noisy = ib.instrument(mlp, {"first": 0.25}, seed=4)
+    noisy.compile("adam", "sparse_categorical_crossentropy")
+    noisy.fit(x, y, verbose=0)
+    noisy.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", x)
+    code = """
+import sys, keras, numpy as np, ib_keras
+import ib_keras.layers, ib_keras._instrument
+m = keras.models.load_model(sys.argv[1] + "/m.keras", safe_mode=True)
+assert m.noise_std == {"first": 0.25, "output": 0.0}, m.noise_std
+m.set_noise_std(0.0)
+np.save(sys.argv[1] + "/p.npy", m(np.load(sys.argv[1] + "/x.npy")))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "p.npy"), mlp(x), rtol=1e-6)
+
+
+def test_summary_tells_sizes_before_anything_runs(mlp):
+    lines = []
+    ib.instrument(mlp, 0.1).summary(samples=1000, print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "first" in text and "Dense" in text and "(5,)" in text
+    assert "20,000" in text and "32,000" in text  # 1000 × 5 × 4 bytes; with the output's 12,000
+
+
+def test_bad_input(mlp, inputs):
+    x, _ = inputs
+    with pytest.raises(ArgumentError, match="no Keras model"):
+        ib.instrument("model")
+    with pytest.raises(ArgumentError, match="no defined inputs"):
+        ib.instrument(keras.Sequential([keras.layers.Dense(3)]))
+    noisy = ib.instrument(mlp)
+    with pytest.raises(ArgumentError, match=r"do not fit.*\(None, 4\).*\(64, 3\)"):
+        noisy.capture(x[:, :3])
+    with pytest.raises(ArgumentError, match="draws"):
+        noisy.capture(x, draws=0)
+    with pytest.raises(ArgumentError, match="empty"):
+        noisy.capture(x[:0])
+    with pytest.raises(ArgumentError, match="No layer matches"):
+        noisy.capture(x, layers="nothing")
+    # A failed call leaves no hooks behind.
+    with pytest.raises(ValueError):
+        noisy(np.zeros((2, 9), "float32"))
+    assert all("call" not in layer.__dict__ for layer in mlp.layers)

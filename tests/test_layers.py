@@ -1,0 +1,66 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from ib_keras.errors import ArgumentError
+from ib_keras.layers import GaussianChannel
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_noise_is_gaussian_independent_and_always_on(training):
+    channel = GaussianChannel(0.3, seed=1)
+    x = np.zeros((200, 50), "float32")
+    first, second = channel(x, training=training).numpy(), channel(x, training=training).numpy()
+    assert stats.kstest(first.ravel() / 0.3, "norm").pvalue > 0.01
+    # 10⁴ values: the correlation of independent draws has a standard error of 0.01.
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.04
+    assert abs(np.corrcoef(first[:, :25].ravel(), first[:, 25:].ravel())[0, 1]) < 0.06
+
+
+def test_zero_noise_is_the_identity_and_draws_nothing():
+    channel = GaussianChannel(0.0, seed=1)
+    before = channel.seed_generator.state.numpy().copy()
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    np.testing.assert_array_equal(channel(x), x)
+    np.testing.assert_array_equal(channel.seed_generator.state.numpy(), before)
+
+
+def test_stddev_changes_without_retracing():
+    channel = GaussianChannel(0.0)
+    traces = 0
+
+    @tf.function
+    def run(x):
+        nonlocal traces
+        traces += 1
+        return channel(x)
+
+    x = tf.zeros((1000, 10))
+    stds = []
+    for value in (0.0, 0.5, 2.0, 0.0):
+        channel.stddev = value
+        stds.append(float(np.std(run(x))))
+    assert traces == 1
+    assert stds == [0.0, pytest.approx(0.5, rel=0.05), pytest.approx(2.0, rel=0.05), 0.0]
+
+
+def test_config_keeps_what_is_set_now():
+    channel = GaussianChannel(0.1, seed=3, name="c")
+    channel.stddev = 0.2
+    copy = keras.layers.deserialize(keras.layers.serialize(channel))
+    assert (copy.stddev, copy.seed, copy.name) == (0.2, 3, "c")
+
+
+def test_seed_decides_the_noise():
+    x = np.zeros((5, 5), "float32")
+    same = [GaussianChannel(1.0, seed=s)(x).numpy() for s in (1, 1, 2)]
+    np.testing.assert_array_equal(same[0], same[1])
+    assert not np.array_equal(same[0], same[2])
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "much", None, True])
+def test_bad_stddev(value):
+    with pytest.raises(ArgumentError, match="Expected .* Received: "):
+        GaussianChannel(value)
