@@ -52,7 +52,7 @@ _MODULES = (
     "report",
 )
 
-__all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

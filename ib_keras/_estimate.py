@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ib_keras import _names, estimators as registry, frame
+from ib_keras import _names, frame
+from ib_keras import estimators as registry
 from ib_keras._checks import as_labels, as_samples
 from ib_keras.activations import Activations, ActivationStore, flat_inputs
 from ib_keras.errors import ArgumentError
@@ -58,8 +59,8 @@ class Samples:
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments ``y`` and ``x`` of an estimator."""
-        tile = lambda a: None if a is None else np.tile(a, self.draws)
-        return {"y": tile(self.labels), "x": tile(self.inputs)}
+        codes = {"y": self.labels, "x": self.inputs}
+        return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
 
 
 def estimate(

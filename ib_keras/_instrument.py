@@ -16,7 +16,7 @@ from ib_keras._shadow import Session
 from ib_keras._taps import Layers
 from ib_keras.activations import Activations
 from ib_keras.errors import ArgumentError
-from ib_keras.layers import GaussianChannel, check_stddev
+from ib_keras.layers import GaussianChannel
 
 Noise = float | Mapping[str, float]
 
@@ -60,11 +60,12 @@ def instrument(
     return InstrumentedModel(model, noise_std, layers=layers, seed=seed)
 
 
-class _Private:
-    """Holds what Keras shall not track."""
+class _Capture:
+    """The compiled programs of a model's captures, and the seeds of those without one."""
 
-    def __init__(self, **values: Any) -> None:
-        self.__dict__.update(values)
+    def __init__(self, seed: int | None) -> None:
+        self.functions: dict[tuple, Any] = {}
+        self.seeds = np.random.default_rng(seed)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -90,62 +91,40 @@ class InstrumentedModel(keras.Model):
     ) -> None:
         kwargs.setdefault("name", f"instrumented_{model.name}")
         super().__init__(**kwargs)
-        calls, outputs = _taps.trace_calls(model)
-        taps = _taps.select(calls, layers)
-        names = [call.name for call in taps]
-        is_output = _taps.output_taps(taps, outputs)
-        stddev = _resolve_noise(noise_std, names, is_output)
-        paths = {name.partition(":")[0] for name in names}
-        # The tapped layers, and the models around them, whose calls make up the taps' paths.
-        watched = {
-            id(call.layer): call.layer
-            for call in calls
-            for base in [call.name.partition(":")[0]]
-            if any(path == base or path.startswith(f"{base}/") for path in paths)
-        }
+        self._plan = plan = _taps.plan(model, layers)
+        stddev = plan.noise(noise_std)
         self.model = model
         self.seed = seed
-        seeds = np.random.SeedSequence(seed).generate_state(len(taps) + 1).tolist()
+        seeds = np.random.SeedSequence(seed).generate_state(len(plan.taps) + 1) >> 1
         self.channels = [
             GaussianChannel(
-                stddev[call.name],
-                seed=None if seed is None else seeds[i] >> 1,
-                dtype=call.layer.dtype_policy,
+                stddev[tap.name],
+                seed=None if seed is None else int(seeds[i]),
+                dtype=tap.layer.dtype_policy,
                 name=f"channel_{i}",
             )
-            for i, call in enumerate(taps)
+            for i, tap in enumerate(plan.taps)
         ]
-        self._private = _Private(
-            names=names,
-            hidden=[name for name in names if name not in is_output],
-            index={name: i for i, name in enumerate(names)},
-            shapes={call.name: call.shape for call in taps},
-            classes={call.name: type(call.layer).__name__ for call in taps},
-            watched=list(watched.values()),
-            spec=_taps.input_spec(model),
-            functions={},
-            capture_seeds=np.random.default_rng(None if seed is None else seeds[-1]),
-        )
+        self._capture = _Capture(None if seed is None else int(seeds[-1]))
         self.built = True
 
     @property
     def tap_names(self) -> list[str]:
         """The tapped layers' names, in the order of the forward pass."""
-        return list(self._private.names)
+        return self._plan.names
 
     @property
     def noise_std(self) -> dict[str, float]:
         """The standard deviation of each tap's channel."""
         return {
             name: channel.stddev
-            for name, channel in zip(self._private.names, self.channels, strict=True)
+            for name, channel in zip(self._plan.names, self.channels, strict=True)
         }
 
     def set_noise_std(self, value: Noise) -> None:
         """Sets the noise without retracing anything; takes what ``instrument`` takes."""
-        outputs = set(self._private.names) - set(self._private.hidden)
-        for name, stddev in _resolve_noise(value, self._private.names, outputs).items():
-            self.channels[self._private.index[name]].stddev = stddev
+        for name, stddev in self._plan.noise(value).items():
+            self.channels[self._plan.index[name]].stddev = stddev
 
     @property
     def input(self) -> Any:
@@ -181,10 +160,10 @@ class InstrumentedModel(keras.Model):
         """The wrapped model's forward pass, through the channels."""
 
         def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            index = self._private.index.get(name)
+            index = self._plan.index.get(name)
             return output if index is None else self.channels[index](output)
 
-        with Session(self._private.watched, through_channel):
+        with Session(self._plan.watched, through_channel):
             return self.model(inputs, training=training)
 
     def capture(
@@ -283,7 +262,7 @@ class InstrumentedModel(keras.Model):
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
         forward = self._capture_function(tuple(names), tuple(cleaned))
-        spec = self._private.spec
+        spec = self._plan.spec
         dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
         root = np.random.SeedSequence(seed)
         for start in range(0, n, batch_size):
@@ -312,20 +291,13 @@ class InstrumentedModel(keras.Model):
         """
         rows = [("tap", "class", "shape", "noise_std", f"bytes/epoch (n = {samples})")]
         total = 0
-        for name, stddev in self.noise_std.items():
-            shape = self._private.shapes[name]
-            known = None not in shape
-            size = 4 * samples * math.prod(shape) if known else 0
+        for tap, stddev in zip(self._plan.taps, self.noise_std.values(), strict=True):
+            known = None not in tap.shape
+            size = 4 * samples * math.prod(tap.shape) if known else 0
             total += size
-            rows.append(
-                (
-                    name,
-                    self._private.classes[name],
-                    str(shape),
-                    f"{stddev:g}",
-                    f"{size:,}" if known else "?",
-                )
-            )
+            text = f"{size:,}" if known else "?"
+            kind = type(tap.layer).__name__
+            rows.append((tap.name, kind, str(tap.shape), f"{stddev:g}", text))
         rows.append(("all taps", "", "", "", f"{total:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
@@ -357,14 +329,14 @@ class InstrumentedModel(keras.Model):
 
     def _capture_function(self, names: tuple[str, ...], cleaned: tuple[str, ...]) -> Any:
         key = (names, cleaned)
-        if key not in self._private.functions:
+        if key not in self._capture.functions:
 
             def forward(inputs: Any, seed: Any) -> tuple[list, list]:
                 noisy: dict[str, Any] = {}
                 clean: dict[str, Any] = {}
 
                 def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-                    index = self._private.index.get(name)
+                    index = self._plan.index.get(name)
                     if index is None:
                         return output
                     own = tf.random.experimental.stateless_fold_in(seed, index)
@@ -372,18 +344,18 @@ class InstrumentedModel(keras.Model):
                     noisy[name] = self.channels[index].with_seed(output, own)
                     return noisy[name]
 
-                with Session(self._private.watched, record):
+                with Session(self._plan.watched, record):
                     self.model(inputs, training=False)
                 return (
                     [tf.cast(noisy[name], tf.float32) for name in names],
                     [tf.cast(clean[name], tf.float32) for name in cleaned],
                 )
 
-            signature = [self._private.spec, tf.TensorSpec([2], tf.int32)]
-            self._private.functions[key] = tf.function(
+            signature = [self._plan.spec, tf.TensorSpec([2], tf.int32)]
+            self._capture.functions[key] = tf.function(
                 forward, autograph=False, input_signature=signature
             )
-        return self._private.functions[key]
+        return self._capture.functions[key]
 
     def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
         """The arrays of ``inputs`` in the model's order, and their length.
@@ -395,7 +367,7 @@ class InstrumentedModel(keras.Model):
             ArgumentError: they do not fit the model.
         """
         flat = [a if hasattr(a, "shape") else np.asarray(a) for a in keras.tree.flatten(inputs)]
-        specs = keras.tree.flatten(self._private.spec)
+        specs = keras.tree.flatten(self._plan.spec)
         if not hasattr(inputs, "shape") and len(flat) != len(specs):
             flat = [np.asarray(inputs)]  # a list of rows
         shapes = [tuple(a.shape) for a in flat]
@@ -430,26 +402,9 @@ class InstrumentedModel(keras.Model):
             return self.tap_names
         if callable(layers):
             raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
-        return _names.select(layers, self._private.names)
+        return _names.select(layers, self._plan.names)
 
     def _seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
         if seed is None:
-            return (int(self._private.capture_seeds.integers(2**31)),)
+            return (int(self._capture.seeds.integers(2**31)),)
         return seed if isinstance(seed, tuple) else (int(seed),)
-
-
-def _resolve_noise(noise_std: Noise, names: list[str], outputs: set[str]) -> dict[str, float]:
-    """The standard deviation of each tap."""
-    if not isinstance(noise_std, Mapping):
-        value = check_stddev(noise_std)
-        return {name: 0.0 if name in outputs else value for name in names}
-    resolved = dict.fromkeys(names, 0.0)
-    for pattern, value in noise_std.items():
-        matches = _names.match(pattern, names)
-        if not matches:
-            raise ArgumentError(
-                f"`noise_std` names no tap by {pattern!r}", f"some of {names}", dict(noise_std)
-            )
-        for name in matches:
-            resolved[name] = check_stddev(value, f"noise_std[{pattern!r}]")
-    return resolved

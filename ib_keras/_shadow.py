@@ -1,12 +1,12 @@
 """Sees, and may change, what the layers inside a model return, for the length of a ``with`` block.
 
-``Layer.__call__`` looks up ``self.call`` at every call. While a ``Session`` is open, the layers that
-it watches have an instance attribute ``call`` that asks the sessions open *in the same thread* what
-to do, and otherwise runs the layer's own ``call``. Inside a ``tf.function`` this happens while it is
-traced, so that the compiled program holds the result and nothing stays on the model. The attribute
-is counted: it is there as long as any session watches the layer, and other threads that call the
-layer meanwhile get what they always got. The lock is held to install and remove it only, never
-while a model runs: replicas of a distribution strategy wait for each other in the middle of a call.
+``Layer.__call__`` looks up ``self.call`` at every call. While a ``Session`` is open, the layers
+that it watches have an instance attribute ``call`` that asks the sessions open *in the same thread*
+what to do, and otherwise runs the layer's own ``call``. Inside a ``tf.function`` this happens while
+it is traced, so that the compiled program holds the result and nothing stays on the model. The
+attribute is counted: it is there as long as any session watches the layer, and other threads that
+call the layer meanwhile get what they always got. The lock is held to install and remove it only,
+never while a model runs: replicas of a distribution strategy wait for each other inside a call.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Session:
                     del _watchers[key]
                     layer.__dict__.pop("call")
 
-    def intercept(self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict):  # noqa: ANN201
+    def intercept(self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict):
         """Runs the call by ``proceed`` and hands its output to ``on_output``."""
         self._path.append(layer.name)
         path = "/".join(self._path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from ib_keras import _names
 from ib_keras._shadow import Session
 from ib_keras.errors import ArgumentError
+from ib_keras.layers import check_stddev
 
 Layers = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 
@@ -50,10 +52,86 @@ class Call:
         """Whether the output is one floating-point tensor."""
         return tf.is_tensor(self.output) and self.output.dtype.is_floating
 
+
+@dataclasses.dataclass(frozen=True)
+class Tap:
+    """A tapped call: its name, the layer, and the output's shape without the batch axis."""
+
+    name: str
+    layer: keras.layers.Layer
+    shape: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is tapped in a model. Keras does not track it.
+
+    Args:
+        spec: the structure of ``tf.TensorSpec`` that the model takes.
+        taps: in the order of the forward pass.
+        outputs: the names of those that are outputs of the model.
+        watched: the layers whose calls make up the taps' names.
+    """
+
+    spec: Any
+    taps: tuple[Tap, ...]
+    outputs: frozenset[str]
+    watched: tuple[keras.layers.Layer, ...]
+
     @property
-    def shape(self) -> tuple:
-        """The output's shape without the batch axis."""
-        return tuple(self.output.shape[1:])
+    def names(self) -> list[str]:
+        """The taps' names, in order."""
+        return [tap.name for tap in self.taps]
+
+    @functools.cached_property
+    def index(self) -> dict[str, int]:
+        """Name → place in the order."""
+        return {name: i for i, name in enumerate(self.names)}
+
+    def noise(self, noise_std: float | Mapping[str, float]) -> dict[str, float]:
+        """The standard deviation of each tap: a number is for the hidden ones only.
+
+        Raises:
+            ArgumentError: a value is invalid, or a name or glob matches no tap.
+        """
+        if not isinstance(noise_std, Mapping):
+            value = check_stddev(noise_std)
+            return {name: 0.0 if name in self.outputs else value for name in self.names}
+        resolved = dict.fromkeys(self.names, 0.0)
+        for pattern, value in noise_std.items():
+            matches = _names.match(pattern, self.names)
+            if not matches:
+                raise ArgumentError(
+                    f"`noise_std` names no tap by {pattern!r}",
+                    f"some of {self.names}",
+                    dict(noise_std),
+                )
+            for name in matches:
+                resolved[name] = check_stddev(value, f"noise_std[{pattern!r}]")
+        return resolved
+
+
+def plan(model: keras.Model, layers: Layers = None) -> Plan:
+    """What ``layers`` asks to tap in ``model``.
+
+    Raises:
+        ArgumentError: the model has no defined inputs, or nothing can be tapped.
+    """
+    calls, outputs = trace_calls(model)
+    chosen = select(calls, layers)
+    paths = {call.name.partition(":")[0] for call in chosen}
+    watched = {
+        id(call.layer): call.layer
+        for call in calls
+        for base in [call.name.partition(":")[0]]
+        if any(path == base or path.startswith(f"{base}/") for path in paths)
+    }
+    return Plan(
+        input_spec(model),
+        tuple(Tap(call.name, call.layer, tuple(call.output.shape[1:])) for call in chosen),
+        frozenset(output_taps(chosen, outputs)),
+        tuple(watched.values()),
+    )
 
 
 def watchable(model: keras.Model) -> list[keras.layers.Layer]:

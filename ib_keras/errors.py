@@ -1,4 +1,4 @@
-"""The errors that ib_keras raises: each says what is invalid, what was expected, what was received."""
+"""The errors of ib_keras: each says what is invalid, what was expected, what was received."""
 
 from __future__ import annotations
 

@@ -130,22 +130,23 @@ class Recorder(keras.callbacks.Callback):
     def replay(
         self,
         model: keras.Model,
-        checkpoints: Iterable[tuple[int, Callable[[], object]]],
+        epochs: Iterable[int],
+        restore: Callable[[int], object],
         logs: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Records a training that has happened, from its checkpoints.
 
         Args:
             model: the model into which the checkpoints are loaded.
-            checkpoints: ascending epochs, each with a function that puts the model in the state
-                that it had then.
+            epochs: the checkpoints' epochs, ascending.
+            restore: puts the model in the state that it had at an epoch.
             logs: Keras's logs of the training, each with the key ``epoch``.
         """
         self.set_model(model)
         self.on_train_begin()
         pending = [dict(row) for row in logs]
-        for epoch, restore in checkpoints:
-            restore()
+        for epoch in epochs:
+            restore(epoch)
             self._logs = [row for row in pending if row["epoch"] <= epoch]
             pending = [row for row in pending if row["epoch"] > epoch]
             if self._sink is None:

@@ -2,14 +2,14 @@
 
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
-from kfp import dsl
-
-import ib_keras
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
+from kfp import dsl
+
+import ib_keras
 
 # Caches see a task's inputs, image and environment, never the library's code.
 _VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)

@@ -1,8 +1,7 @@
 """The interface of the component ``capturer``."""
 
-from kfp import dsl
-
 from ib_keras.components.base import component
+from kfp import dsl
 
 
 @component

@@ -7,10 +7,10 @@ import pathlib
 from typing import Any, Literal
 
 import keras
-
-from ib_keras import ActivationStore, Recorder
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.trainer import executor as trainer
+
+from ib_keras import ActivationStore, Recorder
 from ib_keras.errors import ArgumentError
 
 
@@ -52,10 +52,8 @@ def run(
     )  # fmt: skip
     recorder.replay(
         model,
-        (
-            (epoch, lambda epoch=epoch: model.load_weights(saved.path(epoch)))
-            for epoch in saved.epochs
-        ),
+        saved.epochs,
+        lambda epoch: model.load_weights(saved.path(epoch)),
         saved.logs.to_dict("records"),
     )
     store = ActivationStore(output)

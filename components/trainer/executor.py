@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import keras
 import pandas as pd
+from ib_keras.components.examples import executor as examples
 
 from ib_keras import _files, instrument, models
 from ib_keras._instrument import InstrumentedModel
 from ib_keras._schedule import selector
-from ib_keras.components.examples import executor as examples
 from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1

@@ -21,7 +21,7 @@ def register(cls: type) -> type:
     """Makes an estimator class known under its ``name``; usable as a decorator.
 
     Args:
-        cls: a class with the attribute ``name`` and the methods of ``ib_keras.interface.Estimator``.
+        cls: a class with a ``name`` and the methods of ``ib_keras.interface.Estimator``.
 
     Raises:
         ArgumentError: it has no name, or the name is taken by another class.

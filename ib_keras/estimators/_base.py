@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ SATURATION = 0.99
 class Configured:
     """Gives a frozen dataclass ``get_config``, ``from_config`` and a short name for tables."""
 
-    name: str
+    name: ClassVar[str]
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-serialisable."""

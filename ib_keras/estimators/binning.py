@@ -112,7 +112,7 @@ class Binning(PlugIn):
         least, largest = float(t.min()), float(t.max())
         self.check_extent(least, largest)
         clipped = least < low or largest > high
-        codes = _range_codes(t, np.float64(low), np.float64(high), self.bins)
+        codes = _range_codes(t, np.asarray(low), np.asarray(high), self.bins)
         return codes, ("clipped",) if clipped else ()
 
     def _quantile_codes(self, t: np.ndarray) -> np.ndarray:

@@ -1,0 +1,258 @@
+"""Data sets by name or from a file."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError, DataUnavailableError
+
+_KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+
+# The 12 bits are the vertices of an icosahedron. Each row lists the five far neighbours of a
+# vertex; the five that are neither these nor the antipode are near.
+_ANTIPODE = (9, 7, 5, 6, 10, 2, 3, 1, 11, 0, 4, 8)
+_FAR = (
+    (2, 4, 6, 7, 8),
+    (5, 6, 8, 9, 10),
+    (0, 6, 7, 10, 11),
+    (4, 5, 7, 9, 11),
+    (0, 3, 5, 7, 8),
+    (1, 3, 4, 8, 9),
+    (0, 1, 2, 8, 10),
+    (0, 2, 3, 4, 11),
+    (0, 1, 4, 5, 6),
+    (1, 3, 5, 10, 11),
+    (1, 2, 6, 9, 11),
+    (2, 3, 7, 9, 10),
+)
+
+
+class Dataset(NamedTuple):
+    """Inputs and labels in two parts; unpacks as Keras's data sets do.
+
+    Args:
+        train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` integers.
+        test: the same for the rows held out.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def x_train(self) -> np.ndarray:
+        """Inputs of the training part."""
+        return self.train[0]
+
+    @property
+    def y_train(self) -> np.ndarray:
+        """Labels of the training part."""
+        return self.train[1]
+
+    @property
+    def x_test(self) -> np.ndarray:
+        """Inputs of the test part."""
+        return self.test[0]
+
+    @property
+    def y_test(self) -> np.ndarray:
+        """Labels of the test part."""
+        return self.test[1]
+
+    @property
+    def x(self) -> np.ndarray:
+        """All inputs: train, then test."""
+        return np.concatenate([self.x_train, self.x_test])
+
+    @property
+    def y(self) -> np.ndarray:
+        """All labels: train, then test."""
+        return np.concatenate([self.y_train, self.y_test])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(max(self.y_train.max(), self.y_test.max())) + 1
+
+
+def names() -> list[str]:
+    """The names that ``load`` knows."""
+    return sorted(["szt", "digits", *_KERAS])
+
+
+def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+    """Loads a data set.
+
+    Args:
+        name_or_path: ``"szt"`` (the 12-bit task) or ``"digits"`` (scikit-learn's 8×8 handwritten
+            digits, as 64 numbers in [0, 1]), both without a download; ``"mnist"``,
+            ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; a ``.npz`` file with
+            ``x_train, y_train, x_test, y_test``, or ``x, y``; a ``.mat`` file with ``F`` and ``y``,
+            such as the original ``var_u.mat``.
+        test_fraction: share of the rows held out, where the data come unsplit. The split is
+            shuffled and stratified by class. (The 12-bit task in counting order must not be cut
+            unshuffled: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
+        seed: of that split.
+
+    Returns:
+        A ``Dataset``; ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks it.
+
+    Raises:
+        ArgumentError: the name is unknown (the known ones are listed), or the file is missing,
+            damaged or lacks arrays.
+        DataUnavailableError: a download failed; the error says which file to pass instead.
+    """
+    text = os.fspath(name_or_path)
+    if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
+        raise ArgumentError("`test_fraction` is no share", "0 < value < 1", repr(test_fraction))
+    if text == "szt":
+        return _split(*szt(), test_fraction, seed)
+    if text == "digits":
+        from sklearn.datasets import load_digits
+
+        x, y = load_digits(return_X_y=True)
+        return _split((x / 16).astype(np.float32), y.astype(np.int64), test_fraction, seed)
+    if text in _KERAS:
+        return _load_keras(text)
+    path = pathlib.Path(text)
+    if path.suffix not in (".npz", ".mat"):
+        raise ArgumentError(
+            f"The data set {text!r} is unknown", f"one of {names()}, or an .npz or .mat file", text
+        )
+    if not path.is_file():
+        raise ArgumentError(f"The file {text!r} does not exist", "an existing file", text)
+    if path.suffix == ".mat":
+        arrays = _read_mat(path)
+        _require(arrays, ("F", "y"), path)
+        return _split(_inputs(arrays["F"]), _labels(arrays["y"].reshape(-1)), test_fraction, seed)
+    arrays = _read_npz(path)
+    if "x" in arrays and "y" in arrays:
+        return _split(_inputs(arrays["x"]), _labels(arrays["y"]), test_fraction, seed)
+    _require(arrays, ("x_train", "y_train", "x_test", "y_test"), path)
+    return Dataset(
+        _checked(_inputs(arrays["x_train"]), _labels(arrays["y_train"])),
+        _checked(_inputs(arrays["x_test"]), _labels(arrays["y_test"])),
+    )
+
+
+def szt() -> tuple[np.ndarray, np.ndarray]:
+    """The 12-bit task of Shwartz-Ziv & Tishby: all 4 096 patterns of 12 bits, with their labels.
+
+    The bits are the vertices of an icosahedron. With w the number of active bits and n_anti, n_far,
+    n_near the numbers of active pairs that are antipodal, far and near,
+    y = 1 iff 23·w − 8·n_anti − 5·n_far + n_near ≥ 99. All labels equal those of the original file;
+    the integers are a separator fitted to them, not the authors' formula. p(y=1) = 0.51709 and
+    I(X;Y) = H(Y) = 0.69256 nats = 0.99916 bits.
+
+    Returns:
+        x ``(4096, 12)`` float32 of 0 and 1, in counting order, the first bit the most significant;
+        y ``(4096,)`` int64.
+
+    References:
+        Shwartz-Ziv & Tishby, arXiv:1703.00810.
+    """
+    x = (np.arange(4096)[:, None] >> np.arange(11, -1, -1)) & 1
+    # Each pair stands twice in the quadratic form, hence twice the threshold and the diagonal.
+    weights = np.ones((12, 12), np.int64)
+    np.put_along_axis(weights, np.array(_FAR), -5, axis=1)
+    np.put_along_axis(weights, np.array(_ANTIPODE)[:, None], -8, axis=1)
+    np.fill_diagonal(weights, 2 * 23)
+    score = ((x @ weights) * x).sum(axis=1)
+    return x.astype(np.float32), (score >= 2 * 99).astype(np.int64)
+
+
+def _split(x: np.ndarray, y: np.ndarray, test_fraction: float, seed: int) -> Dataset:
+    from sklearn.model_selection import train_test_split
+
+    _checked(x, y)
+    counts = np.bincount(y)
+    classes, fewest = int((counts > 0).sum()), int(counts[counts > 0].min())
+    held_out = int(np.ceil(test_fraction * len(y)))
+    if fewest < 2 or min(held_out, len(y) - held_out) < classes:
+        raise ArgumentError(
+            "The data are too few for a stratified split",
+            "at least 2 rows of each class, and a row of each class on either side",
+            f"{len(y)} rows of {classes} classes, {fewest} of the rarest, "
+            f"test_fraction={test_fraction}",
+        )
+    x_train, x_test, y_train, y_test = train_test_split(
+        x, y, test_size=test_fraction, stratify=y, random_state=seed
+    )
+    return Dataset((x_train, y_train), (x_test, y_test))
+
+
+def _load_keras(name: str) -> Dataset:
+    import keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras wraps what its download raised in a bare Exception
+        raise DataUnavailableError(
+            f"The data set {name!r} could not be downloaded",
+            f"a network, or the file itself: load('path/to/{name}.npz') with the arrays x_train, "
+            "y_train, x_test, y_test",
+            str(error).splitlines()[0] if str(error) else repr(error),
+        ) from error
+    return Dataset((x_train, _labels(y_train)), (x_test, _labels(y_test)))
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise ArgumentError(
+            f"The file {str(path)!r} cannot be read", "an .npz file of plain arrays", error
+        ) from None
+
+
+def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        return {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise ArgumentError(
+            f"The file {str(path)!r} cannot be read", "a MATLAB file of version 7 or less", error
+        ) from None
+
+
+def _require(arrays: Mapping[str, Any], keys: tuple[str, ...], path: pathlib.Path) -> None:
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise ArgumentError(
+            f"The file {str(path)!r} lacks {missing}", f"the arrays {list(keys)}", sorted(arrays)
+        )
+
+
+def _inputs(x: np.ndarray) -> np.ndarray:
+    """Images keep their bytes; rows of numbers become float32."""
+    return x if x.ndim > 2 else x.astype(np.float32)
+
+
+def _labels(y: np.ndarray) -> np.ndarray:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iub" or (y.size and y.min() < 0):
+        raise ArgumentError(
+            "The labels are no classes",
+            "integers 0…K−1 of shape (n,) or (n, 1)",
+            f"dtype {y.dtype}, shape {y.shape}",
+        )
+    return y.astype(np.int64)
+
+
+def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(x) != len(y) or not len(x):
+        raise ArgumentError(
+            "Inputs and labels differ in length or are empty",
+            "one label an input",
+            f"{len(x)} inputs and {len(y)} labels",
+        )
+    return x, y

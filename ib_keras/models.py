@@ -1,0 +1,293 @@
+"""Networks of the papers, and how a model is named in a pipeline."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from ib_keras.errors import ArgumentError
+
+# Saturating functions; for the others the variance of the weights is doubled.
+_UNIT_GAIN = ("tanh", "sigmoid", "softmax", "linear", "softsign")
+
+
+def mlp(
+    input_shape: Sequence[int],
+    n_classes: int,
+    *,
+    hidden: Sequence[int] = (10, 7, 5, 4, 3),
+    activation: str = "tanh",
+    seed: int | None = None,
+) -> keras.Model:
+    """A dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
+
+    Weights start from a truncated normal distribution of standard deviation √(1/fan_in), or
+    √(2/fan_in) for rectifiers (after truncation), biases from 0.
+
+    Args:
+        input_shape: shape of one input; more than one axis is flattened.
+        n_classes: number of classes.
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers.
+        seed: of the initial weights.
+
+    References:
+        Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037 (initialisation).
+    """
+    x = inputs = keras.Input(tuple(input_shape))
+    if len(tuple(input_shape)) != 1:
+        x = keras.layers.Flatten(name="flatten")(x)
+    for i, width in enumerate(hidden):
+        x = keras.layers.Dense(
+            width,
+            activation=activation,
+            kernel_initializer=_initializer(activation, seed, i),
+            name=f"dense_{i + 1}",
+        )(x)
+    outputs = keras.layers.Dense(
+        n_classes,
+        activation="softmax",
+        kernel_initializer=_initializer("softmax", seed, len(hidden)),
+        name="output",
+    )(x)
+    return keras.Model(inputs, outputs, name="mlp")
+
+
+def szt(activation: str = "tanh", *, seed: int | None = None) -> keras.Model:
+    """The 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
+
+    Args:
+        activation: of the hidden layers.
+        seed: of the initial weights.
+
+    References:
+        Shwartz-Ziv & Tishby, arXiv:1703.00810.
+    """
+    return mlp((12,), 2, activation=activation, seed=seed)
+
+
+def mnist_cnn(
+    input_shape: Sequence[int] = (28, 28, 1),
+    n_classes: int = 10,
+    *,
+    activation: str = "relu",
+    seed: int | None = None,
+) -> keras.Model:
+    """Three 3×3 convolutions of 8, 16, 32 filters, max-pooled, then dense 32 and softmax.
+
+    Args:
+        input_shape: height, width and channels; without channels, one is added.
+        n_classes: number of classes.
+        activation: of the hidden layers.
+        seed: of the initial weights.
+
+    Raises:
+        ArgumentError: the images are smaller than 22×22.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013 (the network's shape).
+    """
+    shape = tuple(input_shape)
+    if len(shape) not in (2, 3) or min(shape[:2]) < 22:
+        raise ArgumentError("The images do not fit", "(height, width[, channels]) >= 22", shape)
+    x = inputs = keras.Input(shape)
+    if len(shape) == 2:
+        x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
+    for i, filters in enumerate((8, 16, 32)):
+        x = keras.layers.Conv2D(
+            filters,
+            3,
+            activation=activation,
+            kernel_initializer=_initializer(activation, seed, i),
+            name=f"conv_{i + 1}",
+        )(x)
+        x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(
+        32, activation=activation, kernel_initializer=_initializer(activation, seed, 3),
+        name="dense_1",
+    )(x)  # fmt: skip
+    outputs = keras.layers.Dense(
+        n_classes,
+        activation="softmax",
+        kernel_initializer=_initializer("softmax", seed, 4),
+        name="output",
+    )(x)
+    return keras.Model(inputs, outputs, name="mnist_cnn")
+
+
+def _initializer(activation: str, seed: int | None, layer: int) -> Any:
+    return keras.initializers.VarianceScaling(
+        scale=1.0 if activation in _UNIT_GAIN else 2.0,
+        mode="fan_in",
+        distribution="truncated_normal",
+        seed=None if seed is None else 1000 * seed + layer,
+    )
+
+
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "mlp": mlp,
+    "mnist_cnn": mnist_cnn,
+    "szt": szt,
+}
+
+
+def names() -> list[str]:
+    """The names that ``build`` knows."""
+    return sorted(_BUILDERS)
+
+
+def label(identifier: str | Mapping[str, Any]) -> str:
+    """A short name for a run of the model: ``szt-relu``, a file's stem, a function's name.
+
+    Args:
+        identifier: what ``build`` takes; a ``"label"`` in its JSON is used as it is.
+    """
+    name, arguments = _parse(identifier)
+    if "label" in arguments:
+        return str(arguments["label"])
+    if name.endswith(".keras"):
+        return pathlib.Path(name).stem
+    short = name.rpartition(":")[2]
+    return f"{short}-{arguments['activation']}" if "activation" in arguments else short
+
+
+def build(
+    identifier: str | Mapping[str, Any],
+    *,
+    input_shape: Sequence[int],
+    n_classes: int,
+    seed: int | None = None,
+) -> keras.Model:
+    """A model from its name, a file, or a function.
+
+    Args:
+        identifier: a name (``names()``); JSON or a dict with the name and its parameters
+            (``{"name": "szt", "activation": "relu"}``); a ``.keras`` file; or ``module:function``,
+            which is called with those of ``input_shape``, ``n_classes`` and ``seed`` that it takes
+            and returns a ``keras.Model``. A name in JSON may be any of these.
+        input_shape: shape of one input of the data.
+        n_classes: number of classes of the data.
+        seed: of the initial weights.
+
+    Raises:
+        ArgumentError: there is no such model (the known ones are listed), or it does not fit the
+            data.
+    """
+    name, arguments = _parse(identifier)
+    arguments.pop("label", None)
+    if name.endswith(".keras"):
+        model = _load(name)
+    else:
+        offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
+        model = _call(_find(name), name, offered, arguments)
+    got = tuple(model.input_shape[1:]) if isinstance(model.input_shape, tuple) else None
+    fits = got is not None and len(got) == len(tuple(input_shape)) and all(
+        a in (None, b) for a, b in zip(got, input_shape, strict=True)
+    )  # fmt: skip
+    width = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
+    if not fits or not (width == n_classes or (width == 1 and n_classes == 2)):
+        raise ArgumentError(
+            f"The model {name!r} does not fit the data",
+            f"inputs {tuple(input_shape)} and {n_classes} classes",
+            f"inputs {model.input_shape} and outputs {model.output_shape}",
+        )
+    return model
+
+
+def check(identifier: str | Mapping[str, Any]) -> None:
+    """Raises what ``build`` would raise for want of the model, without building it.
+
+    Raises:
+        ArgumentError: there is no such name, file or function.
+    """
+    name, _ = _parse(identifier)
+    if name.endswith(".keras"):
+        _existing(name)
+    else:
+        _find(name)
+
+
+def _parse(identifier: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of an identifier."""
+    if isinstance(identifier, str) and not identifier.lstrip().startswith("{"):
+        return identifier, {}
+    if isinstance(identifier, str):
+        try:
+            identifier = json.loads(identifier)
+        except json.JSONDecodeError as error:
+            raise ArgumentError(
+                f"The model's JSON does not parse ({error})",
+                '{"name": "szt", "activation": "relu"}',
+                identifier,
+            ) from None
+    arguments = dict(identifier) if isinstance(identifier, Mapping) else {}
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        raise ArgumentError("The model has no name", f"one of {names()}", repr(identifier))
+    return name, arguments
+
+
+def _existing(path: str) -> pathlib.Path:
+    if not pathlib.Path(path).is_file():
+        raise ArgumentError(f"The model {path!r} does not exist", "an existing .keras file", path)
+    return pathlib.Path(path)
+
+
+def _load(path: str) -> keras.Model:
+    import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
+
+    try:
+        return keras.models.load_model(_existing(path), compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError) as error:
+        raise ArgumentError(
+            f"The model {path!r} cannot be loaded", "a .keras file of this Keras", error
+        ) from error
+
+
+def _find(name: str) -> Callable[..., Any]:
+    if name in _BUILDERS:
+        return _BUILDERS[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        raise ArgumentError(
+            f"The model {name!r} is unknown",
+            f"one of {names()}, a .keras file, or module:function",
+            name,
+        )
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(
+            f"The model {name!r} cannot be imported",
+            "module:function, with the module on the Python path",
+            error,
+        ) from error
+    if not callable(function):
+        raise ArgumentError(f"{name!r} is no function", "one that returns a model", repr(function))
+    return function
+
+
+def _call(
+    function: Callable[..., Any], name: str, offered: dict[str, Any], arguments: dict[str, Any]
+) -> keras.Model:
+    parameters = inspect.signature(function).parameters
+    accepts_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [] if accepts_all else sorted(set(arguments) - set(parameters))
+    if unknown:
+        raise ArgumentError(
+            f"The model {name!r} has no parameter {', '.join(map(repr, unknown))}",
+            f"some of {list(parameters)}",
+            arguments,
+        )
+    given = {k: v for k, v in offered.items() if accepts_all or k in parameters}
+    model = function(**given | arguments)
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(f"{name!r} returned no model", "a keras.Model", repr(type(model)))
+    return model

@@ -1,0 +1,114 @@
+import hashlib
+import pathlib
+
+import numpy as np
+import pytest
+
+from ib_keras import datasets
+from ib_keras.errors import ArgumentError, DataUnavailableError
+
+DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+
+def needs(name):
+    return pytest.mark.skipif(not (DATA / name).exists(), reason=f"{name} is not at hand")
+
+
+def test_the_12_bit_task_is_the_original():
+    x, y = datasets.szt()
+    # Checksums of the original file's arrays.
+    assert hashlib.sha256(x.astype("u1").tobytes()).hexdigest() == (
+        "60c7b77cf130b18f25d81c397d55270e50faaf4a6193c2d4480ad14a00035909"
+    )
+    assert hashlib.sha256(y.astype("u1").tobytes()).hexdigest() == (
+        "77732f16f85e91b49d3997196b56163b3bd362d8cf631468a8de3f986e88359f"
+    )
+    assert y.sum() == 2118
+    ones = x.sum(axis=1)
+    assert [int(y[ones == w].sum()) for w in range(5, 13)] == [60, 532, 732, 495, 220, 66, 12, 1]
+
+
+@needs("var_u.mat")
+def test_the_original_file_loads():
+    loaded = datasets.load(DATA / "var_u.mat", seed=3)
+    x, y = datasets.szt()
+    codes = loaded.x @ (2.0 ** np.arange(11, -1, -1))
+    np.testing.assert_array_equal(loaded.y, y[codes.astype(int)])
+    assert len(np.unique(codes)) == 4096
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_split_is_shuffled_and_stratified(seed):
+    (x_train, y_train), (x_test, y_test) = datasets.load("szt", seed=seed)
+    assert (len(x_train), len(x_test)) == (3276, 820)
+    for y in (y_train, y_test):
+        assert y.mean() == pytest.approx(0.51709, abs=1e-3)
+    again = datasets.load("szt", seed=seed)
+    np.testing.assert_array_equal(again.x_train, x_train)
+    assert not np.array_equal(datasets.load("szt", seed=seed + 2).x_train, x_train)
+
+
+def test_digits():
+    loaded = datasets.load("digits")
+    assert loaded.x.shape == (1797, 64) and loaded.x.dtype == np.float32
+    assert (loaded.x.min(), loaded.x.max(), loaded.n_classes) == (0, 1, 10)
+    assert np.bincount(loaded.y)[:3].tolist() == [178, 182, 177]
+
+
+@needs("mnist.npz")
+def test_kerass_own_file():
+    loaded = datasets.load(DATA / "mnist.npz")
+    assert loaded.x_train.shape == (60000, 28, 28) and loaded.x_train.dtype == np.uint8
+    assert loaded.y_test[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_npz_with_and_without_a_split(tmp_path):
+    x, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+    np.savez(tmp_path / "a.npz", x_train=x[:15], y_train=y[:15, None], x_test=x[15:], y_test=y[15:])
+    loaded = datasets.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(loaded.x, x)
+    np.testing.assert_array_equal(loaded.y, y)
+    np.savez(tmp_path / "b.npz", x=x, y=y)
+    parts = datasets.load(str(tmp_path / "b.npz"), test_fraction=0.3)
+    assert len(parts.x_test) == 6 and parts.y_test.mean() == 0.5
+    assert sorted(parts.x[:, 0]) == sorted(x[:, 0])
+
+
+def test_a_missing_download_says_which_file_to_pass(monkeypatch):
+    import keras
+
+    def fail():
+        raise Exception("URL fetch failure on https://example.org/mnist.npz: None -- no network")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
+    with pytest.raises(DataUnavailableError, match=r"load\('path/to/mnist.npz'\).*no network"):
+        datasets.load("mnist")
+
+
+def test_bad_names_and_files(tmp_path):
+    x, y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
+    np.savez(tmp_path / "keys.npz", a=x)
+    np.savez(tmp_path / "short.npz", x=x, y=y[:3])
+    np.savez(tmp_path / "floats.npz", x=x, y=y + 0.5)
+    np.savez(tmp_path / "objects.npz", x=np.array([{}, {}]), y=y)
+    np.savez(tmp_path / "rare.npz", x=x, y=np.array([0, 0, 0, 1]))
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "text.mat").write_text("hello")
+    for name, message in {
+        "mnits": "'mnist'.*or an .npz",
+        tmp_path / "no.npz": "does not exist",
+        tmp_path / "keys.npz": r"lacks \['x_train'.*\['a'\]",
+        tmp_path / "short.npz": "4 inputs and 3 labels",
+        tmp_path / "floats.npz": "no classes",
+        tmp_path / "objects.npz": "cannot be read",
+        tmp_path / "rare.npz": "too few",
+        tmp_path / "text.npz": "cannot be read",
+        tmp_path / "empty.npz": "cannot be read",
+        tmp_path / "text.mat": "cannot be read",
+    }.items():
+        with pytest.raises(ArgumentError, match=message):
+            datasets.load(name)
+    for fraction in (0.0, 1.0, 2, "half"):
+        with pytest.raises(ArgumentError, match="test_fraction"):
+            datasets.load("szt", test_fraction=fraction)

@@ -1,0 +1,92 @@
+import keras
+import numpy as np
+import pytest
+
+from ib_keras import instrument, models
+from ib_keras.errors import ArgumentError
+
+SZT = {"input_shape": (12,), "n_classes": 2}
+
+
+def test_the_12_bit_network():
+    model = models.szt()
+    assert [layer.name for layer in model.layers[1:]] == [
+        "dense_1", "dense_2", "dense_3", "dense_4", "dense_5", "output",
+    ]  # fmt: skip
+    # 12·10+10 + 10·7+7 + 7·5+5 + 5·4+4 + 4·3+3 + 3·2+2
+    assert model.count_params() == 130 + 77 + 40 + 24 + 15 + 8
+
+
+@pytest.mark.parametrize(("activation", "gain"), [("tanh", 1), ("relu", 2)])
+def test_initial_weights(activation, gain):
+    model = models.mlp((400,), 2, hidden=(500,), activation=activation, seed=1)
+    kernel, bias = (w.numpy() for w in model.get_layer("dense_1").weights)
+    # 2·10⁵ weights: the standard deviation is known to about 0.2 %.
+    assert np.std(kernel) == pytest.approx(np.sqrt(gain / 400), rel=0.01)
+    assert not bias.any()
+
+
+def test_seeds():
+    a, b, c = (models.szt(seed=s).get_weights() for s in (1, 1, 2))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not np.array_equal(a[0], c[0])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (32, 32, 3)])
+def test_cnn(shape):
+    model = models.mnist_cnn(shape, 7)
+    assert model.output_shape == (None, 7)
+    assert instrument(model).tap_names == ["conv_1", "conv_2", "conv_3", "dense_1", "output"]
+
+
+def test_identifiers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine_models.py").write_text(
+        "import keras\n"
+        "def net(n_classes, width=4):\n"
+        "    return keras.Sequential([keras.Input((12,)), keras.layers.Dense(width),\n"
+        "                             keras.layers.Dense(n_classes)])\n"
+        "def none():\n    return 3\n"
+        "text = 'no function'\n"
+    )
+    assert models.build("szt", **SZT, seed=1).count_params() == 294
+    relu = models.build('{"name": "szt", "activation": "relu"}', **SZT)
+    assert relu.get_layer("dense_1").activation is keras.activations.relu
+    deep = models.build({"name": "mlp", "hidden": [6, 3], "label": "deep"}, **SZT)
+    assert deep.count_params() == 12 * 6 + 6 + 6 * 3 + 3 + 3 * 2 + 2
+    assert models.build("mine_models:net", **SZT).layers[0].units == 4
+    wide = models.build({"name": "mine_models:net", "width": 9}, **SZT)
+    assert wide.layers[0].units == 9
+    instrument(relu, 0.1).save(tmp_path / "m.keras")
+    assert models.build(str(tmp_path / "m.keras"), **SZT).noise_std["dense_1"] == 0.1
+    for bad, message in {
+        "resnet": "'mnist_cnn', 'szt'",
+        "nowhere.keras": "does not exist",
+        "no_module:f": "cannot be imported",
+        "mine_models:missing": "cannot be imported",
+        "mine_models:text": "no function",
+        "mine_models:none": "returned no model",
+        '{"name": "szt", "depth": 3}': "no parameter 'depth'",
+        '{"activation": "relu"}': "no name",
+        '{"name": ': "does not parse",
+    }.items():
+        with pytest.raises(ArgumentError, match=message):
+            models.build(bad, **SZT)
+    (tmp_path / "bad.keras").write_text("no zip")
+    with pytest.raises(ArgumentError, match="cannot be loaded"):
+        models.build(str(tmp_path / "bad.keras"), **SZT)
+
+
+def test_a_model_that_does_not_fit_the_data():
+    with pytest.raises(ArgumentError, match=r"inputs \(64,\) and 2 classes.*12"):
+        models.build("szt", input_shape=(64,), n_classes=2)
+    with pytest.raises(ArgumentError, match=r"3 classes.*outputs \(None, 2\)"):
+        models.build("szt", input_shape=(12,), n_classes=3)
+
+
+def test_labels():
+    assert models.label("szt") == "szt"
+    assert models.label({"name": "szt", "activation": "relu"}) == "szt-relu"
+    assert models.label({"name": "szt", "label": "mine"}) == "mine"
+    assert models.label("/a/b/best.keras") == "best"
+    assert models.label("pkg.mod:net") == "net"
