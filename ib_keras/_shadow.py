@@ -66,7 +66,9 @@ class Session:
                     del _watchers[key]
                     layer.__dict__.pop("call")
 
-    def intercept(self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict):
+    def intercept(
+        self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict
+    ) -> Any:
         """Runs the call by ``proceed`` and hands its output to ``on_output``."""
         self._path.append(layer.name)
         path = "/".join(self._path)
