@@ -29,8 +29,8 @@ def information_plane(
 ) -> Figure:
     """Draws I(T;Y) against I(X;T): a marker a layer, a colour an epoch.
 
-    Each run and estimator has a panel. Hollow markers are estimates flagged ``saturated``: they say nothing about the network. The last
-    epoch's markers have a black edge.
+    Each run and estimator has a panel. Hollow markers are estimates flagged ``saturated``: they say
+    nothing about the network. The last epoch's markers have a black edge.
 
     Args:
         frame: a table of estimates.

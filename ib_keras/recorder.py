@@ -142,7 +142,9 @@ class Recorder(keras.callbacks.Callback):
             restore: puts the model in the state that it had at an epoch.
             logs: Keras's logs of the training, each with the key ``epoch``.
         """
+        epochs = list(epochs)
         self.set_model(model)
+        self.set_params({"epochs": epochs[-1]})
         self.on_train_begin()
         pending = [dict(row) for row in logs]
         for epoch in epochs:

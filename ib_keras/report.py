@@ -119,7 +119,9 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
         dropna=False,
         observed=True,
     ).dropna(how="all")
-    pairs = [(e, q) for e in wide.columns.levels[0] for q in ("I(X;T)", "I(T;Y)")]
+    pairs = [
+        (e, q) for e in sorted(set(wide.columns.get_level_values(0))) for q in ("I(X;T)", "I(T;Y)")
+    ]
     others = [c for c in wide.columns if c not in pairs]
     wide = wide[[c for c in (*pairs, *others) if c in wide.columns]]
     return wide.droplevel("layer_index")

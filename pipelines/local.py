@@ -116,13 +116,16 @@ class _Progress(logging.Filter):
 def _quiet(log: IO[str], screen: IO[str]) -> Iterator[None]:
     """Sends what the engine and the tasks print to ``log``, and progress to ``screen``."""
     root = logging.getLogger()
-    progress = _Progress(screen)
+    progress, handlers = _Progress(screen), root.handlers[:]
     root.addFilter(progress)
+    # The engine puts handlers of its own in place of these, but not always.
+    root.handlers = [logging.StreamHandler(log)]
     try:
         with contextlib.redirect_stdout(log):
             yield
     finally:
         root.removeFilter(progress)
+        root.handlers = handlers
 
 
 def _tail(log: pathlib.Path, lines: int = 40) -> str:
