@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 
 from ib_keras._checks import check_count
@@ -47,3 +48,19 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
     raise ArgumentError(
         "`epochs` is no schedule", "'log', a step, a list of epochs, or a predicate", repr(epochs)
     )
+
+
+def parse(text: str) -> Epochs:
+    """A schedule from text: ``"log"``, or JSON such as ``10`` or ``[0, 1, 10]``.
+
+    Raises:
+        ArgumentError: it is neither.
+    """
+    if text == "log":
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ArgumentError(
+            "`record` is no schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(text)
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -107,7 +108,9 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
             damaged or lacks arrays.
         DataUnavailableError: a download failed; the error says which file to pass instead.
     """
-    text = os.fspath(name_or_path)
+    text = check(name_or_path)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ArgumentError("`seed` is invalid", "an integer from 0 to 2**32 - 1", repr(seed))
     if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
         raise ArgumentError("`test_fraction` is no share", "0 < value < 1", repr(test_fraction))
     if text == "szt":
@@ -120,12 +123,6 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
     if text in _KERAS:
         return _load_keras(text)
     path = pathlib.Path(text)
-    if path.suffix not in (".npz", ".mat"):
-        raise ArgumentError(
-            f"The data set {text!r} is unknown", f"one of {names()}, or an .npz or .mat file", text
-        )
-    if not path.is_file():
-        raise ArgumentError(f"The file {text!r} does not exist", "an existing file", text)
     if path.suffix == ".mat":
         arrays = _read_mat(path)
         _require(arrays, ("F", "y"), path)
@@ -134,10 +131,40 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
     if "x" in arrays and "y" in arrays:
         return _split(_inputs(arrays["x"]), _labels(arrays["y"]), test_fraction, seed)
     _require(arrays, ("x_train", "y_train", "x_test", "y_test"), path)
-    return Dataset(
-        _checked(_inputs(arrays["x_train"]), _labels(arrays["y_train"])),
-        _checked(_inputs(arrays["x_test"]), _labels(arrays["y_test"])),
-    )
+    train = _checked(_inputs(arrays["x_train"]), _labels(arrays["y_train"]))
+    test = _checked(_inputs(arrays["x_test"]), _labels(arrays["y_test"]))
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise ArgumentError(
+            "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
+        )
+    return Dataset(train, test)
+
+
+def check(name_or_path: str | os.PathLike) -> str:
+    """Raises what ``load`` would raise for want of the data, without loading them.
+
+    Args:
+        name_or_path: what ``load`` takes.
+
+    Returns:
+        It, as text.
+
+    Raises:
+        ArgumentError: there is no such name or file.
+    """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise ArgumentError("`name_or_path` is neither", "a name or a path", repr(name_or_path))
+    text = os.fspath(name_or_path)
+    if text in names():
+        return text
+    path = pathlib.Path(text)
+    if path.suffix not in (".npz", ".mat"):
+        raise ArgumentError(
+            f"The data set {text!r} is unknown", f"one of {names()}, or an .npz or .mat file", text
+        )
+    if not path.is_file():
+        raise ArgumentError(f"The file {text!r} does not exist", "an existing file", text)
+    return text
 
 
 def szt() -> tuple[np.ndarray, np.ndarray]:
@@ -191,7 +218,11 @@ def _load_keras(name: str) -> Dataset:
 
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras wraps what its download raised in a bare Exception
+    except Exception as error:
+        # Keras wraps what a download raised in a bare Exception, and says ValueError for a file
+        # that arrived damaged; anything else is no failed download.
+        if not (type(error) is Exception or isinstance(error, (OSError, ValueError))):
+            raise
         raise DataUnavailableError(
             f"The data set {name!r} could not be downloaded",
             f"a network, or the file itself: load('path/to/{name}.npz') with the arrays x_train, "
@@ -205,7 +236,15 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ArgumentError(
             f"The file {str(path)!r} cannot be read", "an .npz file of plain arrays", error
         ) from None
@@ -217,7 +256,7 @@ def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     try:
         return {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
         raise ArgumentError(
             f"The file {str(path)!r} cannot be read", "a MATLAB file of version 7 or less", error
         ) from None
@@ -233,12 +272,18 @@ def _require(arrays: Mapping[str, Any], keys: tuple[str, ...], path: pathlib.Pat
 
 def _inputs(x: np.ndarray) -> np.ndarray:
     """Images keep their bytes; rows of numbers become float32."""
+    if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
+        raise ArgumentError(
+            "The inputs are no numbers", "numbers (n, ...)", f"dtype {x.dtype}, shape {x.shape}"
+        )
     return x if x.ndim > 2 else x.astype(np.float32)
 
 
 def _labels(y: np.ndarray) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    if y.dtype.kind == "f" and np.array_equal(y, np.round(y)):
+        y = y.astype(np.int64)  # MATLAB writes whole numbers as doubles
     if y.ndim != 1 or y.dtype.kind not in "iub" or (y.size and y.min() < 0):
         raise ArgumentError(
             "The labels are no classes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import keras
 
 from ib_keras.errors import ArgumentError
+
+Identifier = str | os.PathLike | Mapping[str, Any]
 
 # Saturating functions; for the others the variance of the weights is doubled.
 _UNIT_GAIN = ("tanh", "sigmoid", "softmax", "linear", "softsign")
@@ -143,7 +146,7 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def label(identifier: str | Mapping[str, Any]) -> str:
+def label(identifier: Identifier) -> str:
     """A short name for a run of the model: ``szt-relu``, a file's stem, a function's name.
 
     Args:
@@ -159,7 +162,7 @@ def label(identifier: str | Mapping[str, Any]) -> str:
 
 
 def build(
-    identifier: str | Mapping[str, Any],
+    identifier: Identifier,
     *,
     input_shape: Sequence[int],
     n_classes: int,
@@ -187,11 +190,19 @@ def build(
     else:
         offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
         model = _call(_find(name), name, offered, arguments)
-    got = tuple(model.input_shape[1:]) if isinstance(model.input_shape, tuple) else None
+    try:
+        got, out = model.input_shape, model.output_shape
+    except AttributeError:
+        raise ArgumentError(
+            f"The model {name!r} is not built",
+            "a model with defined inputs: start it with keras.Input, or call model.build",
+            type(model).__name__,
+        ) from None
+    got = tuple(got[1:]) if isinstance(got, tuple) else None
     fits = got is not None and len(got) == len(tuple(input_shape)) and all(
         a in (None, b) for a, b in zip(got, input_shape, strict=True)
     )  # fmt: skip
-    width = model.output_shape[-1] if isinstance(model.output_shape, tuple) else None
+    width = out[-1] if isinstance(out, tuple) else None
     if not fits or not (width == n_classes or (width == 1 and n_classes == 2)):
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
@@ -201,7 +212,7 @@ def build(
     return model
 
 
-def check(identifier: str | Mapping[str, Any]) -> None:
+def check(identifier: Identifier) -> None:
     """Raises what ``build`` would raise for want of the model, without building it.
 
     Raises:
@@ -214,8 +225,10 @@ def check(identifier: str | Mapping[str, Any]) -> None:
         _find(name)
 
 
-def _parse(identifier: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
     """The name and the arguments of an identifier."""
+    if isinstance(identifier, os.PathLike):
+        identifier = os.fspath(identifier)
     if isinstance(identifier, str) and not identifier.lstrip().startswith("{"):
         return identifier, {}
     if isinstance(identifier, str):
@@ -243,8 +256,9 @@ def _existing(path: str) -> pathlib.Path:
 def _load(path: str) -> keras.Model:
     import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
 
+    file = _existing(path)
     try:
-        return keras.models.load_model(_existing(path), compile=False, safe_mode=True)
+        return keras.models.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError) as error:
         raise ArgumentError(
             f"The model {path!r} cannot be loaded", "a .keras file of this Keras", error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import datetime
+import io
 import logging
 import os
 import pathlib
@@ -15,11 +17,12 @@ import time
 from collections.abc import Iterator
 from typing import IO, Any
 
+from ib_keras.components.base import MARK
 from kfp import local
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
-MARK = ".ib-keras-run"
+OWNED = ".ib-keras-run"
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _STARTED = re.compile(r"Executing task '?([\w-]+)'?")
 _ENDED = re.compile(r"Task '?([\w-]+)'? finished with status (\w+)")
@@ -49,14 +52,14 @@ def run(pipeline: Any, arguments: dict[str, Any], run_dir: str | os.PathLike) ->
     folder = pathlib.Path(run_dir)
     if folder.exists() and not folder.is_dir():
         raise ArgumentError(f"{str(folder)!r} is a file", "a new folder", "a file")
-    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+    if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
         raise ArgumentError(
             f"{str(folder)!r} is no folder of a pipeline's runs",
             "a new or empty folder, or that of an earlier run",
             sorted(p.name for p in folder.iterdir())[:10],
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
+    (folder / OWNED).touch()
     started = datetime.datetime.now()
     log = folder / "tasks" / f"{started:%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(exist_ok=True)
@@ -94,22 +97,44 @@ class _Progress(logging.Filter):
         self._stream, self._begin = stream, time.monotonic()
         # A loop runs its iterations in threads, and a thread one task at a time.
         self._since: dict[int, float] = {}
+        self._facts: dict[int, str] = {}
+
+    def read(self, text: str) -> None:
+        """Takes note of what a task says of its work."""
+        _, mark, facts = text.partition(MARK)
+        if mark:
+            self._facts[threading.get_ident()] = facts.strip()
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = _COLOUR.sub("", record.getMessage())
         now, thread = time.monotonic(), threading.get_ident()
         if match := _STARTED.search(text):
             self._since[thread] = now
-            self._line(now, f"{match[1]} …")
+            self._line(now, f"{match[1]} started")
         elif match := _ENDED.search(text):
             took = now - self._since.pop(thread, now)
             outcome = "done" if match[2] == "SUCCESS" else "FAILED"
-            self._line(now, f"{match[1]} {outcome} in {took:.0f} s")
+            facts = self._facts.pop(thread, "")
+            self._line(now, f"{match[1]} {outcome} in {took:.0f} s{facts and f': {facts}'}")
         return True
 
     def _line(self, now: float, text: str) -> None:
         minutes, seconds = divmod(int(now - self._begin), 60)
         print(f"[{minutes:02d}:{seconds:02d}] {text}", file=self._stream, flush=True)
+
+
+class _Log(io.TextIOBase):
+    """A file in which ``_Progress`` reads along."""
+
+    def __init__(self, file: IO[str], progress: _Progress) -> None:
+        self._file, self._progress = file, progress
+
+    def write(self, text: str) -> int:
+        self._progress.read(text)
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 @contextlib.contextmanager
@@ -120,12 +145,14 @@ def _quiet(log: IO[str], screen: IO[str]) -> Iterator[None]:
     root.addFilter(progress)
     # The engine puts handlers of its own in place of these, but not always.
     root.handlers = [logging.StreamHandler(log)]
+    plain_print = builtins.print
     try:
-        with contextlib.redirect_stdout(log):
+        with contextlib.redirect_stdout(_Log(log, progress)):
             yield
     finally:
         root.removeFilter(progress)
         root.handlers = handlers
+        builtins.print = plain_print  # two threads of the engine may leave theirs in its place
 
 
 def _tail(log: pathlib.Path, lines: int = 40) -> str:

@@ -25,9 +25,11 @@ def capturer(
         draws: number of noisy passes an epoch.
         seed: of the noise.
     """
+    from ib_keras.components.base import publish
     from ib_keras.components.capturer import executor
 
-    output.metadata.update(
+    publish(
+        output,
         executor.run(
             checkpoints.path,
             examples.path,
@@ -36,5 +38,5 @@ def capturer(
             max_samples=max_samples,
             draws=draws,
             seed=seed,
-        )
+        ),
     )

@@ -17,6 +17,7 @@ def estimator(
         output: estimates.parquet and logs.parquet.
         estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1}).
     """
+    from ib_keras.components.base import publish
     from ib_keras.components.estimator import executor
 
-    output.metadata.update(executor.run(store.path, output.path, estimator=estimator))
+    publish(output, executor.run(store.path, output.path, estimator=estimator))

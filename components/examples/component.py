@@ -19,6 +19,7 @@ def examples(
         test_fraction: share of the rows held out, where the data come unsplit.
         seed: of that split.
     """
+    from ib_keras.components.base import publish
     from ib_keras.components.examples import executor
 
-    output.metadata.update(executor.run(data, output.path, test_fraction=test_fraction, seed=seed))
+    publish(output, executor.run(data, output.path, test_fraction=test_fraction, seed=seed))

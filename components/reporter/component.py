@@ -21,8 +21,9 @@ def reporter(
         page: the page once more, where a pipeline's user interface shows it.
         title: of the page.
     """
+    from ib_keras.components.base import publish
     from ib_keras.components.reporter import executor
 
-    output.metadata.update(
-        executor.run([e.path for e in estimates], output.path, title=title, page=page.path)
+    publish(
+        output, executor.run([e.path for e in estimates], output.path, title=title, page=page.path)
     )

@@ -30,9 +30,11 @@ def trainer(
         record: which epochs get a checkpoint: "log", or a JSON step or list.
         seed: of the initial weights, the order of the batches and the noise.
     """
+    from ib_keras.components.base import publish
     from ib_keras.components.trainer import executor
 
-    output.metadata.update(
+    publish(
+        output,
         executor.run(
             examples.path,
             output.path,
@@ -43,5 +45,5 @@ def trainer(
             noise_std=noise_std,
             record=record,
             seed=seed,
-        )
+        ),
     )

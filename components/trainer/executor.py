@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import re
@@ -13,10 +12,9 @@ import keras
 import pandas as pd
 from ib_keras.components.examples import executor as examples
 
-from ib_keras import _files, instrument, models
+from ib_keras import _files, _schedule, instrument, models
 from ib_keras._instrument import InstrumentedModel
-from ib_keras._schedule import selector
-from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.errors import StoreError
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1
 _CHECKPOINT = re.compile(r"epoch-(\d{6,})\.keras")
@@ -66,7 +64,7 @@ def run(
     Returns:
         Facts about the training, for the artifact's metadata.
     """
-    selects = selector(parse_record(record))
+    selects = _schedule.selector(_schedule.parse(record))
     keras.utils.set_random_seed(seed)
     loaded = examples.read(data)
     built = models.build(
@@ -139,18 +137,6 @@ def read(path: str | os.PathLike) -> Checkpoints:
         raise StoreError(f"{str(folder)!r} is damaged", f"checkpoints {missing}", "none of them")
     logs = pd.read_parquet(folder / "logs.parquet")
     return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
-
-
-def parse_record(record: str) -> Any:
-    """``"log"``, or the step or list of epochs that the JSON text holds."""
-    if record == "log":
-        return record
-    try:
-        return json.loads(record)
-    except json.JSONDecodeError:
-        raise ArgumentError(
-            "`record` is no schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(record)
-        ) from None
 
 
 def _loss(output_shape: tuple) -> str:
