@@ -1,0 +1,20 @@
+"""Runs all benchmarks, prints their ratios and rewrites README.md."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from benchmarks import _measure, kernels
+
+
+def main() -> None:
+    groups = {"kernels": kernels.run()}
+    for name, rows in groups.items():
+        print(f"\n{name}\n{_measure.table(rows)}")
+    _measure.write(groups)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""How the benchmarks measure and report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+README = pathlib.Path(__file__).parent / "README.md"
+_HEAD = """# Benchmarks
+
+`make bench` measures and rewrites this file; `python -m benchmarks.kernels` measures one group.
+Every ratio is of two medians taken in turn in one run: absolute times depend on the machine and on
+what else it does.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A measured ratio and its goal, such as ``>= 4`` or ``<= 1.5``."""
+
+    what: str
+    ratio: float
+    goal: str
+    detail: str
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is as the goal says."""
+        sign, limit = self.goal.split()
+        return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
+
+
+def in_turn(*functions: Callable[[], object], repeat: int = 7) -> list[float]:
+    """Median seconds of each function; they take turns, so that drift hits all alike."""
+    for function in functions:
+        function()
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(repeat):
+        for function, taken in zip(functions, times, strict=True):
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+def machine() -> str:
+    """The processor, in words."""
+    name = platform.processor() or platform.machine()
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.exists():
+        names = [x.partition(":")[2] for x in info.read_text().splitlines() if "model name" in x]
+        name = names[0].strip() if names else name
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | ratio | goal | reached | detail |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {r.what} | {r.ratio:.2f} | {r.goal} | {'yes' if r.reached else '**no**'} | {r.detail} |"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def write(groups: dict[str, list[Row]]) -> None:
+    """Rewrites README.md with the results."""
+    parts = [_HEAD, f"Last run: {time.strftime('%Y-%m-%d')}, {machine()}.\n"]
+    parts += [f"## {name}\n\n{table(rows)}\n" for name, rows in groups.items()]
+    README.write_text("\n".join(parts))
