@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -289,24 +288,8 @@ class InstrumentedModel(keras.Model):
             print_fn: called with the table.
             **kwargs: accepted for compatibility with ``keras.Model.summary`` and not used.
         """
-        rows = [("tap", "class", "shape", "noise_std", f"bytes/epoch (n = {samples})")]
-        total = 0
-        for tap, stddev in zip(self._plan.taps, self.noise_std.values(), strict=True):
-            known = None not in tap.shape
-            size = 4 * samples * math.prod(tap.shape) if known else 0
-            total += size
-            text = f"{size:,}" if known else "?"
-            kind = type(tap.layer).__name__
-            rows.append((tap.name, kind, str(tap.shape), f"{stddev:g}", text))
-        rows.append(("all taps", "", "", "", f"{total:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        rule = "-" * max(map(len, lines))
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
-        print_fn("\n".join([title, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]]))
+        print_fn(f"{title}\n{self._plan.table(self.noise_std, samples)}")
 
     def get_config(self) -> dict[str, Any]:
         """The wrapped model, the taps by name, and the noise as it is now."""

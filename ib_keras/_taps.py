@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -109,6 +110,30 @@ class Plan:
             for name in matches:
                 resolved[name] = check_stddev(value, f"noise_std[{pattern!r}]")
         return resolved
+
+    def table(self, noise_std: Mapping[str, float], samples: int) -> str:
+        """Path, class, shape, noise and size of every tap, as text.
+
+        Args:
+            noise_std: the standard deviation of each tap.
+            samples: the size is that of one recorded epoch of this many samples.
+        """
+        rows = [("tap", "class", "shape", "noise_std", f"bytes/epoch (n = {samples})")]
+        total = 0
+        for tap in self.taps:
+            known = None not in tap.shape
+            size = 4 * samples * math.prod(tap.shape) if known else 0
+            total += size
+            kind, noise = type(tap.layer).__name__, f"{noise_std[tap.name]:g}"
+            rows.append((tap.name, kind, str(tap.shape), noise, f"{size:,}" if known else "?"))
+        rows.append(("all taps", "", "", "", f"{total:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        return "\n".join([rule, lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
 def plan(model: keras.Model, layers: Layers = None) -> Plan:

@@ -8,16 +8,16 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _files
+from ib_keras import _epoch_writer, _files
+from ib_keras._epoch_writer import EpochWriter
 from ib_keras.errors import ArgumentError, StoreError
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
-_EPOCH_SCHEMA = "ib_keras.activations.epoch"
 _EPOCH = re.compile(r"epoch-(\d{6,})")
 
 
@@ -264,7 +264,15 @@ class ActivationStore:
             noise_std: layer name → standard deviation of the network's noise.
             logs: rows of Keras's logs, each with the key ``epoch``.
         """
-        return EpochWriter(self, epoch, dict(noise_std), [dict(row) for row in logs])
+        return EpochWriter(
+            self.path / f"epoch-{epoch:06d}",
+            epoch,
+            layers=self.layers,
+            n=self.n,
+            draws=self.draws,
+            noise_std=noise_std,
+            logs=logs,
+        )
 
     def remove(self, epoch: int) -> None:
         """Removes an epoch's record, as a resumed training does before it writes it anew."""
@@ -281,7 +289,9 @@ class ActivationStore:
                 raise ArgumentError(
                     f"Epoch {epoch} was not recorded", f"one of {self.epochs}", epoch
                 )
-            self._epochs[epoch] = _files.read_manifest(folder, _EPOCH_SCHEMA, _VERSION)
+            self._epochs[epoch] = _files.read_manifest(
+                folder, _epoch_writer.SCHEMA, _epoch_writer.VERSION
+            )
         return self._epochs[epoch]
 
     def _file(self, epoch: int, layer: str, clean: bool) -> dict[str, Any]:
@@ -301,97 +311,6 @@ class ActivationStore:
         if entry is not None and list(array.shape) != entry["shape"]:
             raise StoreError(f"{str(path)!r} is damaged", f"shape {entry['shape']}", array.shape)
         return array
-
-
-class EpochWriter:
-    """Streams one epoch into a store; the epoch appears when the ``with`` block ends well."""
-
-    def __init__(
-        self, store: ActivationStore, epoch: int, noise_std: dict[str, float], logs: list[dict]
-    ) -> None:
-        self._store, self._epoch, self._noise_std, self._logs = store, epoch, noise_std, logs
-        self._folder = store.path / f"epoch-{epoch:06d}"
-        self._files: dict[tuple[str, bool], _ArrayFile] = {}
-
-    def __enter__(self) -> EpochWriter:
-        _files.check_free(self._folder)
-        self._temporary = _files.sibling(self._folder)
-        self._temporary.mkdir()
-        return self
-
-    def write(self, layer: str, chunk: np.ndarray, *, clean: bool = False) -> None:
-        """Appends ``chunk (rows, *shape)``; draw by draw, in the order of the rows."""
-        file = self._files.get((layer, clean))
-        if file is None:
-            index = self._store.layers.index(layer)
-            slug = re.sub(r"[^\w.-]", "_", layer)
-            name = f"{index:03d}-{slug}{'.clean' if clean else ''}.npy"
-            n, draws = self._store.n, self._store.draws
-            shape = (n, *chunk.shape[1:]) if draws == 1 else (draws, n, *chunk.shape[1:])
-            file = self._files[layer, clean] = _ArrayFile(self._temporary / name, shape)
-        file.append(chunk)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            entries = [
-                {"layer": layer, "clean": clean, **file.close()}
-                for (layer, clean), file in self._files.items()
-            ]
-            if kind is None:
-                short = [e["layer"] for e in entries if not e.pop("complete")]
-                missing = [x for x in self._store.layers if (x, False) not in self._files]
-                if short or missing:
-                    raise ArgumentError(
-                        f"Epoch {self._epoch} is incomplete",
-                        f"{self._store.n} rows of each layer",
-                        f"layers missing: {missing}, short: {short}",
-                    )
-                _files.write_manifest(
-                    self._temporary,
-                    _EPOCH_SCHEMA,
-                    _VERSION,
-                    epoch=self._epoch,
-                    noise_std=self._noise_std,
-                    files=entries,
-                    logs=[_finite(row) for row in self._logs],
-                )
-                os.rename(self._temporary, self._folder)
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-
-
-class _ArrayFile:
-    """A .npy file that is written in pieces, with its checksum and extent."""
-
-    def __init__(self, path: pathlib.Path, shape: tuple[int, ...]) -> None:
-        self._file: IO[bytes] = open(path, "xb")
-        self._path, self._shape = path, shape
-        self._hash = hashlib.sha256()
-        self._values, self._low, self._high = 0, np.inf, -np.inf
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._file.flush()
-        self._hash.update(path.read_bytes())
-
-    def append(self, chunk: np.ndarray) -> None:
-        data = np.ascontiguousarray(chunk, "<f4")
-        self._file.write(data.data)
-        self._hash.update(data.data)
-        self._values += data.size
-        # NaN spreads through both.
-        self._low = np.minimum(self._low, data.min(initial=np.inf))
-        self._high = np.maximum(self._high, data.max(initial=-np.inf))
-
-    def close(self) -> dict[str, Any]:
-        self._file.close()
-        finite = bool(np.isfinite(self._low) and np.isfinite(self._high))
-        return {
-            "file": self._path.name,
-            "shape": list(self._shape),
-            "sha256": self._hash.hexdigest(),
-            "extent": [float(self._low), float(self._high)] if finite else None,
-            "complete": self._values == int(np.prod(self._shape)),
-        }
 
 
 def _merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
@@ -425,15 +344,6 @@ def _flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
 
 def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if entry["extent"] is None else (entry["extent"][0], entry["extent"][1])
-
-
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of logs as JSON can hold it: what is no finite number becomes ``None``."""
-    clean: dict[str, Any] = {}
-    for key, value in row.items():
-        number = float(value)
-        clean[key] = int(value) if key == "epoch" else number if np.isfinite(number) else None
-    return clean
 
 
 def _columns(rows: Mapping[int, Mapping[str, Any]]) -> list[str]:

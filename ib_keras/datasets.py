@@ -15,6 +15,9 @@ from ib_keras.errors import ArgumentError, DataUnavailableError
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
+# What the readers raise for a file that is damaged or something else.
+_DAMAGE = (OSError, ValueError, TypeError, EOFError, zlib.error)
+
 # The 12 bits are the vertices of an icosahedron. Each row lists the five far neighbours of a
 # vertex; the five that are neither these nor the antipode are near.
 _ANTIPODE = (9, 7, 5, 6, 10, 2, 3, 1, 11, 0, 4, 8)
@@ -236,15 +239,7 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (*_DAMAGE, KeyError, zipfile.BadZipFile) as error:
         raise ArgumentError(
             f"The file {str(path)!r} cannot be read", "an .npz file of plain arrays", error
         ) from None
@@ -256,7 +251,7 @@ def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     try:
         return {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
+    except (*_DAMAGE, IndexError, NotImplementedError, MatReadError) as error:
         raise ArgumentError(
             f"The file {str(path)!r} cannot be read", "a MATLAB file of version 7 or less", error
         ) from None

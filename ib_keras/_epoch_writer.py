@@ -1,0 +1,137 @@
+"""Writes one epoch of an activation store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from ib_keras import _files
+from ib_keras.errors import ArgumentError
+
+SCHEMA, VERSION = "ib_keras.activations.epoch", 1
+
+
+class EpochWriter:
+    """Streams one epoch into a store; the epoch appears when the ``with`` block ends well.
+
+    Args:
+        folder: the epoch's folder; it must not exist.
+        epoch: the epoch.
+        layers: the layers' names, in order.
+        n: number of rows.
+        draws: number of noisy passes.
+        noise_std: layer name → standard deviation of the network's noise.
+        logs: rows of Keras's logs.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        epoch: int,
+        *,
+        layers: Sequence[str],
+        n: int,
+        draws: int,
+        noise_std: Mapping[str, float],
+        logs: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._folder, self._epoch = folder, epoch
+        self._layers, self._n, self._draws = list(layers), n, draws
+        self._noise_std, self._logs = dict(noise_std), [dict(row) for row in logs]
+        self._files: dict[tuple[str, bool], _ArrayFile] = {}
+
+    def __enter__(self) -> EpochWriter:
+        _files.check_free(self._folder)
+        self._temporary = _files.sibling(self._folder)
+        self._temporary.mkdir()
+        return self
+
+    def write(self, layer: str, chunk: np.ndarray, *, clean: bool = False) -> None:
+        """Appends ``chunk (rows, *shape)``; draw by draw, in the order of the rows."""
+        file = self._files.get((layer, clean))
+        if file is None:
+            index = self._layers.index(layer)
+            slug = re.sub(r"[^\w.-]", "_", layer)
+            name = f"{index:03d}-{slug}{'.clean' if clean else ''}.npy"
+            n, draws = self._n, self._draws
+            shape = (n, *chunk.shape[1:]) if draws == 1 else (draws, n, *chunk.shape[1:])
+            file = self._files[layer, clean] = _ArrayFile(self._temporary / name, shape)
+        file.append(chunk)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            entries = [
+                {"layer": layer, "clean": clean, **file.close()}
+                for (layer, clean), file in self._files.items()
+            ]
+            if kind is None:
+                short = [e["layer"] for e in entries if not e.pop("complete")]
+                missing = [x for x in self._layers if (x, False) not in self._files]
+                if short or missing:
+                    raise ArgumentError(
+                        f"Epoch {self._epoch} is incomplete",
+                        f"{self._n} rows of each layer",
+                        f"layers missing: {missing}, short: {short}",
+                    )
+                _files.write_manifest(
+                    self._temporary,
+                    SCHEMA,
+                    VERSION,
+                    epoch=self._epoch,
+                    noise_std=self._noise_std,
+                    files=entries,
+                    logs=[_finite(row) for row in self._logs],
+                )
+                os.rename(self._temporary, self._folder)
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+class _ArrayFile:
+    """A .npy file that is written in pieces, with its checksum and extent."""
+
+    def __init__(self, path: pathlib.Path, shape: tuple[int, ...]) -> None:
+        self._file: IO[bytes] = open(path, "xb")
+        self._path, self._shape = path, shape
+        self._hash = hashlib.sha256()
+        self._values, self._low, self._high = 0, np.inf, -np.inf
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.flush()
+        self._hash.update(path.read_bytes())
+
+    def append(self, chunk: np.ndarray) -> None:
+        data = np.ascontiguousarray(chunk, "<f4")
+        self._file.write(data.data)
+        self._hash.update(data.data)
+        self._values += data.size
+        # NaN spreads through both.
+        self._low = np.minimum(self._low, data.min(initial=np.inf))
+        self._high = np.maximum(self._high, data.max(initial=-np.inf))
+
+    def close(self) -> dict[str, Any]:
+        self._file.close()
+        finite = bool(np.isfinite(self._low) and np.isfinite(self._high))
+        return {
+            "file": self._path.name,
+            "shape": list(self._shape),
+            "sha256": self._hash.hexdigest(),
+            "extent": [float(self._low), float(self._high)] if finite else None,
+            "complete": self._values == int(np.prod(self._shape)),
+        }
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of logs as JSON can hold it: what is no finite number becomes ``None``."""
+    clean: dict[str, Any] = {}
+    for key, value in row.items():
+        number = float(value)
+        clean[key] = int(value) if key == "epoch" else number if np.isfinite(number) else None
+    return clean
