@@ -108,7 +108,7 @@ def estimate(
     else:
         run = "activations"
         if not isinstance(source, Mapping):
-            source, run = _capture(source, inputs, layers)
+            source, run = _capture(source, inputs, targets, layers)
         _refuse(epochs=epochs)
         samples, items = from_arrays(source, inputs, targets, layers, run=run)
     check(items, made)
@@ -266,7 +266,7 @@ def _row(
     }
 
 
-def _capture(model: Any, inputs: Any, layers: Any) -> tuple[Activations, str]:
+def _capture(model: Any, inputs: Any, targets: Any, layers: Any) -> tuple[Activations, str]:
     import keras
 
     from ib_keras._instrument import InstrumentedModel, instrument
@@ -279,6 +279,7 @@ def _capture(model: Any, inputs: Any, layers: Any) -> tuple[Activations, str]:
         )
     if inputs is None:
         raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
+    Samples.of(len(flat_inputs(inputs)[0]), targets, inputs)  # fails before the forward passes
     tapped = model if isinstance(model, InstrumentedModel) else instrument(model)
     return tapped.capture(inputs, layers=layers), tapped.model.name
 

@@ -23,6 +23,8 @@ FLAGS = {
     "I(X;T) itself is H(X) or infinite. What is seen is how T clusters at the scale of the bins.",
     "measurement_noise": "The information of T plus noise that only the measurement adds: it "
     "depends on that noise's variance. What is seen is how T clusters at that scale.",
+    "network_noise": "The network is noisy, and this estimator counts its noise as if it told of "
+    "the input: the value is too high.",
     "clipped": "Values outside the range of the bins were counted in the end bins.",
     "high_dim": "Estimates from all samples and from half of them disagree: n is small for this "
     "dimension.",
@@ -42,7 +44,7 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; }
-th:first-child, td:first-child, .text td, .text th { text-align: left; vertical-align: top; }
+tbody th, .text td { text-align: left; vertical-align: top; }
 h2 { margin-top: 2.2rem; }
 </style>
 </head>

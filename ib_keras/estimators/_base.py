@@ -6,8 +6,6 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-import numpy as np
-
 # Below this share of its ceiling an estimate may still say something about the network.
 SATURATION = 0.99
 
@@ -45,6 +43,6 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
     return ("saturated",) if limit > 0 and value >= SATURATION * limit else ()
 
 
-def class_weights(labels: np.ndarray) -> np.ndarray:
-    """p(y) of the codes 0…K−1."""
-    return np.bincount(labels) / len(labels)
+def network_noise(noise_std: float) -> tuple[str, ...]:
+    """``("network_noise",)`` for a noisy network, whose noise is counted as told by the input."""
+    return ("network_noise",) if noise_std > 0 else ()

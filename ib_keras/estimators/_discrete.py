@@ -11,7 +11,7 @@ import numpy as np
 from ib_keras._checks import as_labels, as_samples
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import _codes
-from ib_keras.estimators._base import Configured, saturation
+from ib_keras.estimators._base import Configured, network_noise, saturation
 from ib_keras.interface import Estimate, LayerInformation
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
@@ -46,7 +46,8 @@ class PlugIn(Configured, abc.ABC):
             y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
             x: ``(n, ...)`` the inputs, for which equal rows are found; ``None`` says that all n
                 are distinct, so that H(C|X) = 0.
-            noise_std: not used.
+            noise_std: of the network's noise in this layer. It cannot be told from the input's
+                part of T where an input is seen once, hence the flag ``network_noise``.
             conditional: not used.
 
         Returns:
@@ -62,7 +63,7 @@ class PlugIn(Configured, abc.ABC):
         inputs = None if x is None else input_codes(x, n)
         bins, flags = self.discretise(samples)
         codes = _codes.row_codes(bins)
-        flags = (*flags, "measurement_bins")
+        flags = (*flags, "measurement_bins", *network_noise(noise_std))
         if inputs is None:
             xt, ceiling = _codes.entropy(codes), None
         else:

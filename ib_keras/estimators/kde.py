@@ -11,9 +11,9 @@ import numpy as np
 
 from ib_keras._checks import as_labels, as_samples, check_positive
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured, saturation
+from ib_keras.estimators._base import Configured, network_noise, saturation
 from ib_keras.estimators._pairwise import kernel_sums
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.interface import Estimate, Kind, LayerInformation
 
 _FLAG = "measurement_noise"
 
@@ -42,7 +42,9 @@ class _KDE(Configured):
             t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
             y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
             x: not used: T is taken as a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
-            noise_std: not used: σ² is the measurement's own noise.
+            noise_std: of the network's noise in this layer. σ² is the measurement's own, beside
+                it; the network's is taken for a part of what X tells, hence the flag
+                ``network_noise``, and the lower bound is none then.
             conditional: not used.
 
         Returns:
@@ -57,8 +59,9 @@ class _KDE(Configured):
         labels = None if y is None else as_labels(y, n)
         everything, within = self._log_means(samples, labels)
         xt = max(0.0, -float(everything.mean()))
-        flags = (*saturation(xt, n), _FLAG)
-        information = Estimate(xt, kind=self.kind, flags=flags, n=n, dim=dim)
+        flags = (*saturation(xt, n), _FLAG, *network_noise(noise_std))
+        kind: Kind = "estimate" if noise_std > 0 and self.kind == "lower" else self.kind
+        information = Estimate(xt, kind=kind, flags=flags, n=n, dim=dim)
         if labels is None:
             return LayerInformation(information)
         ty = float((within - everything).mean())

@@ -61,6 +61,12 @@ def test_values_outside_a_range_are_an_error_or_a_stated_clip():
     assert "clipped" not in inside.xt.flags
 
 
+def test_the_networks_own_noise_is_flagged():
+    t = np.arange(8.0)
+    assert "network_noise" in EBAB().estimate(t, noise_std=0.1).xt.flags
+    assert "network_noise" not in EBAB().estimate(t).xt.flags
+
+
 def test_saturation_is_flagged():
     rng = np.random.default_rng(0)
     assert "saturated" in EBAB().estimate(rng.normal(size=(100, 50))).xt.flags

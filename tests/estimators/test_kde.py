@@ -64,6 +64,15 @@ def test_kinds():
         assert "measurement_noise" in information.xt.flags
 
 
+def test_the_networks_own_noise_is_flagged():
+    t = np.random.default_rng(0).normal(size=(20, 2))
+    lower, upper = (KDE(kind=k).estimate(t, noise_std=0.1).xt for k in ("lower", "upper"))
+    # Noise that counts as information raises the value: that leaves no lower bound.
+    assert (lower.kind, upper.kind) == ("estimate", "upper")
+    assert "network_noise" in lower.flags and "network_noise" in upper.flags
+    assert "network_noise" not in KDE().estimate(t).xt.flags
+
+
 def test_adaptive_variance():
     t = np.array([[0.5, -2.0], [1.0, 0.0]])
     assert AdaptiveKDE(0.1).kernel_variance(t) == pytest.approx(0.2)
