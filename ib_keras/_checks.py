@@ -9,6 +9,18 @@ import numpy as np
 from ib_keras.errors import ArgumentError
 
 
+def as_array(values: Any, name: str) -> np.ndarray:
+    """``values`` as an array.
+
+    Raises:
+        ArgumentError: the rows differ in length.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
+
+
 def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndarray:
     """``values`` as a finite ``(n, d)`` array of float32 or float64.
 
@@ -17,7 +29,7 @@ def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndar
     Raises:
         ArgumentError: not numeric, fewer than ``min_samples`` rows, no columns, NaN or infinite.
     """
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.ndim == 0 or len(array) < min_samples:
         raise ArgumentError(
             f"`{name}` has too few samples",
@@ -58,7 +70,7 @@ def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
         ArgumentError: lengths differ, or the labels are neither integers, booleans, strings nor
             one-hot.
     """
-    labels = np.asarray(y)
+    labels = as_array(y, name)
     if labels.ndim == 0 or len(labels) != n:
         raise ArgumentError(
             f"`{name}` does not match the activations",
@@ -75,6 +87,8 @@ def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
                 f"shape {labels.shape}, rows such as {labels[0].tolist()}",
             )
         labels = labels.argmax(axis=1)
+    if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
+        labels = labels.astype(str)  # as pandas holds text
     if labels.ndim != 1 or labels.dtype.kind not in "iubUS":
         raise ArgumentError(
             f"`{name}` holds no class labels",
@@ -83,6 +97,13 @@ def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
             f"dtype {labels.dtype}, shape {labels.shape}",
         )
     return np.unique(labels, return_inverse=True)[1].reshape(-1)
+
+
+def check_seed(value: Any) -> int:
+    """``value`` as an int >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ArgumentError("`seed` is no seed", "an integer >= 0, or None", repr(value))
+    return int(value)
 
 
 def check_positive(value: Any, name: str) -> float:

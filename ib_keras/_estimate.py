@@ -286,6 +286,8 @@ def _capture(model: Any, inputs: Any, targets: Any, layers: Any) -> tuple[Activa
 
 def _input_codes(inputs: Any, n: int) -> np.ndarray:
     arrays = flat_inputs(inputs)
+    if any(a.dtype == object for a in arrays):
+        raise ArgumentError("`inputs` are no numbers", "arrays of numbers", "dtype object")
     if any(a.ndim == 0 or len(a) != n for a in arrays):
         raise ArgumentError(
             "`inputs` do not match the activations",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras import _names, _taps
-from ib_keras._checks import check_count
+from ib_keras._checks import check_count, check_seed
 from ib_keras._shadow import Session
 from ib_keras._taps import Layers
 from ib_keras.activations import Activations
@@ -56,6 +56,8 @@ def instrument(
     """
     if not isinstance(model, keras.Model):
         raise ArgumentError("`model` is no Keras model", "a keras.Model", repr(type(model)))
+    if seed is not None:
+        check_seed(seed)
     return InstrumentedModel(model, noise_std, layers=layers, seed=seed)
 
 
@@ -390,4 +392,4 @@ class InstrumentedModel(keras.Model):
     def _seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
         if seed is None:
             return (int(self._capture.seeds.integers(2**31)),)
-        return seed if isinstance(seed, tuple) else (int(seed),)
+        return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)

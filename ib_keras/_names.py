@@ -20,6 +20,12 @@ def select(patterns: str | Sequence[str], names: Sequence[str]) -> list[str]:
     Raises:
         ArgumentError: a pattern matches nothing; the names are listed.
     """
+    if not isinstance(patterns, str) and not (
+        isinstance(patterns, Sequence) and patterns and all(isinstance(p, str) for p in patterns)
+    ):
+        raise ArgumentError(
+            "`layers` are no names", f"names or globs of some of {list(names)}", repr(patterns)
+        )
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
         matches = match(pattern, names)

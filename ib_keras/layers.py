@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ib_keras.errors import ArgumentError
@@ -108,12 +109,9 @@ def check_stddev(value: Any, name: str = "noise_std") -> float:
     Raises:
         ArgumentError: it is none.
     """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if isinstance(value, bool) or not 0 <= number < float("inf"):
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < float("inf"):
         raise ArgumentError(
             f"`{name}` is no standard deviation", "a finite number >= 0", repr(value)
         )
-    return number
+    return float(value)

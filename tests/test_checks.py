@@ -19,6 +19,7 @@ THREE_PARTS = r"Expected .*Received: "
         np.array([["a"], ["b"]]),
         np.array([[1j], [2j]]),
         np.array([[object()], [object()]]),
+        [[1, 2], [3]],
     ],
 )
 def test_bad_samples(t):
@@ -39,6 +40,7 @@ def test_labels():
     assert as_labels(np.array([[0, 1.0], [1.0, 0]]), 2).tolist() == [1, 0]
     assert as_labels(np.array([[3], [4]]), 2).tolist() == [0, 1]
     assert as_labels(["cat", "ant", "cat"], 3).tolist() == [1, 0, 1]
+    assert as_labels(np.array(["b", "a"], dtype=object), 2).tolist() == [1, 0]
     assert as_labels(np.array([True, False]), 2).tolist() == [1, 0]
 
 
@@ -46,6 +48,8 @@ def test_labels():
     "y",
     [
         np.array([0.0, 1.0, 2.0]),
+        np.array([0, "a", 2], dtype=object),
+        [[1], [2, 3], [4]],
         np.array([[0.5, 0.5], [0.1, 0.9], [1, 0]]),
         np.array([0, 1]),
         np.zeros((3, 2, 2), int),

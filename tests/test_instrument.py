@@ -250,6 +250,16 @@ def test_bad_input(mlp, inputs):
     noisy = ib.instrument(mlp)
     with pytest.raises(ArgumentError, match=r"do not fit.*\(None, 4\).*\(64, 3\)"):
         noisy.capture(x[:, :3])
+    for layers in ([], 3, [3]):
+        with pytest.raises(ArgumentError, match="are no names"):
+            ib.instrument(mlp, layers=layers)
+    for seed in (-1, "a", 0.5):
+        with pytest.raises(ArgumentError, match="no seed"):
+            noisy.capture(x, seed=seed)
+        with pytest.raises(ArgumentError, match="no seed"):
+            ib.instrument(mlp, seed=seed)
+    with pytest.raises(ArgumentError, match="no standard deviation"):
+        ib.instrument(mlp, "0.1")
     with pytest.raises(ArgumentError, match="draws"):
         noisy.capture(x, draws=0)
     with pytest.raises(ArgumentError, match="empty"):

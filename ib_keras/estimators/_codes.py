@@ -69,7 +69,7 @@ def entropy(codes: np.ndarray) -> float:
     """The plug-in entropy ln n − (1/n) Σ c ln c of the codes, in nats."""
     counts = np.unique(codes, return_counts=True)[1].astype(np.float64)
     n = counts.sum()
-    return max(0.0, math.log(n) - float((counts * np.log(counts)).sum()) / n)
+    return max(0.0, float(math.log(n) - (counts * np.log(counts)).sum() / n))
 
 
 def joint_entropy(a: np.ndarray, b: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._checks import as_labels, as_samples
+from ib_keras._checks import as_array, as_labels, as_samples
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import _codes
 from ib_keras.estimators._base import Configured, network_noise, saturation
@@ -106,7 +106,9 @@ class PlugIn(Configured, abc.ABC):
 
 def input_codes(x: Any, n: int) -> np.ndarray:
     """Codes of the distinct inputs; a ``(n,)`` integer array is taken as such codes."""
-    inputs = np.asarray(x)
+    inputs = as_array(x, "x")
+    if inputs.dtype == object:
+        raise ArgumentError("`x` is no array of numbers", "numbers (n, ...)", inputs.dtype)
     if inputs.ndim == 0 or len(inputs) != n:
         raise ArgumentError(
             "`x` does not match the activations",

@@ -48,6 +48,10 @@ def test_repeated_inputs_lower_the_information():
     assert made.estimate(t).xt.value == pytest.approx(np.log(8))
     assert made.estimate(t, x=x).xt.value == pytest.approx(np.log(4))
     assert made.estimate(t, x=np.zeros((8, 2))).xt.value == 0
+    assert type(made.estimate(t).xt.value) is float
+    for x in (np.array([object()] * 8), np.zeros(7), [[1], [2, 3]]):
+        with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+            made.estimate(t, x=x)
 
 
 def test_values_outside_a_range_are_an_error_or_a_stated_clip():
