@@ -59,25 +59,9 @@ def information_plane(
     figure, panels = _panels(figures, points, ax)
     for (panel_run, panel_estimator), axes in panels:
         part = _part(points, panel_run, panel_estimator)
-        last = part["epoch"].max()
         for layer, trace in part.groupby("layer", sort=False):
-            marker = _marker(layers, str(layer))
             axes.plot(trace["x"], trace["y"], color="0.75", linewidth=0.8, zorder=1)
-            for saturated, group in trace.groupby("saturated"):
-                colours = figures.colormap(norm(group["epoch"].to_numpy()))
-                axes.scatter(
-                    group["x"],
-                    group["y"],
-                    marker=marker,
-                    s=34,
-                    facecolors="none" if saturated else colours,
-                    edgecolors=[
-                        "black" if epoch == last else colour
-                        for epoch, colour in zip(group["epoch"], colours, strict=True)
-                    ],
-                    linewidths=1.0,
-                    zorder=2,
-                )
+            _scatter(axes, trace, _marker(layers, str(layer)), figures.colormap, norm)
         unit = part["unit"].iloc[0]
         axes.set(
             xlabel=f"{_XT} [{unit}]",
@@ -85,20 +69,15 @@ def information_plane(
             title=_title(part, panel_run, panel_estimator, points),
         )
         axes.margins(0.06)
+    grey = {"linestyle": "none", "color": "0.35"}
     handles = [
-        figures.Line2D(
-            [], [], marker=_marker(layers, layer), linestyle="none", color="0.35", label=layer
-        )
+        figures.Line2D([], [], marker=_marker(layers, layer), label=layer, **grey)
         for layer in layers
     ]
     if points["saturated"].any():
-        handles.append(
-            figures.Line2D(
-                [], [], marker="o", linestyle="none", markerfacecolor="none", color="0.35",
-                label="hollow: saturated",
-            )
-        )  # fmt: skip
-    _legend(figure, [axes for _, axes in panels], handles, ax)
+        hollow = {"marker": "o", "markerfacecolor": "none", "label": "hollow: saturated"}
+        handles.append(figures.Line2D([], [], **hollow, **grey))
+    _legend(figure, handles, ax)
     if ax is None:
         bar = figure.colorbar(
             figures.ScalarMappable(norm, figures.colormap),
@@ -149,29 +128,12 @@ def layer_curves(
     layers = _layers(points)
     colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))
     figure, panels = _panels(figures, points, ax)
+    last = int(points["epoch"].max())
     for (panel_run, panel_estimator), axes in panels:
         part = _part(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
             colour = colours[layers.index(str(layer))]
-            axes.plot(
-                trace["epoch"],
-                trace["value"],
-                marker=_marker(layers, str(layer)),
-                markersize=4,
-                linewidth=1.2,
-                color=colour,
-            )
-            error = trace["stderr"].fillna(0)
-            if error.any():
-                axes.fill_between(
-                    trace["epoch"],
-                    trace["value"] - error,
-                    trace["value"] + error,
-                    color=colour,
-                    alpha=0.2,
-                    linewidth=0,
-                )
-        last = int(points["epoch"].max())
+            _curve(axes, trace, _marker(layers, str(layer)), colour)
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.1, max(1, last) * 1.15)
         axes.set_xticks(_epoch_ticks(last), labels=[str(t) for t in _epoch_ticks(last)])
@@ -185,8 +147,37 @@ def layer_curves(
         figures.Line2D([], [], marker=_marker(layers, layer), color=colour, label=layer)
         for layer, colour in zip(layers, colours, strict=True)
     ]
-    _legend(figure, [axes for _, axes in panels], handles, ax)
+    _legend(figure, handles, ax)
     return figure
+
+
+def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
+    """One layer's points, coloured by epoch; hollow where saturated, the last with a black edge."""
+    last = trace["epoch"].max()
+    for saturated, group in trace.groupby("saturated"):
+        colours = colormap(norm(group["epoch"].to_numpy()))
+        edges = np.where((group["epoch"] == last).to_numpy()[:, None], (0, 0, 0, 1), colours)
+        axes.scatter(
+            group["x"],
+            group["y"],
+            marker=marker,
+            s=34,
+            facecolors="none" if saturated else colours,
+            edgecolors=list(map(tuple, edges)),
+            linewidths=1.0,
+            zorder=2,
+        )
+
+
+def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
+    """One layer's line, with a band of one standard error where there is one."""
+    axes.plot(
+        trace["epoch"], trace["value"], marker=marker, markersize=4, linewidth=1.2, color=colour
+    )
+    error = trace["stderr"].fillna(0)
+    if error.any():
+        low, high = trace["value"] - error, trace["value"] + error
+        axes.fill_between(trace["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 class _Matplotlib:
@@ -297,7 +288,7 @@ def _title(
     return "\n".join(lines)
 
 
-def _legend(figure: Figure, axes: list[Axes], handles: list[Any], ax: Axes | None) -> None:
+def _legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
     rows = 18
     arguments: dict[str, Any] = {
         "handles": handles,

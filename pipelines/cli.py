@@ -14,6 +14,16 @@ from absl import app, flags
 from ib_keras.errors import ArgumentError, IbKerasError
 
 PIPELINES = ("information_plane",)
+_HELP = """Runs or compiles a pipeline of ib_keras.
+
+  ib-keras --pipeline=information_plane --runner=local
+  ib-keras --preset=digits --run_dir=runs/digits
+  ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
+  ib-keras --runner=compile --output=information_plane.yaml
+
+A parameter or preset that does not exist is answered with those that do:
+  ib-keras --set help=
+"""
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_enum("pipeline", "information_plane", PIPELINES, "What to run.")
@@ -32,6 +42,10 @@ flags.DEFINE_string("output", None, "For --runner=compile: the file to write.")
 
 def main() -> None:
     """Entry point of the command ``ib-keras``."""
+    # absl shows the help of the module that was started, which is the script of the command.
+    sys.modules["__main__"].__doc__ = _HELP
+    for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
+        _FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(_main)
 
 

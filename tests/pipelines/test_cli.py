@@ -109,6 +109,14 @@ def test_errors_are_one_line_and_nothing_is_written(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
+def test_help_lists_the_flags():
+    command_line = pathlib.Path(sys.executable).with_name("ib-keras")
+    text = subprocess.run([command_line, "--helpshort"], capture_output=True, text=True).stdout
+    for flag in ("--pipeline", "--runner", "--preset", "--set", "--data", "--model", "--run_dir"):
+        assert flag in text
+    assert "ib-keras --preset=digits" in text
+
+
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     done = command("--preset=quick", f"--run_dir={tmp_path}")
