@@ -37,7 +37,8 @@ def instrument(
         model: a built Sequential or Functional model, nested models included.
         noise_std: standard deviation of the noise, in the activations' unit. A number is for the
             hidden layers: the output layer stays noiseless. A dict maps tap names or globs
-            (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none.
+            (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none. An output
+            has a channel only if it is named.
         layers: what to tap. ``None``: the output of each layer with weights, taken behind the
             activation and normalisation layers that belong to it. Else names, globs
             (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
@@ -97,15 +98,18 @@ class InstrumentedModel(keras.Model):
         self.model = model
         self.seed = seed
         seeds = np.random.SeedSequence(seed).generate_state(len(plan.taps) + 1) >> 1
-        self.channels = [
-            GaussianChannel(
-                stddev[tap.name],
+        # An output without noise has no channel: Keras finds the logits behind a softmax by the
+        # very tensor that the layer returned.
+        self.channels = {
+            tap.name: GaussianChannel(
+                stddev.get(tap.name, 0.0),
                 seed=None if seed is None else int(seeds[i]),
                 dtype=tap.layer.dtype_policy,
                 name=f"channel_{i}",
             )
             for i, tap in enumerate(plan.taps)
-        ]
+            if tap.name in stddev or tap.name not in plan.outputs
+        }
         self._capture = _Capture(None if seed is None else int(seeds[-1]))
         self.built = True
 
@@ -116,16 +120,30 @@ class InstrumentedModel(keras.Model):
 
     @property
     def noise_std(self) -> dict[str, float]:
-        """The standard deviation of each tap's channel."""
-        return {
-            name: channel.stddev
-            for name, channel in zip(self._plan.names, self.channels, strict=True)
-        }
+        """The standard deviation of each tap's noise; 0 where there is none."""
+        noise = {name: channel.stddev for name, channel in self.channels.items()}
+        return {name: noise.get(name, 0.0) for name in self._plan.names}
 
     def set_noise_std(self, value: Noise) -> None:
-        """Sets the noise without retracing anything; takes what ``instrument`` takes."""
-        for name, stddev in self._plan.noise(value).items():
-            self.channels[self._plan.index[name]].stddev = stddev
+        """Sets the noise without retracing anything.
+
+        Args:
+            value: what ``instrument`` takes; taps that a dict does not name have no noise.
+
+        Raises:
+            ArgumentError: it is invalid, or names an output that ``instrument`` gave no channel.
+        """
+        stddev = self._plan.noise(value)
+        without = sorted(set(stddev) - set(self.channels))
+        if without:
+            raise ArgumentError(
+                f"The output {without[0]!r} has no channel",
+                "an output that was named to `instrument`: noise_std={'"
+                f"{without[0]}': 0.0}} gives it a channel to be set later",
+                value,
+            )
+        for name, channel in self.channels.items():
+            channel.stddev = stddev.get(name, 0.0)
 
     @property
     def input(self) -> Any:
@@ -161,8 +179,8 @@ class InstrumentedModel(keras.Model):
         """The wrapped model's forward pass, through the channels."""
 
         def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            index = self._plan.index.get(name)
-            return output if index is None else self.channels[index](output)
+            channel = self.channels.get(name)
+            return output if channel is None else channel(output)
 
         with Session(self._plan.watched, through_channel):
             return self.model(inputs, training=training)
@@ -298,7 +316,7 @@ class InstrumentedModel(keras.Model):
         return {
             "name": self.name,
             "model": keras.saving.serialize_keras_object(self.model),
-            "noise_std": self.noise_std,
+            "noise_std": {name: channel.stddev for name, channel in self.channels.items()},
             "layers": self.tap_names,
             "seed": self.seed,
         }
@@ -324,9 +342,10 @@ class InstrumentedModel(keras.Model):
                     index = self._plan.index.get(name)
                     if index is None:
                         return output
-                    own = tf.random.experimental.stateless_fold_in(seed, index)
-                    clean[name] = output
-                    noisy[name] = self.channels[index].with_seed(output, own)
+                    clean[name] = noisy[name] = output
+                    if name in self.channels:
+                        own = tf.random.experimental.stateless_fold_in(seed, index)
+                        noisy[name] = self.channels[name].with_seed(output, own)
                     return noisy[name]
 
                 with Session(self._plan.watched, record):

@@ -90,15 +90,15 @@ class Plan:
         return {name: i for i, name in enumerate(self.names)}
 
     def noise(self, noise_std: float | Mapping[str, float]) -> dict[str, float]:
-        """The standard deviation of each tap: a number is for the hidden ones only.
+        """Tap → standard deviation: a number is for the hidden taps, a dict for those it names.
 
         Raises:
             ArgumentError: a value is invalid, or a name or glob matches no tap.
         """
         if not isinstance(noise_std, Mapping):
             value = check_stddev(noise_std)
-            return {name: 0.0 if name in self.outputs else value for name in self.names}
-        resolved = dict.fromkeys(self.names, 0.0)
+            return {name: value for name in self.names if name not in self.outputs}
+        resolved: dict[str, float] = {}
         for pattern, value in noise_std.items():
             matches = _names.match(pattern, self.names)
             if not matches:

@@ -158,12 +158,12 @@ def test_noise_of_a_capture(mlp, inputs):
 def test_captures_repeat_with_a_seed_and_leave_training_noise_alone(mlp, inputs):
     x, _ = inputs
     noisy = ib.instrument(mlp, 0.2, seed=0)
-    states = [c.seed_generator.state.numpy().copy() for c in noisy.channels]
+    states = [c.seed_generator.state.numpy().copy() for c in noisy.channels.values()]
     first, again = noisy.capture(x, seed=5)["first"], noisy.capture(x, seed=5)["first"]
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, noisy.capture(x, seed=6)["first"])
     assert not np.array_equal(noisy.capture(x)["first"], noisy.capture(x)["first"])
-    for channel, state in zip(noisy.channels, states, strict=True):
+    for channel, state in zip(noisy.channels.values(), states, strict=True):
         np.testing.assert_array_equal(channel.seed_generator.state.numpy(), state)
     twins = [ib.instrument(mlp, 0.2, seed=9).capture(x)["first"] for _ in range(2)]
     np.testing.assert_array_equal(*twins)
@@ -183,6 +183,10 @@ def test_noise_by_name(mlp):
     assert noisy.noise_std == {"first": 0.0, "output": 0.3}
     noisy.set_noise_std(0.7)
     assert noisy.noise_std == {"first": 0.7, "output": 0.0}
+    noisy.set_noise_std({"output": 0.2})
+    assert noisy.noise_std == {"first": 0.0, "output": 0.2}
+    with pytest.raises(ArgumentError, match="'output' has no channel"):
+        ib.instrument(mlp, 0.1).set_noise_std({"output": 0.2})
     with pytest.raises(ArgumentError, match=r"names no tap by 'conv\*'.*'first'"):
         ib.instrument(mlp, {"conv*": 0.1})
 
