@@ -62,12 +62,17 @@ def instrument(
     return InstrumentedModel(model, noise_std, layers=layers, seed=seed)
 
 
-class _Capture:
-    """The compiled programs of a model's captures, and the seeds of those without one."""
+class _State:
+    """What an instrumented model knows that Keras shall not track."""
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, noise_std: Noise, layers: Layers, seed: int | None) -> None:
+        self.noise_std, self.layers = noise_std, layers
+        self.plan: _taps.Plan | None = None
+        # Whether the model itself says what it takes.
+        self.defined = False
         self.functions: dict[tuple, Any] = {}
-        self.seeds = np.random.default_rng(seed)
+        # Seeds of the captures that are given none; not the stream of any channel.
+        self.capture_seeds = np.random.default_rng(None if seed is None else [seed, 1])
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -93,25 +98,55 @@ class InstrumentedModel(keras.Model):
     ) -> None:
         kwargs.setdefault("name", f"instrumented_{model.name}")
         super().__init__(**kwargs)
-        self._plan = plan = _taps.plan(model, layers)
-        stddev = plan.noise(noise_std)
         self.model = model
         self.seed = seed
-        seeds = np.random.SeedSequence(seed).generate_state(len(plan.taps) + 1) >> 1
-        # An output without noise has no channel: Keras finds the logits behind a softmax by the
-        # very tensor that the layer returned.
-        self.channels = {
-            tap.name: GaussianChannel(
-                stddev.get(tap.name, 0.0),
-                seed=None if seed is None else int(seeds[i]),
-                dtype=tap.layer.dtype_policy,
-                name=f"channel_{i}",
-            )
-            for i, tap in enumerate(plan.taps)
-            if tap.name in stddev or tap.name not in plan.outputs
-        }
-        self._capture = _Capture(None if seed is None else int(seeds[-1]))
+        self._state = _State(noise_std, layers, seed)
+        spec = _taps.input_spec(model)
+        self._state.defined = spec is not None
+        if spec is None:
+            spec = _taps.built_spec(model)
+        if spec is not None:
+            self._find_taps(spec)
+
+    def _find_taps(self, spec: Any) -> None:
+        """Chooses the taps and makes their channels, once it is known what the model takes."""
+        state = self._state
+        if not self.model.built:
+            _taps.build(self.model, spec)
+        plan = _taps.plan(self.model, state.layers, spec)
+        stddev = plan.noise(state.noise_std)
+        seeds = np.random.SeedSequence(self.seed).generate_state(len(plan.taps)) >> 1
+        with tf.init_scope():
+            # An output without noise has no channel: Keras finds the logits behind a softmax by
+            # the very tensor that the layer returned.
+            self.channels = {
+                tap.name: GaussianChannel(
+                    stddev.get(tap.name, 0.0),
+                    seed=None if self.seed is None else int(seeds[i]),
+                    dtype=tap.layer.dtype_policy,
+                    name=f"channel_{i}",
+                )
+                for i, tap in enumerate(plan.taps)
+                if tap.name in stddev or tap.name not in plan.outputs
+            }
+        state.plan = plan
         self.built = True
+
+    @property
+    def _plan(self) -> _taps.Plan:
+        if self._state.plan is None:
+            raise ArgumentError(
+                f"The model {self.model.name!r} is not built, so that its layers are unknown",
+                "one call on a batch first, or model.build(input_shape)",
+                f"{type(self.model).__name__}, built={self.model.built}",
+            )
+        return self._state.plan
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """A model that was not built before finds its layers at its first call."""
+        if self._state.plan is None:
+            self._find_taps(_taps.spec_of(inputs))
+        return super().__call__(inputs, *args, **kwargs)
 
     @property
     def tap_names(self) -> list[str]:
@@ -178,9 +213,12 @@ class InstrumentedModel(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's forward pass, through the channels."""
 
-        def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
+        def add_noise(name: str, tensor: Any) -> Any:
             channel = self.channels.get(name)
-            return output if channel is None else channel(output)
+            return tensor if channel is None else channel(tensor)
+
+        def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
+            return _taps.map_outputs(name, output, add_noise)
 
         with Session(self._plan.watched, through_channel):
             return self.model(inputs, training=training)
@@ -250,6 +288,7 @@ class InstrumentedModel(keras.Model):
             The number of the batch's first row, the number of rows in all, and tap name → float32
             ``(batch, *shape)``.
         """
+        self.check_inputs(inputs)
         names = self.select_taps(layers)
         cleaned = names if clean else []
         for start, n, noisy, before in self.stream(
@@ -280,8 +319,8 @@ class InstrumentedModel(keras.Model):
         """
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
-        forward = self._capture_function(tuple(names), tuple(cleaned))
-        spec = self._plan.spec
+        spec = self._plan.spec if self._state.defined else _taps.spec_of(_arrays(inputs))
+        forward = self._capture_function(tuple(names), tuple(cleaned), spec)
         dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
         root = np.random.SeedSequence(seed)
         for start in range(0, n, batch_size):
@@ -330,23 +369,26 @@ class InstrumentedModel(keras.Model):
         )
         return cls(model, **config)
 
-    def _capture_function(self, names: tuple[str, ...], cleaned: tuple[str, ...]) -> Any:
-        key = (names, cleaned)
-        if key not in self._capture.functions:
+    def _capture_function(self, names: tuple[str, ...], cleaned: tuple[str, ...], spec: Any) -> Any:
+        key = (names, cleaned, tuple(keras.tree.flatten(spec)))
+        if key not in self._state.functions:
 
             def forward(inputs: Any, seed: Any) -> tuple[list, list]:
                 noisy: dict[str, Any] = {}
                 clean: dict[str, Any] = {}
 
-                def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+                def record_one(name: str, tensor: Any) -> Any:
                     index = self._plan.index.get(name)
                     if index is None:
-                        return output
-                    clean[name] = noisy[name] = output
+                        return tensor
+                    clean[name] = noisy[name] = tensor
                     if name in self.channels:
                         own = tf.random.experimental.stateless_fold_in(seed, index)
-                        noisy[name] = self.channels[name].with_seed(output, own)
+                        noisy[name] = self.channels[name].with_seed(tensor, own)
                     return noisy[name]
+
+                def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+                    return _taps.map_outputs(name, output, record_one)
 
                 with Session(self._plan.watched, record):
                     self.model(inputs, training=False)
@@ -355,11 +397,11 @@ class InstrumentedModel(keras.Model):
                     [tf.cast(clean[name], tf.float32) for name in cleaned],
                 )
 
-            signature = [self._plan.spec, tf.TensorSpec([2], tf.int32)]
-            self._capture.functions[key] = tf.function(
+            signature = [spec, tf.TensorSpec([2], tf.int32)]
+            self._state.functions[key] = tf.function(
                 forward, autograph=False, input_signature=signature
             )
-        return self._capture.functions[key]
+        return self._state.functions[key]
 
     def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
         """The arrays of ``inputs`` in the model's order, and their length.
@@ -370,7 +412,9 @@ class InstrumentedModel(keras.Model):
         Raises:
             ArgumentError: they do not fit the model.
         """
-        flat = [a if hasattr(a, "shape") else np.asarray(a) for a in keras.tree.flatten(inputs)]
+        flat = keras.tree.flatten(_arrays(inputs))
+        if self._state.plan is None:
+            self._find_taps(_taps.spec_of(_arrays(inputs)))
         specs = keras.tree.flatten(self._plan.spec)
         if not hasattr(inputs, "shape") and len(flat) != len(specs):
             flat = [np.asarray(inputs)]  # a list of rows
@@ -380,7 +424,8 @@ class InstrumentedModel(keras.Model):
             len(a) == len(s) and all(j in (None, i) for i, j in zip(a, s, strict=True))
             for a, s in zip(shapes, expected, strict=True)
         )
-        if not fits:
+        # A model without defined inputs may take other shapes than the first it saw.
+        if not (fits or (not self._state.defined and all(shapes))):
             raise ArgumentError(
                 "`inputs` do not fit the model",
                 f"shapes {expected}",
@@ -410,5 +455,10 @@ class InstrumentedModel(keras.Model):
 
     def _seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
         if seed is None:
-            return (int(self._capture.seeds.integers(2**31)),)
+            return (int(self._state.capture_seeds.integers(2**31)),)
         return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)
+
+
+def _arrays(inputs: Any) -> Any:
+    """A structure of inputs with arrays for leaves."""
+    return keras.tree.map_structure(lambda a: a if hasattr(a, "shape") else np.asarray(a), inputs)

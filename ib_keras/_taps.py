@@ -19,39 +19,75 @@ from ib_keras.layers import check_stddev
 Layers = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 
 # Layers that belong to the one before them: T is what comes out behind them.
-_BELONGING = (
+_ACTIVATIONS = (
     keras.layers.Activation,
-    keras.layers.BatchNormalization,
     keras.layers.ELU,
     keras.layers.LeakyReLU,
     keras.layers.PReLU,
     keras.layers.ReLU,
     keras.layers.Softmax,
 )
+# The same; and where they follow no layer with weights, they are no T of their own.
+_NORMALISATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.Normalization,
+    keras.layers.RMSNormalization,
+    keras.layers.SpectralNormalization,
+    keras.layers.UnitNormalization,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer in a forward pass.
+    """One tensor that a layer returned in a forward pass.
 
     Args:
-        name: path of the layer, with ``:k`` from the second call on.
+        name: path of the layer, with ``:k`` from the second call on, and ``[key]`` for the entries
+            of a tuple, list or dict.
         layer: the layer.
         inputs: the tensors that it was given.
-        output: what it returned.
+        output: the tensor.
+        first: whether it is all that the call returned, or the first of it.
         children: whether watched layers were called inside it.
+        in_loop: whether it lives inside a loop or branch, out of reach.
     """
 
     name: str
     layer: keras.layers.Layer
     inputs: tuple
     output: Any
+    first: bool
     children: bool
+    in_loop: bool
+
+    @property
+    def path(self) -> str:
+        """The layer's path, without the number of the call."""
+        return base_path(self.name)
 
     @property
     def tappable(self) -> bool:
-        """Whether the output is one floating-point tensor."""
-        return tf.is_tensor(self.output) and self.output.dtype.is_floating
+        """Whether the output is one that noise can be added to."""
+        return self.output.dtype.is_floating and not self.in_loop
+
+
+def base_path(name: str) -> str:
+    """A tap's name without the number of the call and the key of its output."""
+    return name.partition("[")[0].partition(":")[0]
+
+
+def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> Any:
+    """``output`` with each tensor replaced by ``function`` of its name and it."""
+    if isinstance(output, dict):
+        entries = {k: map_outputs(f"{name}[{k}]", v, function) for k, v in output.items()}
+        return type(output)(entries)
+    if isinstance(output, (list, tuple)):
+        items = [map_outputs(f"{name}[{i}]", v, function) for i, v in enumerate(output)]
+        # A named tuple takes its fields one by one.
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    return function(name, output) if tf.is_tensor(output) else output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,23 +172,22 @@ class Plan:
         return "\n".join([rule, lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def plan(model: keras.Model, layers: Layers = None) -> Plan:
-    """What ``layers`` asks to tap in ``model``.
+def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
+    """What ``layers`` asks to tap in ``model``, called with inputs of ``spec``.
 
     Raises:
-        ArgumentError: the model has no defined inputs, or nothing can be tapped.
+        ArgumentError: nothing can be tapped.
     """
-    calls, outputs = trace_calls(model)
+    calls, outputs = trace_calls(model, spec)
     chosen = select(calls, layers)
-    paths = {call.name.partition(":")[0] for call in chosen}
+    paths = {call.path for call in chosen}
     watched = {
         id(call.layer): call.layer
         for call in calls
-        for base in [call.name.partition(":")[0]]
-        if any(path == base or path.startswith(f"{base}/") for path in paths)
+        if any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
     }
     return Plan(
-        input_spec(model),
+        spec,
         tuple(Tap(call.name, call.layer, tuple(call.output.shape[1:])) for call in chosen),
         frozenset(output_taps(chosen, outputs)),
         tuple(watched.values()),
@@ -179,44 +214,80 @@ def _sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def input_spec(model: keras.Model) -> Any:
-    """The structure of ``tf.TensorSpec`` that the model takes.
-
-    Raises:
-        ArgumentError: the model has no defined inputs.
-    """
+    """The ``tf.TensorSpec`` structure that a Sequential or Functional model takes, or ``None``."""
     try:
         # A Sequential model has one input, and no property for its structure.
         struct = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     except (AttributeError, ValueError):
-        struct = None
+        return None
     if struct is None:
-        raise ArgumentError(
-            f"The model {model.name!r} has no defined inputs",
-            "a Sequential or Functional model that is built: start it with keras.Input(shape), or "
-            "call model.build(input_shape) first",
-            f"{type(model).__name__}, built={model.built}",
-        )
+        return None
     return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), struct)
 
 
-def trace_calls(model: keras.Model) -> tuple[list[Call], list[Any]]:
+def built_spec(model: keras.Model) -> Any:
+    """The inputs with which any other model was built, as far as it remembers, or ``None``.
+
+    Keras remembers shapes and no dtypes: floats are assumed.
+    """
+    shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    if shape is None:
+        return None
+
+    def spec(shape: Any) -> Any:
+        if isinstance(shape, Mapping):
+            return {key: spec(value) for key, value in shape.items()}
+        if any(isinstance(size, (list, tuple)) for size in shape):
+            return [spec(value) for value in shape]
+        return tf.TensorSpec([None, *shape[1:]], keras.backend.floatx())
+
+    return spec(shape)
+
+
+def spec_of(inputs: Any) -> Any:
+    """The structure of ``tf.TensorSpec`` of arrays or tensors, for any number of samples."""
+
+    def spec(x: Any) -> tf.TensorSpec:
+        dtype = tf.as_dtype(keras.backend.standardize_dtype(x.dtype))
+        if dtype.is_floating and not tf.is_tensor(x):
+            dtype = tf.as_dtype(keras.backend.floatx())  # as `fit` and `predict` do
+        return tf.TensorSpec([None, *x.shape[1:]], dtype)
+
+    return keras.tree.map_structure(spec, inputs)
+
+
+def build(model: keras.Model, spec: Any) -> None:
+    """Lets a model that was never called make its weights, by one call on zeros."""
+    zeros = keras.tree.map_structure(
+        lambda s: tf.zeros([1, *(size or 1 for size in s.shape[1:])], s.dtype), spec
+    )
+    with tf.init_scope():  # outside of any graph that is being traced
+        model(zeros, training=False)
+
+
+def trace_calls(model: keras.Model, spec: Any) -> tuple[list[Call], list[Any]]:
     """The calls of one symbolic forward pass in order of completion, and the model's outputs."""
     calls: list[Call] = []
-
-    def note(name: str, layer: keras.layers.Layer, args: tuple, output: Any) -> Any:
-        inputs = tuple(x for x in keras.tree.flatten(args) if tf.is_tensor(x))
-        base = name.partition(":")[0]
-        children = any(call.name.startswith(f"{base}/") for call in calls)
-        calls.append(Call(name, layer, inputs, output, children))
-        return output
-
     outputs: list[Any] = []
 
     def forward(inputs: Any) -> None:
+        graph = tf.compat.v1.get_default_graph()
+
+        def note(name: str, layer: keras.layers.Layer, args: tuple, output: Any) -> Any:
+            inputs = tuple(x for x in keras.tree.flatten(args) if tf.is_tensor(x))
+            children = any(call.path.startswith(f"{base_path(name)}/") for call in calls)
+            found: list[tuple[str, Any]] = []
+            map_outputs(name, output, lambda leaf, tensor: found.append((leaf, tensor)))
+            for i, (leaf, tensor) in enumerate(found):
+                in_loop = tensor.graph is not graph
+                calls.append(Call(leaf, layer, inputs, tensor, i == 0, children, in_loop))
+            return output
+
         with Session(watchable(model), note):
             outputs.extend(keras.tree.flatten(model(inputs, training=False)))
 
-    tf.function(forward, autograph=False).get_concrete_function(input_spec(model))
+    with tf.init_scope():
+        tf.function(forward, autograph=False).get_concrete_function(spec)
     return calls, outputs
 
 
@@ -251,39 +322,57 @@ def select(calls: Sequence[Call], layers: Layers) -> list[Call]:
     wanted = set(_names.select(layers, [call.name for call in calls]))
     chosen = [call for call in calls if call.name in wanted]
     for call in chosen:
+        _check_reach(call)
         if not call.tappable:
             raise ArgumentError(
                 f"The layer {call.name!r} cannot be tapped",
-                "a layer that returns one floating-point tensor",
-                f"{type(call.layer).__name__} returning {call.output!r}",
+                "a layer that returns floating-point numbers",
+                f"{type(call.layer).__name__} returning {call.output.dtype.name}",
             )
     return chosen
+
+
+def _check_reach(call: Call) -> None:
+    if call.in_loop:
+        raise ArgumentError(
+            f"The layer {call.name!r} is called inside a loop or branch of the graph, and what it "
+            "returns cannot be tapped",
+            "a layer around the loop, such as the RNN that holds the cell: name it, and leave this "
+            "one out, by `layers`",
+            f"{type(call.layer).__name__} {call.name!r}",
+        )
 
 
 def default_taps(calls: Sequence[Call]) -> list[Call]:
     """T_1…T_L: the output of each layer with weights, behind the activation that belongs to it.
 
     A normalisation or activation layer that takes a layer's output and nothing else belongs to it,
-    unless other layers take that output too.
+    unless other layers take that output too. A normalisation that follows no such layer is no T. Of
+    a layer that returns several tensors the first is T.
+
+    Raises:
+        ArgumentError: one of them is out of reach.
     """
-    leaves = [call for call in calls if not call.children and call.tappable]
+    leaves = [call for call in calls if not call.children and call.first]
     readers: dict[int, list[Call]] = {}
     for call in leaves:
         for tensor in call.inputs:
             readers.setdefault(id(tensor), []).append(call)
-    absorbed: set[int] = set()
     taps: list[Call] = []
     for call in leaves:
-        if id(call) in absorbed or not call.layer.weights:
+        if not call.layer.weights or isinstance(call.layer, _ACTIVATIONS + _NORMALISATIONS):
             continue
         last = call
         while True:
             following = readers.get(id(last.output), [])
-            if len(following) != 1 or not isinstance(following[0].layer, _BELONGING):
+            if len(following) != 1 or not isinstance(
+                following[0].layer, _ACTIVATIONS + _NORMALISATIONS
+            ):
                 break
             last = following[0]
-            absorbed.add(id(last))
-        taps.append(last)
+        _check_reach(last)
+        if last.tappable:
+            taps.append(last)
     order = {id(call): i for i, call in enumerate(calls)}
     return sorted(taps, key=lambda call: order[id(call)])
 

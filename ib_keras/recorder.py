@@ -102,14 +102,10 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the taps, and fails early on what could not be recorded."""
-        model = self.model
-        if isinstance(model, InstrumentedModel):
-            self._tapped = model
-            self._names = model.select_taps(self.layers)
-        else:
-            self._tapped = instrument(model, layers=self.layers)
-            self._names = self._tapped.tap_names
+        own = isinstance(self.model, InstrumentedModel)
+        self._tapped = self.model if own else instrument(self.model, layers=self.layers)
         self._tapped.check_inputs(self.inputs)
+        self._names = self._tapped.select_taps(self.layers if own else None)
         self._sink = None
         self._logs = []
 

@@ -1,0 +1,258 @@
+"""instrument() on every kind of model, by real forward passes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ib_keras as ib
+from ib_keras.errors import ArgumentError
+
+L = keras.layers
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    """Layers as attributes and in a list, one only in training, one called twice."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.stem = L.Dense(6, activation="relu", name="stem")
+        self.blocks = [L.Dense(6, name=f"block_{i}") for i in range(2)]
+        self.drop = L.Dropout(0.5)
+        self.head = L.Dense(3, activation="softmax", name="head")
+
+    def call(self, x, training=False):
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(tf.nn.relu(x))
+        if training:
+            x = self.drop(x, training=training)
+        x = self.blocks[0](x)
+        return self.head(x)
+
+
+class Pair(L.Layer):
+    """Returns a dict, and calls a layer of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = L.Dense(4, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        h = self.inner(x)
+        return {"a": h, "b": (2 * h, tf.cast(h, tf.int32))}
+
+
+def rows(n, *shape, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, *shape)).astype("f4")
+
+
+def check(model, x, expected, *, noise=0.1):
+    """Taps, identity at zero noise, and noise of the right size in every hidden tap."""
+    noisy = ib.instrument(model, noise, seed=1)
+    clean = ib.instrument(model)
+    for a, b in zip(keras.tree.flatten(clean(x)), keras.tree.flatten(model(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    drawn = noisy.capture(x, seed=1, batch_size=7)
+    before = noisy.capture(x, seed=1, batch_size=7, clean=True)
+    assert noisy.tap_names == expected
+    for name, stddev in noisy.noise_std.items():
+        spread = np.std(drawn[name] - before[name])
+        assert drawn[name].dtype == np.float32 and np.isfinite(drawn[name]).all()
+        assert spread == pytest.approx(stddev, rel=0.25, abs=1e-6), name
+    assert not [layer for layer in model._flatten_layers() if "call" in layer.__dict__]
+    return noisy
+
+
+def test_subclassed_model():
+    model, x = Subclassed(), rows(40, 5)
+    model(x)
+    names = ["stem", "block_0", "block_1", "block_0:1", "head"]
+    noisy = check(model, x, names)
+    captured = ib.instrument(model).capture(x)
+    np.testing.assert_allclose(captured["stem"], model.stem(x), atol=1e-6)
+    np.testing.assert_allclose(captured["head"], model(x), atol=1e-6)
+    noisy.compile("sgd", "sparse_categorical_crossentropy")
+    before = model.stem.kernel.numpy().copy()
+    noisy.fit(x, np.arange(40) % 3, epochs=2, verbose=0)
+    assert not np.array_equal(before, model.stem.kernel)
+
+
+@pytest.mark.parametrize("first", ["call", "fit", "capture"])
+def test_lazily_built_model(first, tmp_path):
+    x, y = rows(32, 5), np.arange(32) % 3
+    noisy = ib.instrument(Subclassed(), 0.1)
+    with pytest.raises(ArgumentError, match="is not built"):
+        noisy.tap_names  # noqa: B018
+    noisy.compile("sgd", "sparse_categorical_crossentropy")
+    if first == "call":
+        noisy(x)
+    elif first == "fit":
+        noisy.fit(x, y, verbose=0, callbacks=[ib.Recorder(tmp_path / "r", x, y)])
+        assert ib.ActivationStore(tmp_path / "r").epochs == [0, 1]
+    else:
+        noisy.capture(x)
+    assert noisy.noise_std == {
+        "stem": 0.1, "block_0": 0.1, "block_1": 0.1, "block_0:1": 0.1, "head": 0,
+    }  # fmt: skip
+    noisy.fit(x, y, verbose=0)
+
+
+def test_lazy_sequential():
+    model = keras.Sequential([L.Dense(4, name="a"), L.ReLU(name="r"), L.Dense(2, name="b")])
+    noisy = ib.instrument(model, 0.1)
+    noisy(rows(3, 5))
+    assert noisy.tap_names == ["r", "b"]
+
+
+def test_saved_subclassed_model(tmp_path):
+    model, x = Subclassed(), rows(8, 5)
+    model(x)
+    noisy = ib.instrument(model, 0.3)
+    noisy.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.noise_std == noisy.noise_std
+    loaded.set_noise_std(0.0)
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
+
+
+def test_dict_and_tuple_outputs():
+    x = keras.Input((3,))
+    out = Pair(name="pair")(x)
+    model = keras.Model(x, L.Dense(2, name="top")(out["a"] + out["b"][0]))
+    data = rows(50, 3)
+    check(model, data, ["pair/inner", "top"])
+    chosen = ib.instrument(model, 0.5, layers=["pair[a]", "pair[b][0]"])
+    assert chosen.tap_names == ["pair[a]", "pair[b][0]"]
+    captured = chosen.capture(data, clean=True)
+    np.testing.assert_allclose(captured["pair[b][0]"], 2 * captured["pair[a]"], rtol=1e-6)
+    with pytest.raises(ArgumentError, match=r"pair\[b\]\[1\]' cannot be tapped"):
+        ib.instrument(model, layers="pair[b][1]")
+
+
+def test_recurrent_embedding_and_masks():
+    tokens = keras.Input((7,), dtype="int32")
+    h = L.Embedding(20, 6, mask_zero=True, name="embed")(tokens)
+    h, state, _ = L.LSTM(5, return_sequences=True, return_state=True, name="lstm")(h)
+    h = L.Concatenate()([L.GlobalAveragePooling1D(name="mean")(h), state])
+    model = keras.Model(tokens, L.Dense(3, name="out")(h))
+    x = np.random.default_rng(0).integers(0, 20, (60, 7))
+    noisy = check(model, x, ["embed", "lstm[0]", "out"])
+    # The mask still reaches the pooling: padded steps do not count.
+    x[:, 4:] = 0
+    y = x.copy()
+    quiet = ib.instrument(model)
+    np.testing.assert_array_equal(quiet(y), model(y))
+    assert noisy(x).shape == (60, 3)
+
+
+def test_transformer_block():
+    x = keras.Input((6, 8))
+    a = L.MultiHeadAttention(2, 4, name="attention")(x, x)
+    a = L.LayerNormalization(name="norm_1")(L.Add()([x, a]))
+    f = L.Dense(16, name="ffn_1")(a)
+    f = L.Dense(8, name="ffn_2")(L.Activation("gelu", name="gelu")(f))
+    out = L.LayerNormalization(name="norm_2")(L.Add()([a, f]))
+    model = keras.Model(x, L.Dense(2, name="head")(L.Flatten()(out)))
+    check(model, rows(20, 6, 8), ["attention", "gelu", "ffn_2", "head"])
+
+
+def test_a_cell_in_a_loop_is_out_of_reach_but_its_rnn_is_not():
+    class Looped(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.step = L.Dense(3, name="step")
+            self.out = L.Dense(2, name="out")
+
+        def call(self, x):
+            body = lambda i, h: (i + 1, self.step(h))  # noqa: E731
+            _, h = tf.while_loop(lambda i, h: i < 3, body, (0, x))
+            return self.out(h)
+
+    model, x = Looped(), rows(4, 3)
+    model(x)
+    with pytest.raises(ArgumentError, match="'step' is called inside a loop"):
+        ib.instrument(model)
+    check_only = ib.instrument(model, layers="out")
+    np.testing.assert_allclose(check_only.capture(x)["out"], model(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    inputs = keras.Input((5,))
+    h = L.Dense(8, name="a", dtype=policy)(inputs)
+    h = L.ReLU(name="r", dtype=policy)(h)
+    model = keras.Model(inputs, L.Dense(3, name="out", dtype="float32")(h))
+    noisy = check(model, rows(60, 5), ["r", "out"])
+    assert noisy.channels["r"].compute_dtype == policy.removeprefix("mixed_")
+
+
+@pytest.mark.parametrize("mode", [{"jit_compile": True}, {"run_eagerly": True}])
+def test_compile_modes(mode, mlp, inputs):
+    x, y = inputs
+    noisy = ib.instrument(mlp, 0.2, seed=0)
+    noisy.compile("sgd", "sparse_categorical_crossentropy", **mode)
+    history = noisy.fit(x, y, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    a, b = noisy.predict(x, verbose=0), noisy.predict(x, verbose=0)
+    assert not np.array_equal(a, b)
+    noisy.set_noise_std(0.0)
+    np.testing.assert_allclose(noisy.predict(x, verbose=0), mlp(x), rtol=1e-5)
+
+
+def test_two_replicas():
+    devices = tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        pytest.skip("needs two logical CPU devices, set before TensorFlow starts")
+    strategy = tf.distribute.MirroredStrategy([d.name for d in devices[:2]])
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((4,)), L.Dense(5, name="a"), L.Dense(3, name="b")])
+        noisy = ib.instrument(model, 0.1, seed=0)
+        noisy.compile(
+            "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+        )
+    noisy.fit(rows(64, 4), np.arange(64) % 3, batch_size=16, verbose=0)
+    assert noisy.capture(rows(8, 4))["a"].shape == (8, 5)
+
+
+@pytest.mark.parametrize(
+    ("build", "count", "some"),
+    [
+        (
+            lambda: keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=4),
+            53,
+            ["Conv1_relu", "expanded_conv_depthwise_relu", "expanded_conv_project_BN",
+             "out_relu", "predictions"],
+        ),
+        (
+            lambda: keras.applications.ResNet50(
+                weights=None, input_shape=(32, 32, 3), classes=4
+            ),
+            54,
+            ["conv1_relu", "conv2_block1_1_relu", "conv2_block1_2_relu", "conv2_block1_3_bn",
+             "conv2_block1_0_bn", "predictions"],
+        ),
+        (
+            lambda: keras.applications.EfficientNetV2B0(
+                weights=None, input_shape=(32, 32, 3), classes=4
+            ),
+            None,
+            ["stem_activation", "top_activation", "predictions"],
+        ),
+    ],
+    ids=["MobileNetV2", "ResNet50", "EfficientNetV2B0"],
+)  # fmt: skip
+def test_applications(build, count, some):
+    model = build()
+    noisy = ib.instrument(model, 0.1)
+    assert set(some) <= set(noisy.tap_names)
+    # One for each convolution and dense layer.
+    kernels = [x for x in model.layers if isinstance(x, (L.Conv2D, L.DepthwiseConv2D, L.Dense))]
+    assert len(noisy.tap_names) == len(kernels) == (count or len(kernels))
+    x = rows(2, 32, 32, 3)
+    np.testing.assert_array_equal(ib.instrument(model)(x), model(x))
+    assert list(noisy.capture(x, layers=some[:2])) == some[:2]
