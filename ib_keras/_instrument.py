@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _names, _taps
+from ib_keras import _names, _steps, _taps
 from ib_keras._checks import check_count, check_seed
 from ib_keras._shadow import Session
 from ib_keras._taps import Layers
@@ -34,7 +34,9 @@ def instrument(
     are shared: training one trains the other. ``model`` itself is not changed.
 
     Args:
-        model: a built Sequential or Functional model, nested models included.
+        model: any Keras model: Sequential, Functional, subclassed, with nested models and layers
+            called several times. One that was never called finds its layers at its first call;
+            until then its taps are unknown.
         noise_std: standard deviation of the noise, in the activations' unit. A number is for the
             hidden layers: the output layer stays noiseless. A dict maps tap names or globs
             (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none. An output
@@ -42,15 +44,16 @@ def instrument(
         layers: what to tap. ``None``: the output of each layer with weights, taken behind the
             activation and normalisation layers that belong to it. Else names, globs
             (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
-            taps ``name``, ``name:1``, ….
+            taps ``name``, ``name:1``, …; one that returns a tuple or dict the taps ``name[0]``,
+            ``name[key]``, of which the first is the default.
         seed: integer seed of all noise; ``None`` for a random one.
 
     Returns:
         An ``InstrumentedModel``: a ``keras.Model`` with the same inputs and outputs.
 
     Raises:
-        ArgumentError: the model has no defined inputs, no layer matches (the available ones are
-            listed), or ``noise_std`` is invalid.
+        ArgumentError: no layer matches (the available ones are listed), one that was asked for is
+            called inside a loop and out of reach, or ``noise_std`` is invalid.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2 (noisy DNNs).
@@ -213,15 +216,44 @@ class InstrumentedModel(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's forward pass, through the channels."""
 
+        with Session(self._plan.watched, self._through_channels):
+            return self.model(inputs, training=training)
+
+    def _through_channels(self, name: str, layer: Any, args: tuple, output: Any) -> Any:
         def add_noise(name: str, tensor: Any) -> Any:
             channel = self.channels.get(name)
             return tensor if channel is None else channel(tensor)
 
-        def through_channel(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            return _taps.map_outputs(name, output, add_noise)
+        return _taps.map_outputs(name, output, add_noise)
 
-        with Session(self._plan.watched, through_channel):
-            return self.model(inputs, training=training)
+    def train_step(self, data: Any) -> Any:
+        """The wrapped model's training step where it has one of its own, else Keras's."""
+        return self._step("train_step", data)
+
+    def test_step(self, data: Any) -> Any:
+        """The wrapped model's test step where it has one of its own, else Keras's."""
+        return self._step("test_step", data)
+
+    def predict_step(self, data: Any) -> Any:
+        """The wrapped model's prediction step where it has one of its own, else Keras's."""
+        return self._step("predict_step", data)
+
+    def _step(self, step: str, data: Any) -> Any:
+        if not _steps.is_customised(self.model):
+            return getattr(super(), step)(data)
+        with (
+            _steps.compiled_as(self.model, self),
+            Session(self._plan.watched, self._through_channels, root=self.model),
+        ):
+            return getattr(self.model, step)(data)
+
+    @property
+    def metrics(self) -> list:
+        """The metrics of the training, with those that the wrapped model keeps itself."""
+        if not _steps.is_customised(self.model):
+            return super().metrics
+        with _steps.compiled_as(self.model, self):
+            return self.model.metrics
 
     def capture(
         self,

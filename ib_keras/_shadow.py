@@ -35,10 +35,20 @@ class Session:
             what it returns becomes the output. The name is the path of the watched layers that
             are being called, ``encoder/dense``, and from the second call of the same path on a
             suffix, ``encoder/dense:1``.
+        root: a model whose calls begin the count anew and are no part of the names, where the block
+            calls it several times.
     """
 
-    def __init__(self, layers: Iterable[keras.layers.Layer], on_output: OnOutput) -> None:
+    def __init__(
+        self,
+        layers: Iterable[keras.layers.Layer],
+        on_output: OnOutput,
+        root: keras.Model | None = None,
+    ) -> None:
         self._layers = {id(layer): layer for layer in layers}
+        self._root = root
+        if root is not None:
+            self._layers[id(root)] = root
         self._on_output = on_output
         self._path: list[str] = []
         self._calls: Counter[str] = Counter()
@@ -70,6 +80,9 @@ class Session:
         self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict
     ) -> Any:
         """Runs the call by ``proceed`` and hands its output to ``on_output``."""
+        if layer is self._root:
+            self._path, self._calls = [], Counter()
+            return proceed(*args, **kwargs)
         self._path.append(layer.name)
         path = "/".join(self._path)
         try:

@@ -1,5 +1,8 @@
 """instrument() on every kind of model, by real forward passes."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -204,19 +207,83 @@ def test_compile_modes(mode, mlp, inputs):
     np.testing.assert_allclose(noisy.predict(x, verbose=0), mlp(x), rtol=1e-5)
 
 
-def test_two_replicas():
-    devices = tf.config.list_logical_devices("CPU")
-    if len(devices) < 2:
-        pytest.skip("needs two logical CPU devices, set before TensorFlow starts")
-    strategy = tf.distribute.MirroredStrategy([d.name for d in devices[:2]])
-    with strategy.scope():
-        model = keras.Sequential([keras.Input((4,)), L.Dense(5, name="a"), L.Dense(3, name="b")])
-        noisy = ib.instrument(model, 0.1, seed=0)
-        noisy.compile(
-            "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+class OwnStep(keras.Model):
+    """A training step that calls the model twice and keeps a metric of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = L.Dense(6, activation="tanh", name="hidden")
+        self.out = L.Dense(3, name="out")
+        self.gap = keras.metrics.Mean(name="gap")
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            first, second = self(x, training=True), self(x, training=True)
+            loss = self.compute_loss(x=x, y=y, y_pred=first)
+        self.optimizer.apply(
+            tape.gradient(loss, self.trainable_variables), self.trainable_variables
         )
-    noisy.fit(rows(64, 4), np.arange(64) % 3, batch_size=16, verbose=0)
-    assert noisy.capture(rows(8, 4))["a"].shape == (8, 5)
+        self.gap.update_state(tf.abs(first - second))
+        return {"loss": loss, "gap": self.gap.result()}
+
+    def test_step(self, data):
+        return super().test_step(data)
+
+
+def test_custom_train_step():
+    x, y = rows(64, 5), np.arange(64) % 3
+    model = OwnStep()
+    model(x)
+    attributes = set(model.__dict__)
+    noisy = ib.instrument(model, 0.3, seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    noisy.compile(keras.optimizers.SGD(0.1), loss)
+    before = model.hidden.kernel.numpy().copy()
+    first = noisy.fit(x, y, batch_size=32, verbose=0).history
+    assert not np.array_equal(before, model.hidden.kernel)
+    # Both calls of the model are noisy, each with its own noise: the outputs differ.
+    assert first["gap"][0] > 0.1
+    assert np.isfinite(noisy.evaluate(x, y, verbose=0)).all()
+    noisy.set_noise_std(0.0)
+    assert noisy.fit(x, y, batch_size=32, verbose=0).history["gap"] == [0.0]
+    # The model's own compile state is as it was: none.
+    assert model.__dict__.get("optimizer") is None and not model.compiled
+    assert set(model.__dict__) == attributes
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    model.fit(x, y, verbose=0)
+
+
+def test_two_replicas():
+    code = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import ib_keras as ib
+L = keras.layers
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+with strategy.scope():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(5, name="a"), L.BatchNormalization(),
+                              L.Dense(3, name="b")])
+    noisy = ib.instrument(model, 0.5, seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    noisy.compile("sgd", loss, jit_compile=False)
+x = np.random.default_rng(0).normal(size=(64, 4)).astype("f4")
+before = model.layers[0].kernel.numpy().copy()
+noisy.fit(x, np.arange(64) % 3, batch_size=16, epochs=2, verbose=0)
+assert not np.array_equal(before, model.layers[0].kernel.numpy())
+a, b = noisy.predict(x, verbose=0), noisy.predict(x, verbose=0)
+assert np.abs(a - b).mean() > 0.05
+assert noisy.capture(x[:8])["b"].shape == (8, 3)
+assert not [l for l in model.layers if "call" in l.__dict__]
+print("both replicas")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "both replicas" in done.stdout, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize(
