@@ -99,6 +99,42 @@ def test_resumed_training_loses_and_repeats_nothing(noisy, inputs, tmp_path, kee
         assert table.loc[table["epoch"] > 0, "loss"].notna().all()
 
 
+class _Killed(Exception):
+    pass
+
+
+class _Kill(keras.callbacks.Callback):
+    """Stands for a process that dies before the end of an epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            raise _Killed
+
+
+def test_beside_the_callbacks_that_resume_and_stop(noisy, inputs, tmp_path):
+    def callbacks(*more):
+        return [
+            ib.Recorder(tmp_path / "r", *inputs, epochs=1),
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss"),
+            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            *more,
+        ]
+
+    with pytest.raises(_Killed):
+        fit(noisy, inputs, *callbacks(_Kill()), epochs=6)
+    assert ib.ActivationStore(tmp_path / "r").epochs == [0, 1, 2, 3]
+    early = keras.callbacks.EarlyStopping("loss", patience=0, mode="max", start_from_epoch=5)
+    fit(noisy, inputs, *callbacks(early), epochs=9)
+    store = ib.ActivationStore(tmp_path / "r")
+    # The backup is of the end of epoch 3; epoch 6 does not improve a loss that shall grow: stopped.
+    assert store.epochs == list(range(store.epochs[-1] + 1)) and 6 <= store.epochs[-1] < 9
+    assert store.logs["epoch"].tolist() == store.epochs[1:]
+    store.verify()
+    saved = keras.models.load_model(tmp_path / "best.keras")
+    assert saved.tap_names == ["first", "output"]
+
+
 def test_nothing_is_overwritten(noisy, inputs, tmp_path):
     fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs), epochs=1)
     before = ib.ActivationStore(tmp_path / "r").read(1, "first").copy()
