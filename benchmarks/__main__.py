@@ -6,11 +6,11 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, kernels
+from benchmarks import _measure, instrument, kernels
 
 
 def main() -> None:
-    groups = {"kernels": kernels.run()}
+    groups = {"kernels": kernels.run(), "instrument": instrument.run()}
     for name, rows in groups.items():
         print(f"\n{name}\n{_measure.table(rows)}")
     _measure.write(groups)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from scipy import stats
 
 from ib_keras.errors import ArgumentError
-from ib_keras.layers import GaussianChannel
+from ib_keras.layers import GaussianChannel, standard_normal
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -17,6 +17,27 @@ def test_noise_is_gaussian_independent_and_always_on(training):
     # 10⁴ values: the correlation of independent draws has a standard error of 0.01.
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.04
     assert abs(np.corrcoef(first[:, :25].ravel(), first[:, 25:].ravel())[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (301, 333)])
+def test_standard_normals(shape, jit_compile):
+    draw = tf.function(standard_normal, jit_compile=jit_compile)
+    x = draw(tf.zeros(shape), tf.constant([1, 2])).numpy()
+    assert x.shape == shape and x.dtype == np.float32
+    if x.size > 1000:
+        n = x.size
+        # Moments of a normal, in standard errors: 1/√n, √(2/n), √(15/n), √(96/n).
+        assert abs(x.mean()) < 4 / np.sqrt(n)
+        assert abs(x.var() - 1) < 4 * np.sqrt(2 / n)
+        assert abs((x**3).mean()) < 4 * np.sqrt(15 / n)
+        assert abs((x**4).mean() - 3) < 4 * np.sqrt(96 / n)
+        assert stats.kstest(x.ravel(), "norm").pvalue > 0.01
+        # The two halves come from the same uniforms, and are independent all the same.
+        a, b = x.ravel()[: n // 2], x.ravel()[(n + 1) // 2 :]
+        for f in (np.asarray, np.square, np.abs):
+            assert abs(np.corrcoef(f(a), f(b))[0, 1]) < 4 / np.sqrt(n // 2)
+    assert draw(tf.zeros(shape, tf.float64), tf.constant([1, 2])).dtype == tf.float64
 
 
 def test_zero_noise_is_the_identity_and_draws_nothing():

@@ -1,0 +1,140 @@
+"""What channels and taps cost: training steps, captures, recordings."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ib_keras as ib
+from benchmarks._measure import Row, in_turn, table
+
+BATCH = 256
+
+
+class NaiveNoise(keras.layers.Layer):
+    """Noise as one would first write it."""
+
+    def __init__(self, stddev: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stddev = stddev
+        self.generator = keras.random.SeedGenerator(0)
+
+    def call(self, x: Any) -> Any:
+        noise = keras.random.normal(keras.ops.shape(x), seed=self.generator)
+        return x + self.stddev * noise
+
+
+def cnn(noise: bool = False) -> keras.Model:
+    """conv 8-16-32, dense 32, dense 10; with the naive noise after each hidden layer, if asked."""
+    layers: list[Any] = [keras.Input((28, 28, 1))]
+    for filters in (8, 16, 32):
+        layers += [keras.layers.Conv2D(filters, 3, activation="relu")]
+        layers += [NaiveNoise(0.1)] * noise + [keras.layers.MaxPooling2D()]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(32, activation="relu")]
+    layers += [NaiveNoise(0.1)] * noise + [keras.layers.Dense(10, activation="softmax")]
+    return keras.Sequential(layers)
+
+
+def step(model: keras.Model) -> Callable[[], object]:
+    """Ten training steps of a model on one batch."""
+    model.compile("adam", "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(10 * BATCH, 28, 28, 1)).astype(np.float32)
+    data = tf.data.Dataset.from_tensors((x[:BATCH], rng.integers(0, 10, BATCH))).repeat(10).cache()
+    return lambda: model.fit(data, verbose=0)
+
+
+def training() -> list[Row]:
+    plain, zero, noisy, naive = in_turn(
+        step(cnn()), step(ib.instrument(cnn())), step(ib.instrument(cnn(), 0.1)), step(cnn(True)),
+        repeat=15,
+    )  # fmt: skip
+    taps = ib.instrument(cnn(), 0.1)
+    per_step = sum(
+        int(np.prod(shape)) for shape in (tap.shape for tap in taps._plan.taps[:-1])
+    ) * BATCH  # fmt: skip
+    seed = tf.constant([1, 2])
+    (draw,) = in_turn(lambda: [tf.random.stateless_normal([per_step], seed) for _ in range(10)])
+    millions = f"{per_step / 1e6:.1f} million normals a step"
+    return [
+        Row("training step, zero noise / plain", zero / plain, "<= 1.05", "MNIST CNN, batch 256"),
+        Row(
+            "training step, noise in all hidden layers / (plain + tf.random.stateless_normal)",
+            noisy / (plain + draw),
+            "<= 1.1",
+            f"{millions}, drawn in one call for the comparison",
+        ),
+        Row("training step, the naive layer / ours", naive / noisy, ">= 2", millions),
+    ]
+
+
+def captures() -> list[Row]:
+    model = cnn()
+    taps = ib.instrument(model)
+    x = np.random.default_rng(0).normal(size=(10_000, 28, 28, 1)).astype(np.float32)
+    names = taps.tap_names
+    reference = keras.Model(model.inputs[0], [model.get_layer(n).output for n in names])
+    capture, predict = in_turn(
+        lambda: taps.capture(x, batch_size=BATCH),
+        lambda: model.predict(x, batch_size=BATCH, verbose=0),
+        repeat=5,
+    )
+    few = x[:4096]
+    ours, idiom = in_turn(
+        lambda: taps.capture(few, batch_size=4096),
+        lambda: reference.predict(few, batch_size=BATCH, verbose=0),
+        repeat=5,
+    )
+    return [
+        Row(
+            "capture of all layers / predict of the plain model",
+            capture / predict,
+            "<= 1.25",
+            "10 000 images, batch 256",
+        ),
+        Row(
+            "keras.Model(inputs, outputs).predict / capture",
+            idiom / ours,
+            ">= 10",
+            "4 096 images, all layers; predict in its usual batches, capture in one",
+        ),
+    ]
+
+
+def recording() -> list[Row]:
+    taps = ib.instrument(cnn())
+    x = np.random.default_rng(0).normal(size=(10_000, 28, 28, 1)).astype(np.float32)
+    arrays = taps.capture(x)
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        runs = iter(range(10**6))
+
+        def ours() -> None:
+            recorder = ib.Recorder(root / f"r{next(runs)}", x, None, epochs=lambda epoch: True)
+            recorder.replay(taps, [0], lambda epoch: None)
+
+        def plain() -> None:
+            for i, array in enumerate(taps.capture(x).values()):
+                np.save(root / f"p{i}.npy", array)
+
+        ours_s, plain_s = in_turn(ours, plain, repeat=3)
+    size = f"{arrays.nbytes / 1e6:.0f} MB, forward passes and checksums included"
+    return [Row("capture and numpy.save / Recorder", plain_s / ours_s, ">= 0.5", size)]
+
+
+def run() -> list[Row]:
+    return [*training(), *captures(), *recording()]
+
+
+if __name__ == "__main__":
+    print(table(run()))
