@@ -367,8 +367,8 @@ class InstrumentedModel(keras.Model):
             yield (
                 start,
                 n,
-                dict(zip(names, (value.numpy() for value in noisy), strict=True)),
-                dict(zip(cleaned, (value.numpy() for value in clean), strict=True)),
+                {name: _view(value) for name, value in zip(names, noisy, strict=True)},
+                {name: _view(value) for name, value in zip(cleaned, clean, strict=True)},
             )
 
     def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
@@ -494,3 +494,8 @@ class InstrumentedModel(keras.Model):
 def _arrays(inputs: Any) -> Any:
     """A structure of inputs with arrays for leaves."""
     return keras.tree.map_structure(lambda a: a if hasattr(a, "shape") else np.asarray(a), inputs)
+
+
+def _view(tensor: Any) -> np.ndarray:
+    """A tensor's values without a copy, where it lies in this machine's memory."""
+    return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()
