@@ -62,7 +62,7 @@ def training() -> list[Row]:
     )  # fmt: skip
     taps = ib.instrument(cnn(), 0.1)
     per_step = sum(
-        int(np.prod(shape)) for shape in (tap.shape for tap in taps._plan.taps[:-1])
+        int(np.prod(shape)) for shape in (tap.shape for tap in taps.plan.taps[:-1])
     ) * BATCH  # fmt: skip
     seed, like = tf.constant([1, 2]), tf.zeros([per_step])
     alone = tf.function(lambda: standard_normal(like, seed))

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras import _names, _steps, _taps
+from ib_keras._capture import Programs, run
 from ib_keras._checks import check_count, check_seed
 from ib_keras._shadow import Session
 from ib_keras._taps import Layers
@@ -73,9 +74,7 @@ class _State:
         self.plan: _taps.Plan | None = None
         # Whether the model itself says what it takes.
         self.defined = False
-        self.functions: dict[tuple, Any] = {}
-        # Seeds of the captures that are given none; not the stream of any channel.
-        self.capture_seeds = np.random.default_rng(None if seed is None else [seed, 1])
+        self.programs = Programs(seed)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -136,7 +135,8 @@ class InstrumentedModel(keras.Model):
         self.built = True
 
     @property
-    def _plan(self) -> _taps.Plan:
+    def plan(self) -> _taps.Plan:
+        """What is tapped, with shapes."""
         if self._state.plan is None:
             raise ArgumentError(
                 f"The model {self.model.name!r} is not built, so that its layers are unknown",
@@ -154,13 +154,13 @@ class InstrumentedModel(keras.Model):
     @property
     def tap_names(self) -> list[str]:
         """The tapped layers' names, in the order of the forward pass."""
-        return self._plan.names
+        return self.plan.names
 
     @property
     def noise_std(self) -> dict[str, float]:
         """The standard deviation of each tap's noise; 0 where there is none."""
         noise = {name: channel.stddev for name, channel in self.channels.items()}
-        return {name: noise.get(name, 0.0) for name in self._plan.names}
+        return {name: noise.get(name, 0.0) for name in self.plan.names}
 
     def set_noise_std(self, value: Noise) -> None:
         """Sets the noise without retracing anything.
@@ -171,7 +171,7 @@ class InstrumentedModel(keras.Model):
         Raises:
             ArgumentError: it is invalid, or names an output that ``instrument`` gave no channel.
         """
-        stddev = self._plan.noise(value)
+        stddev = self.plan.noise(value)
         without = sorted(set(stddev) - set(self.channels))
         if without:
             raise ArgumentError(
@@ -216,7 +216,7 @@ class InstrumentedModel(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The wrapped model's forward pass, through the channels."""
 
-        with Session(self._plan.watched, self._through_channels):
+        with Session(self.plan.watched, self._through_channels):
             return self.model(inputs, training=training)
 
     def _through_channels(self, name: str, layer: Any, args: tuple, output: Any) -> Any:
@@ -243,7 +243,7 @@ class InstrumentedModel(keras.Model):
             return getattr(super(), step)(data)
         with (
             _steps.compiled_as(self.model, self),
-            Session(self._plan.watched, self._through_channels, root=self.model),
+            Session(self.plan.watched, self._through_channels, root=self.model),
         ):
             return getattr(self.model, step)(data)
 
@@ -285,7 +285,7 @@ class InstrumentedModel(keras.Model):
         """
         draws = check_count(draws, "draws")
         arrays: dict[str, np.ndarray] = {}
-        root = self._seed(seed)
+        root = self._state.programs.seed(seed)
         for draw in range(draws):
             for start, n, batch in self.capture_batches(
                 inputs, batch_size=batch_size, layers=layers, clean=clean, seed=(*root, draw)
@@ -324,7 +324,7 @@ class InstrumentedModel(keras.Model):
         names = self.select_taps(layers)
         cleaned = names if clean else []
         for start, n, noisy, before in self.stream(
-            inputs, names, cleaned, batch_size=batch_size, seed=self._seed(seed)
+            inputs, names, cleaned, batch_size=batch_size, seed=self._state.programs.seed(seed)
         ):
             yield start, n, before if clean else noisy
 
@@ -351,24 +351,14 @@ class InstrumentedModel(keras.Model):
         """
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
-        spec = self._plan.spec if self._state.defined else _taps.spec_of(_arrays(inputs))
-        forward = self._capture_function(tuple(names), tuple(cleaned), spec)
-        dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
-        root = np.random.SeedSequence(seed)
-        for start in range(0, n, batch_size):
-            batch = [
-                tf.constant(np.asarray(a[start : start + batch_size], dtype))
-                for a, dtype in zip(flat, dtypes, strict=True)
-            ]
-            state = root.spawn(1)[0].generate_state(2) >> 1
-            noisy, clean = forward(
-                keras.tree.pack_sequence_as(spec, batch), tf.constant(state.astype(np.int32))
-            )
+        spec = self.plan.spec if self._state.defined else _taps.spec_of(_arrays(inputs))
+        forward = self._state.programs.get(self, names, cleaned, spec)
+        for start, noisy, clean in run(forward, spec, flat, n, batch_size, seed):
             yield (
                 start,
                 n,
-                {name: _view(value) for name, value in zip(names, noisy, strict=True)},
-                {name: _view(value) for name, value in zip(cleaned, clean, strict=True)},
+                dict(zip(names, noisy, strict=True)),
+                dict(zip(cleaned, clean, strict=True)),
             )
 
     def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
@@ -380,7 +370,7 @@ class InstrumentedModel(keras.Model):
             **kwargs: accepted for compatibility with ``keras.Model.summary`` and not used.
         """
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
-        print_fn(f"{title}\n{self._plan.table(self.noise_std, samples)}")
+        print_fn(f"{title}\n{self.plan.table(self.noise_std, samples)}")
 
     def get_config(self) -> dict[str, Any]:
         """The wrapped model, the taps by name, and the noise as it is now."""
@@ -401,40 +391,6 @@ class InstrumentedModel(keras.Model):
         )
         return cls(model, **config)
 
-    def _capture_function(self, names: tuple[str, ...], cleaned: tuple[str, ...], spec: Any) -> Any:
-        key = (names, cleaned, tuple(keras.tree.flatten(spec)))
-        if key not in self._state.functions:
-
-            def forward(inputs: Any, seed: Any) -> tuple[list, list]:
-                noisy: dict[str, Any] = {}
-                clean: dict[str, Any] = {}
-
-                def record_one(name: str, tensor: Any) -> Any:
-                    index = self._plan.index.get(name)
-                    if index is None:
-                        return tensor
-                    clean[name] = noisy[name] = tensor
-                    if name in self.channels:
-                        own = tf.random.experimental.stateless_fold_in(seed, index)
-                        noisy[name] = self.channels[name].with_seed(tensor, own)
-                    return noisy[name]
-
-                def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-                    return _taps.map_outputs(name, output, record_one)
-
-                with Session(self._plan.watched, record):
-                    self.model(inputs, training=False)
-                return (
-                    [tf.cast(noisy[name], tf.float32) for name in names],
-                    [tf.cast(clean[name], tf.float32) for name in cleaned],
-                )
-
-            signature = [spec, tf.TensorSpec([2], tf.int32)]
-            self._state.functions[key] = tf.function(
-                forward, autograph=False, input_signature=signature
-            )
-        return self._state.functions[key]
-
     def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
         """The arrays of ``inputs`` in the model's order, and their length.
 
@@ -447,7 +403,7 @@ class InstrumentedModel(keras.Model):
         flat = keras.tree.flatten(_arrays(inputs))
         if self._state.plan is None:
             self._find_taps(_taps.spec_of(_arrays(inputs)))
-        specs = keras.tree.flatten(self._plan.spec)
+        specs = keras.tree.flatten(self.plan.spec)
         if not hasattr(inputs, "shape") and len(flat) != len(specs):
             flat = [np.asarray(inputs)]  # a list of rows
         shapes = [tuple(a.shape) for a in flat]
@@ -483,19 +439,9 @@ class InstrumentedModel(keras.Model):
             return self.tap_names
         if callable(layers):
             raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
-        return _names.select(layers, self._plan.names)
-
-    def _seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
-        if seed is None:
-            return (int(self._state.capture_seeds.integers(2**31)),)
-        return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)
+        return _names.select(layers, self.plan.names)
 
 
 def _arrays(inputs: Any) -> Any:
     """A structure of inputs with arrays for leaves."""
     return keras.tree.map_structure(lambda a: a if hasattr(a, "shape") else np.asarray(a), inputs)
-
-
-def _view(tensor: Any) -> np.ndarray:
-    """A tensor's values without a copy, where it lies in this machine's memory."""
-    return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()

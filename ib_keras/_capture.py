@@ -1,0 +1,120 @@
+"""The compiled forward passes that read the taps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ib_keras import _taps
+from ib_keras._checks import check_seed
+from ib_keras._shadow import Session
+
+if TYPE_CHECKING:
+    from ib_keras._instrument import InstrumentedModel
+
+
+class Programs:
+    """One compiled forward pass for each choice of taps and kind of input.
+
+    Args:
+        seed: of the captures that are given none; not the stream of any channel.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.functions: dict[tuple, Callable] = {}
+        self._seeds = np.random.default_rng(None if seed is None else [seed, 1])
+
+    def seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
+        """``seed`` as integers; fresh ones for ``None``."""
+        if seed is None:
+            return (int(self._seeds.integers(2**31)),)
+        return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)
+
+    def get(
+        self, model: InstrumentedModel, names: Sequence[str], cleaned: Sequence[str], spec: Any
+    ) -> Callable:
+        """A function of the inputs and a seed that returns T of ``names`` and S of ``cleaned``."""
+        key = (tuple(names), tuple(cleaned), tuple(keras.tree.flatten(spec)))
+        if key not in self.functions:
+            self.functions[key] = tf.function(
+                _forward(model, key[0], key[1]),
+                autograph=False,
+                input_signature=[spec, tf.TensorSpec([2], tf.int32)],
+            )
+        return self.functions[key]
+
+
+def _forward(
+    model: InstrumentedModel, names: tuple[str, ...], cleaned: tuple[str, ...]
+) -> Callable:
+    plan, channels = model.plan, model.channels
+
+    def forward(inputs: Any, seed: Any) -> tuple[list, list]:
+        noisy: dict[str, Any] = {}
+        clean: dict[str, Any] = {}
+
+        def record_one(name: str, tensor: Any) -> Any:
+            index = plan.index.get(name)
+            if index is None:
+                return tensor
+            clean[name] = noisy[name] = tensor
+            if name in channels:
+                own = tf.random.experimental.stateless_fold_in(seed, index)
+                noisy[name] = channels[name].with_seed(tensor, own)
+            return noisy[name]
+
+        def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+            return _taps.map_outputs(name, output, record_one)
+
+        with Session(plan.watched, record):
+            model.model(inputs, training=False)
+        return (
+            [tf.cast(noisy[name], tf.float32) for name in names],
+            [tf.cast(clean[name], tf.float32) for name in cleaned],
+        )
+
+    return forward
+
+
+def run(
+    forward: Callable,
+    spec: Any,
+    arrays: Sequence[np.ndarray],
+    n: int,
+    batch_size: int,
+    seed: tuple[int, ...],
+) -> Iterator[tuple[int, list[np.ndarray], list[np.ndarray]]]:
+    """Runs a program over all rows.
+
+    Args:
+        forward: of ``Programs.get``.
+        spec: the structure and dtypes of its inputs.
+        arrays: the inputs, flat.
+        n: their length.
+        batch_size: samples a pass.
+        seed: integers that, with the batch size, determine the noise.
+
+    Yields:
+        The number of the batch's first row, and what ``forward`` returns, as arrays.
+    """
+    dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
+    root = np.random.SeedSequence(seed)
+    for start in range(0, n, batch_size):
+        batch = [
+            tf.constant(np.asarray(a[start : start + batch_size], dtype))
+            for a, dtype in zip(arrays, dtypes, strict=True)
+        ]
+        state = root.spawn(1)[0].generate_state(2) >> 1
+        noisy, clean = forward(
+            keras.tree.pack_sequence_as(spec, batch), tf.constant(state.astype(np.int32))
+        )
+        yield start, [_view(t) for t in noisy], [_view(t) for t in clean]
+
+
+def _view(tensor: Any) -> np.ndarray:
+    """A tensor's values without a copy, where it lies in this machine's memory."""
+    return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()
