@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import ib_keras as ib
 from benchmarks._measure import Row, in_turn, table
-from ib_keras.layers import standard_normal
+from ib_keras.layers import normal
 
 BATCH = 256
 
@@ -65,7 +65,7 @@ def training() -> list[Row]:
         int(np.prod(shape)) for shape in (tap.shape for tap in taps.plan.taps[:-1])
     ) * BATCH  # fmt: skip
     seed, like = tf.constant([1, 2]), tf.zeros([per_step])
-    alone = tf.function(lambda: standard_normal(like, seed))
+    alone = tf.function(lambda: normal(like, seed))
     (draw,) = in_turn(lambda: [alone() for _ in range(10)])
     millions = f"{per_step / 1e6:.1f} million normals a step"
     return [
