@@ -61,6 +61,13 @@ def instrument(
     """
     if not isinstance(model, keras.Model):
         raise ArgumentError("`model` is no Keras model", "a keras.Model", repr(type(model)))
+    if isinstance(model, InstrumentedModel):
+        raise ArgumentError(
+            "`model` is instrumented already",
+            "the model that it wraps, `model.model`: several instrumentations of one live side by "
+            "side",
+            repr(model.name),
+        )
     if seed is not None:
         check_seed(seed)
     return InstrumentedModel(model, noise_std, layers=layers, seed=seed)

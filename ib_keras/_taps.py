@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -178,6 +179,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
     Raises:
         ArgumentError: nothing can be tapped.
     """
+    _check_lambdas(model, layers)
     calls, outputs = trace_calls(model, spec)
     chosen = select(calls, layers)
     paths = {call.path for call in chosen}
@@ -189,7 +191,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
     return Plan(
         spec,
         tuple(Tap(call.name, call.layer, tuple(call.output.shape[1:])) for call in chosen),
-        frozenset(output_taps(chosen, outputs)),
+        frozenset(output_taps(calls, chosen, outputs)),
         tuple(watched.values()),
     )
 
@@ -272,6 +274,9 @@ def trace_calls(model: keras.Model, spec: Any) -> tuple[list[Call], list[Any]]:
 
     def forward(inputs: Any) -> None:
         graph = tf.compat.v1.get_default_graph()
+        # TensorFlow traces anew what made variables.
+        calls.clear()
+        outputs.clear()
 
         def note(name: str, layer: keras.layers.Layer, args: tuple, output: Any) -> Any:
             inputs = tuple(x for x in keras.tree.flatten(args) if tf.is_tensor(x))
@@ -343,6 +348,36 @@ def _check_reach(call: Call) -> None:
         )
 
 
+def _check_lambdas(model: keras.Model, layers: Layers) -> None:
+    """Raises if a layer that is to be tapped is called by the function of a ``Lambda``.
+
+    Keras does not know of such a layer: it is no part of the model, and its weights do not train.
+    """
+    for holder in watchable(model):
+        if not isinstance(holder, keras.layers.Lambda) or not inspect.isfunction(holder.function):
+            continue
+        seen = inspect.getclosurevars(holder.function)
+        named = keras.tree.flatten([*seen.nonlocals.values(), *seen.globals.values()])
+        for layer in named:
+            if isinstance(layer, keras.layers.Layer) and _is_wanted(layer, layers):
+                raise ArgumentError(
+                    f"The layer {layer.name!r} is called inside the Lambda {holder.name!r}, which "
+                    "hides it from Keras: it cannot be tapped, nor are its weights trained",
+                    "a subclass of keras.layers.Layer that holds it as an attribute, instead of "
+                    "the Lambda",
+                    f"{type(layer).__name__} {layer.name!r}",
+                )
+
+
+def _is_wanted(layer: keras.layers.Layer, layers: Layers) -> bool:
+    if layers is None:
+        return bool(layer.weights)
+    if callable(layers):
+        return bool(layers(layer))
+    patterns = [layers] if isinstance(layers, str) else layers
+    return any(isinstance(p, str) and _names.match(p, [layer.name]) for p in patterns)
+
+
 def default_taps(calls: Sequence[Call]) -> list[Call]:
     """T_1…T_L: the output of each layer with weights, behind the activation that belongs to it.
 
@@ -353,12 +388,19 @@ def default_taps(calls: Sequence[Call]) -> list[Call]:
     Raises:
         ArgumentError: one of them is out of reach.
     """
+    taps = _weighted(calls)
+    for call in taps:
+        _check_reach(call)
+    return [call for call in taps if call.tappable]
+
+
+def _weighted(calls: Sequence[Call]) -> list[Call]:
     leaves = [call for call in calls if not call.children and call.first]
     readers: dict[int, list[Call]] = {}
     for call in leaves:
         for tensor in call.inputs:
             readers.setdefault(id(tensor), []).append(call)
-    taps: list[Call] = []
+    found: list[Call] = []
     for call in leaves:
         if not call.layer.weights or isinstance(call.layer, _ACTIVATIONS + _NORMALISATIONS):
             continue
@@ -370,14 +412,15 @@ def default_taps(calls: Sequence[Call]) -> list[Call]:
             ):
                 break
             last = following[0]
-        _check_reach(last)
-        if last.tappable:
-            taps.append(last)
+        found.append(last)
     order = {id(call): i for i, call in enumerate(calls)}
-    return sorted(taps, key=lambda call: order[id(call)])
+    return sorted(found, key=lambda call: order[id(call)])
 
 
-def output_taps(taps: Sequence[Call], outputs: Sequence[Any]) -> set[str]:
-    """The taps that are outputs of the model; the last one where none is."""
+def output_taps(calls: Sequence[Call], taps: Sequence[Call], outputs: Sequence[Any]) -> set[str]:
+    """The taps that are outputs of the model, or the last layer with weights where none is."""
     ids = {id(tensor) for tensor in outputs}
-    return {call.name for call in taps if id(call.output) in ids} or {taps[-1].name}
+    last = _weighted(calls)[-1:]
+    return {call.name for call in taps if id(call.output) in ids} or {
+        call.name for call in taps if call in last
+    }

@@ -14,6 +14,7 @@ import pandas as pd
 from ib_keras import _estimate, _files, frame
 from ib_keras._checks import as_labels, check_count
 from ib_keras._instrument import InstrumentedModel, instrument
+from ib_keras._scalars import Scalars
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
 from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
@@ -40,14 +41,17 @@ class Recorder(keras.callbacks.Callback):
         layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
             without noise, then ``layers`` is what ``instrument`` takes.
         keep: ``"activations"``, or ``"estimates"`` to estimate in place and keep the table only.
-        estimators: for ``keep="estimates"``.
+        estimators: for ``keep="estimates"`` and ``log_dir``.
         draws: number of noisy passes an epoch.
         batch_size: samples a forward pass.
         seed: of the recorded noise.
         run: name of the run in tables; the folder's name by default.
+        log_dir: TensorBoard's folder: each estimate is written as a scalar in nats, below
+            ``information``, at the step of its epoch. TensorBoard's own callback may share it.
 
     Raises:
         ArgumentError: an argument is invalid, or the path is taken by something else.
+        MissingExtraError: ``log_dir`` is given and TensorBoard is not installed.
 
     Example::
 
@@ -71,6 +75,7 @@ class Recorder(keras.callbacks.Callback):
         batch_size: int = 256,
         seed: int = 0,
         run: str | None = None,
+        log_dir: str | os.PathLike | None = None,
     ) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
@@ -88,17 +93,18 @@ class Recorder(keras.callbacks.Callback):
         self.keep = keep
         if keep not in ("activations", "estimates"):
             raise ArgumentError("`keep` is unknown", "'activations' or 'estimates'", repr(keep))
-        if (keep == "estimates") != (estimators is not None):
+        if (keep == "estimates" or log_dir is not None) != (estimators is not None):
             raise ArgumentError(
-                "`estimators` and `keep` contradict each other",
-                "estimators with keep='estimates', none with keep='activations'",
-                f"keep={keep!r}, estimators={estimators!r}",
+                "`estimators` does not go with `keep` and `log_dir`",
+                "estimators with keep='estimates' or a log_dir, else none",
+                f"estimators={estimators!r}, keep={keep!r}, log_dir={log_dir!r}",
             )
         self._estimators = None if estimators is None else _estimate.make_estimators(estimators)
         self._selects = selector(epochs)
         self._fingerprint = fingerprint(arrays, self.targets)
         self._logs: list[dict[str, Any]] = []
         self._sink: _StoreSink | _TableSink | None = None
+        self._scalars = None if log_dir is None else Scalars(log_dir)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the taps, and fails early on what could not be recorded."""
@@ -122,6 +128,11 @@ class Recorder(keras.callbacks.Callback):
         """Keeps the epoch's logs, and records if the epoch is one of those chosen."""
         self._logs.append({"epoch": epoch + 1, **_numbers(logs)})
         self._record(epoch + 1)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Closes TensorBoard's file."""
+        if self._scalars is not None:
+            self._scalars.close()
 
     def replay(
         self,
@@ -151,11 +162,14 @@ class Recorder(keras.callbacks.Callback):
                 self.on_epoch_begin(epoch)
             else:
                 self._record(epoch)
+        self.on_train_end()
 
     def _record(self, epoch: int) -> None:
         if self._sink is not None and self._selects(epoch, self.params.get("epochs")):
-            self._sink.record(epoch, self._logs)
+            rows = self._sink.record(epoch, self._logs)
             self._logs = []
+            if self._scalars is not None:
+                self._scalars.write(rows)
 
 
 def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
@@ -185,7 +199,7 @@ class _StoreSink:
     def epochs(self) -> set[int]:
         return set(self._store.epochs) - self._stale
 
-    def record(self, epoch: int, logs: list[dict[str, Any]]) -> None:
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if epoch in self._stale:
             self._store.remove(epoch)
             self._stale.remove(epoch)
@@ -206,6 +220,11 @@ class _StoreSink:
                         writer.write(name, values)
                     for name, values in clean.items():
                         writer.write(name, values, clean=True)
+        if r._estimators is None:
+            return []
+        samples, items = _estimate.from_store(self._store, epochs=[epoch])
+        _estimate.check(items, r._estimators)
+        return list(_estimate.run_all(items, r._estimators, samples))
 
 
 class _TableSink:
@@ -231,7 +250,7 @@ class _TableSink:
     def epochs(self) -> set[int]:
         return set(self._frame["epoch"])
 
-    def record(self, epoch: int, logs: list[dict[str, Any]]) -> None:
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         r = self._r
         captured = r._tapped.capture(
             r.inputs,
@@ -242,11 +261,12 @@ class _TableSink:
         )
         _, items = _estimate.from_arrays(captured.flat(r.draws), None, None, run=r.run, epoch=epoch)
         _estimate.check(items, r._estimators or [])
-        rows = _estimate.run_all(items, r._estimators or [], self._samples)
+        rows = list(_estimate.run_all(items, r._estimators or [], self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
         frame.write(self._frame, r.path, logs=self._logs)
+        return rows
 
 
 def _check_same(recorder: Recorder, found: str, layers: list[str]) -> None:

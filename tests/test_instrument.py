@@ -1,10 +1,12 @@
 import gc
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
 import ib_keras as ib
@@ -55,12 +57,57 @@ def nested():
     return keras.Model(x, keras.layers.Dense(2, name="head")(inner(x)))
 
 
-# What a reader of the papers would call T_1…T_L, written by hand.
+def separate_activations():
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Normalization(name="scale"),
+            layers.Dense(5, name="d1"),
+            layers.Activation("relu", name="a1"),
+            layers.Dense(4, name="d2"),
+            layers.LayerNormalization(name="n2"),
+            layers.LeakyReLU(name="a2"),
+            layers.Dropout(0.2, name="drop"),
+            layers.Dense(3, name="d3"),
+        ]
+    )
+
+
+def autoencoder():
+    x = keras.Input((8, 8, 1))
+    h = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="down")(x)
+    z = keras.layers.Dense(3, name="code")(keras.layers.Flatten(name="flat")(h))
+    h = keras.layers.Dense(64, name="up")(z)
+    h = keras.layers.PReLU(name="prelu")(h)
+    h = keras.layers.Reshape((4, 4, 4), name="shape")(h)
+    y = keras.layers.Conv2DTranspose(1, 3, strides=2, padding="same", name="image")(h)
+    return keras.Model(x, keras.layers.Activation("sigmoid", name="pixels")(y))
+
+
+def preactivation():
+    """A residual network that normalises and activates before each convolution."""
+    x = keras.Input((8, 8, 3))
+    h = keras.layers.Conv2D(4, 3, padding="same", name="stem")(x)
+    a = keras.layers.BatchNormalization(name="bn1")(h)
+    a = keras.layers.ReLU(name="relu1")(a)
+    a = keras.layers.Conv2D(4, 3, padding="same", name="conv1")(a)
+    h = keras.layers.Add(name="add")([h, a])
+    h = keras.layers.GlobalAveragePooling2D(name="mean")(h)
+    return keras.Model(x, keras.layers.Dense(2, name="out")(h))
+
+
+# What a reader of the papers would call T_1…T_L, written by hand. Recurrent, attention and
+# subclassed networks and those of keras.applications: test_instrument_models.py.
 EXPECTED = [
     (conv_stack, ["relu", "act", "softmax"]),
     (residual, ["a", "b", "out"]),
     (shared, ["twin", "twin:1", "p", "q"]),
     (nested, ["encoder/d1", "encoder/d2", "head"]),
+    (separate_activations, ["a1", "a2", "d3"]),
+    (autoencoder, ["down", "code", "prelu", "pixels"]),
+    # The sum reads the stem's output too: that, not what bn1 makes of it, is T_1.
+    (preactivation, ["stem", "conv1", "out"]),
 ]
 
 
@@ -131,6 +178,102 @@ def test_weights_are_shared_and_the_model_is_left_alone(mlp, inputs, tmp_path):
     mlp.compile("sgd", "sparse_categorical_crossentropy")
     mlp.fit(x, y, verbose=0)
     assert not np.array_equal(mlp(x), after)
+
+
+def test_gradients_at_zero_noise_are_the_plain_models_bit_for_bit():
+    for model in (residual(), conv_stack()):
+        x, weights = data(model), model.get_weights()
+        gradients = []
+        for wrapped in (model, ib.instrument(model)):
+            for training in (False, True):
+                model.set_weights(weights)  # the averages of the normalisation among them
+                for layer in model.layers:
+                    if isinstance(layer, keras.layers.Dropout):
+                        layer.seed_generator.state.assign([1, 2])
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_sum(wrapped(x, training=training) ** 2)
+                gradients.append([loss, *tape.gradient(loss, model.trainable_weights)])
+        for plain, instrumented in zip(gradients[:2], gradients[2:], strict=True):
+            for a, b in zip(plain, instrumented, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_two_instrumentations_live_side_by_side(mlp, inputs):
+    x, y = inputs
+    plain = mlp(x).numpy()
+    loud, quiet = ib.instrument(mlp, 0.5, seed=1), ib.instrument(mlp, 0.01, layers="first", seed=1)
+    assert loud.noise_std == {"first": 0.5, "output": 0.0}
+    # The only tap is no output, though it is the last tap.
+    assert quiet.noise_std == {"first": 0.01}
+    spread = [np.std(m.capture(x)["first"] - mlp.layers[0](x)) for m in (loud, quiet, loud)]
+    np.testing.assert_allclose(spread, [0.5, 0.01, 0.5], rtol=0.2)
+    del loud
+    gc.collect()
+    assert np.std(quiet.capture(x)["first"] - mlp.layers[0](x)) == pytest.approx(0.01, rel=0.2)
+    np.testing.assert_array_equal(mlp(x), plain)
+
+
+def test_no_hooks_are_left_when_it_is_deleted(mlp, inputs):
+    before = {id(layer): dict(layer.__dict__) for layer in mlp._flatten_layers()}
+    noisy = ib.instrument(mlp, 0.1)
+    noisy.compile("sgd", "sparse_categorical_crossentropy")
+    noisy.fit(*inputs, verbose=0)
+    noisy.capture(inputs[0])
+    deleted = weakref.ref(noisy)
+    del noisy
+    keras.backend.clear_session()
+    gc.collect()
+    assert deleted() is None
+    for layer in mlp._flatten_layers():
+        assert layer.__dict__.keys() == before[id(layer)].keys()
+
+
+def test_noise_differs_between_layers_samples_and_batches():
+    # Constant layers: what comes out is the noise.
+    layers = [keras.layers.Dense(40, kernel_initializer="zeros", name=f"d{i}") for i in range(3)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    noisy = ib.instrument(model, {"*": 1.0}, seed=0)
+    x = np.zeros((300, 4), "f4")
+    for seeded in (3, None):
+        captured = noisy.capture(x, batch_size=100, draws=2, seed=seeded)
+        streams = [
+            captured[name][draw, start : start + 100].ravel()
+            for name in noisy.tap_names for draw in range(2) for start in (0, 100, 200)
+        ]  # fmt: skip
+        correlation = np.corrcoef(streams) - np.eye(len(streams))
+        assert np.abs(correlation).max() < 5 / np.sqrt(streams[0].size)
+        values = np.concatenate(streams)
+        assert len(np.unique(values)) > 0.99 * values.size
+        # Neighbours along each axis, and the pairs of which Box and Muller make two at a time.
+        square = captured["d1"][0]
+        for a, b in (
+            (square[:-1], square[1:]), (square[:, :-1], square[:, 1:]),
+            (square[::2], square[1::2]), (square[:150], square[150:]),
+            (square[:150] ** 2, square[150:] ** 2), (square[:50] ** 2, square[50:100] ** 2),
+        ):  # fmt: skip
+            assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
+    # The forward passes of a training draw anew at every step, too.
+    first, second = noisy(x).numpy(), noisy(x).numpy()
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 5 / np.sqrt(first.size)
+
+
+def test_one_seed_and_batch_size_train_to_the_same_bits(mlp, inputs):
+    x, y = inputs
+    start = mlp.get_weights()
+
+    def trained(seed):
+        mlp.set_weights(start)
+        keras.utils.set_random_seed(5)
+        noisy = ib.instrument(mlp, {"*": 0.3}, seed=seed)
+        noisy.compile("adam", "sparse_categorical_crossentropy")
+        noisy.fit(x, y, epochs=2, batch_size=16, verbose=0)
+        evaluated = noisy.evaluate(x, y, verbose=0)
+        return [*mlp.get_weights(), evaluated, noisy.predict(x, verbose=0)]
+
+    first, again, other = trained(1), trained(1), trained(2)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first[0], other[0])
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -232,6 +375,28 @@ def test_set_noise_std_retraces_nothing(mlp, inputs):
     assert function.experimental_get_tracing_count() == 1
 
 
+def test_set_noise_std_retraces_no_training_step(mlp, inputs):
+    x, y = inputs
+    traces = []
+
+    class Counted(keras.losses.SparseCategoricalCrossentropy):
+        def call(self, y_true, y_pred):
+            traces.append(1)  # Python runs while a function is traced, and not after
+            return super().call(y_true, y_pred)
+
+    noisy = ib.instrument(mlp, 0.0, seed=0)
+    noisy.compile("sgd", Counted(), metrics=["accuracy"])
+    noisy.fit(x, y, batch_size=16, verbose=0)
+    noisy.evaluate(x, y, batch_size=16, verbose=0)
+    traced = len(traces)
+    losses = set()
+    for stddev in (0.0, 0.1, 3.0):
+        noisy.set_noise_std(stddev)
+        losses.add(noisy.fit(x, y, batch_size=16, verbose=0, shuffle=False).history["loss"][0])
+        noisy.evaluate(x, y, batch_size=16, verbose=0)
+    assert len(losses) == 3 and len(traces) == traced
+
+
 def test_a_saved_model_comes_back_in_a_new_process(mlp, inputs, tmp_path):
     x, y = inputs
     noisy = ib.instrument(mlp, {"first": 0.25}, seed=4)
@@ -263,6 +428,8 @@ def test_bad_input(mlp, inputs):
     x, _ = inputs
     with pytest.raises(ArgumentError, match="no Keras model"):
         ib.instrument("model")
+    with pytest.raises(ArgumentError, match="is instrumented already.*`model.model`"):
+        ib.instrument(ib.instrument(mlp))
     with pytest.raises(ArgumentError, match="is not built"):
         ib.instrument(keras.Sequential([keras.layers.Dense(3)])).tap_names  # noqa: B018
     noisy = ib.instrument(mlp)

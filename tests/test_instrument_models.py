@@ -286,40 +286,62 @@ print("both replicas")
     assert "both replicas" in done.stdout, done.stderr[-3000:]
 
 
-@pytest.mark.parametrize(
-    ("build", "count", "some"),
-    [
-        (
-            lambda: keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=4),
-            53,
-            ["Conv1_relu", "expanded_conv_depthwise_relu", "expanded_conv_project_BN",
-             "out_relu", "predictions"],
-        ),
-        (
-            lambda: keras.applications.ResNet50(
-                weights=None, input_shape=(32, 32, 3), classes=4
-            ),
-            54,
-            ["conv1_relu", "conv2_block1_1_relu", "conv2_block1_2_relu", "conv2_block1_3_bn",
-             "conv2_block1_0_bn", "predictions"],
-        ),
-        (
-            lambda: keras.applications.EfficientNetV2B0(
-                weights=None, input_shape=(32, 32, 3), classes=4
-            ),
-            None,
-            ["stem_activation", "top_activation", "predictions"],
-        ),
-    ],
-    ids=["MobileNetV2", "ResNet50", "EfficientNetV2B0"],
-)  # fmt: skip
-def test_applications(build, count, some):
-    model = build()
+def resnet50():
+    model = keras.applications.ResNet50(weights=None, input_shape=(32, 32, 3), classes=4)
+    taps = ["conv1_relu"]
+    for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3)):
+        for block in range(1, blocks + 1):
+            name = f"conv{stage}_block{block}"
+            taps += [f"{name}_1_relu", f"{name}_2_relu"]
+            # The first block of a stage has a convolution in its shortcut.
+            taps += [f"{name}_0_bn"] * (block == 1) + [f"{name}_3_bn"]
+    return model, [*taps, "predictions"]
+
+
+def mobilenet_v2():
+    model = keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=4)
+    taps = ["Conv1_relu", "expanded_conv_depthwise_relu", "expanded_conv_project_BN"]
+    for block in range(1, 17):
+        ends = ("expand_relu", "depthwise_relu", "project_BN")
+        taps += [f"block_{block}_{end}" for end in ends]
+    return model, [*taps, "out_relu", "predictions"]
+
+
+def efficientnet_v2():
+    model = keras.applications.EfficientNetV2B0(weights=None, input_shape=(32, 32, 3), classes=4)
+    taps = ["stem_activation", "block1a_project_activation"]
+    for stage, blocks in (("2", "ab"), ("3", "ab")):  # the fused blocks
+        for block in blocks:
+            taps += [f"block{stage}{block}_{end}" for end in ("expand_activation", "project_bn")]
+    for stage, blocks in (("4", "abc"), ("5", "abcde"), ("6", "abcdefgh")):
+        ends = ("expand_activation", "activation", "se_reduce", "se_expand", "project_bn")
+        taps += [f"block{stage}{block}_{end}" for block in blocks for end in ends]
+    return model, [*taps, "top_activation", "predictions"]
+
+
+@pytest.mark.parametrize("build", [resnet50, mobilenet_v2, efficientnet_v2])
+def test_applications(build):
+    model, expected = build()
     noisy = ib.instrument(model, 0.1)
-    assert set(some) <= set(noisy.tap_names)
-    # One for each convolution and dense layer.
-    kernels = [x for x in model.layers if isinstance(x, (L.Conv2D, L.DepthwiseConv2D, L.Dense))]
-    assert len(noisy.tap_names) == len(kernels) == (count or len(kernels))
+    assert noisy.tap_names == expected
     x = rows(2, 32, 32, 3)
     np.testing.assert_array_equal(ib.instrument(model)(x), model(x))
-    assert list(noisy.capture(x, layers=some[:2])) == some[:2]
+    assert list(noisy.capture(x, layers=expected[:2])) == expected[:2]
+
+
+def test_a_layer_inside_a_lambda_is_named():
+    hidden, kept = L.Dense(3, name="hidden"), [L.Dense(3, name="kept")]
+    hidden.build((None, 4))
+    x = keras.Input((4,))
+    h = L.Lambda(lambda t: hidden(t) + kept[0](t), output_shape=(3,), name="lam")(x)
+    model = keras.Model(x, L.Dense(2, name="out")(h))
+    with pytest.raises(
+        ArgumentError, match=r"'hidden' is called inside the Lambda 'lam'.*subclass"
+    ):
+        ib.instrument(model)
+    with pytest.raises(ArgumentError, match="'kept' is called inside the Lambda 'lam'"):
+        ib.instrument(model, layers=["out", "kep*"])
+    assert ib.instrument(model, layers=["lam", "out"]).tap_names == ["lam", "out"]
+    # A Lambda that calls no layer is as good as any other layer.
+    plain = keras.Sequential([keras.Input((4,)), L.Dense(3, name="a"), L.Lambda(tf.tanh)])
+    assert ib.instrument(plain).tap_names == ["a"]
