@@ -10,9 +10,20 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.ebab import EBAB
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
+from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.interface import Estimator
 
-__all__ = ["EBAB", "KDE", "AdaptiveKDE", "Binning", "get", "names", "register", "to_json"]
+__all__ = [
+    "EBAB",
+    "KDE",
+    "AdaptiveKDE",
+    "Binning",
+    "SamplePropagation",
+    "get",
+    "names",
+    "register",
+    "to_json",
+]
 
 _REGISTRY: dict[str, type] = {}
 
@@ -39,7 +50,7 @@ def register(cls: type) -> type:
     return cls
 
 
-for _cls in (Binning, EBAB, KDE, AdaptiveKDE):
+for _cls in (Binning, EBAB, KDE, AdaptiveKDE, SamplePropagation):
     register(_cls)
 
 
