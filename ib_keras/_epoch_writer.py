@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from ib_keras import _files
 from ib_keras.errors import ArgumentError
 
 SCHEMA, VERSION = "ib_keras.activations.epoch", 1
+# T; S, before the layer's own noise; and S of some rows, propagated many times.
+NOISY, CLEAN, PROPAGATED = "noisy", "clean", "propagated"
+ROWS = "propagated-rows.npy"
 
 
 class EpochWriter:
@@ -29,6 +32,8 @@ class EpochWriter:
         draws: number of noisy passes.
         noise_std: layer name → standard deviation of the network's noise.
         logs: rows of Keras's logs.
+        random: the layers whose S is random given the input.
+        propagated: rows ``(m,)`` and number n_x of propagations, or ``None``.
     """
 
     def __init__(
@@ -41,39 +46,48 @@ class EpochWriter:
         draws: int,
         noise_std: Mapping[str, float],
         logs: Sequence[Mapping[str, Any]],
+        random: Collection[str] = (),
+        propagated: tuple[np.ndarray, int] | None = None,
     ) -> None:
         self._folder, self._epoch = folder, epoch
+        self._random, self._propagated = sorted(random), propagated
         self._layers, self._n, self._draws = list(layers), n, draws
         self._noise_std, self._logs = dict(noise_std), [dict(row) for row in logs]
-        self._files: dict[tuple[str, bool], _ArrayFile] = {}
+        self._files: dict[tuple[str, str], _ArrayFile] = {}
 
     def __enter__(self) -> EpochWriter:
         _files.check_free(self._folder)
         self._temporary = _files.sibling(self._folder)
         self._temporary.mkdir()
+        if self._propagated is not None:
+            np.save(self._temporary / ROWS, self._propagated[0], allow_pickle=False)
         return self
 
-    def write(self, layer: str, chunk: np.ndarray, *, clean: bool = False) -> None:
+    def write(self, layer: str, chunk: np.ndarray, kind: str = NOISY) -> None:
         """Appends ``chunk (rows, *shape)``; draw by draw, in the order of the rows."""
-        file = self._files.get((layer, clean))
+        file = self._files.get((layer, kind))
         if file is None:
             index = self._layers.index(layer)
             slug = re.sub(r"[^\w.-]", "_", layer)
-            name = f"{index:03d}-{slug}{'.clean' if clean else ''}.npy"
-            n, draws = self._n, self._draws
-            shape = (n, *chunk.shape[1:]) if draws == 1 else (draws, n, *chunk.shape[1:])
-            file = self._files[layer, clean] = _ArrayFile(self._temporary / name, shape)
+            name = f"{index:03d}-{slug}{'' if kind == NOISY else f'.{kind}'}.npy"
+            file = _ArrayFile(self._temporary / name, (*self._lead(kind), *chunk.shape[1:]))
+            self._files[layer, kind] = file
         file.append(chunk)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def _lead(self, kind: str) -> tuple[int, ...]:
+        if kind == PROPAGATED and self._propagated is not None:
+            return self._propagated[1], len(self._propagated[0])
+        return (self._n,) if self._draws == 1 else (self._draws, self._n)
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         try:
             entries = [
-                {"layer": layer, "clean": clean, **file.close()}
-                for (layer, clean), file in self._files.items()
+                {"layer": layer, "kind": kind, **file.close()}
+                for (layer, kind), file in self._files.items()
             ]
-            if kind is None:
+            if error is None:
                 short = [e["layer"] for e in entries if not e.pop("complete")]
-                missing = [x for x in self._layers if (x, False) not in self._files]
+                missing = [x for x in self._layers if (x, NOISY) not in self._files]
                 if short or missing:
                     raise ArgumentError(
                         f"Epoch {self._epoch} is incomplete",
@@ -86,6 +100,7 @@ class EpochWriter:
                     VERSION,
                     epoch=self._epoch,
                     noise_std=self._noise_std,
+                    random=self._random,
                     files=entries,
                     logs=[_finite(row) for row in self._logs],
                 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import os
 import sys
 import time
@@ -13,54 +13,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ib_keras import _names, frame
 from ib_keras import estimators as registry
-from ib_keras._checks import as_labels, as_samples
-from ib_keras.activations import Activations, ActivationStore, flat_inputs
+from ib_keras import frame
+from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
+from ib_keras.activations import ActivationStore
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._codes import row_codes
-from ib_keras.interface import Estimate, Estimator
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """One layer at one epoch, to be estimated."""
-
-    run: str
-    epoch: int
-    layer: str
-    layer_index: int
-    noise_std: float
-    extent: Callable[[], tuple[float, float] | None]
-    read: Callable[[], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Samples:
-    """What the rows of all layers share: labels and inputs, as integer codes."""
-
-    n: int
-    labels: np.ndarray | None
-    inputs: np.ndarray | None
-    draws: int = 1
-
-    @classmethod
-    def of(cls, n: int, targets: Any, inputs: Any, draws: int = 1) -> Samples:
-        """Checks targets and inputs and reduces them to codes."""
-        labels = None if targets is None else as_labels(targets, n, "targets")
-        codes = None
-        if inputs is not None:
-            codes = _input_codes(inputs, n)
-            if draws == 1 and int(codes.max()) == n - 1:
-                codes = None  # all distinct, which is the default
-        elif draws > 1:
-            codes = np.arange(n)
-        return cls(n, labels, codes, draws)
-
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments ``y`` and ``x`` of an estimator."""
-        codes = {"y": self.labels, "x": self.inputs}
-        return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
+from ib_keras.estimators.propagation import check_channel
+from ib_keras.interface import Estimate, Estimator, LayerInformation
 
 
 def estimate(
@@ -106,11 +65,11 @@ def estimate(
         _refuse(inputs=inputs, targets=targets)
         samples, items = from_store(source, layers, epochs)
     else:
-        run = "activations"
-        if not isinstance(source, Mapping):
-            source, run = _capture(source, inputs, targets, layers)
         _refuse(epochs=epochs)
-        samples, items = from_arrays(source, inputs, targets, layers, run=run)
+        if isinstance(source, Mapping):
+            samples, items = from_arrays(source, inputs, targets, layers)
+        else:
+            samples, items = from_model(source, inputs, targets, layers, made)
     check(items, made)
     bar = tqdm(
         total=len(items) * len(made),
@@ -134,73 +93,10 @@ def make_estimators(identifiers: Any) -> list[Estimator]:
     return made
 
 
-def from_store(
-    store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
-) -> tuple[Samples, list[Item]]:
-    """What there is to estimate in a store."""
-    recorded = store.epochs
-    chosen = recorded if epochs is None else sorted({int(e) for e in epochs})
-    unknown = sorted(set(chosen) - set(recorded))
-    if unknown or not chosen:
-        raise ArgumentError(
-            "Some epochs were not recorded" if unknown else "No epoch was recorded",
-            f"some of {recorded}",
-            unknown or chosen,
-        )
-    names = store.layers if layers is None else _names.select(layers, store.layers)
-    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws)
-    items = [
-        Item(
-            run=store.run,
-            epoch=epoch,
-            layer=name,
-            layer_index=store.layers.index(name),
-            noise_std=store.noise_std(epoch).get(name, 0.0),
-            extent=lambda epoch=epoch, name=name: store.extent(epoch, name),  # type: ignore[misc]
-            read=lambda epoch=epoch, name=name: store.read_flat(epoch, name),  # type: ignore[misc]
-        )
-        for epoch in chosen
-        for name in names
-    ]
-    return samples, items
-
-
-def from_arrays(
-    arrays: Mapping[str, Any],
-    inputs: Any,
-    targets: Any,
-    layers: Any = None,
-    *,
-    run: str,
-    epoch: int = 0,
-) -> tuple[Samples, list[Item]]:
-    """What there is to estimate in arrays in memory."""
-    if not arrays:
-        raise ArgumentError("`source` has no layers", "at least one", arrays)
-    names = list(arrays) if layers is None else _names.select(layers, list(arrays))
-    noise = arrays.noise_std if isinstance(arrays, Activations) else {}
-    checked = {name: as_samples(arrays[name], name) for name in names}
-    sizes = {name: len(t) for name, t in checked.items()}
-    if len(set(sizes.values())) > 1:
-        raise ArgumentError("Layers differ in length", "one number of samples", sizes)
-    samples = Samples.of(next(iter(sizes.values())), targets, inputs)
-    items = [
-        Item(
-            run=run,
-            epoch=epoch,
-            layer=name,
-            layer_index=list(arrays).index(name),
-            noise_std=noise.get(name, 0.0),
-            extent=lambda t=t: (float(t.min()), float(t.max())),  # type: ignore[misc]
-            read=lambda t=t: t,  # type: ignore[misc]
-        )
-        for name, t in checked.items()
-    ]
-    return samples, items
-
-
 def check(items: Sequence[Item], made: Sequence[Estimator]) -> None:
     """Raises for what any of the estimates would fail on, before the first is made."""
+    if any(propagates(estimator) for estimator in made):
+        _check_channels(items)
     for item in items:
         where = f"Layer {item.layer!r} at epoch {item.epoch}"
         extent = item.extent()
@@ -224,6 +120,18 @@ def check(items: Sequence[Item], made: Sequence[Estimator]) -> None:
                 ) from None
 
 
+def _check_channels(items: Sequence[Item]) -> None:
+    if not any(item.noise_std > 0 for item in items):
+        check_channel(0.0)
+    for item in items:
+        if item.noise_std > 0 and item.clean() is None:
+            raise ArgumentError(
+                "Sample propagation wants S, each layer's output before its own noise",
+                "a store, a model, or `capture(clean=True)`",
+                f"noisy outputs of {item.layer!r}",
+            )
+
+
 def run_all(
     items: Sequence[Item],
     made: Sequence[Estimator],
@@ -236,7 +144,10 @@ def run_all(
         t = item.read()
         for estimator in made:
             start = time.perf_counter()
-            result = estimator.estimate(t, noise_std=item.noise_std, **arguments)
+            if propagates(estimator):
+                result = _propagate(estimator, item, t, arguments)
+            else:
+                result = estimator.estimate(t, noise_std=item.noise_std, **arguments)
             seconds = time.perf_counter() - start
             yield _row(item, estimator, "I(X;T)", result.xt, seconds)
             if result.ty is not None:
@@ -266,38 +177,23 @@ def _row(
     }
 
 
-def _capture(model: Any, inputs: Any, targets: Any, layers: Any) -> tuple[Activations, str]:
-    import keras
-
-    from ib_keras._instrument import InstrumentedModel, instrument
-
-    if not isinstance(model, keras.Model):
-        raise ArgumentError(
-            "`source` cannot be estimated",
-            "a store or its path, a mapping layer name → array, or a Keras model",
-            repr(type(model)),
-        )
-    if inputs is None:
-        raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
-    Samples.of(len(flat_inputs(inputs)[0]), targets, inputs)  # fails before the forward passes
-    tapped = model if isinstance(model, InstrumentedModel) else instrument(model)
-    return tapped.capture(inputs, layers=layers), tapped.model.name
-
-
-def _input_codes(inputs: Any, n: int) -> np.ndarray:
-    arrays = flat_inputs(inputs)
-    if any(a.dtype == object for a in arrays):
-        raise ArgumentError("`inputs` are no numbers", "arrays of numbers", "dtype object")
-    if any(a.ndim == 0 or len(a) != n for a in arrays):
-        raise ArgumentError(
-            "`inputs` do not match the activations",
-            f"one input for each of the {n} samples",
-            f"shapes {[a.shape for a in arrays]}",
-        )
-    codes = row_codes(arrays[0])
-    for array in arrays[1:]:
-        codes = row_codes(np.stack([codes, row_codes(array)], axis=1))
-    return codes
+def _propagate(
+    estimator: Any, item: Item, t: np.ndarray, arguments: dict[str, Any]
+) -> LayerInformation:
+    """I of a layer with noise; NaN, with the reason as flag, where there is nothing to go by."""
+    missing = ""
+    repeated = item.propagated()
+    if not item.noise_std > 0:
+        missing = "no_channel"
+    elif item.random and repeated is None:
+        missing = "no_propagations"
+    if missing:
+        nothing = Estimate(math.nan, flags=(missing,), n=len(t), dim=t[0].size)
+        return LayerInformation(nothing, None if arguments["y"] is None else nothing)
+    more: dict[str, Any] = {}
+    if item.random and repeated is not None:
+        more = {"conditional_rows": repeated[0], "conditional": repeated[1]}
+    return estimator.estimate(item.clean(), noise_std=item.noise_std, **more, **arguments)
 
 
 def _refuse(**arguments: Any) -> None:

@@ -303,7 +303,7 @@ class InstrumentedModel(keras.Model):
                     arrays[name][draw, start : start + len(value)] = value
         if draws == 1:
             arrays = {name: array[0] for name, array in arrays.items()}
-        return Activations(arrays, noise_std=self.noise_std, clean=clean)
+        return Activations(arrays, noise_std=self.noise_std, clean=clean, random=self.random_taps)
 
     def capture_batches(
         self,
@@ -334,6 +334,52 @@ class InstrumentedModel(keras.Model):
             inputs, names, cleaned, batch_size=batch_size, seed=self._state.programs.seed(seed)
         ):
             yield start, n, before if clean else noisy
+
+    def propagate(
+        self,
+        inputs: Any,
+        *,
+        propagations: int = 64,
+        layers: Layers = None,
+        batch_size: int = 256,
+        seed: int | tuple[int, ...] | None = None,
+    ) -> Activations:
+        """S of the layers behind noise, for each input propagated many times with fresh noise.
+
+        It is what ``SamplePropagation`` calls ``conditional``. Layers whose S is a function of the
+        input, such as the first, are left out.
+
+        Args:
+            inputs: see ``capture``.
+            propagations: n_x, passes for each input.
+            layers: names or globs of taps; ``None`` for all.
+            batch_size: see ``capture``.
+            seed: see ``capture``.
+
+        Returns:
+            Tap name → float32 ``(m, n_x, *shape)``.
+        """
+        propagations = check_count(propagations, "propagations")
+        names = [name for name in self.select_taps(layers) if name in self.random_taps]
+        arrays: dict[str, np.ndarray] = {}
+        root = self._state.programs.seed(seed)
+        for k in range(propagations) if names else ():
+            # The last number keeps these draws apart from those of ``capture`` at this seed.
+            for start, n, _, clean in self.stream(
+                inputs, [], names, batch_size=batch_size, seed=(*root, k, 1)
+            ):
+                for name, value in clean.items():
+                    if name not in arrays:
+                        arrays[name] = np.empty((n, propagations, *value.shape[1:]), np.float32)
+                    arrays[name][start : start + len(value), k] = value
+        return Activations(arrays, noise_std=self.noise_std, clean=True, random=self.random_taps)
+
+    @property
+    def random_taps(self) -> frozenset[str]:
+        """The taps whose S is random given the input: noise acts before them."""
+        noise = self.noise_std
+        upstream = self.plan.upstream
+        return frozenset(t for t in self.tap_names if any(noise[u] > 0 for u in upstream[t]))
 
     def stream(
         self,

@@ -109,12 +109,14 @@ class Plan:
         taps: in the order of the forward pass.
         outputs: the names of those that are outputs of the model.
         watched: the layers whose calls make up the taps' names.
+        upstream: tap → the taps that its output is computed from.
     """
 
     spec: Any
     taps: tuple[Tap, ...]
     outputs: frozenset[str]
     watched: tuple[keras.layers.Layer, ...]
+    upstream: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +195,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         tuple(Tap(call.name, call.layer, tuple(call.output.shape[1:])) for call in chosen),
         frozenset(output_taps(calls, chosen, outputs)),
         tuple(watched.values()),
+        _upstream(chosen),
     )
 
 
@@ -335,6 +338,22 @@ def select(calls: Sequence[Call], layers: Layers) -> list[Call]:
                 f"{type(call.layer).__name__} returning {call.output.dtype.name}",
             )
     return chosen
+
+
+def _upstream(taps: Sequence[Call]) -> dict[str, frozenset[str]]:
+    """Tap → the taps that it depends on, from the operations of the traced graph."""
+    names = {tap.output.name: tap.name for tap in taps}
+    sources: dict[str, frozenset[str]] = {}
+    found: dict[str, frozenset[str]] = {}
+    # A graph lists its operations in an order in which they can run.
+    for operation in taps[0].output.graph.get_operations():
+        inputs = frozenset().union(*(sources.get(x.name, frozenset()) for x in operation.inputs))
+        for output in operation.outputs:
+            name = names.get(output.name)
+            sources[output.name] = inputs if name is None else inputs | {name}
+            if name is not None:
+                found[name] = inputs
+    return found
 
 
 def _check_reach(call: Call) -> None:

@@ -7,14 +7,14 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ib_keras import _epoch_writer, _files
-from ib_keras._epoch_writer import EpochWriter
+from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
 from ib_keras.errors import ArgumentError, StoreError
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
@@ -28,6 +28,7 @@ class Activations(Mapping[str, np.ndarray]):
         arrays: layer name → array.
         noise_std: layer name → standard deviation of the network's noise in it.
         clean: whether these are the outputs before each layer's own noise.
+        random: the layers whose output before their own noise is random given the input.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Activations(Mapping[str, np.ndarray]):
         *,
         noise_std: Mapping[str, float] | None = None,
         clean: bool = False,
+        random: Collection[str] = (),
     ) -> None:
         self._arrays = dict(arrays)
         self.noise_std = {name: (noise_std or {}).get(name, 0.0) for name in self._arrays}
         self.clean = clean
+        self.random = frozenset(random) & self._arrays.keys()
 
     def __getitem__(self, layer: str) -> np.ndarray:
         try:
@@ -56,7 +59,7 @@ class Activations(Mapping[str, np.ndarray]):
     def flat(self, draws: int) -> Activations:
         """The same with the axis of several draws, if there is one, merged into the samples'."""
         arrays = {name: _merge_draws(array, draws) for name, array in self._arrays.items()}
-        return Activations(arrays, noise_std=self.noise_std, clean=self.clean)
+        return Activations(arrays, noise_std=self.noise_std, clean=self.clean, random=self.random)
 
     @property
     def nbytes(self) -> int:
@@ -79,6 +82,8 @@ class ActivationStore:
         epoch-000010/manifest.json  files with sizes, checksums and extents, logs; written last
         epoch-000010/003-block_dense.npy        T: (n, *shape) or (draws, n, *shape), float32
         epoch-000010/003-block_dense.clean.npy  S, where the layer has noise
+        epoch-000010/propagated-rows.npy        the rows that were propagated repeatedly, (m,)
+        epoch-000010/003-block_dense.propagated.npy  their S, (n_x, m, *shape), behind noise
 
     An epoch's folder is filled under another name and renamed when it is complete: an epoch is
     there whole or not at all. Arrays are read memory-mapped.
@@ -219,9 +224,9 @@ class ActivationStore:
         """The least and largest value of a layer, or ``None`` if some are NaN or infinite."""
         return _extent(self._file(epoch, layer, clean=False))
 
-    def read_flat(self, epoch: int, layer: str) -> np.ndarray:
+    def read_flat(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
         """As ``read``, with the axis of several draws merged into the samples'."""
-        return _merge_draws(self.read(epoch, layer), self.draws)
+        return _merge_draws(self.read(epoch, layer, clean), self.draws)
 
     def read(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
         """One layer at one epoch, float32 ``(n, *shape)``, memory-mapped, read-only.
@@ -237,6 +242,28 @@ class ActivationStore:
         """
         entry = self._file(epoch, layer, clean)
         return self._load(f"epoch-{epoch:06d}/{entry['file']}", entry)
+
+    def random(self, epoch: int) -> frozenset[str]:
+        """The layers whose S is random given the input at that epoch: noise acts before them."""
+        return frozenset(self._epoch(epoch)["random"])
+
+    def propagations(self, epoch: int, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Some rows, each propagated n_x times: what ``SamplePropagation`` needs behind noise.
+
+        Args:
+            epoch: a recorded epoch.
+            layer: a recorded layer.
+
+        Returns:
+            The rows ``(m,)`` and S ``(m, n_x, *shape)``, memory-mapped; ``None`` where none were
+            recorded.
+        """
+        entries = {e["layer"]: e for e in self._epoch(epoch)["files"] if e["kind"] == PROPAGATED}
+        if layer not in entries:
+            return None
+        folder = f"epoch-{epoch:06d}"
+        array = self._load(f"{folder}/{entries[layer]['file']}", entries[layer])
+        return self._load(f"{folder}/{_epoch_writer.ROWS}"), np.swapaxes(array, 0, 1)
 
     def verify(self) -> None:
         """Compares every file with its checksum.
@@ -255,7 +282,13 @@ class ActivationStore:
                     raise StoreError(f"{str(path)!r} is damaged", entry["sha256"], digest)
 
     def writer(
-        self, epoch: int, *, noise_std: Mapping[str, float], logs: Sequence[Mapping[str, Any]] = ()
+        self,
+        epoch: int,
+        *,
+        noise_std: Mapping[str, float],
+        logs: Sequence[Mapping[str, Any]] = (),
+        random: Collection[str] = (),
+        propagated: tuple[np.ndarray, int] | None = None,
     ) -> EpochWriter:
         """A context manager whose ``write(layer, chunk)`` streams an epoch to disk.
 
@@ -263,6 +296,8 @@ class ActivationStore:
             epoch: the epoch; its record must not exist.
             noise_std: layer name → standard deviation of the network's noise.
             logs: rows of Keras's logs, each with the key ``epoch``.
+            random: the layers whose S is random given the input.
+            propagated: rows ``(m,)`` and number n_x of the propagations that are written too.
         """
         return EpochWriter(
             self.path / f"epoch-{epoch:06d}",
@@ -272,6 +307,8 @@ class ActivationStore:
             draws=self.draws,
             noise_std=noise_std,
             logs=logs,
+            random=random,
+            propagated=propagated,
         )
 
     def remove(self, epoch: int) -> None:
@@ -295,9 +332,9 @@ class ActivationStore:
         return self._epochs[epoch]
 
     def _file(self, epoch: int, layer: str, clean: bool) -> dict[str, Any]:
-        entries = {(e["layer"], e["clean"]): e for e in self._epoch(epoch)["files"]}
+        entries = {(e["layer"], e["kind"]): e for e in self._epoch(epoch)["files"]}
         # Without noise of its own a layer's S is its T, and is stored once.
-        entry = entries.get((layer, clean)) or entries.get((layer, False))
+        entry = entries.get((layer, CLEAN if clean else NOISY)) or entries.get((layer, NOISY))
         if entry is None:
             raise ArgumentError(f"Layer {layer!r} was not recorded", f"one of {self.layers}", layer)
         return entry

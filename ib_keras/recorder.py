@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _estimate, _files, frame
+from ib_keras import _epoch_writer, _estimate, _files, _items, frame
 from ib_keras._checks import as_labels, check_count
 from ib_keras._instrument import InstrumentedModel, instrument
 from ib_keras._scalars import Scalars
@@ -43,6 +43,11 @@ class Recorder(keras.callbacks.Callback):
         keep: ``"activations"``, or ``"estimates"`` to estimate in place and keep the table only.
         estimators: for ``keep="estimates"`` and ``log_dir``.
         draws: number of noisy passes an epoch.
+        conditional_inputs: m, of which ``SamplePropagation`` learns how random a layer behind
+            noise is given its input: so many rows, chosen at random, are propagated repeatedly. 0
+            for none. Layers with more than 512 values are left out: at that width it would not
+            help.
+        propagations: n_x, how often.
         batch_size: samples a forward pass.
         seed: of the recorded noise.
         run: name of the run in tables; the folder's name by default.
@@ -72,6 +77,8 @@ class Recorder(keras.callbacks.Callback):
         keep: Literal["activations", "estimates"] = "activations",
         estimators: Any = None,
         draws: int = 1,
+        conditional_inputs: int = 128,
+        propagations: int = 64,
         batch_size: int = 256,
         seed: int = 0,
         run: str | None = None,
@@ -87,6 +94,8 @@ class Recorder(keras.callbacks.Callback):
             as_labels(self.targets, self._n, "targets")
         self.draws = check_count(draws, "draws")
         self.batch_size = check_count(batch_size, "batch_size")
+        self.conditional_inputs = check_count(conditional_inputs, "conditional_inputs", 0)
+        self.propagations = check_count(propagations, "propagations", 2)
         self.layers = layers
         self.seed = seed
         self.run = run or self.path.resolve().name
@@ -112,6 +121,7 @@ class Recorder(keras.callbacks.Callback):
         self._tapped = self.model if own else instrument(self.model, layers=self.layers)
         self._tapped.check_inputs(self.inputs)
         self._names = self._tapped.select_taps(self.layers if own else None)
+        self._rows = _items.propagated_rows(self._n, self.conditional_inputs, self.seed)
         self._sink = None
         self._logs = []
 
@@ -171,6 +181,15 @@ class Recorder(keras.callbacks.Callback):
             if self._scalars is not None:
                 self._scalars.write(rows)
 
+    def _propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
+        """S of the chosen rows, pass by pass."""
+        inputs = _items.take(self.inputs, self._rows)
+        for k in range(self.propagations if names else 0):
+            for _, _, _, clean in self._tapped.stream(
+                inputs, [], names, batch_size=self.batch_size, seed=(self.seed, epoch, k, 1)
+            ):
+                yield clean
+
 
 def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
     return {key: float(value) for key, value in (logs or {}).items() if np.ndim(value) == 0}
@@ -206,7 +225,14 @@ class _StoreSink:
         r = self._r
         noise = {name: r._tapped.noise_std[name] for name in r._names}
         noisy_layers = [name for name, stddev in noise.items() if stddev > 0]
-        with self._store.writer(epoch, noise_std=noise, logs=logs) as writer:
+        propagated = _items.propagated_taps(r._tapped, r._names) if len(r._rows) else []
+        with self._store.writer(
+            epoch,
+            noise_std=noise,
+            logs=logs,
+            random=r._tapped.random_taps.intersection(r._names),
+            propagated=(r._rows, r.propagations) if propagated else None,
+        ) as writer:
             for draw in range(r.draws):
                 stream = r._tapped.stream(
                     r.inputs,
@@ -219,10 +245,13 @@ class _StoreSink:
                     for name, values in noisy.items():
                         writer.write(name, values)
                     for name, values in clean.items():
-                        writer.write(name, values, clean=True)
+                        writer.write(name, values, _epoch_writer.CLEAN)
+            for values in r._propagate(propagated, epoch):
+                for name, chunk in values.items():
+                    writer.write(name, chunk, _epoch_writer.PROPAGATED)
         if r._estimators is None:
             return []
-        samples, items = _estimate.from_store(self._store, epochs=[epoch])
+        samples, items = _items.from_store(self._store, epochs=[epoch])
         _estimate.check(items, r._estimators)
         return list(_estimate.run_all(items, r._estimators, samples))
 
@@ -242,7 +271,7 @@ class _TableSink:
                 self._logs = logs[logs["epoch"] <= start]
         else:
             _files.check_free(recorder.path)
-        self._samples = _estimate.Samples.of(
+        self._samples = _items.Samples.of(
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
 
@@ -252,14 +281,18 @@ class _TableSink:
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         r = self._r
-        captured = r._tapped.capture(
+        captured = _items.capture(
+            r._tapped,
             r.inputs,
-            layers=r._names,
-            batch_size=r.batch_size,
+            r._names,
+            r._estimators or [],
+            rows=r._rows,
+            propagations=r.propagations,
             draws=r.draws,
+            batch_size=r.batch_size,
             seed=(r.seed, epoch),
         )
-        _, items = _estimate.from_arrays(captured.flat(r.draws), None, None, run=r.run, epoch=epoch)
+        items = _items.items_of(captured, run=r.run, epoch=epoch)
         _estimate.check(items, r._estimators or [])
         rows = list(_estimate.run_all(items, r._estimators or [], self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)

@@ -28,6 +28,9 @@ FLAGS = {
     "clipped": "Values outside the range of the bins were counted in the end bins.",
     "high_dim": "Estimates from all samples and from half of them disagree: n is small for this "
     "dimension.",
+    "no_channel": "The layer has no noise of its own: I(X;T) is H(X) or infinite, whatever it does.",
+    "no_propagations": "The layer lies behind noise, and no inputs were propagated repeatedly to "
+    "learn how random it is given X: it is wider than 512 values, or they were not asked for.",
     "ties": "Some samples coincide, which distances between neighbours cannot resolve.",
 }
 

@@ -30,7 +30,7 @@ def write(store, epoch, chunks=2):
     with store.writer(epoch, noise_std={"a": 0.1, "block/b": 0.0}, logs=logs) as writer:
         for part in np.array_split(np.arange(6), chunks):
             writer.write("a", layer(epoch)[part])
-            writer.write("a", layer(epoch)[part] - 0.5, clean=True)
+            writer.write("a", layer(epoch)[part] - 0.5, "clean")
             writer.write("block/b", layer(epoch, (6, 2, 2))[part])
 
 

@@ -1,0 +1,280 @@
+"""What there is to estimate: a layer at an epoch, from a store, from arrays, from a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ib_keras import _names
+from ib_keras._checks import as_labels, as_samples
+from ib_keras.activations import Activations, ActivationStore, flat_inputs
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._codes import row_codes
+from ib_keras.estimators.propagation import check_channel
+from ib_keras.interface import Estimator
+
+if TYPE_CHECKING:
+    from ib_keras._instrument import InstrumentedModel
+
+# Widest layer whose propagations are kept: no mixture of the size that they allow resolves more.
+_WIDEST = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One layer at one epoch, to be estimated."""
+
+    run: str
+    epoch: int
+    layer: str
+    layer_index: int
+    noise_std: float
+    extent: Callable[[], tuple[float, float] | None]
+    read: Callable[[], np.ndarray]
+    # Of a noisy layer: S, whether it is random given X, and then some rows propagated repeatedly.
+    clean: Callable[[], np.ndarray | None] = lambda: None
+    random: bool = False
+    propagated: Callable[[], tuple[np.ndarray, np.ndarray] | None] = lambda: None
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What the rows of all layers share: labels and inputs, as integer codes."""
+
+    n: int
+    labels: np.ndarray | None
+    inputs: np.ndarray | None
+    draws: int = 1
+
+    @classmethod
+    def of(cls, n: int, targets: Any, inputs: Any, draws: int = 1) -> Samples:
+        """Checks targets and inputs and reduces them to codes."""
+        labels = None if targets is None else as_labels(targets, n, "targets")
+        codes = None
+        if inputs is not None:
+            codes = _input_codes(inputs, n)
+            if draws == 1 and int(codes.max()) == n - 1:
+                codes = None  # all distinct, which is the default
+        elif draws > 1:
+            codes = np.arange(n)
+        return cls(n, labels, codes, draws)
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments ``y`` and ``x`` of an estimator."""
+        codes = {"y": self.labels, "x": self.inputs}
+        return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
+
+
+def propagates(estimator: Estimator) -> bool:
+    """Whether an estimator wants S and repeated passes, as ``SamplePropagation`` does."""
+    return getattr(estimator, "propagates", False)
+
+
+def from_store(
+    store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
+) -> tuple[Samples, list[Item]]:
+    """What there is to estimate in a store."""
+    recorded = store.epochs
+    chosen = recorded if epochs is None else sorted({int(e) for e in epochs})
+    unknown = sorted(set(chosen) - set(recorded))
+    if unknown or not chosen:
+        raise ArgumentError(
+            "Some epochs were not recorded" if unknown else "No epoch was recorded",
+            f"some of {recorded}",
+            unknown or chosen,
+        )
+    names = store.layers if layers is None else _names.select(layers, store.layers)
+    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws)
+    items = [
+        Item(
+            run=store.run,
+            epoch=epoch,
+            layer=name,
+            layer_index=store.layers.index(name),
+            noise_std=store.noise_std(epoch).get(name, 0.0),
+            extent=lambda epoch=epoch, name=name: store.extent(epoch, name),  # type: ignore[misc]
+            read=lambda epoch=epoch, name=name: store.read_flat(epoch, name),  # type: ignore[misc]
+            clean=lambda epoch=epoch, name=name: store.read_flat(epoch, name, True),  # type: ignore[misc]
+            random=name in store.random(epoch),
+            propagated=lambda epoch=epoch, name=name: store.propagations(epoch, name),  # type: ignore[misc]
+        )
+        for epoch in chosen
+        for name in names
+    ]
+    return samples, items
+
+
+@dataclasses.dataclass(frozen=True)
+class Captured:
+    """One pass over the inputs, with what estimators of noisy layers want besides T."""
+
+    noisy: Mapping[str, Any]
+    clean: Activations | None = None
+    rows: np.ndarray | None = None
+    propagated: Activations | None = None
+
+
+def capture(
+    tapped: InstrumentedModel,
+    inputs: Any,
+    names: Sequence[str],
+    made: Sequence[Estimator],
+    *,
+    rows: np.ndarray,
+    propagations: int,
+    draws: int = 1,
+    batch_size: int = 256,
+    seed: tuple[int, ...] | None = None,
+) -> Captured:
+    """Captures T, and for estimators that propagate S too, with repeated passes over some rows."""
+    if seed is None:
+        seed = tuple(np.random.SeedSequence().generate_state(2).tolist())
+
+    def one(clean: bool) -> Activations:
+        captured = tapped.capture(
+            inputs, layers=names, batch_size=batch_size, draws=draws, seed=seed, clean=clean
+        )
+        return captured.flat(draws)
+
+    noisy = one(clean=False)
+    if not any(propagates(estimator) for estimator in made):
+        return Captured(noisy)
+    clean = one(clean=True)  # the same seed draws the same noise: S and T are of the same passes
+    wanted = propagated_taps(tapped, names) if len(rows) else []
+    if not wanted:
+        return Captured(noisy, clean)
+    propagated = tapped.propagate(
+        take(inputs, rows),
+        propagations=propagations,
+        layers=wanted,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    return Captured(noisy, clean, rows, propagated)
+
+
+def take(inputs: Any, rows: np.ndarray) -> Any:
+    """Some rows of a structure of inputs."""
+    if isinstance(inputs, Mapping):
+        return {key: np.asarray(value)[rows] for key, value in inputs.items()}
+    arrays = flat_inputs(inputs)
+    if isinstance(inputs, (list, tuple)) and len(arrays) == len(inputs) > 1:
+        return [array[rows] for array in arrays]
+    return arrays[0][rows]
+
+
+def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
+    """The rows that are propagated repeatedly."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:count])
+
+
+def propagated_taps(tapped: InstrumentedModel, names: Sequence[str]) -> list[str]:
+    """The taps behind noise, with noise of their own, narrow enough for a mixture."""
+    noise, random = tapped.noise_std, tapped.random_taps
+    sizes = {t.name: math.inf if None in t.shape else math.prod(t.shape) for t in tapped.plan.taps}
+    return [n for n in names if n in random and noise[n] > 0 and sizes[n] <= _WIDEST]
+
+
+def from_arrays(
+    arrays: Mapping[str, Any],
+    inputs: Any,
+    targets: Any,
+    layers: Any = None,
+) -> tuple[Samples, list[Item]]:
+    """What there is to estimate in arrays in memory."""
+    if not arrays:
+        raise ArgumentError("`source` has no layers", "at least one", arrays)
+    names = list(arrays) if layers is None else _names.select(layers, list(arrays))
+    is_clean = isinstance(arrays, Activations) and arrays.clean
+    items = items_of(
+        Captured(arrays, arrays if isinstance(arrays, Activations) and is_clean else None),
+        names,
+        run="activations",
+    )
+    sizes = {item.layer: len(item.read()) for item in items}
+    if len(set(sizes.values())) > 1:
+        raise ArgumentError("Layers differ in length", "one number of samples", sizes)
+    return Samples.of(next(iter(sizes.values())), targets, inputs), items
+
+
+def items_of(
+    captured: Captured, names: Sequence[str] | None = None, *, run: str, epoch: int = 0
+) -> list[Item]:
+    """What there is to estimate in one pass."""
+    arrays, clean, propagated = captured.noisy, captured.clean, captured.propagated
+    noise = arrays.noise_std if isinstance(arrays, Activations) else {}
+    random = arrays.random if isinstance(arrays, Activations) else frozenset()
+    rows = captured.rows
+    repeated = (
+        {} if propagated is None or rows is None else {n: (rows, propagated[n]) for n in propagated}
+    )
+    return [
+        Item(
+            run=run,
+            epoch=epoch,
+            layer=name,
+            layer_index=list(arrays).index(name),
+            noise_std=noise.get(name, 0.0),
+            extent=lambda t=t: (float(t.min()), float(t.max())),  # type: ignore[misc]
+            read=lambda t=t: t,  # type: ignore[misc]
+            clean=lambda name=name: None if clean is None else clean[name],  # type: ignore[misc]
+            random=name in random,
+            propagated=lambda name=name: repeated.get(name),  # type: ignore[misc]
+        )
+        for name in (arrays if names is None else names)
+        for t in [as_samples(arrays[name], name)]
+    ]
+
+
+def from_model(
+    model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[Estimator]
+) -> tuple[Samples, list[Item]]:
+    import keras
+
+    from ib_keras._instrument import InstrumentedModel, instrument
+
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(
+            "`source` cannot be estimated",
+            "a store or its path, a mapping layer name → array, or a Keras model",
+            repr(type(model)),
+        )
+    if inputs is None:
+        raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
+    n = len(flat_inputs(inputs)[0])
+    samples = Samples.of(n, targets, inputs)  # fails before the forward passes
+    tapped = model if isinstance(model, InstrumentedModel) else instrument(model)
+    tapped.check_inputs(inputs)
+    names = tapped.select_taps(layers)
+    asked: list[Any] = [estimator for estimator in made if propagates(estimator)]
+    if asked and not any(tapped.noise_std[name] > 0 for name in names):
+        check_channel(0.0)
+    captured = capture(
+        tapped,
+        inputs,
+        names,
+        made,
+        rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in asked)]), 0),
+        propagations=max([2, *(e.propagations for e in asked)]),
+    )
+    return samples, items_of(captured, run=tapped.model.name)
+
+
+def _input_codes(inputs: Any, n: int) -> np.ndarray:
+    arrays = flat_inputs(inputs)
+    if any(a.dtype == object for a in arrays):
+        raise ArgumentError("`inputs` are no numbers", "arrays of numbers", "dtype object")
+    if any(a.ndim == 0 or len(a) != n for a in arrays):
+        raise ArgumentError(
+            "`inputs` do not match the activations",
+            f"one input for each of the {n} samples",
+            f"shapes {[a.shape for a in arrays]}",
+        )
+    codes = row_codes(arrays[0])
+    for array in arrays[1:]:
+        codes = row_codes(np.stack([codes, row_codes(array)], axis=1))
+    return codes
