@@ -42,6 +42,7 @@ _OBJECTS = {
     "load": "ib_keras.frame",
 }
 _MODULES = (
+    "clustering",
     "datasets",
     "errors",
     "estimators",
@@ -49,6 +50,7 @@ _MODULES = (
     "layers",
     "models",
     "plot",
+    "regularizers",
     "report",
 )
 

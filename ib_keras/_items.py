@@ -251,7 +251,7 @@ def from_model(
     tapped.check_inputs(inputs)
     names = tapped.select_taps(layers)
     asked: list[Any] = [estimator for estimator in made if propagates(estimator)]
-    if asked and not any(tapped.noise_std[name] > 0 for name in names):
+    if len(asked) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
         check_channel(0.0)
     captured = capture(
         tapped,

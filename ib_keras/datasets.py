@@ -86,15 +86,16 @@ class Dataset(NamedTuple):
 
 def names() -> list[str]:
     """The names that ``load`` knows."""
-    return sorted(["szt", "digits", *_KERAS])
+    return sorted(["four_points", "szt", "digits", *_KERAS])
 
 
 def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """Loads a data set.
 
     Args:
-        name_or_path: ``"szt"`` (the 12-bit task) or ``"digits"`` (scikit-learn's 8×8 handwritten
-            digits, as 64 numbers in [0, 1]), both without a download; ``"mnist"``,
+        name_or_path: ``"szt"`` (the 12-bit task), ``"four_points"`` (−3, −1, 1 against 3) or
+            ``"digits"`` (scikit-learn's 8×8 handwritten digits, as 64 numbers in [0, 1]), all
+            without a download; ``"mnist"``,
             ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; a ``.npz`` file with
             ``x_train, y_train, x_test, y_test``, or ``x, y``; a ``.mat`` file with ``F`` and ``y``,
             such as the original ``var_u.mat``.
@@ -118,6 +119,8 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
         raise ArgumentError("`test_fraction` is no share", "0 < value < 1", repr(test_fraction))
     if text == "szt":
         return _split(*szt(), test_fraction, seed)
+    if text == "four_points":
+        return _split(*four_points(), test_fraction, seed)
     if text == "digits":
         from sklearn.datasets import load_digits
 
@@ -194,6 +197,22 @@ def szt() -> tuple[np.ndarray, np.ndarray]:
     np.fill_diagonal(weights, 2 * 23)
     score = ((x @ weights) * x).sum(axis=1)
     return x.astype(np.float32), (score >= 2 * 99).astype(np.int64)
+
+
+def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """X uniform on −3, −1, 1 and 3; the label is 1 for 3 alone.
+
+    Args:
+        repeat: rows of each point.
+
+    Returns:
+        x ``(4·repeat, 1)`` float32; y ``(4·repeat,)`` int64.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 4 (a single noisy neuron).
+    """
+    x = np.repeat(np.array([-3, -1, 1, 3], np.float32), repeat)[:, None]
+    return x, (x[:, 0] > 2).astype(np.int64)
 
 
 def _split(x: np.ndarray, y: np.ndarray, test_fraction: float, seed: int) -> Dataset:

@@ -13,6 +13,8 @@ from typing import Any
 import keras
 
 from ib_keras.errors import ArgumentError
+from ib_keras.layers import check_stddev
+from ib_keras.regularizers import Orthonormal
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
@@ -26,6 +28,7 @@ def mlp(
     *,
     hidden: Sequence[int] = (10, 7, 5, 4, 3),
     activation: str = "tanh",
+    orthonormal: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
     """A dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
@@ -38,6 +41,7 @@ def mlp(
         n_classes: number of classes.
         hidden: widths of the hidden layers.
         activation: of the hidden layers.
+        orthonormal: weight of the penalty ``regularizers.Orthonormal`` on the hidden kernels.
         seed: of the initial weights.
 
     References:
@@ -51,6 +55,7 @@ def mlp(
             width,
             activation=activation,
             kernel_initializer=_initializer(activation, seed, i),
+            kernel_regularizer=Orthonormal(orthonormal) if orthonormal else None,
             name=f"dense_{i + 1}",
         )(x)
     outputs = keras.layers.Dense(
@@ -62,17 +67,39 @@ def mlp(
     return keras.Model(inputs, outputs, name="mlp")
 
 
-def szt(activation: str = "tanh", *, seed: int | None = None) -> keras.Model:
+def szt(
+    activation: str = "tanh", *, orthonormal: float = 0.0, seed: int | None = None
+) -> keras.Model:
     """The 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
 
     Args:
         activation: of the hidden layers.
+        orthonormal: see ``mlp``.
         seed: of the initial weights.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810.
     """
-    return mlp((12,), 2, activation=activation, seed=seed)
+    return mlp((12,), 2, activation=activation, orthonormal=orthonormal, seed=seed)
+
+
+def neuron(*, weight: float = 0.1) -> keras.Model:
+    """A single neuron tanh(wx + b), named ``neuron``, which is the output too.
+
+    Args:
+        weight: w at the beginning; b begins at 0.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 4.
+    """
+    inputs = keras.Input((1,))
+    dense = keras.layers.Dense(
+        1,
+        activation="tanh",
+        kernel_initializer=keras.initializers.Constant(weight),
+        name="neuron",
+    )
+    return keras.Model(inputs, dense(inputs), name="neuron")
 
 
 def mnist_cnn(
@@ -134,9 +161,12 @@ def _initializer(activation: str, seed: int | None, layer: int) -> Any:
     )
 
 
+# Keys of a model's JSON that are of its training, not of its building.
+_OF_THE_RUN = ("label", "loss", "noise_std")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "mlp": mlp,
     "mnist_cnn": mnist_cnn,
+    "neuron": neuron,
     "szt": szt,
 }
 
@@ -161,6 +191,39 @@ def label(identifier: Identifier) -> str:
     return f"{short}-{arguments['activation']}" if "activation" in arguments else short
 
 
+def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
+    """The noise that a model's JSON asks for, as ``instrument`` takes it; ``None`` if it does not.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: it is neither a number >= 0 nor numbers by layer.
+    """
+    value = _parse(identifier)[1].get("noise_std")
+    if isinstance(value, Mapping):
+        return {str(name): check_stddev(number) for name, number in value.items()}
+    return None if value is None else check_stddev(value)
+
+
+def loss(identifier: Identifier) -> str | None:
+    """The name of the Keras loss that a model's JSON asks for; ``None`` if it does not.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: Keras has no such loss.
+    """
+    name = _parse(identifier)[1].get("loss")
+    if name is not None:
+        try:
+            keras.losses.get(name)
+        except ValueError:
+            raise ArgumentError("The loss is unknown", "the name of a Keras loss", name) from None
+    return name
+
+
 def build(
     identifier: Identifier,
     *,
@@ -172,8 +235,9 @@ def build(
 
     Args:
         identifier: a name (``names()``); JSON or a dict with the name and its parameters
-            (``{"name": "szt", "activation": "relu"}``); a ``.keras`` file; or ``module:function``,
-            which is called with those of ``input_shape``, ``n_classes`` and ``seed`` that it takes
+            (``{"name": "szt", "activation": "relu"}``), besides ``"label"``, the run's name,
+            ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own; a ``.keras``
+            file; or ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and ``seed`` that it takes
             and returns a ``keras.Model``. A name in JSON may be any of these.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data.
@@ -184,7 +248,8 @@ def build(
             data.
     """
     name, arguments = _parse(identifier)
-    arguments.pop("label", None)
+    for key in _OF_THE_RUN:
+        arguments.pop(key, None)
     if name.endswith(".keras"):
         model = _load(name)
     else:
@@ -219,6 +284,8 @@ def check(identifier: Identifier) -> None:
         ArgumentError: there is no such name, file or function.
     """
     name, _ = _parse(identifier)
+    noise_std(identifier)
+    loss(identifier)
     if name.endswith(".keras"):
         _existing(name)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +99,7 @@ def layer_curves(
     quantity: str = _XT,
     run: str | Sequence[str] | None = None,
     estimator: str | Sequence[str] | None = None,
+    levels: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """Draws a quantity against the epoch, a line a layer, with a band of one standard error.
@@ -108,6 +109,7 @@ def layer_curves(
         quantity: ``"I(X;T)"``, ``"I(T;Y)"``, or another that the table has.
         run: the runs to draw; all by default.
         estimator: the estimators to draw, as the table names them; all by default.
+        levels: label → value in the table's unit, drawn as dotted lines.
         ax: draws into these axes; then one run and one estimator must remain.
 
     Returns:
@@ -134,6 +136,12 @@ def layer_curves(
         for layer, trace in part.groupby("layer", sort=False):
             colour = colours[layers.index(str(layer))]
             _curve(axes, trace, _marker(layers, str(layer)), colour)
+        for label, level in (levels or {}).items():
+            axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
+            axes.annotate(
+                label, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, 2),
+                textcoords="offset points", ha="right", color="0.3", fontsize=9,
+            )  # fmt: skip
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.1, max(1, last) * 1.15)
         axes.set_xticks(_epoch_ticks(last), labels=[str(t) for t in _epoch_ticks(last)])
@@ -148,6 +156,68 @@ def layer_curves(
         for layer, colour in zip(layers, colours, strict=True)
     ]
     _legend(figure, handles, ax)
+    return figure
+
+
+def clusters(
+    histograms: pd.DataFrame, *, run: str | None = None, similarity: str = "distance"
+) -> Figure:
+    """Draws how far apart samples lie in each layer, within classes and between: a row an epoch.
+
+    Args:
+        histograms: what ``clustering.histograms`` returns.
+        run: the run to draw; the only one by default.
+        similarity: ``"distance"`` or ``"cosine"``.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: columns are missing, or nothing, or more than one run, is left to draw.
+        MissingExtraError: matplotlib is not installed.
+    """
+    figures = _matplotlib("plot.clusters()")
+    needed = {"run", "epoch", "layer", "layer_index", "similarity", "pairs", "density"}
+    if not needed <= set(histograms):
+        raise ArgumentError(
+            "`histograms` is no table of histograms",
+            "what `clustering.histograms` returns",
+            f"columns {list(histograms)}",
+        )
+    table = histograms if run is None else histograms[histograms["run"] == run]
+    table = table[table["similarity"] == similarity]
+    if table["run"].nunique() != 1:
+        raise ArgumentError(
+            "One run can be drawn at a time",
+            f"`run`, one of {sorted(histograms['run'].unique())}, and a similarity "
+            f"of {sorted(histograms['similarity'].unique())}",
+            f"run={run!r}, similarity={similarity!r}",
+        )
+    layers = _layers(table.sort_values("layer_index"))
+    epochs = sorted(table["epoch"].unique())
+    size = (2.4 * len(layers) + 0.6, 1.7 * len(epochs) + 0.8)
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(epochs), len(layers), squeeze=False, sharex="col")
+    colours = {"within": "#1f77b4", "between": "#d95f02", "all": "0.4"}
+    names = {"within": "same class", "between": "different classes", "all": "all pairs"}
+    shown: dict[str, Any] = {}
+    for (epoch, layer), part in table.groupby(["epoch", "layer"]):
+        axes = grid[epochs.index(epoch), layers.index(str(layer))]
+        for group, bars in part.groupby("pairs", sort=False):
+            edges = [*bars["left"], bars["right"].iloc[-1]]
+            colour = colours[str(group)]
+            shown[str(group)] = axes.stairs(
+                bars["density"], edges, fill=True, alpha=0.5, color=colour, label=names[str(group)]
+            )
+        axes.set_yticks([])
+        if epoch == epochs[0]:
+            axes.set_title(str(layer), fontsize=10)
+        if epoch == epochs[-1]:
+            axes.set_xlabel("distance" if similarity == "distance" else "cosine similarity")
+        if layer == layers[0]:
+            axes.set_ylabel(f"epoch {epoch}")
+    figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(f"{table['run'].iloc[0]}: pairs of samples, densities", fontsize=11)
     return figure
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 import os
 import pathlib
 import string
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,7 +30,7 @@ FLAGS = {
     "clipped": "Values outside the range of the bins were counted in the end bins.",
     "high_dim": "Estimates from all samples and from half of them disagree: n is small for this "
     "dimension.",
-    "no_channel": "The layer has no noise of its own: I(X;T) is H(X) or infinite, whatever it does.",
+    "no_channel": "The layer has no noise of its own: I(X;T) is H(X) or infinite for any.",
     "no_propagations": "The layer lies behind noise, and no inputs were propagated repeatedly to "
     "learn how random it is given X: it is wider than 512 values, or they were not asked for.",
     "ties": "Some samples coincide, which distances between neighbours cannot resolve.",
@@ -61,6 +63,7 @@ more of the label. Hollow markers are saturated and say nothing.</p>
 <h2>Over training</h2>
 <img src="data:image/png;base64,$curves_x" alt="I(X;T) against the epoch, by layer">
 <img src="data:image/png;base64,$curves_y" alt="I(T;Y) against the epoch, by layer">
+$sections
 <h2>Last epoch</h2>
 <div class="scroll">$table</div>
 <h2>How much to believe</h2>
@@ -72,8 +75,29 @@ $trust
 """)
 
 
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a page.
+
+    Args:
+        title: its heading.
+        text: a paragraph.
+        table: a table of texts and numbers, or ``None``.
+        figures: matplotlib figures by their descriptions.
+    """
+
+    title: str
+    text: str = ""
+    table: pd.DataFrame | None = None
+    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
 def write(
-    frame: pd.DataFrame, path: str | os.PathLike, *, title: str = "Information plane"
+    frame: pd.DataFrame,
+    path: str | os.PathLike,
+    *,
+    title: str = "Information plane",
+    sections: Sequence[Section] = (),
 ) -> pathlib.Path:
     """Writes one HTML page that needs nothing else: pictures, last epoch, what to believe.
 
@@ -81,6 +105,7 @@ def write(
         frame: a table of estimates.
         path: the file to write.
         title: the page's title.
+        sections: what a study has to show besides.
 
     Returns:
         The path.
@@ -98,6 +123,7 @@ def write(
         plane=_png(plot.information_plane(table)),
         curves_x=_png(plot.layer_curves(table, quantity="I(X;T)")),
         curves_y=_png(plot.layer_curves(table, quantity="I(T;Y)")),
+        sections="".join(map(_section, sections)),
         table=last_epoch_table(table).to_html(float_format="{:.3f}".format, na_rep="–", border=0),
         trust=_trust(table),
         made_by=_table_of_text(_files.provenance()),
@@ -176,6 +202,19 @@ def _table_of_text(content: dict[str, Any]) -> str:
         for k, v in content.items()
     )
     return f"<table>{rows}</table>"
+
+
+def _section(section: Section) -> str:
+    parts = [f"<h2>{html.escape(section.title)}</h2>"]
+    if section.text:
+        parts.append(f"<p>{html.escape(section.text)}</p>")
+    if section.table is not None:
+        table = section.table.to_html(index=False, border=0, na_rep="–", justify="left")
+        parts.append(f'<div class="scroll text">{table}</div>')
+    for description, figure in section.figures.items():
+        source = f"data:image/png;base64,{_png(figure)}"
+        parts.append(f'<img src="{source}" alt="{html.escape(description)}">')
+    return "".join(parts)
 
 
 def _png(figure: Any) -> str:

@@ -12,6 +12,8 @@ def capturer(
     split: str = "all",
     max_samples: int = 10000,
     draws: int = 1,
+    conditional_inputs: int = 128,
+    propagations: int = 64,
     seed: int = 0,
 ):
     """Records the hidden representations at every checkpoint.
@@ -23,6 +25,8 @@ def capturer(
         split: the rows: "train", "test" or "all".
         max_samples: at most so many rows, the first ones.
         draws: number of noisy passes an epoch.
+        conditional_inputs: rows that are propagated repeatedly, for sample propagation.
+        propagations: how often.
         seed: of the noise.
     """
     from ib_keras.components.base import publish
@@ -37,6 +41,8 @@ def capturer(
             split=split,
             max_samples=max_samples,
             draws=draws,
+            conditional_inputs=conditional_inputs,
+            propagations=propagations,
             seed=seed,
         ),
     )

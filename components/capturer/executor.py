@@ -22,6 +22,8 @@ def run(
     split: Literal["train", "test", "all"] = "all",
     max_samples: int = 10_000,
     draws: int = 1,
+    conditional_inputs: int = 128,
+    propagations: int = 64,
     seed: int = 0,
     batch_size: int = 256,
 ) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def run(
         split: which rows.
         max_samples: at most so many rows, the first ones.
         draws: number of noisy passes an epoch.
+        conditional_inputs: rows that are propagated repeatedly, for sample propagation.
+        propagations: how often.
         seed: of the noise.
         batch_size: samples a forward pass.
 
@@ -48,7 +52,8 @@ def run(
     model = keras.models.load_model(saved.path(saved.epochs[0]), compile=False)
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
-        batch_size=batch_size, run=saved.run,
+        batch_size=batch_size, conditional_inputs=conditional_inputs, propagations=propagations,
+        run=saved.run,
     )  # fmt: skip
     recorder.replay(
         model,

@@ -15,7 +15,8 @@ def estimator(
     Args:
         store: activations, from the component ``capturer``.
         output: estimates.parquet and logs.parquet.
-        estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1}).
+        estimator: a name ("ebab"), JSON with parameters ({"name": "kde", "variance": 0.1}), or a
+            JSON list of these.
     """
     from ib_keras.components.base import publish
     from ib_keras.components.estimator import executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -10,24 +11,27 @@ from ib_keras import frame
 
 
 def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) -> dict[str, Any]:
-    """Runs one estimator on every layer and epoch of a store.
+    """Runs an estimator, or several, on every layer and epoch of a store.
 
     Args:
         store: what ``capturer`` wrote, an ``ib_keras.ActivationStore``.
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` takes it.
+        estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` takes it; or a
+            JSON list of these.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
     recorded = ib_keras.ActivationStore(store)
+    if isinstance(estimator, str) and estimator.lstrip().startswith("["):
+        estimator = json.loads(estimator)
     table = ib_keras.estimate(recorded, estimator, progress=False)
     logs = recorded.logs
     logs.insert(0, "run", recorded.run)
     frame.write(table, output, logs=logs)
     return {
         "run": recorded.run,
-        "estimator": str(table["estimator"].iloc[0]),
+        "estimator": ", ".join(table["estimator"].unique()),
         "rows": len(table),
         "unit": "nats",
     }

@@ -52,11 +52,12 @@ def run(
         data: what ``examples`` wrote.
         output: the folder to write.
         model: what ``ib_keras.models.build`` takes: a name, JSON with parameters, a ``.keras``
-            file, or ``"module:function"``.
+            file, or ``"module:function"``. Its JSON may name another ``"loss"``.
         epochs: number of epochs.
         batch_size: samples a step.
         learning_rate: Adam's.
-        noise_std: standard deviation of the noise in the hidden layers, in the activations' unit.
+        noise_std: standard deviation of the noise in the hidden layers, in the activations' unit,
+            unless the model's JSON has its own.
         record: which epochs get a checkpoint: ``"log"``, or a JSON step or list.
         seed: of the initial weights, the order of the batches and the noise.
         progress: Keras's progress bar.
@@ -70,15 +71,18 @@ def run(
     built = models.build(
         model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
     )
+    asked = models.noise_std(model)
     noisy = (
-        built if isinstance(built, InstrumentedModel) else instrument(built, noise_std, seed=seed)
+        built
+        if isinstance(built, InstrumentedModel)
+        else instrument(built, noise_std if asked is None else asked, seed=seed)
     )
     label = models.label(model)
     x, y = loaded.split("train")
     # One call of the compiled program an epoch, not one a batch: small networks are all overhead.
     noisy.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss=_loss(noisy.output_shape),
+        loss=models.loss(model) or _loss(noisy.output_shape),
         metrics=["accuracy"],
         steps_per_execution=min(64, -(-len(x) // batch_size)),
     )

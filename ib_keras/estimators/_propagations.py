@@ -190,8 +190,9 @@ class Propagations:
         if len(pool.s) != m * n_x or not self._complete(rows):
             # The pool has few of the input's own propagations: p̂_i takes their place.
             part = log_sums(points, noise, *self._own(pool, rows))
-            with np.errstate(divide="ignore"):
-                others = everything + np.log1p(-np.minimum(np.exp(part - everything), 1))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = np.where(np.isneginf(part), 0, np.exp(part - everything))
+                others = everything + np.log1p(-np.minimum(share, 1))
             everything = np.logaddexp(others, own + np.log(weights)[:, None])
         ratio = own - everything
         shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2

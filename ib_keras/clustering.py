@@ -1,0 +1,230 @@
+"""How the samples cluster in a layer: what lies behind the "compression" of information planes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import pdist
+
+from ib_keras import _items
+from ib_keras._checks import as_labels, as_samples, check_count, check_positive, check_seed
+from ib_keras.activations import ActivationStore
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._codes import entropy, row_codes
+
+WITHIN, BETWEEN, ALL = "within", "between", "all"
+_KEYS = ["run", "epoch", "layer", "layer_index"]
+MEASURES = [*_KEYS, "n", "noise_std", "measure", "value", "unit"]
+HISTOGRAMS = [*_KEYS, "similarity", "pairs", "left", "right", "density"]
+
+
+def binned_entropy(t: np.ndarray, width: float) -> float:
+    """H(Bin(T)) in nats: the entropy of T cut into cubes of side ``width``.
+
+    −Σ_b p_b ln p_b over the occupied cubes, of the rows ⌊t/width⌋.
+
+    Args:
+        t: ``(n, ...)`` a layer's outputs.
+        width: side of the cubes, in the unit of ``t``.
+
+    Raises:
+        ArgumentError: bad samples or width.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 5.
+    """
+    return entropy(_cubes(t, width))
+
+
+def occupied_bins(t: np.ndarray, width: float) -> int:
+    """The number of cubes of side ``width`` that hold a sample.
+
+    Args:
+        t: ``(n, ...)`` a layer's outputs.
+        width: side of the cubes, in the unit of ``t``.
+    """
+    return int(_cubes(t, width).max()) + 1
+
+
+def pairs(
+    t: np.ndarray, y: Any = None, *, max_samples: int = 2000, seed: int = 0
+) -> dict[str, dict[str, np.ndarray]]:
+    """Euclidean distances and cosine similarities of all pairs, within classes and between.
+
+    |t_i − t_j| and t_i·t_j / |t_i||t_j| for i < j; a zero vector has the cosine 0 with any other.
+
+    Args:
+        t: ``(n, ...)`` a layer's outputs.
+        y: ``(n,)`` class labels; without them all pairs are one group, ``"all"``.
+        max_samples: of more, so many rows are drawn without replacement.
+        seed: of that choice.
+
+    Returns:
+        ``{"distance": {"within": …, "between": …}, "cosine": …}``.
+
+    Raises:
+        ArgumentError: bad samples or labels.
+    """
+    samples = as_samples(t)
+    labels = None if y is None else as_labels(y, len(samples))
+    if len(samples) > check_count(max_samples, "max_samples", 2):
+        keep = np.random.default_rng(check_seed(seed)).permutation(len(samples))[:max_samples]
+        samples, labels = samples[keep], None if labels is None else labels[keep]
+    samples = samples.astype(np.float64)
+    norms = np.linalg.norm(samples, axis=1, keepdims=True)
+    units = np.divide(samples, norms, out=np.zeros_like(samples), where=norms > 0)
+    upper = np.triu_indices(len(samples), 1)
+    values = {
+        "distance": pdist(samples),
+        "cosine": np.clip(units @ units.T, -1, 1)[upper],
+    }
+    if labels is None:
+        return {name: {ALL: value} for name, value in values.items()}
+    same = labels[upper[0]] == labels[upper[1]]
+    return {name: {WITHIN: v[same], BETWEEN: v[~same]} for name, v in values.items()}
+
+
+def measures(
+    source: Any,
+    *,
+    targets: Any = None,
+    width: float | None = None,
+    width_factor: float = 10.0,
+    layers: str | Sequence[str] | None = None,
+    epochs: Iterable[int] | None = None,
+    max_samples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The clustering of each layer and epoch in numbers.
+
+    Args:
+        source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
+        targets: ``(n,)`` labels, for a mapping; a store has its own.
+        width: side of the bins; ``None`` for ``width_factor`` times the layer's noise.
+        width_factor: ties the bins to the noise: two points whose noises hardly overlap shall
+            fall into different bins.
+        layers: names or globs; ``None`` for all.
+        epochs: epochs of a store; ``None`` for all.
+        max_samples: rows of which pairs are formed.
+        seed: of their choice.
+
+    Returns:
+        A row for each run, epoch, layer and measure, with the columns ``MEASURES``: ``H(Bin(T))``
+        in nats, ``occupied_bins`` (a count), and the mean ``distance`` and ``cosine`` within and
+        between classes, in the unit of the activations and without one. Bins need a width: a layer
+        without noise has no entropy unless ``width`` is given.
+
+    Raises:
+        ArgumentError: no layer has noise and ``width`` is not given; bad layers, epochs or labels.
+    """
+    samples, items = _source(source, targets, layers, epochs)
+    if width is not None:
+        check_positive(width, "width")
+    elif not any(item.noise_std > 0 for item in items):
+        raise ArgumentError(
+            "The bins have no width: no layer has noise to tie it to",
+            "`width`, such as 10 times the noise of the network's noisy twin",
+            "width=None",
+        )
+    rows = []
+    for item, t, labels in _each(samples, items):
+        side = width if width is not None else width_factor * item.noise_std
+        found: list[tuple[str, float, str]] = []
+        if side > 0:
+            found.append(("H(Bin(T))", binned_entropy(t, side), "nats"))
+            found.append(("occupied_bins", occupied_bins(t, side), "count"))
+        for name, groups in pairs(t, labels, max_samples=max_samples, seed=seed).items():
+            unit = "activation" if name == "distance" else "1"
+            for group, values in groups.items():
+                mean = float(values.mean()) if len(values) else np.nan
+                found.append((f"mean {name} {group}", mean, unit))
+        key = (item.run, item.epoch, item.layer, item.layer_index, len(t), item.noise_std)
+        rows += [(*key, *entry) for entry in found]
+    return pd.DataFrame(rows, columns=MEASURES)
+
+
+def histograms(
+    source: Any,
+    *,
+    targets: Any = None,
+    bins: int = 60,
+    layers: str | Sequence[str] | None = None,
+    epochs: Iterable[int] | None = None,
+    max_samples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Histograms of the pairs' distances and cosine similarities, within classes and between.
+
+    Args:
+        source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
+        targets: ``(n,)`` labels, for a mapping; a store has its own.
+        bins: number of bins; distances share their range over a layer's epochs.
+        layers: names or globs; ``None`` for all.
+        epochs: epochs of a store; ``None`` for all.
+        max_samples: rows of which pairs are formed.
+        seed: of their choice.
+
+    Returns:
+        A row for each bin, with the columns ``HISTOGRAMS``; densities integrate to 1 for each kind
+        of pairs.
+
+    Raises:
+        ArgumentError: bad layers, epochs or labels.
+    """
+    check_count(bins, "bins")
+    samples, items = _source(source, targets, layers, epochs)
+    found = [
+        (item, pairs(t, labels, max_samples=max_samples, seed=seed))
+        for item, t, labels in _each(samples, items)
+    ]
+    largest: dict[tuple[str, str], float] = {}
+    for item, similarity in found:
+        top = max(float(v.max(initial=0)) for v in similarity["distance"].values())
+        layer = (item.run, item.layer)
+        largest[layer] = max(largest.get(layer, 0), top)
+    rows = []
+    for item, similarity in found:
+        edges = {
+            "distance": np.linspace(0, largest[item.run, item.layer] or 1.0, bins + 1),
+            "cosine": np.linspace(-1, 1, bins + 1),
+        }
+        for name, groups in similarity.items():
+            for group, values in groups.items():
+                if len(values):
+                    density, edge = np.histogram(values, edges[name], density=True)
+                    key = (item.run, item.epoch, item.layer, item.layer_index, name, group)
+                    rows += [(*key, *bar) for bar in zip(edge[:-1], edge[1:], density, strict=True)]
+    return pd.DataFrame(rows, columns=HISTOGRAMS)
+
+
+def _cubes(t: np.ndarray, width: float) -> np.ndarray:
+    samples = as_samples(t, min_samples=1)
+    return row_codes(np.floor(samples.astype(np.float64) / check_positive(width, "width")))
+
+
+def _source(
+    source: Any, targets: Any, layers: Any, epochs: Any
+) -> tuple[_items.Samples, list[_items.Item]]:
+    if isinstance(source, (str, os.PathLike)):
+        source = ActivationStore(source)
+    if isinstance(source, ActivationStore):
+        return _items.from_store(source, layers, epochs)
+    if not isinstance(source, Mapping):
+        raise ArgumentError(
+            "`source` has no activations",
+            "a store or its path, or a mapping layer name → array",
+            repr(type(source)),
+        )
+    return _items.from_arrays(source, None, targets, layers)
+
+
+def _each(
+    samples: _items.Samples, items: Sequence[_items.Item]
+) -> Iterator[tuple[_items.Item, np.ndarray, np.ndarray | None]]:
+    labels = samples.arguments()["y"]
+    for item in items:
+        yield item, item.read(), labels
