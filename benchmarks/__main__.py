@@ -6,11 +6,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, instrument, kernels
+from benchmarks import _measure, instrument, kernels, mixture
 
 
 def main() -> None:
-    groups = {"kernels": kernels.run(), "instrument": instrument.run()}
+    modules = {"kernels": kernels, "instrument": instrument, "mixture": mixture}
+    groups = {name: module.run() for name, module in modules.items()}
     for name, rows in groups.items():
         print(f"\n{name}\n{_measure.table(rows)}")
     _measure.write(groups)

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 import ib_keras as ib
-from benchmarks._measure import Row, in_turn, table
+from benchmarks._measure import Row, in_turn, own_peak_mb, table
 from ib_keras.layers import normal
 
 BATCH = 256
@@ -200,17 +200,11 @@ def _peak_mb(what: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def _own_peak_mb() -> float:
-    # ru_maxrss would be that of the parent, if it was larger.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
-
-
 def predict_60_000() -> None:
     """Predicts, and prints this process's peak memory in MB."""
     x = np.zeros((60_000, 28, 28, 1), np.float32)
     cnn().predict(x, batch_size=BATCH, verbose=0)
-    print(_own_peak_mb())
+    print(own_peak_mb())
 
 
 def record_60_000() -> None:
@@ -219,7 +213,7 @@ def record_60_000() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recorder = ib.Recorder(pathlib.Path(folder) / "r", x, None, batch_size=BATCH)
         recorder.replay(ib.instrument(cnn()), [0], lambda epoch: None)
-    print(_own_peak_mb())
+    print(own_peak_mb())
 
 
 def run() -> list[Row]:

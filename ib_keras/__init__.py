@@ -52,6 +52,7 @@ _MODULES = (
     "plot",
     "regularizers",
     "report",
+    "studies",
 )
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])

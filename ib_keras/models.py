@@ -237,8 +237,9 @@ def build(
         identifier: a name (``names()``); JSON or a dict with the name and its parameters
             (``{"name": "szt", "activation": "relu"}``), besides ``"label"``, the run's name,
             ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own; a ``.keras``
-            file; or ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and ``seed`` that it takes
-            and returns a ``keras.Model``. A name in JSON may be any of these.
+            file; or ``module:function``, which is called with those of ``input_shape``,
+            ``n_classes`` and ``seed`` that it takes and returns a ``keras.Model``. A name in JSON
+            may be any of these.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data.
         seed: of the initial weights.

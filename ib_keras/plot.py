@@ -139,8 +139,8 @@ def layer_curves(
         for label, level in (levels or {}).items():
             axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
             axes.annotate(
-                label, (1, level), xycoords=("axes fraction", "data"), xytext=(-4, 2),
-                textcoords="offset points", ha="right", color="0.3", fontsize=9,
+                label, (0, level), xycoords=("axes fraction", "data"), xytext=(4, 2),
+                textcoords="offset points", ha="left", color="0.3", fontsize=9,
             )  # fmt: skip
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.1, max(1, last) * 1.15)

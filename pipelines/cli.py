@@ -13,11 +13,12 @@ from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
-PIPELINES = ("information_plane",)
+PIPELINES = ("information_plane", "noisy_dnn")
 _HELP = """Runs or compiles a pipeline of ib_keras.
 
   ib-keras --pipeline=information_plane --runner=local
   ib-keras --preset=digits --run_dir=runs/digits
+  ib-keras --pipeline=noisy_dnn --preset=szt-quick
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
   ib-keras --runner=compile --output=information_plane.yaml
 
@@ -161,13 +162,22 @@ def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
 
 
 def _show(folder: pathlib.Path) -> None:
+    import pandas as pd
+
     import ib_keras
 
     table = ib_keras.report.last_epoch_table(ib_keras.load(folder))
     print(f"\nLast epoch (nats):\n{table.to_string(float_format='{:.3f}'.format)}")
+    findings = folder / "findings.csv"
+    if findings.exists():
+        print("\nWhat the paper reports, and what was measured:")
+        for row in pd.read_csv(findings, keep_default_na=False).to_dict("records"):
+            print(f"  {row['finding']} [{' '.join((row['run'], row['layer'])).strip()}]")
+            print(f"    paper:    {row['paper']}\n    measured: {row['measured']}")
     print("\nResults:")
-    for name in ("report.html", "information_plane.png", "estimates.parquet"):
-        print(f"  {(folder / name).resolve()}")
+    for path in sorted(folder.iterdir(), key=lambda p: (p.suffix != ".html", p.name)):
+        if path.suffix in (".html", ".png", ".parquet", ".csv"):
+            print(f"  {path.resolve()}")
 
 
 if __name__ == "__main__":

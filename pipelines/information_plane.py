@@ -7,13 +7,10 @@ from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
+from ib_keras.pipelines._checks import check as check
 from kfp import dsl
 
 import ib_keras
-from ib_keras._checks import check_count, check_positive
-from ib_keras._schedule import parse as parse_record
-from ib_keras._schedule import selector
-from ib_keras.errors import ArgumentError
 
 # Caches see a task's inputs, image and environment, never the library's code.
 _VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
@@ -100,32 +97,3 @@ def information_plane(
         *_VERSION
     )
     return report_task.outputs["output"]
-
-
-def check(settings: dict[str, Any]) -> None:
-    """Raises for settings on which a task would fail, before the first task starts.
-
-    Args:
-        settings: the pipeline's arguments; those that are not given have their defaults.
-
-    Raises:
-        ArgumentError: an estimator, model, data set, schedule or number is invalid.
-    """
-    for identifier in settings.get("estimators", []):
-        ib_keras.estimators.get(identifier)
-    for key in ("models", "estimators"):
-        if not settings.get(key, [key]):
-            raise ArgumentError(f"`{key}` is empty", "at least one", "[]")
-    for identifier in settings.get("models", []):
-        ib_keras.models.check(identifier)
-    ib_keras.datasets.check(settings.get("data", "szt"))
-    selector(parse_record(settings.get("record", "log")))
-    if settings.get("split", "all") not in ("train", "test", "all"):
-        raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", settings["split"])
-    for key in ("epochs", "batch_size", "max_samples"):
-        if key in settings:
-            check_count(settings[key], key)
-    if "learning_rate" in settings:
-        check_positive(settings["learning_rate"], "learning_rate")
-    if not 0 <= settings.get("noise_std", 0.0) < float("inf"):
-        raise ArgumentError("`noise_std` is invalid", "a number >= 0", settings["noise_std"])

@@ -1,5 +1,7 @@
 """The interface of the component ``estimator``."""
 
+from typing import List  # noqa: UP035  # kfp reads no other spelling
+
 from ib_keras.components.base import component
 from kfp import dsl
 
@@ -9,16 +11,17 @@ def estimator(
     store: dsl.Input[dsl.Dataset],
     output: dsl.Output[dsl.Dataset],
     estimator: str = "ebab",
+    estimators: List[str] = [],  # noqa: B006, UP006
 ):
     """Estimates I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
         store: activations, from the component ``capturer``.
         output: estimates.parquet and logs.parquet.
-        estimator: a name ("ebab"), JSON with parameters ({"name": "kde", "variance": 0.1}), or a
-            JSON list of these.
+        estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1}).
+        estimators: several of these, in its place.
     """
     from ib_keras.components.base import publish
     from ib_keras.components.estimator import executor
 
-    publish(output, executor.run(store.path, output.path, estimator=estimator))
+    publish(output, executor.run(store.path, output.path, estimator=estimators or estimator))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -17,14 +16,12 @@ def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) 
         store: what ``capturer`` wrote, an ``ib_keras.ActivationStore``.
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
         estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` takes it; or a
-            JSON list of these.
+            list of these.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
     recorded = ib_keras.ActivationStore(store)
-    if isinstance(estimator, str) and estimator.lstrip().startswith("["):
-        estimator = json.loads(estimator)
     table = ib_keras.estimate(recorded, estimator, progress=False)
     logs = recorded.logs
     logs.insert(0, "run", recorded.run)

@@ -35,15 +35,7 @@ def run(
     Returns:
         Facts about the table, for the artifact's metadata.
     """
-    folders = [pathlib.Path(path) for path in estimates]
-    if not folders:
-        raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
-    joined = pd.concat([frame.load(folder) for folder in folders], ignore_index=True)
-    table = joined[frame.COLUMNS].sort_values(
-        ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True
-    )
-    measured = [c for c in joined.columns if c not in frame.COLUMNS]
-    logs = joined[["run", "epoch", *measured]].drop_duplicates(["run", "epoch"], ignore_index=True)
+    _, table, logs = merge(estimates)
 
     def fill(folder: pathlib.Path) -> None:
         frame.write(table, folder, logs=logs)
@@ -55,3 +47,29 @@ def run(
     if page is not None:
         shutil.copyfile(folder / PAGE, page)
     return {"rows": len(table), "unit": str(table["unit"].iloc[0])}
+
+
+def merge(
+    estimates: Sequence[str | os.PathLike],
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Tables of estimates as one.
+
+    Args:
+        estimates: folders that ``estimator`` wrote.
+
+    Returns:
+        The table joined with the logs, the table alone in order, and the logs.
+
+    Raises:
+        ArgumentError: there are none.
+    """
+    folders = [pathlib.Path(path) for path in estimates]
+    if not folders:
+        raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
+    joined = pd.concat([frame.load(folder) for folder in folders], ignore_index=True)
+    table = joined[frame.COLUMNS].sort_values(
+        ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True
+    )
+    measured = [c for c in joined.columns if c not in frame.COLUMNS]
+    logs = joined[["run", "epoch", *measured]].drop_duplicates(["run", "epoch"], ignore_index=True)
+    return joined, table, logs

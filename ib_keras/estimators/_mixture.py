@@ -24,7 +24,6 @@ _POINTS, _CENTRES = 4096, 4096
 _NARROW = 16
 # Largest |c| at which float32 places a point to 1e-4 of β, and |z|²/2 that its exp can hold.
 _SINGLE, _SINGLE_SHIFT = 2048.0, 60.0
-_DOUBLE_SHIFT = 600.0
 _HALF = 2**-0.5
 # Largest |c|² at which the float64 product is good to 1e-6.
 _GRAM = 2.0**32
@@ -53,7 +52,6 @@ def log_sums(
         and float(np.abs(centres).max(initial=0)) <= _SINGLE
         and float(noise.max(initial=0)) <= _SINGLE_SHIFT
     )
-    shift = np.minimum(noise, _SINGLE_SHIFT if single else _DOUBLE_SHIFT)
     dtype = np.float32 if single else np.float64
     sums = np.empty(noise.shape)
     height = _tile(points.shape[1], _POINTS)
@@ -73,13 +71,15 @@ def log_sums(
         for i in range(0, points.shape[1], height):
             rows = slice(i, i + height)
             u = _block(points[part, rows], many, height, dtype, factor=_HALF)
-            h = _block(shift[part, rows], many, height, dtype)
+            h = _block(noise[part, rows], many, height, dtype)
             pending = [kernel(u, h, c, w) for c, w in tiles]
             total = np.sum([tile.numpy().astype(np.float64) for tile in pending], axis=0)
             target = sums[part, rows]
             target[...] = total[: target.shape[0], : target.shape[1]]
+    if not np.isfinite(sums).all():  # a centre far nearer than the one drawn from
+        return _far_apart(points, noise, centres, log_weights)
     with np.errstate(divide="ignore"):
-        return np.log(sums) + (noise - shift)
+        return np.log(sums)
 
 
 def _tile(length: int, limit: int) -> int:

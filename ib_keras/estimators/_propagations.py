@@ -96,8 +96,10 @@ class Propagations:
             inputs = np.unique(self.codes)
             if len(inputs) > n // 2:
                 keep = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
-            else:  # they repeat: half of the rows still holds most of them
-                keep = rng.permutation(n) < n // 2
+            else:  # they repeat: every second row of each
+                order = np.lexsort((rng.permutation(n), self.codes))
+                start = np.searchsorted(self.codes[order], self.codes[order])
+                keep[order] = (np.arange(n) - start) % 2 == 0
         elif n_x < 4:
             return None
         labels = None if self.labels is None else self.labels[keep]
@@ -157,7 +159,7 @@ class Propagations:
         rows = _Mixture(self.s, np.full(n, 1 / n), self.labels)
         (outer, outer_error), ty = rows.information(mc_draws, rng, random=True)
         m, n_x, _ = propagated.shape
-        draws = draws_each(mc_draws, m * n_x)
+        draws = draws_each(mc_draws, m * n_x, self.s.shape[1])
         logs = own_sums(propagated, np.full(n_x, -math.log(n_x)), draws, rng)
         inner = logs.mean(axis=(1, 2)) - _excess(logs) / n_x
         share = 1 - m / len(np.unique(self.codes))
@@ -178,7 +180,7 @@ class Propagations:
         weights = self._input_weights(rows)
         # From each input so many propagations, and from each of these so many draws.
         used = min(n_x, max(2, -(-_DRAWS // m)))
-        draws = draws_each(mc_draws, m * used)
+        draws = draws_each(mc_draws, m * used, dim)
         z = rng.standard_normal((m, used, draws, dim))
         points = (propagated[:, :used, None] + z).reshape(m, used * draws, dim)
         noise = 0.5 * np.square(z).sum(axis=-1).reshape(m, used * draws)
@@ -232,7 +234,7 @@ class _Mixture:
     ) -> tuple[Mean, Mean | None]:
         """h(T) − h(Z) = −E ln p̂/φ, and E ln p̂(t|y)/p̂(t) where there are labels."""
         n, dim = self.s.shape
-        draws = draws_each(mc_draws, n)
+        draws = draws_each(mc_draws, n, dim)
         labels = np.zeros(n, int) if self.labels is None else self.labels
         z = rng.standard_normal((n, draws, dim))
         points = (self.s[:, None] + z).reshape(1, n * draws, dim)
@@ -290,9 +292,9 @@ def average(values: np.ndarray, weights: np.ndarray, *, random: bool) -> Mean:
     return mean, math.sqrt(float(np.square(weights) @ square) + _unseen(len(each), values.size))
 
 
-def draws_each(mc_draws: int | None, centres: int) -> int:
-    """Draws for each centre."""
-    return -(-_DRAWS // centres) if mc_draws is None else mc_draws
+def draws_each(mc_draws: int | None, centres: int, dim: int) -> int:
+    """Draws for each centre: ``mc_draws``, or fewer the wider T, where each draw costs more."""
+    return -(-_DRAWS // (centres * max(1, dim // 64))) if mc_draws is None else mc_draws
 
 
 def _excess(logs: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ def mixture_entropy(
     w = w / w.sum()
     rng = np.random.default_rng(check_seed(seed))
     scaled = (s - s.mean(axis=0)) / noise_std
-    logs = own_sums(scaled[None], np.log(w), draws_each(mc_draws, n), rng)[0]
+    logs = own_sums(scaled[None], np.log(w), draws_each(mc_draws, n, dim), rng)[0]
     mean, error = average(logs, w, random=False)
     noise = dim / 2 * math.log(2 * math.pi * math.e * noise_std**2)
     return Estimate(noise - mean, error, n=n, dim=dim)

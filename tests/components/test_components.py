@@ -6,8 +6,11 @@ import pytest
 from ib_keras.components.base import DEFAULT_IMAGE
 from ib_keras.components.capturer import executor as capturer_executor
 from ib_keras.components.capturer.component import capturer
+from ib_keras.components.clusterer import executor as clusterer_executor
+from ib_keras.components.clusterer.component import clusterer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
+from ib_keras.components.noisy_reporter.component import noisy_reporter
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer import executor as trainer_executor
 from ib_keras.components.trainer.component import trainer
@@ -28,13 +31,28 @@ INTERFACES = {
     capturer: (
         {
             "checkpoints": "system.Model@0.0.1", "examples": "system.Dataset@0.0.1",
-            "split": "String", "max_samples": "Integer", "draws": "Integer", "seed": "Integer",
+            "split": "String", "max_samples": "Integer", "draws": "Integer",
+            "conditional_inputs": "Integer", "propagations": "Integer", "seed": "Integer",
         },
         {"output": "system.Dataset@0.0.1"},
     ),
     estimator: (
-        {"store": "system.Dataset@0.0.1", "estimator": "String"},
+        {"store": "system.Dataset@0.0.1", "estimator": "String", "estimators": "typing.List[str]"},
         {"output": "system.Dataset@0.0.1"},
+    ),
+    clusterer: (
+        {
+            "store": "system.Dataset@0.0.1", "width": "Float", "max_samples": "Integer",
+            "seed": "Integer",
+        },
+        {"output": "system.Dataset@0.0.1"},
+    ),
+    noisy_reporter: (
+        {
+            "estimates": "system.Dataset@0.0.1", "clusters": "system.Dataset@0.0.1",
+            "title": "String",
+        },
+        {"output": "system.Dataset@0.0.1", "page": "system.HTML@0.0.1"},
     ),
     reporter: (
         {"estimates": "system.Dataset@0.0.1", "title": "String"},
@@ -54,7 +72,12 @@ def test_interface(component):
 
 
 @pytest.mark.parametrize(
-    ("component", "executor"), [(trainer, trainer_executor), (capturer, capturer_executor)]
+    ("component", "executor"),
+    [
+        (trainer, trainer_executor),
+        (capturer, capturer_executor),
+        (clusterer, clusterer_executor),
+    ],
 )
 def test_defaults_are_the_executors(component, executor):
     signature = inspect.signature(executor.run).parameters

@@ -1,3 +1,4 @@
+import inspect
 import os
 import pathlib
 import subprocess
@@ -5,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from ib_keras.pipelines import cli, information_plane
+from ib_keras.pipelines import cli, information_plane, noisy_dnn
 
 from ib_keras.errors import ArgumentError
 
@@ -73,8 +74,14 @@ def test_settings_are_checked_before_the_first_task(settings, message):
 
 
 def test_presets():
-    for name in information_plane.PRESETS:
-        information_plane.check(cli.preset(information_plane, name))
+    for module in (information_plane, noisy_dnn):
+        for name in module.PRESETS:
+            settings = {k: v for k, v in cli.preset(module, name).items() if k != "data"}
+            module.check(settings)
+            declared = inspect.signature(
+                getattr(module, module.__name__.split(".")[-1]).pipeline_func
+            )
+            assert set(settings) <= set(declared.parameters)
     with pytest.raises(ArgumentError, match="'quick'"):
         cli.preset(information_plane, "fast")
 
@@ -99,6 +106,13 @@ def test_compile(tmp_path):
         for executor in executors
         for env in executor["container"]["env"]
     )
+
+
+def test_compile_noisy(tmp_path):
+    done = command("--pipeline=noisy_dnn", "--runner=compile", f"--output={tmp_path / 'p.yaml'}")
+    assert done.returncode == 0, done.stderr
+    spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
+    assert spec["pipelineInfo"]["name"] == "noisy-dnn"
 
 
 def test_errors_are_one_line_and_nothing_is_written(tmp_path):

@@ -1,0 +1,1 @@
+"""Measures how the samples of a store cluster."""

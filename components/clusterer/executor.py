@@ -1,0 +1,58 @@
+"""Measures how the samples of a store cluster."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import pandas as pd
+
+from ib_keras import ActivationStore, _files, clustering
+
+SCHEMA, VERSION = "ib_keras.clusters", 1
+MEASURES, HISTOGRAMS = "measures.parquet", "histograms.parquet"
+
+
+def run(
+    store: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    width: float = 0.0,
+    max_samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measures every layer and epoch of a store; histograms of its first, middle and last epoch.
+
+    Args:
+        store: what ``capturer`` wrote.
+        output: the folder to write.
+        width: side of the bins of H(Bin(T)), in the unit of the activations; 0 for 10 times the
+            layer's noise.
+        max_samples: rows of which pairs are formed.
+        seed: of their choice.
+
+    Returns:
+        Facts about the measures, for the artifact's metadata.
+    """
+    recorded = ActivationStore(store)
+    epochs = recorded.epochs
+    shown = sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]})
+    choice: dict[str, Any] = {"max_samples": max_samples, "seed": seed}
+    measures = clustering.measures(recorded, width=width or None, **choice)
+    histograms = clustering.histograms(recorded, epochs=shown, **choice)
+
+    def fill(folder: pathlib.Path) -> None:
+        measures.to_parquet(folder / MEASURES, index=False)
+        histograms.to_parquet(folder / HISTOGRAMS, index=False)
+        _files.write_manifest(folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs)
+
+    _files.write_folder(pathlib.Path(output), fill)
+    return {"run": recorded.run, "measures": len(measures)}
+
+
+def read(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measures and histograms that ``run`` wrote."""
+    folder = pathlib.Path(path)
+    _files.read_manifest(folder, SCHEMA, VERSION)
+    return pd.read_parquet(folder / MEASURES), pd.read_parquet(folder / HISTOGRAMS)

@@ -1,0 +1,79 @@
+"""Reports a study of noisy networks."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from ib_keras.components.clusterer import executor as clusterer
+from ib_keras.components.reporter import executor as reporter
+
+from ib_keras import _files, frame, plot, report, studies
+
+FINDINGS, CLUSTERS = "findings.csv", "clusters.parquet"
+
+
+def run(
+    estimates: Sequence[str | os.PathLike],
+    clusters: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    title: str = "Noisy networks",
+    page: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Merges estimates and clustering measures, and sets what was measured beside the paper.
+
+    Args:
+        estimates: folders that ``estimator`` wrote.
+        clusters: folders that ``clusterer`` wrote.
+        output: the folder to write.
+        title: of the page.
+        page: where to put a second copy of the page.
+
+    Returns:
+        Facts about the table, for the artifact's metadata.
+    """
+    joined, table, logs = reporter.merge(estimates)
+    parts = [clusterer.read(path) for path in clusters]
+    measures = pd.concat([part[0] for part in parts], ignore_index=True)
+    histograms = pd.concat([part[1] for part in parts], ignore_index=True)
+    findings = studies.noisy_dnn(joined, measures)
+    noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
+    pictures: dict[str, Any] = {
+        "sample_propagation.png": plot.layer_curves(noisy, levels=studies.levels(noisy))
+    }
+    for name in sorted(histograms["run"].unique()):
+        pictures[f"clusters_{name}.png"] = plot.clusters(histograms, run=name)
+    sections = [
+        report.Section("What the paper reports, and what was measured", table=findings),
+        report.Section(
+            "Sample propagation",
+            "I(X;T) of the noisy networks, by layer, with a band of one standard error.",
+            figures={"I(X;T) against the epoch": pictures["sample_propagation.png"]},
+        ),
+        report.Section(
+            "Clustering",
+            "Distances between the samples' representations at the first, a middle and the last "
+            "recorded epoch: compression is samples coming together.",
+            figures={name: pictures[name] for name in pictures if name.startswith("clusters_")},
+        ),
+    ]
+
+    def fill(folder: pathlib.Path) -> None:
+        frame.write(table, folder, logs=logs)
+        measures.to_parquet(folder / CLUSTERS, index=False)
+        findings.to_csv(folder / FINDINGS, index=False)
+        plot.information_plane(table).savefig(folder / reporter.PICTURE, dpi=150)
+        for name, figure in pictures.items():
+            figure.savefig(folder / name, dpi=150)
+        report.write(table, folder / reporter.PAGE, title=title, sections=sections)
+
+    folder = pathlib.Path(output)
+    _files.write_folder(folder, fill)
+    if page is not None:
+        shutil.copyfile(folder / reporter.PAGE, page)
+    return {"rows": len(table), "findings": len(findings)}

@@ -1,0 +1,127 @@
+"""Noisy networks: sample propagation, clustering, and deterministic twins."""
+
+from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
+
+from ib_keras.components.capturer.component import capturer
+from ib_keras.components.clusterer.component import clusterer
+from ib_keras.components.estimator.component import estimator
+from ib_keras.components.examples.component import examples
+from ib_keras.components.noisy_reporter.component import noisy_reporter
+from ib_keras.components.trainer.component import trainer
+from ib_keras.pipelines._checks import check as check
+from kfp import dsl
+
+import ib_keras
+
+# Caches see a task's inputs, image and environment, never the library's code.
+_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
+
+_NEURON = '{"name": "neuron", "noise_std": {"neuron": 0.01}, "loss": "squared_hinge"}'
+_SZT = [
+    '{"name": "szt", "noise_std": 0.005, "label": "szt-noisy"}',
+    '{"name": "szt", "noise_std": 0, "label": "szt-deterministic"}',
+    '{"name": "szt", "noise_std": 0.005, "orthonormal": 0.001, "label": "szt-noisy-orthonormal"}',
+]
+_MNIST = [
+    '{"name": "mnist_cnn", "noise_std": 0.05, "activation": "tanh", "label": "mnist-noisy"}',
+    '{"name": "mnist_cnn", "noise_std": 0, "activation": "tanh", "label": "mnist-deterministic"}',
+]
+# All inputs there are, not a sample of them.
+_WHOLE = '{"name": "sp", "population": true}'
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "neuron": {
+        "data": "four_points",
+        "models": [_NEURON],
+        "estimators": [_WHOLE],
+        "epochs": 3000,
+        "batch_size": 16,
+        "learning_rate": 0.02,
+    },
+    "szt": {"epochs": 4000, "learning_rate": 0.001, "conditional_inputs": 4096},
+    "mnist": {
+        "data": "mnist",
+        "models": _MNIST,
+        "estimators": ["sp", "ebab"],
+        "epochs": 30,
+        "width": 0.5,
+        "conditional_inputs": 256,
+        "split": "test",
+    },
+}
+PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
+PRESETS["szt-quick"] = {}
+PRESETS["mnist-quick"] = {**PRESETS["mnist"], "epochs": 3, "max_samples": 1000}
+
+
+@dsl.pipeline(
+    name="noisy-dnn",
+    description="Trains noisy networks and their twins; I(X;T) by sample propagation; clustering.",
+)
+def noisy_dnn(
+    data: str = "szt",
+    models: List[str] = _SZT,  # noqa: UP006
+    estimators: List[str] = [_WHOLE, "ebab"],  # noqa: B006, UP006
+    epochs: int = 250,
+    batch_size: int = 256,
+    learning_rate: float = 0.002,
+    width: float = 0.05,
+    record: str = "log",
+    split: str = "all",
+    max_samples: int = 10000,
+    conditional_inputs: int = 2048,
+    propagations: int = 32,
+    seed: int = 0,
+    title: str = "Noisy networks",
+) -> dsl.Dataset:
+    """Trains noisy networks, measures I(X;T) by sample propagation, and how samples cluster.
+
+    Args:
+        data: a name ("szt", "four_points", "mnist", …) or the path of an .npz or .mat file.
+        models: names, JSON with parameters and "noise_std", .keras files, or "module:function".
+        estimators: names, or JSON with parameters; all are run on each model.
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        width: side of the bins of the binned entropy, in the unit of the activations; 0 for 10
+            times the layer's noise.
+        record: which epochs are recorded: "log", or a JSON step or list.
+        split: the recorded rows: "train", "test" or "all".
+        max_samples: at most so many rows are recorded.
+        conditional_inputs: inputs that are propagated repeatedly.
+        propagations: how often.
+        seed: of the split, the initial weights, the order of the batches and the noise.
+        title: of the report.
+    """
+    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    with dsl.ParallelFor(models) as model:
+        train_task = trainer(
+            examples=data_task.outputs["output"],
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            record=record,
+            seed=seed,
+        ).set_env_variable(*_VERSION)
+        capture_task = capturer(
+            checkpoints=train_task.outputs["output"],
+            examples=data_task.outputs["output"],
+            split=split,
+            max_samples=max_samples,
+            conditional_inputs=conditional_inputs,
+            propagations=propagations,
+            seed=seed,
+        ).set_env_variable(*_VERSION)
+        estimate_task = estimator(
+            store=capture_task.outputs["output"], estimators=estimators
+        ).set_env_variable(*_VERSION)
+        cluster_task = clusterer(
+            store=capture_task.outputs["output"], width=width, seed=seed
+        ).set_env_variable(*_VERSION)
+    report_task = noisy_reporter(
+        estimates=dsl.Collected(estimate_task.outputs["output"]),
+        clusters=dsl.Collected(cluster_task.outputs["output"]),
+        title=title,
+    ).set_env_variable(*_VERSION)
+    return report_task.outputs["output"]

@@ -1,0 +1,336 @@
+"""Sample propagation against exact values, a float64 reference, and what theory demands."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
+
+import ib_keras as ib
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators import SamplePropagation, _mixture
+from ib_keras.estimators.propagation import mixture_entropy
+
+
+def within(estimates, exact):
+    """How many of the estimates lie within three of their own standard errors."""
+    return sum(abs(e.value - exact) <= 3 * e.stderr for e in estimates)
+
+
+def test_amplitude_modulation(golden):
+    for case in golden[0]["pam_awgn"]:
+        points = np.array(case["points"])[:, None]
+        found = [
+            SamplePropagation(seed=seed).estimate(points, noise_std=case["sigma"]).xt
+            for seed in range(20)
+        ]
+        assert within(found, case["mi_nats"]) >= 19, case
+        assert max(e.stderr for e in found) < 0.01
+
+
+def test_one_neuron(golden):
+    for case in golden[0]["one_neuron"]:
+        s = np.tanh(case["w"] * np.array(case["x"], float) + case["b"])
+        found = [
+            SamplePropagation(seed=seed).estimate(s, noise_std=case["beta"]).xt
+            for seed in range(20)
+        ]
+        assert within(found, case["mi_nats"]) >= 19, case
+        assert max(e.stderr for e in found) < 0.01
+
+
+def chain(case, n_x, seed, x):
+    """S of the second neuron for each x, propagated n_x times."""
+    rng = np.random.default_rng(seed)
+    first = np.tanh(case["w1"] * x)[:, None] + case["beta"] * rng.normal(size=(len(x), n_x))
+    return np.tanh(case["w2"] * first)
+
+
+def test_two_neuron_chain(golden):
+    for case in golden[0]["two_neuron_chain"]:
+        x = np.array(case["x"], float)
+        found = []
+        for seed in range(20):
+            s = chain(case, 1000, seed, x)
+            sp = SamplePropagation(seed=seed)
+            found.append(sp.estimate(s[:, 0], noise_std=case["beta"], conditional=s).xt)
+        assert within(found, case["mi_nats"]) >= 19, case
+        assert max(e.stderr for e in found) < 0.01
+        # What n_x components miss is a bias that 64 propagations would show.
+        few = [chain(case, 64, seed, x) for seed in range(60)]
+        values = [
+            SamplePropagation(seed=i).estimate(s[:, 0], noise_std=case["beta"], conditional=s).xt
+            for i, s in enumerate(few)
+        ]
+        mean = np.mean([e.value for e in values])
+        spread = np.std([e.value for e in values]) / math.sqrt(len(values))
+        assert mean == pytest.approx(case["mi_nats"], abs=4 * spread + 1e-3)
+
+
+def test_the_three_ways_to_know_the_inputs_agree(golden):
+    case = golden[0]["two_neuron_chain"][1]
+    x = np.array(case["x"], float)
+    of_rows = np.repeat(x, 800)
+    s = chain(case, 1, 5, of_rows)
+    y = of_rows > 0
+    repeated = chain(case, 800, 6, x)
+    rows = np.arange(4) * 800
+    sp = SamplePropagation(seed=1)
+    arguments = {"noise_std": case["beta"], "x": of_rows, "y": y}
+    complete = sp.estimate(s, conditional=repeated, **arguments)
+    some = sp.estimate(s, conditional=repeated[:3], conditional_rows=rows[:3], **arguments)
+    apart = sp.estimate(s, conditional=repeated, noise_std=case["beta"], y=y)
+    assert abs(complete.xt.value - case["mi_nats"]) < 3 * complete.xt.stderr
+    assert abs(some.xt.value - case["mi_nats"]) < 3 * some.xt.stderr
+    assert abs(apart.xt.value - case["mi_nats"]) < 3 * apart.xt.stderr
+    # Where it is not known that the four are all inputs, less is known.
+    assert complete.xt.stderr < 0.01 < apart.xt.stderr < 0.2
+    for other in (some, apart):
+        assert other.ty.value == pytest.approx(complete.ty.value, abs=0.03)
+    # T tells the sign of x nearly always.
+    assert complete.ty.value == pytest.approx(math.log(2), abs=0.1)
+
+
+@pytest.mark.parametrize("beta", [0.005, 0.001])
+def test_small_noise_against_differences_in_float64(beta):
+    rng = np.random.default_rng(0)
+    s = np.tanh(rng.normal(size=(4000, 10)))
+    s[2000:] = s[:2000] + beta * rng.normal(size=(2000, 10))  # neighbours that matter
+    c, z = s / beta, rng.normal(size=(4000, 10))
+    u, noise = c + z, 0.5 * np.square(z).sum(axis=1)
+    weights = np.full(4000, -math.log(4000))
+    found = _mixture.log_sums(u[None], noise[None], c[None], weights)[0]
+    exact = logsumexp(noise[:, None] - cdist(u, c, "sqeuclidean") / 2, axis=1) - math.log(4000)
+    assert np.abs(found - exact).max() < 1e-3
+    assert abs(found.mean() - exact.mean()) < 1e-4
+    # The usual expansion of the distance, in float32, is lost here.
+    u32, c32 = u.astype(np.float32), c.astype(np.float32)
+    squared = (u32**2).sum(1)[:, None] + (c32**2).sum(1) - 2 * u32 @ c32.T
+    expanded = logsumexp(noise[:, None] - squared.astype(float) / 2, axis=1) - math.log(4000)
+    assert np.abs(expanded - exact).max() > 0.01
+
+
+@pytest.mark.parametrize("dim", [3, 16, 17, 200, 3000])
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e7])
+def test_mixtures_of_every_width_and_scale(dim, scale):
+    rng = np.random.default_rng(1)
+    c = scale * rng.normal(size=(2, 40, dim))
+    c[:, 20:] = c[:, :20] + rng.normal(size=(2, 20, dim)) / math.sqrt(dim)
+    z = rng.normal(size=(2, 40, dim))
+    noise = 0.5 * np.square(z).sum(axis=-1)
+    weights = np.log(rng.dirichlet(np.ones(40)))
+    found = _mixture.log_sums(c + z, noise, c, weights)
+    for b in range(2):
+        squared = cdist(c[b] + z[b], c[b], "sqeuclidean")
+        exact = logsumexp(weights + noise[b, :, None] - squared / 2, axis=1)
+        np.testing.assert_allclose(found[b], exact, atol=1e-3)
+
+
+def test_entropy_of_mixtures():
+    one = mixture_entropy(np.zeros((1, 3)), 0.5, seed=1)
+    assert one.value == pytest.approx(1.5 * math.log(2 * math.pi * math.e * 0.25), abs=1e-6)
+    assert one.stderr < 1e-6
+    # Far apart: the entropy of the choice and that of the noise.
+    far = np.array([[0.0], [50.0], [100.0]])
+    noise = 0.5 * math.log(2 * math.pi * math.e)
+    weights = np.array([0.5, 0.3, 0.2])
+    found = mixture_entropy(far, 1.0, weights=2 * weights, mc_draws=10)
+    assert found.value == pytest.approx(noise - weights @ np.log(weights), abs=1e-6)
+    # A centre that stands twice has twice the weight.
+    points = np.array([[0.0], [0.0], [1.0]])
+    twice = mixture_entropy(points, 0.7, seed=2)
+    weighted = mixture_entropy(points[1:], 0.7, weights=[2, 1], seed=3)
+    assert twice.value == pytest.approx(weighted.value, abs=4 * twice.stderr)
+
+
+def test_the_error_bound_of_the_theory_holds():
+    rng = np.random.default_rng(0)
+    centres, beta = np.tanh(rng.normal(size=(50, 4))), 0.3
+    exact = mixture_entropy(centres, beta, mc_draws=20_000, seed=9).value
+    draws = 5
+    errors = [mixture_entropy(centres, beta, mc_draws=draws, seed=s) for s in range(60)]
+    mse = np.mean([(e.value - exact) ** 2 for e in errors])
+    assert mse < 2 * 4 * (2 + beta**2) / beta**2 / (50 * draws)
+    assert mse == pytest.approx(np.mean([e.stderr**2 for e in errors]), rel=0.6)
+
+
+def test_product_channels():
+    single = SamplePropagation(seed=0).estimate([[-1.0], [1.0]], noise_std=0.9).xt.value
+    for d in range(1, 9):
+        copies = np.array(np.meshgrid(*[[-1.0, 1.0]] * d)).reshape(d, -1).T
+        found = SamplePropagation(seed=d).estimate(copies, noise_std=0.9).xt
+        assert found.value == pytest.approx(d * single, abs=3 * found.stderr + 0.01 * d)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_more_noise_tells_less_and_order_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    s, y = np.tanh(2 * rng.normal(size=(60, 3))), rng.integers(0, 3, 60)
+    sp = SamplePropagation(seed=3, mc_draws=100)
+    values = [sp.estimate(s, noise_std=beta, y=y) for beta in (0.01, 0.05, 0.2, 0.8, 3.0)]
+    for less, more in zip(values[1:], values, strict=False):
+        assert less.xt.value <= more.xt.value + 3 * math.hypot(less.xt.stderr, more.xt.stderr)
+        assert less.ty.value <= more.ty.value + 3 * math.hypot(less.ty.stderr, more.ty.stderr)
+    for value in values:
+        assert -1e-6 - 3 * value.xt.stderr <= value.xt.value <= math.log(60) + 1e-6
+        assert value.ty.value <= value.xt.value + 3 * value.xt.stderr
+    rows, neurons = rng.permutation(60), rng.permutation(3)
+    moved = sp.estimate(s[rows][:, neurons], noise_std=0.2, y=y[rows])
+    for a, b in ((moved.xt, values[2].xt), (moved.ty, values[2].ty)):
+        assert a.value == pytest.approx(b.value, abs=4 * math.hypot(a.stderr, b.stderr))
+
+
+def test_repeated_inputs_are_one():
+    x = np.repeat([[0.0], [1.0], [2.0]], 50, axis=0)
+    repeated = SamplePropagation(seed=1).estimate(x, noise_std=0.4, x=x).xt
+    single = SamplePropagation(seed=2).estimate(x[::50], noise_std=0.4).xt
+    assert repeated.value == pytest.approx(single.value, abs=4 * single.stderr)
+    assert repeated.n == 150
+    near = SamplePropagation().estimate(x, noise_std=0.01, x=x).xt
+    assert near.value == pytest.approx(math.log(3)) and near.flags == ("saturated",)
+    assert SamplePropagation().estimate(0 * x, noise_std=0.1, x=x).xt.value < 1e-6
+
+
+def test_flags():
+    rng = np.random.default_rng(0)
+    sp = SamplePropagation()
+    narrow = sp.estimate(np.tanh(rng.normal(size=(2000, 1))), noise_std=0.3).xt
+    assert narrow.flags == ()
+    wide = sp.estimate(rng.normal(size=(2000, 20)), noise_std=1.0).xt
+    assert "high_dim" in wide.flags and "saturated" not in wide.flags
+    alone = sp.estimate(rng.normal(size=(200, 20)), noise_std=0.01).xt
+    assert set(alone.flags) == {"saturated", "high_dim"}
+    # All inputs there are: their number is no error.
+    whole = SamplePropagation(population=True).estimate(rng.normal(size=(2000, 20)), noise_std=1.0)
+    assert whole.xt.flags == ()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """A trained noisy network on the 12-bit task, with its inputs and labels."""
+    keras.utils.set_random_seed(0)
+    model = ib.instrument(ib.models.szt(seed=0), 0.05, seed=0)
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    data = ib.datasets.load("szt")
+    model.fit(data.x_train, data.y_train, epochs=15, batch_size=256, verbose=0)
+    return model, data.x[:1500], data.y[:1500]
+
+
+def test_data_processing_in_a_network(noisy):
+    model, x, y = noisy
+    sp = SamplePropagation(population=True, conditional_inputs=400, propagations=32)
+    table = ib.estimate(model, [sp, "ebab"], inputs=x, targets=y)
+    own = table[table["estimator"] != "ebab"]
+    for quantity in ("I(X;T)", "I(T;Y)"):
+        rows = own[(own["quantity"] == quantity) & own["value"].notna()].reset_index()
+        assert rows["layer"].tolist() == [f"dense_{i}" for i in range(1, 6)]
+        for i in range(4):
+            error = 3 * math.hypot(rows["stderr"][i], rows["stderr"][i + 1])
+            assert rows["value"][i + 1] <= rows["value"][i] + error
+        assert (rows["stderr"] < 0.1).all()
+    assert rows["value"].iloc[-1] > 0.2
+    output = own[own["layer"] == "output"]
+    assert output["value"].isna().all() and set(output["flags"]) == {"no_channel"}
+
+
+def test_stores_models_and_arrays_give_the_same(noisy, tmp_path):
+    model, x, y = noisy
+    sp = SamplePropagation(population=True)
+    recorder = ib.Recorder(
+        tmp_path / "r", x, y, conditional_inputs=300, propagations=32, epochs=lambda e: True
+    )
+    recorder.replay(model, [0], lambda epoch: None)
+    store = ib.ActivationStore(tmp_path / "r")
+    recorded = ib.estimate(store, [sp])
+    assert recorded["noise_std"].max() == 0.05
+    assert store.random(0) == {f"dense_{i}" for i in range(2, 6)} | {"output"}
+    rows, repeated = store.propagations(0, "dense_3")
+    assert repeated.shape == (300, 32, 5) and rows.shape == (300,)
+    assert store.propagations(0, "dense_1") is None
+    # The propagations are of those rows: their mean is near S of the one pass.
+    gap = repeated.mean(axis=1) - store.read(0, "dense_3", clean=True)[rows]
+    assert np.abs(gap).mean() < 2 * repeated.std(axis=1).mean()
+    by_hand = sp.estimate(
+        store.read(0, "dense_3", clean=True), noise_std=0.05, y=y, conditional=repeated,
+        conditional_rows=rows,
+    )  # fmt: skip
+    row = recorded[(recorded["layer"] == "dense_3")].set_index("quantity")
+    assert row.loc["I(X;T)", "value"] == by_hand.xt.value
+    assert row.loc["I(T;Y)", "stderr"] == by_hand.ty.stderr
+    direct = ib.estimate(model, [sp], inputs=x, targets=y)
+    both = recorded.merge(direct, on=["layer", "quantity"]).dropna(subset="value_x")
+    assert len(both) == 10
+    error = 4 * np.hypot(both["stderr_x"], both["stderr_y"]) + 1e-3
+    assert (abs(both["value_x"] - both["value_y"]) < error).all()
+    in_place = ib.Recorder(
+        tmp_path / "t", x, y, keep="estimates", estimators=[sp], epochs=[0],
+        conditional_inputs=300, propagations=32,
+    )  # fmt: skip
+    in_place.replay(model, [0], lambda epoch: None)
+    again = ib.load(tmp_path / "t").dropna(subset="value")
+    np.testing.assert_allclose(again["value"], recorded.dropna(subset="value")["value"], atol=0.2)
+
+
+def test_layers_without_propagations_are_empty_rows(noisy, tmp_path):
+    model, x, y = noisy
+    recorder = ib.Recorder(tmp_path / "r", x, y, conditional_inputs=0, epochs=[0])
+    recorder.replay(model, [0], lambda epoch: None)
+    table = ib.estimate(tmp_path / "r", "sp").set_index(["layer", "quantity"])
+    assert table.loc[("dense_2", "I(X;T)"), "flags"] == "no_propagations"
+    assert table.loc[("dense_1", "I(X;T)"), "value"] > 0
+    json.dumps(ib.ActivationStore(tmp_path / "r").noise_std(0))
+
+
+def test_captures_are_wanted_clean(noisy):
+    model, x, y = noisy
+    with pytest.raises(ArgumentError, match=r"wants S.*clean=True"):
+        ib.estimate(model.capture(x), "sp", targets=y)
+    clean = model.capture(x, clean=True, layers="dense_1")
+    assert clean.random == frozenset()
+    assert ib.estimate(clean, "sp", targets=y)["value"].notna().all()
+    assert model.propagate(x[:3], propagations=5)["dense_2"].shape == (3, 5, 7)
+    assert "dense_1" not in model.propagate(x[:3], propagations=2)
+
+
+def test_bad_input(mlp, inputs):
+    x, y = inputs
+    sp = SamplePropagation()
+    with pytest.raises(ArgumentError, match=r"infinite.*ln n.*'ebab'.*noise_std=0"):
+        sp.estimate(x, noise_std=0.0)
+    with pytest.raises(ArgumentError, match=r"infinite.*ln n"):
+        ib.estimate(mlp, "sp", inputs=x, targets=y)
+    with pytest.raises(ArgumentError, match=r"infinite.*ln n"):
+        mixture_entropy(x, 0)
+    with pytest.raises(ArgumentError, match="too few samples"):
+        sp.estimate(x[:1], noise_std=0.1)
+    for bad in (np.zeros((4, 3)), np.zeros((4, 1, 4)), np.zeros((4, 8, 3)), np.zeros(5), 3):
+        with pytest.raises(ArgumentError, match="`conditional` has the wrong shape"):
+            sp.estimate(x, noise_std=0.1, conditional=bad)
+    for rows in ([0, 1], [0, 1, 2, 64], [0, 0, 1, 2], [[0, 1, 2, 3]]):
+        with pytest.raises(ArgumentError, match="`conditional_rows`"):
+            sp.estimate(
+                x, noise_std=0.1, conditional=x[:4, None].repeat(8, 1), conditional_rows=rows
+            )
+    with pytest.raises(ArgumentError, match="differs between equal inputs"):
+        sp.estimate(x, noise_std=0.1, x=np.zeros(64))
+    with pytest.raises(ArgumentError, match="`x` does not match"):
+        sp.estimate(x, noise_std=0.1, x=np.zeros(3))
+    with pytest.raises(ArgumentError, match="NaN"):
+        sp.estimate(x, noise_std=0.1, conditional=np.full((4, 8, 4), np.nan))
+    for weights in ([1, 2], np.zeros(64), np.full(64, np.nan)):
+        with pytest.raises(ArgumentError, match="`weights`"):
+            mixture_entropy(x, 0.1, weights=weights)
+    for arguments in (
+        {"mc_draws": 0},
+        {"propagations": 1},
+        {"seed": -1},
+        {"conditional_inputs": 0},
+    ):
+        with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+            SamplePropagation(**arguments)
