@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
-_POINTS, _CENTRES = 4096, 4096
+_POINTS, _CENTRES, _STEP = 4096, 4096, 512
 # Widest T that is compared coordinate by coordinate; the matrix product is faster beyond.
-_NARROW = 16
+NARROW = 16
 # Largest |c| at which float32 places a point to 1e-4 of β, and |z|²/2 that its exp can hold.
 _SINGLE, _SINGLE_SHIFT = 2048.0, 60.0
 _HALF = 2**-0.5
@@ -30,7 +30,12 @@ _GRAM = 2.0**32
 
 
 def log_sums(
-    points: np.ndarray, noise: np.ndarray, centres: np.ndarray, log_weights: np.ndarray
+    points: np.ndarray,
+    noise: np.ndarray,
+    centres: np.ndarray,
+    log_weights: np.ndarray,
+    *,
+    double: bool = False,
 ) -> np.ndarray:
     """L of each point, for a batch of mixtures, in units of the noise.
 
@@ -39,16 +44,18 @@ def log_sums(
         noise: ``(b, p)`` |z|²/2.
         centres: ``(b, c, d)`` s_l/β.
         log_weights: ``(c,)`` or ``(b, c)`` ln w_l.
+        double: computes in float64 where float32 would do, to 1e-7.
 
     Returns:
         ``(b, p)`` float64; −∞ where no centre is near.
     """
     batch, _, dim = points.shape
     log_weights = np.broadcast_to(log_weights, (batch, centres.shape[1]))
-    if dim > _NARROW and float(np.square(centres).sum(-1).max(initial=0)) > _GRAM:
+    if dim > NARROW and float(np.square(centres).sum(-1).max(initial=0)) > _GRAM:
         return _far_apart(points, noise, centres, log_weights)
     single = (
-        dim <= _NARROW
+        not double
+        and dim <= NARROW
         and float(np.abs(centres).max(initial=0)) <= _SINGLE
         and float(noise.max(initial=0)) <= _SINGLE_SHIFT
     )
@@ -58,7 +65,7 @@ def log_sums(
     width = _tile(centres.shape[1], _CENTRES)
     # Small mixtures go through the program many at a time.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
-    kernel = _compiled(dim <= _NARROW)
+    kernel = _compiled(dim <= NARROW)
     for b in range(0, batch, many):
         part = slice(b, b + many)
         tiles = [
@@ -84,7 +91,10 @@ def log_sums(
 
 def _tile(length: int, limit: int) -> int:
     """Lengths are rounded up so that mixtures of similar size share one compiled program."""
-    return min(limit, max(16, 1 << (max(length, 1) - 1).bit_length()))
+    if length <= _STEP:
+        return max(16, 1 << (max(length, 1) - 1).bit_length())
+    part = -(-length // -(-length // limit))
+    return -(-part // _STEP) * _STEP
 
 
 def _block(

@@ -12,6 +12,7 @@ import numpy as np
 from ib_keras._checks import as_labels, as_samples, check_positive
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured, network_noise, saturation
+from ib_keras.estimators._mixture import NARROW, log_sums
 from ib_keras.estimators._pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation
 
@@ -98,9 +99,13 @@ class _KDE(Configured):
         variance = self.kernel_variance(samples)
         if not variance > 0:  # a dead layer: all samples coincide
             return np.zeros(n), np.zeros(n)
+        counts = n if labels is None else np.bincount(labels)[labels]
+        farthest = max(abs(float(samples.min())), abs(float(samples.max()))) / math.sqrt(variance)
+        if samples.shape[1] <= NARROW and farthest < 1e150:  # whose square is a number
+            everything, within = _narrow_sums(samples, variance, labels, upper=self.kind == "upper")
+            return everything - math.log(n), within - np.log(counts)
         sums, class_sums = kernel_sums(samples, variance, labels)
         row = 1 if self.kind == "upper" else 0
-        counts = n if labels is None else np.bincount(labels)[labels]
         return np.log(sums[row] / n), np.log(class_sums[row] / counts)
 
     def _check_kind(self) -> None:
@@ -184,3 +189,24 @@ class AdaptiveKDE(_KDE):
         """scale · max|t|^power."""
         largest = max(abs(float(t.min())), abs(float(t.max())))
         return self.scale * largest**self.power
+
+
+def _narrow_sums(
+    samples: np.ndarray, variance: float, labels: np.ndarray | None, *, upper: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """ln Σ_j exp(−|t_i − t_j|²/cσ²) over all samples and over those of the same class, ``(n,)``."""
+    scaled = samples.astype(np.float64) / math.sqrt(variance if upper else 4 * variance)
+    scaled -= scaled.mean(axis=0)
+    everything = np.full(len(scaled), -np.inf)
+    within = np.empty(len(scaled))
+    nothing = np.zeros((1, len(scaled)))
+    double = samples.dtype == np.float64  # what came in float64 is never rounded
+    groups = np.zeros(len(scaled), int) if labels is None else labels
+    for group in range(int(groups.max()) + 1):
+        mine = groups == group
+        centres = scaled[None, mine]
+        weights = np.zeros(centres.shape[1])
+        sums = log_sums(scaled[None], nothing, centres, weights, double=double)[0]
+        everything = np.logaddexp(everything, sums)
+        within[mine] = sums[mine]
+    return everything, within

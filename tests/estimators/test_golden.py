@@ -31,7 +31,7 @@ def test_binning_and_ebab_of_golden_json(golden, name):
         )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])
 @pytest.mark.parametrize("name", ["tanh", "relu", "linear"])
 def test_kde_of_golden_json(golden, name, dtype, tolerance):
     values, arrays = golden
@@ -88,7 +88,7 @@ def test_ebab_of_few_and_dead_values(adaptive):
     np.testing.assert_array_equal(both(EBAB().estimate(dead, y=arrays["few_y"])), 0)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-6)])
 def test_small_kde(adaptive, dtype, tolerance):
     values, arrays = adaptive
     checked = 0
@@ -127,8 +127,8 @@ def test_networks(adaptive, net, layer):
         ("ebab30", EBAB(30), 1e-12),
         ("equalcount30_layer", Binning(30, quantile=True), 1e-12),
         ("floor0.07", Binning(width=0.07), 1e-12),
-        ("kde_upper_1e-3", KDE(1e-3), 1e-4),
-        ("kde_lower_1e-3", KDE(1e-3, kind="lower"), 1e-4),
+        ("kde_upper_1e-3", KDE(1e-3), 1e-6),
+        ("kde_lower_1e-3", KDE(1e-3, kind="lower"), 1e-6),
     ]:
         expected = values[f"net/{net}/{layer}/{key}"]
         got = both(made.estimate(t, y=y))

@@ -1,0 +1,186 @@
+"""Many small networks trained side by side, as one program with a leading axis of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ib_keras import _taps
+from ib_keras._checks import as_labels, check_count, check_positive
+from ib_keras._shadow import Session
+from ib_keras.errors import ArgumentError
+
+
+class Ensemble:
+    """Networks of one architecture whose weights are stacked along a leading axis.
+
+    A step of all takes hardly longer than a step of one: small networks are all overhead. Each is
+    trained as Keras's ``fit`` would train it alone with Adam on the same batches.
+
+    Args:
+        build: a function of a seed that returns a Keras model with softmax outputs; the models
+            differ in their initial weights only.
+        seeds: one for each network.
+
+    Raises:
+        ArgumentError: the architectures differ, or have weights that are not trained by gradients
+            (normalisation, dropout), which cannot be stacked.
+    """
+
+    def __init__(self, build: Callable[[int], keras.Model], seeds: Sequence[int]) -> None:
+        if not len(seeds):
+            raise ArgumentError("`seeds` are empty", "at least one", list(seeds))
+        self.seeds = [int(seed) for seed in seeds]
+        self._model = build(self.seeds[0])
+        self._check_stackable()
+        weights = [self._model.get_weights()]
+        for seed in self.seeds[1:]:
+            model = build(seed)
+            weights.append(model.get_weights())
+            shapes = [[w.shape for w in some] for some in (weights[0], weights[-1])]
+            if shapes[0] != shapes[1]:
+                raise ArgumentError("The architectures differ", shapes[0], shapes[1])
+        self._weights = [
+            keras.Variable(np.stack(each), trainable=True, name=f"weight_{i}")
+            for i, each in enumerate(zip(*weights, strict=True))
+        ]
+        self._plan = _taps.plan(self._model, None, _taps.input_spec(self._model))
+        self._forward = tf.function(self._all_taps, autograph=False)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def layers(self) -> list[str]:
+        """The tapped layers' names."""
+        return self._plan.names
+
+    def weights(self, index: int) -> list[np.ndarray]:
+        """The weights of one network, as ``keras.Model.set_weights`` takes them."""
+        return [weight.numpy()[index] for weight in self._weights]
+
+    def capture(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The tapped layers' outputs: name → ``(networks, n, *shape)``."""
+        taps = self._forward(tf.constant(x, self._plan.spec.dtype))
+        return {name: tap.numpy() for name, tap in zip(self.layers, taps, strict=True)}
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+        """``loss`` (cross-entropy and penalties, in nats) and ``accuracy`` of each network."""
+        labels = tf.constant(as_labels(y, len(x)), tf.int32)
+        losses, correct = self._evaluate(tf.constant(x, self._plan.spec.dtype), labels)
+        return {"loss": losses.numpy(), "accuracy": correct.numpy()}
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        epochs: int,
+        batch_size: int = 256,
+        learning_rate: float = 4e-4,
+        shuffle: bool = True,
+    ) -> Iterator[int]:
+        """Trains with Adam and cross-entropy, and stops after each epoch for its caller.
+
+        Args:
+            x: ``(n, ...)`` inputs.
+            y: ``(n,)`` labels.
+            epochs: number of epochs.
+            batch_size: samples a step; the last batch of an epoch may be smaller.
+            learning_rate: Adam's.
+            shuffle: whether each network goes through the rows in its own order, anew in every
+                epoch (``order``), or all in the order given.
+
+        Yields:
+            0 before the training, then the number of each epoch that has ended.
+        """
+        epochs, batch_size = check_count(epochs, "epochs", 0), check_count(batch_size, "batch_size")
+        n = len(x)
+        labels = tf.constant(as_labels(y, n), tf.int32)
+        data = tf.constant(x, self._plan.spec.dtype)
+        optimizer = keras.optimizers.Adam(check_positive(learning_rate, "learning_rate"))
+        optimizer.build(self._weights)
+        steps = -(-n // batch_size)
+        present = np.zeros(steps * batch_size, np.float32)
+        present[:n] = 1
+        present = tf.constant(present.reshape(steps, batch_size))
+
+        @tf.function(autograph=False)
+        def one_epoch(order: Any) -> None:
+            def step(i: Any) -> Any:
+                rows = order[:, i]
+                with tf.GradientTape() as tape:
+                    total = tf.reduce_sum(
+                        self._map(self._loss, tf.gather(data, rows), tf.gather(labels, rows),
+                                  tf.repeat(present[None, i], len(self), axis=0))
+                    )  # fmt: skip
+                values = [weight.value for weight in self._weights]
+                optimizer.apply(tape.gradient(total, values), self._weights)
+                return i + 1
+
+            tf.while_loop(lambda i: i < steps, lambda i: (step(i),), (0,))
+
+        yield 0
+        for epoch in range(1, epochs + 1):
+            rows = np.zeros((len(self), steps * batch_size), np.int32)
+            for k, seed in enumerate(self.seeds):
+                rows[k, :n] = self.order(seed, epoch, n) if shuffle else np.arange(n)
+            one_epoch(tf.constant(rows.reshape(len(self), steps, batch_size)))
+            yield epoch
+
+    @staticmethod
+    def order(seed: int, epoch: int, n: int) -> np.ndarray:
+        """The order in which a network goes through ``n`` rows in an epoch."""
+        return np.random.default_rng([seed, epoch]).permutation(n)
+
+    def _check_stackable(self) -> None:
+        frozen = [w.path for w in self._model.non_trainable_variables]
+        if frozen:
+            raise ArgumentError(
+                "The networks have weights that gradients do not train",
+                "dense, convolution, embedding and activation layers; no normalisation, no dropout",
+                frozen,
+            )
+
+    def _map(self, function: Callable, *arguments: Any) -> Any:
+        """``function`` of each network's weights and arguments."""
+        stacked = [weight.value for weight in self._weights]
+        return tf.vectorized_map(lambda each: function(*each), (stacked, *arguments))
+
+    def _loss(self, weights: Any, x: Any, y: Any, present: Any) -> Any:
+        outputs, _, penalties = self._model.stateless_call(
+            weights, [], x, training=True, return_losses=True
+        )
+        each = keras.losses.sparse_categorical_crossentropy(y, outputs)
+        mean = tf.reduce_sum(each * present) / tf.reduce_sum(present)
+        return tf.add_n([mean, *penalties])
+
+    @tf.function(autograph=False)
+    def _evaluate(self, x: Any, y: Any) -> Any:
+        def one(weights: Any) -> Any:
+            outputs, _, penalties = self._model.stateless_call(
+                weights, [], x, training=False, return_losses=True
+            )
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, outputs))
+            hits = tf.argmax(outputs, axis=-1, output_type=tf.int32) == y
+            return tf.add_n([loss, *penalties]), tf.reduce_mean(tf.cast(hits, tf.float32))
+
+        return self._map(one)
+
+    def _all_taps(self, x: Any) -> list[Any]:
+        def one(weights: Any) -> list[Any]:
+            found: dict[str, Any] = {}
+
+            def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+                found[name] = output
+                return output
+
+            with Session(self._plan.watched, record):
+                self._model.stateless_call(weights, [], x, training=False)
+            return [found[name] for name in self.layers]
+
+        return self._map(one)
