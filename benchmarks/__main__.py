@@ -6,11 +6,16 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, instrument, kernels, mixture
+from benchmarks import _measure, ensembles, instrument, kernels, mixture
 
 
 def main() -> None:
-    modules = {"kernels": kernels, "instrument": instrument, "mixture": mixture}
+    modules = {
+        "kernels": kernels,
+        "instrument": instrument,
+        "mixture": mixture,
+        "ensembles": ensembles,
+    }
     groups = {name: module.run() for name, module in modules.items()}
     for name, rows in groups.items():
         print(f"\n{name}\n{_measure.table(rows)}")

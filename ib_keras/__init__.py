@@ -44,6 +44,7 @@ _OBJECTS = {
 _MODULES = (
     "clustering",
     "datasets",
+    "ensembles",
     "errors",
     "estimators",
     "frame",

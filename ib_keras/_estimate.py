@@ -141,19 +141,28 @@ def run_all(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table, in nats."""
     arguments = samples.arguments()
+    resolved = [_over_all(estimator, items) for estimator in made]
     for item in items:
         t = item.read()
-        for estimator in made:
+        for named, estimator in zip(made, resolved, strict=True):
             start = time.perf_counter()
             if propagates(estimator):
                 result = _propagate(estimator, item, t, arguments)
             else:
                 result = estimator.estimate(t, noise_std=item.noise_std, **arguments)
             seconds = time.perf_counter() - start
-            yield _row(item, estimator, "I(X;T)", result.xt, seconds)
+            yield _row(item, named, "I(X;T)", result.xt, seconds)
             if result.ty is not None:
-                yield _row(item, estimator, "I(T;Y)", result.ty, seconds)
+                yield _row(item, named, "I(T;Y)", result.ty, seconds)
             done()
+
+
+def _over_all(estimator: Any, items: Sequence[Item]) -> Any:
+    """The estimator, with its bins set by all layers and epochs if it asks for that."""
+    if not getattr(estimator, "wants_global_extent", False):
+        return estimator
+    lows, highs = zip(*(item.global_extent() for item in items), strict=True)
+    return estimator.over(min(lows), max(highs))
 
 
 def _row(

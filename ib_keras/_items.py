@@ -39,6 +39,13 @@ class Item:
     clean: Callable[[], np.ndarray | None] = lambda: None
     random: bool = False
     propagated: Callable[[], tuple[np.ndarray, np.ndarray] | None] = lambda: None
+    # The least and largest value over all recorded epochs; of a single pass, its own.
+    over_epochs: Callable[[], tuple[float, float] | None] = lambda: None
+
+    def global_extent(self) -> tuple[float, float]:
+        """The least and largest value of the layer over all recorded epochs."""
+        extent = self.over_epochs() or self.extent()
+        return extent if extent is not None else (math.nan, math.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +107,19 @@ def from_store(
             read=lambda epoch=epoch, name=name: store.read_flat(epoch, name),  # type: ignore[misc]
             clean=lambda epoch=epoch, name=name: store.read_flat(epoch, name, True),  # type: ignore[misc]
             random=name in store.random(epoch),
+            over_epochs=lambda name=name: _over_epochs(store, name),  # type: ignore[misc]
             propagated=lambda epoch=epoch, name=name: store.propagations(epoch, name),  # type: ignore[misc]
         )
         for epoch in chosen
         for name in names
     ]
     return samples, items
+
+
+def _over_epochs(store: ActivationStore, name: str) -> tuple[float, float]:
+    extents = [store.extent(epoch, name) for epoch in store.epochs]
+    finite = [extent for extent in extents if extent is not None]
+    return min(low for low, _ in finite), max(high for _, high in finite)
 
 
 @dataclasses.dataclass(frozen=True)

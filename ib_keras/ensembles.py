@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
-from ib_keras import _taps
+from ib_keras import _estimate, _items, _taps, datasets, frame
 from ib_keras._checks import as_labels, check_count, check_positive
+from ib_keras._schedule import Epochs, selector
 from ib_keras._shadow import Session
 from ib_keras.errors import ArgumentError
 
@@ -43,7 +46,7 @@ class Ensemble:
             weights.append(model.get_weights())
             shapes = [[w.shape for w in some] for some in (weights[0], weights[-1])]
             if shapes[0] != shapes[1]:
-                raise ArgumentError("The architectures differ", shapes[0], shapes[1])
+                raise ArgumentError("The architectures differ", f"weights {shapes[0]}", shapes[1])
         self._weights = [
             keras.Variable(np.stack(each), trainable=True, name=f"weight_{i}")
             for i, each in enumerate(zip(*weights, strict=True))
@@ -184,3 +187,67 @@ class Ensemble:
             return [found[name] for name in self.layers]
 
         return self._map(one)
+
+
+def study(
+    build: Callable[[int], keras.Model],
+    data: datasets.Dataset,
+    *,
+    seeds: Sequence[int],
+    estimators: Any,
+    epochs: int,
+    record: Epochs = "log",
+    batch_size: int = 256,
+    learning_rate: float = 4e-4,
+    label: str = "ensemble",
+    workers: int = 2,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trains networks that differ in their seeds, and estimates all layers of all of them.
+
+    Args:
+        build: see ``Ensemble``.
+        data: trained on its first part; activations are recorded for all rows.
+        seeds: one for each network.
+        estimators: names, configurations or estimator objects.
+        epochs: number of epochs.
+        record: which epochs are recorded, as ``Recorder`` takes it.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        label: the runs are named ``label-seed``.
+        workers: threads that estimate.
+
+    Returns:
+        A table of estimates in nats, and the logs: ``run``, ``epoch``, and the losses and
+        accuracies of both parts at the end of the epoch.
+
+    Raises:
+        ArgumentError: see ``Ensemble`` and ``estimate``.
+    """
+    made = _estimate.make_estimators(estimators)
+    selects = selector(record)
+    ensemble = Ensemble(build, seeds)
+    samples = _items.Samples.of(len(data.x), data.y, data.x)
+    runs = [f"{label}-{seed}" for seed in ensemble.seeds]
+    rows: list[dict[str, Any]] = []
+    logs: list[dict[str, Any]] = []
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    with ThreadPoolExecutor(check_count(workers, "workers")) as pool:
+        for epoch in ensemble.fit(data.x_train, data.y_train, **options):  # type: ignore[arg-type]
+            if not selects(epoch, epochs):
+                continue
+            captured = ensemble.capture(data.x)
+            train, test = ensemble.evaluate(*data.train), ensemble.evaluate(*data.test)
+            for k, run in enumerate(runs):
+                values = {name: float(v[k]) for name, v in train.items()}
+                values |= {f"val_{name}": float(v[k]) for name, v in test.items()}
+                logs.append({"run": run, "epoch": epoch, **values})
+
+            def one(k: int, epoch: int = epoch, captured: Any = captured) -> list[dict[str, Any]]:
+                arrays = {name: taps[k] for name, taps in captured.items()}
+                found = _items.items_of(_items.Captured(arrays), run=runs[k], epoch=epoch)
+                _estimate.check(found, made)
+                return list(_estimate.run_all(found, made, samples))
+
+            for part in pool.map(one, range(len(runs))):
+                rows += part
+    return frame.from_rows(rows), pd.DataFrame(logs)

@@ -103,6 +103,83 @@ class GaussianChannel(keras.layers.Layer):
         return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}
 
 
+@keras.saving.register_keras_serializable(package="ib_keras")
+class QuantizedActivation(keras.layers.Layer):
+    """An activation whose values are rounded to 2^bits levels, with a straight-through gradient.
+
+    q(x) = lo + Δ·round((min(max(f(x), lo), hi) − lo)/Δ), Δ = (hi − lo)/(2^bits − 1). The gradient
+    is that of f inside the range and 0 outside, as if nothing were rounded. T then has finitely
+    many values, and H(T) is exact: ``estimators.Quantized``.
+
+    Args:
+        activation: f, a Keras activation's name or a function.
+        bits: 1 to 16, or 32 for no rounding.
+        range: ``(lo, hi)``; ``None`` for that of tanh, sigmoid, softmax or hard_sigmoid.
+        **kwargs: of ``keras.layers.Layer``.
+
+    Raises:
+        ArgumentError: an argument is invalid, or the activation is unbounded and has no range.
+
+    References:
+        Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural
+        Networks*, ICLR 2022, arXiv:2106.12912.
+    """
+
+    def __init__(
+        self,
+        activation: Any = "tanh",
+        *,
+        bits: int = 8,
+        range: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if bits not in (*_BITS, 32) or isinstance(bits, bool):
+            raise ArgumentError("`bits` is invalid", "1 to 16, or 32 for no rounding", repr(bits))
+        self.activation, self.bits = keras.activations.get(activation), int(bits)
+        name = getattr(self.activation, "__name__", "")
+        if range is None and name not in _RANGES:
+            raise ArgumentError(
+                f"The activation {name!r} has no range of its own", "range=(lo, hi)", "range=None"
+            )
+        low, high = (float(v) for v in (_RANGES[name] if range is None else range))
+        if not low < high < float("inf"):
+            raise ArgumentError("`range` is no interval", "(lo, hi) with lo < hi", repr(range))
+        self.range = (low, high)
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """f, rounded."""
+        y = self.activation(inputs)
+        if self.bits == 32:
+            return y
+        low, high = self.range
+        step = (high - low) / (2**self.bits - 1)
+        clipped = keras.ops.clip(y, low, high)
+        rounded = low + step * keras.ops.round((clipped - low) / step)
+        return clipped + keras.ops.stop_gradient(rounded - clipped)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        name = keras.activations.serialize(self.activation)
+        config = {"activation": name, "bits": self.bits, "range": self.range}
+        return {**super().get_config(), **config}
+
+
+_BITS = tuple(range(1, 17))
+_RANGES = {
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+}
+
+
 def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:
     """Independent N(0, stddev²) in the shape of a tensor, in float32, or float64 for float64.
 

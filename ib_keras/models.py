@@ -28,6 +28,7 @@ def mlp(
     *,
     hidden: Sequence[int] = (10, 7, 5, 4, 3),
     activation: str = "tanh",
+    l2: float = 0.0,
     orthonormal: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
@@ -40,24 +41,36 @@ def mlp(
         input_shape: shape of one input; more than one axis is flattened.
         n_classes: number of classes.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers.
+        activation: of the hidden layers; ``"prelu"`` is a layer ``dense_l_prelu`` of its own, and
+            ``"abs"`` is |x|.
+        l2: weight of the penalty l2 · Σ w²/2 on the hidden kernels.
         orthonormal: weight of the penalty ``regularizers.Orthonormal`` on the hidden kernels.
         seed: of the initial weights.
 
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037 (initialisation).
     """
+    if l2 and orthonormal:
+        raise ArgumentError(
+            "`l2` and `orthonormal` exclude each other",
+            "one",
+            f"l2={l2}, orthonormal={orthonormal}",
+        )
     x = inputs = keras.Input(tuple(input_shape))
     if len(tuple(input_shape)) != 1:
         x = keras.layers.Flatten(name="flatten")(x)
+    function = {"prelu": None, "abs": keras.ops.abs}.get(activation, activation)
     for i, width in enumerate(hidden):
+        penalty = Orthonormal(orthonormal) if orthonormal else None
         x = keras.layers.Dense(
             width,
-            activation=activation,
+            activation=function,
             kernel_initializer=_initializer(activation, seed, i),
-            kernel_regularizer=Orthonormal(orthonormal) if orthonormal else None,
+            kernel_regularizer=keras.regularizers.L2(l2 / 2) if l2 else penalty,
             name=f"dense_{i + 1}",
         )(x)
+        if activation == "prelu":
+            x = keras.layers.PReLU(name=f"dense_{i + 1}_prelu")(x)
     outputs = keras.layers.Dense(
         n_classes,
         activation="softmax",
@@ -68,19 +81,24 @@ def mlp(
 
 
 def szt(
-    activation: str = "tanh", *, orthonormal: float = 0.0, seed: int | None = None
+    activation: str = "tanh",
+    *,
+    l2: float = 0.0,
+    orthonormal: float = 0.0,
+    seed: int | None = None,
 ) -> keras.Model:
     """The 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
 
     Args:
-        activation: of the hidden layers.
+        activation: of the hidden layers, see ``mlp``.
+        l2: see ``mlp``.
         orthonormal: see ``mlp``.
         seed: of the initial weights.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810.
     """
-    return mlp((12,), 2, activation=activation, orthonormal=orthonormal, seed=seed)
+    return mlp((12,), 2, activation=activation, l2=l2, orthonormal=orthonormal, seed=seed)
 
 
 def neuron(*, weight: float = 0.1) -> keras.Model:

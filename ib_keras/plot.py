@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame as frames
+from ib_keras._plot_ensembles import compression as compression
+from ib_keras._plot_ensembles import ensemble_planes as ensemble_planes
+from ib_keras._plot_ensembles import scatter as scatter
 from ib_keras.errors import ArgumentError, MissingExtraError
 
 if TYPE_CHECKING:

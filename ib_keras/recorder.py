@@ -109,6 +109,14 @@ class Recorder(keras.callbacks.Callback):
                 f"estimators={estimators!r}, keep={keep!r}, log_dir={log_dir!r}",
             )
         self._estimators = None if estimators is None else _estimate.make_estimators(estimators)
+        for estimator in self._estimators or []:
+            if getattr(estimator, "wants_global_extent", False):
+                raise ArgumentError(
+                    f"{estimator} needs all epochs, and training has seen some only",
+                    "range='layer', 'neuron' or (lo, hi); or a record of the activations, to be "
+                    "estimated afterwards",
+                    "range='global'",
+                )
         self._selects = selector(epochs)
         self._fingerprint = fingerprint(arrays, self.targets)
         self._logs: list[dict[str, Any]] = []

@@ -56,13 +56,7 @@ h2 { margin-top: 2.2rem; }
 <body>
 <h1>$title</h1>
 <p>$summary</p>
-<h2>Information plane</h2>
-<p>Each marker is a layer at an epoch: to the right it keeps more of the input, higher up it tells
-more of the label. Hollow markers are saturated and say nothing.</p>
-<img src="data:image/png;base64,$plane" alt="Information plane: I(T;Y) against I(X;T)">
-<h2>Over training</h2>
-<img src="data:image/png;base64,$curves_x" alt="I(X;T) against the epoch, by layer">
-<img src="data:image/png;base64,$curves_y" alt="I(T;Y) against the epoch, by layer">
+$runs
 $sections
 <h2>Last epoch</h2>
 <div class="scroll">$table</div>
@@ -92,12 +86,22 @@ class Section:
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+_RUNS = string.Template("""<h2>Information plane</h2>
+<p>Each marker is a layer at an epoch: to the right it keeps more of the input, higher up it tells
+more of the label. Hollow markers are saturated and say nothing.</p>
+<img src="data:image/png;base64,$plane" alt="Information plane: I(T;Y) against I(X;T)">
+<h2>Over training</h2>
+<img src="data:image/png;base64,$curves_x" alt="I(X;T) against the epoch, by layer">
+<img src="data:image/png;base64,$curves_y" alt="I(T;Y) against the epoch, by layer">""")
+
+
 def write(
     frame: pd.DataFrame,
     path: str | os.PathLike,
     *,
     title: str = "Information plane",
     sections: Sequence[Section] = (),
+    single_runs: bool = True,
 ) -> pathlib.Path:
     """Writes one HTML page that needs nothing else: pictures, last epoch, what to believe.
 
@@ -106,6 +110,8 @@ def write(
         path: the file to write.
         title: the page's title.
         sections: what a study has to show besides.
+        single_runs: whether the plane and the curves of each run are drawn; of many runs the
+            sections may say more.
 
     Returns:
         The path.
@@ -117,12 +123,17 @@ def write(
     if not path.parent.is_dir():
         raise ArgumentError("The page's folder does not exist", "a folder", str(path.parent))
     table = frames.validate(frame)
+    runs = ""
+    if single_runs:
+        runs = _RUNS.substitute(
+            plane=_png(plot.information_plane(table)),
+            curves_x=_png(plot.layer_curves(table, quantity="I(X;T)")),
+            curves_y=_png(plot.layer_curves(table, quantity="I(T;Y)")),
+        )
     page = _PAGE.substitute(
         title=html.escape(title),
         summary=html.escape(_summary(table)),
-        plane=_png(plot.information_plane(table)),
-        curves_x=_png(plot.layer_curves(table, quantity="I(X;T)")),
-        curves_y=_png(plot.layer_curves(table, quantity="I(T;Y)")),
+        runs=runs,
         sections="".join(map(_section, sections)),
         table=last_epoch_table(table).to_html(float_format="{:.3f}".format, na_rep="–", border=0),
         trust=_trust(table),
@@ -161,12 +172,17 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
 def _summary(table: pd.DataFrame) -> str:
     epochs, n = sorted(table["epoch"].unique()), sorted(table["n"].unique())
     return (
-        f"{_count(table['run'].nunique(), 'run')} ({', '.join(sorted(table['run'].unique()))}), "
+        f"{_count(table['run'].nunique(), 'run')} ({_few(table['run'])}), "
         f"{_count(table['layer'].nunique(), 'layer')}, {_count(len(epochs), 'recorded epoch')} "
         f"({epochs[0]} to {epochs[-1]}), {_count(table['estimator'].nunique(), 'estimator')} "
         f"({', '.join(sorted(table['estimator'].unique()))}), "
         f"n = {' / '.join(map(str, n))} samples. Values in {table['unit'].iloc[0]}."
     )
+
+
+def _few(names: pd.Series) -> str:
+    known = sorted(names.unique())
+    return ", ".join(known if len(known) <= 8 else [*known[:4], "…", known[-1]])
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,6 +11,10 @@ from ib_keras._schedule import selector
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import check_stddev
 
+_COUNTS = (
+    "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
+)  # fmt: skip
+
 
 def check(settings: dict[str, Any]) -> None:
     """Raises for settings on which a task would fail, before the first task starts.
@@ -32,7 +36,14 @@ def check(settings: dict[str, Any]) -> None:
     selector(parse_record(settings.get("record", "log")))
     if settings.get("split", "all") not in ("train", "test", "all"):
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", settings["split"])
-    for key in ("epochs", "batch_size", "max_samples", "conditional_inputs", "propagations"):
+    for key in (
+        "epochs",
+        "batch_size",
+        "max_samples",
+        "conditional_inputs",
+        "propagations",
+        "seeds",
+    ):
         if key in settings:
             check_count(settings[key], key)
     if "learning_rate" in settings:

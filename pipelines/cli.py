@@ -13,12 +13,15 @@ from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
-PIPELINES = ("information_plane", "noisy_dnn")
+PIPELINES = ("information_plane", "noisy_dnn", "adaptive_estimators")
+# Longer tables are for the report.
+_ROWS = 60
 _HELP = """Runs or compiles a pipeline of ib_keras.
 
   ib-keras --pipeline=information_plane --runner=local
   ib-keras --preset=digits --run_dir=runs/digits
   ib-keras --pipeline=noisy_dnn --preset=szt-quick
+  ib-keras --pipeline=adaptive_estimators --preset=quick
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
   ib-keras --runner=compile --output=information_plane.yaml
 
@@ -167,7 +170,8 @@ def _show(folder: pathlib.Path) -> None:
     import ib_keras
 
     table = ib_keras.report.last_epoch_table(ib_keras.load(folder))
-    print(f"\nLast epoch (nats):\n{table.to_string(float_format='{:.3f}'.format)}")
+    if len(table) <= _ROWS:
+        print(f"\nLast epoch (nats):\n{table.to_string(float_format='{:.3f}'.format)}")
     findings = folder / "findings.csv"
     if findings.exists():
         print("\nWhat the paper reports, and what was measured:")

@@ -11,6 +11,7 @@ from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.ebab import EBAB
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
 from ib_keras.estimators.propagation import SamplePropagation
+from ib_keras.estimators.quantized import Quantized
 from ib_keras.interface import Estimator
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "KDE",
     "AdaptiveKDE",
     "Binning",
+    "Quantized",
     "SamplePropagation",
     "get",
     "names",
@@ -50,7 +52,7 @@ def register(cls: type) -> type:
     return cls
 
 
-for _cls in (Binning, EBAB, KDE, AdaptiveKDE, SamplePropagation):
+for _cls in (Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation):
     register(_cls)
 
 

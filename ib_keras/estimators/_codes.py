@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 _ROWS_AT_A_TIME = 1 << 22  # bytes
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -21,12 +22,15 @@ def row_codes(rows: Any) -> np.ndarray:
         rows: ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 count as equal.
 
     Returns:
-        ``(n,)`` codes 0…K−1.
+        ``(n,)`` codes 0…K−1, in the order in which they appear.
     """
     words = _words(np.asarray(rows))
     if words.shape[1] == 1:
-        return np.unique(words[:, 0], return_inverse=True)[1]
-    _, first, codes = np.unique(_hash(words), return_index=True, return_inverse=True)
+        return pd.factorize(words[:, 0])[0]
+    codes, found = pd.factorize(_hash(words))
+    # Codes are given in the order of appearance: a row is a first one where the code is new.
+    highest = np.maximum.accumulate(codes)
+    first = np.flatnonzero(np.append(True, highest[1:] > highest[:-1]))[: len(found)]
     step = max(1, _ROWS_AT_A_TIME // words[0].nbytes)
     for i in range(0, len(words), step):
         part = slice(i, i + step)
@@ -66,9 +70,11 @@ def _hash(words: np.ndarray) -> np.ndarray:
 
 
 def entropy(codes: np.ndarray) -> float:
-    """The plug-in entropy ln n − (1/n) Σ c ln c of the codes, in nats."""
-    counts = np.unique(codes, return_counts=True)[1].astype(np.float64)
-    n = counts.sum()
+    """The plug-in entropy ln n − (1/n) Σ c ln c of the codes 0…K−1, in nats."""
+    n = len(codes)
+    small = int(codes.max(initial=0)) < 16 * n + 1024
+    counts = np.bincount(codes) if small else np.unique(codes, return_counts=True)[1]
+    counts = counts[counts > 0].astype(np.float64)
     return max(0.0, float(math.log(n) - (counts * np.log(counts)).sum() / n))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ _FEW_EDGES = 64
 
 class PlugIn(Configured, abc.ABC):
     """Plug-in information of a discretised layer: I(X;T) = H(C) − H(C|X), C the rows' bins."""
+
+    # What the estimates say of their scale.
+    measurement: ClassVar[tuple[str, ...]] = ("measurement_bins",)
 
     @abc.abstractmethod
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -63,7 +66,7 @@ class PlugIn(Configured, abc.ABC):
         inputs = None if x is None else input_codes(x, n)
         bins, flags = self.discretise(samples)
         codes = _codes.row_codes(bins)
-        flags = (*flags, "measurement_bins", *network_noise(noise_std))
+        flags = (*flags, *self.measurement, *network_noise(noise_std))
         if inputs is None:
             xt, ceiling = _codes.entropy(codes), None
         else:
@@ -85,7 +88,7 @@ class PlugIn(Configured, abc.ABC):
         n, dim = samples.shape
         value = _codes.entropy(codes)
         return Estimate(
-            value, flags=(*saturation(value, n), *flags, "measurement_bins"), n=n, dim=dim
+            value, flags=(*saturation(value, n), *flags, *self.measurement), n=n, dim=dim
         )
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:

@@ -24,8 +24,9 @@ class Binning(PlugIn):
     * ``range=(lo, hi)``: ``bins`` equal bins between the two. Values outside are an error, or with
       ``clip=True`` are counted in the end bins and flagged ``clipped``.
     * ``width``: bin ⌊t/width⌋, without a range.
-    * ``range="layer"`` (default) or ``"neuron"``: ``bins`` equal bins between the least and the
-      largest value of the layer, or of each neuron.
+    * ``range="layer"`` (default), ``"neuron"`` or ``"global"``: ``bins`` equal bins between the
+      least and the largest value of the layer at that epoch, of each neuron, or of all the layers
+      that are estimated at all recorded epochs.
     * ``quantile=True`` (with ``range="layer"`` or ``"neuron"``): ``bins`` bins with equally many
       values, edges halfway between the values on either side.
 
@@ -34,7 +35,8 @@ class Binning(PlugIn):
 
     Args:
         bins: number of bins; ignored when ``width`` is given.
-        range: ``(lo, hi)``, ``"layer"`` or ``"neuron"``.
+        range: ``(lo, hi)``, ``"layer"``, ``"neuron"`` or ``"global"``; arrays on their own have no
+            epochs but their own, which ``"global"`` then means.
         width: width of the bins, in the activations' units.
         quantile: equally filled bins instead of equally wide ones.
         clip: count values outside a given range in its end bins.
@@ -49,7 +51,7 @@ class Binning(PlugIn):
     """
 
     bins: int = 30
-    range: tuple[float, float] | Literal["layer", "neuron"] = "layer"
+    range: tuple[float, float] | Literal["layer", "neuron", "global"] = "layer"
     width: float | None = None
     quantile: bool = False
     clip: bool = False
@@ -68,20 +70,30 @@ class Binning(PlugIn):
                 )
         if not isinstance(self.range, str):
             object.__setattr__(self, "range", _check_range(self.range))
-        elif self.range not in ("layer", "neuron"):
+        elif self.range not in ("layer", "neuron", "global"):
             raise ArgumentError(
-                "`range` is unknown", "(lo, hi), 'layer' or 'neuron'", repr(self.range)
+                "`range` is unknown", "(lo, hi), 'layer', 'neuron' or 'global'", repr(self.range)
             )
         if isinstance(self.range, str) and self.clip:
             raise ArgumentError(
                 "`clip` needs a given range", "range=(lo, hi)", f"range={self.range!r}"
             )
-        if self.quantile and not isinstance(self.range, str):
+        if self.quantile and self.range not in ("layer", "neuron"):
             raise ArgumentError(
                 "`quantile` takes its edges from the data",
                 "range='layer' or 'neuron'",
                 f"range={self.range}",
             )
+
+    @property
+    def wants_global_extent(self) -> bool:
+        """Whether the bins depend on all epochs together."""
+        return self.range == "global"
+
+    def over(self, low: float, high: float) -> Binning:
+        """The same with bins between two values that all activations lie between."""
+        # A constant network has one bin, whatever its width.
+        return dataclasses.replace(self, range=(low, high if high > low else low + 1.0))
 
     def check_extent(self, low: float, high: float) -> None:
         """Raises when values between ``low`` and ``high`` do not fit a given range.

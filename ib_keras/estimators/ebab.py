@@ -10,6 +10,8 @@ import numpy as np
 from ib_keras._checks import check_count
 from ib_keras.estimators._discrete import PlugIn, digitise
 
+_BLOCK = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class EBAB(PlugIn):
@@ -47,16 +49,32 @@ class EBAB(PlugIn):
 
     def edges(self, t: np.ndarray) -> np.ndarray:
         """The layer's bin edges, ``(bins + 1,)``, in the dtype of ``t``; empty for a dead layer."""
-        unique = np.unique(t)
-        if unique[0] >= 0:
-            unique = unique[unique != 0]
-        if not unique.size:
-            return unique
+        ordered = np.sort(t, axis=None)
+        if ordered[0] >= 0:
+            ordered = ordered[np.searchsorted(ordered, 0, side="right") :]
+        if not ordered.size:
+            return ordered
+        new = np.append(True, ordered[1:] != ordered[:-1])
+        unique = int(np.count_nonzero(new))
         # U/B is rounded before k multiplies it, as in the published code: where U·k/B is whole, the
         # index may be one lower than in exact arithmetic, and published values contain that.
-        step = unique.size / self.bins
-        return unique[np.append((np.arange(self.bins) * step).astype(np.int64), unique.size - 1)]
+        step = unique / self.bins
+        wanted = np.append((np.arange(self.bins) * step).astype(np.int64), unique - 1)
+        return ordered[_positions(new, wanted)]
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """Bin indices of the samples ``t (n, d)``, and flags."""
         return digitise(t, self.edges(t)), ()
+
+
+def _positions(marks: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where the marks of the given numbers stand, without a list of all marks."""
+    padded = np.zeros(-(-len(marks) // _BLOCK) * _BLOCK, bool)
+    padded[: len(marks)] = marks
+    blocks = padded.reshape(-1, _BLOCK)
+    before = np.append(0, np.cumsum(np.count_nonzero(blocks, axis=1)))
+    found = np.searchsorted(before, wanted, side="right") - 1
+    return np.array(
+        [_BLOCK * b + np.flatnonzero(blocks[b])[k - before[b]]
+         for b, k in zip(found, wanted, strict=True)]
+    )  # fmt: skip

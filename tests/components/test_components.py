@@ -3,11 +3,14 @@
 import inspect
 
 import pytest
+from ib_keras.components.adaptive_reporter.component import adaptive_reporter
 from ib_keras.components.base import DEFAULT_IMAGE
 from ib_keras.components.capturer import executor as capturer_executor
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer import executor as clusterer_executor
 from ib_keras.components.clusterer.component import clusterer
+from ib_keras.components.ensembler import executor as ensembler_executor
+from ib_keras.components.ensembler.component import ensembler
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.noisy_reporter.component import noisy_reporter
@@ -47,6 +50,18 @@ INTERFACES = {
         },
         {"output": "system.Dataset@0.0.1"},
     ),
+    ensembler: (
+        {
+            "examples": "system.Dataset@0.0.1", "estimators": "typing.List[str]",
+            "model": "String", "seeds": "Integer", "epochs": "Integer", "batch_size": "Integer",
+            "learning_rate": "Float", "record": "String", "seed": "Integer",
+        },
+        {"output": "system.Dataset@0.0.1"},
+    ),
+    adaptive_reporter: (
+        {"estimates": "system.Dataset@0.0.1", "title": "String"},
+        {"output": "system.Dataset@0.0.1", "page": "system.HTML@0.0.1"},
+    ),
     noisy_reporter: (
         {
             "estimates": "system.Dataset@0.0.1", "clusters": "system.Dataset@0.0.1",
@@ -77,6 +92,7 @@ def test_interface(component):
         (trainer, trainer_executor),
         (capturer, capturer_executor),
         (clusterer, clusterer_executor),
+        (ensembler, ensembler_executor),
     ],
 )
 def test_defaults_are_the_executors(component, executor):

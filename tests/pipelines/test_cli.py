@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from ib_keras.pipelines import cli, information_plane, noisy_dnn
+from ib_keras.pipelines import adaptive_estimators, cli, information_plane, noisy_dnn
 
 from ib_keras.errors import ArgumentError
 
@@ -74,7 +74,7 @@ def test_settings_are_checked_before_the_first_task(settings, message):
 
 
 def test_presets():
-    for module in (information_plane, noisy_dnn):
+    for module in (information_plane, noisy_dnn, adaptive_estimators):
         for name in module.PRESETS:
             settings = {k: v for k, v in cli.preset(module, name).items() if k != "data"}
             module.check(settings)
@@ -108,11 +108,12 @@ def test_compile(tmp_path):
     )
 
 
-def test_compile_noisy(tmp_path):
-    done = command("--pipeline=noisy_dnn", "--runner=compile", f"--output={tmp_path / 'p.yaml'}")
+@pytest.mark.parametrize("name", [n for n in cli.PIPELINES if n != "information_plane"])
+def test_every_pipeline_compiles(name, tmp_path):
+    done = command(f"--pipeline={name}", "--runner=compile", f"--output={tmp_path / 'p.yaml'}")
     assert done.returncode == 0, done.stderr
     spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
-    assert spec["pipelineInfo"]["name"] == "noisy-dnn"
+    assert spec["pipelineInfo"]["name"] == name.replace("_", "-")
 
 
 def test_errors_are_one_line_and_nothing_is_written(tmp_path):

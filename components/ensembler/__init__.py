@@ -1,0 +1,1 @@
+"""Trains many small networks at once, and estimates."""

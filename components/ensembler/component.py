@@ -1,0 +1,53 @@
+"""The interface of the component ``ensembler``."""
+
+from typing import List  # noqa: UP035  # kfp reads no other spelling
+
+from ib_keras.components.base import component
+from kfp import dsl
+
+
+@component
+def ensembler(
+    examples: dsl.Input[dsl.Dataset],
+    output: dsl.Output[dsl.Dataset],
+    estimators: List[str],  # noqa: UP006
+    model: str = "szt",
+    seeds: int = 10,
+    epochs: int = 400,
+    batch_size: int = 256,
+    learning_rate: float = 0.0004,
+    record: str = "log",
+    seed: int = 0,
+):
+    """Trains networks that differ in their initial weights side by side, and estimates.
+
+    Args:
+        examples: the data, from the component ``examples``.
+        output: estimates.parquet and logs.parquet.
+        estimators: names, or JSON with parameters.
+        model: a name ("szt", "mlp"), JSON with its parameters, or "module:function".
+        seeds: number of networks.
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        record: which epochs are recorded: "log", or a JSON step or list.
+        seed: the first network's; the others follow.
+    """
+    from ib_keras.components.base import publish
+    from ib_keras.components.ensembler import executor
+
+    publish(
+        output,
+        executor.run(
+            examples.path,
+            output.path,
+            estimators=estimators,
+            model=model,
+            seeds=seeds,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            record=record,
+            seed=seed,
+        ),
+    )

@@ -1,0 +1,178 @@
+"""Pictures of many runs that differ in their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import frame as frames
+from ib_keras.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def ensemble_planes(frame: pd.DataFrame, *, estimator: str) -> Figure:
+    """Draws information planes of runs that differ in their seeds: each run, and their mean.
+
+    A panel an ensemble, a colour a layer; thin lines are the runs, the thick one their mean over
+    seeds, from its start (ring) to its end (disc).
+
+    Args:
+        frame: a table of estimates, runs named with a number at the end (``tanh-0``, ``tanh-1``).
+        estimator: the estimator to draw, as the table names it.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: the table lacks columns or the estimator.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from ib_keras import plot
+
+    figures = plot._matplotlib("plot.ensemble_planes()")
+    table = plot._select(frame, None, estimator)
+    points = plot._points(table)
+    if points.empty:
+        raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
+    points["group"] = frames.without_seed(points["run"])
+    groups, layers = sorted(points["group"].unique()), plot._layers(points)
+    # Layers by their place: an activation of its own makes another name of the same place.
+    places = sorted(points["layer_index"].unique())
+    colours = dict(zip(places, figures.colormap(np.linspace(0, 0.92, len(places))), strict=True))
+    figure, grid = _grid(figures, len(groups), 3.6, 3.2)
+    unit = table["unit"].iloc[0]
+    for axes, group in zip(grid, groups, strict=True):
+        part = points[points["group"] == group]
+        for place, layer in part.groupby("layer_index"):
+            for _, run in layer.groupby("run"):
+                axes.plot(run["x"], run["y"], color=colours[place], alpha=0.22, linewidth=0.7)
+            mean = layer.groupby("epoch")[["x", "y"]].mean()
+            axes.plot(mean["x"], mean["y"], color=colours[place], linewidth=2)
+            first, last = mean.iloc[0], mean.iloc[-1]
+            ring = {"s": 34, "edgecolors": colours[place], "zorder": 3}
+            axes.scatter(first["x"], first["y"], facecolors="white", **ring)
+            axes.scatter(last["x"], last["y"], color=colours[place], s=34, zorder=3)
+        axes.set_title(f"{group} ({part['run'].nunique()} seeds)", fontsize=10)
+        axes.set(xlabel=f"I(X;T) [{unit}]", ylabel=f"I(T;Y) [{unit}]")
+    names = layers[: len(places)] if len(layers) != len(places) else layers
+    handles = [
+        figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
+        for place, name in zip(places, names, strict=True)
+    ]
+    figure.legend(handles=handles, title="layer", loc="outside right upper", fontsize=9)
+    figure.suptitle(estimator, fontsize=11)
+    return figure
+
+
+def compression(table: pd.DataFrame, *, estimator: str, measure: str = "absolute") -> Figure:
+    """Draws the compression of each layer: the mean over seeds, with one standard deviation.
+
+    Args:
+        table: ``frame.compression(..., over_seeds=True)``.
+        estimator: the estimator to draw, as the table names it.
+        measure: ``"absolute"`` or ``"relative"``.
+
+    Returns:
+        The figure: a group of points a layer, a colour an ensemble; ensembles with ``+l2`` in their
+        name are squares, and stand beside those without.
+
+    Raises:
+        ArgumentError: the table has no such estimator or columns.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from ib_keras import plot
+
+    figures = plot._matplotlib("plot.compression()")
+    if f"{measure}_std" not in table:
+        raise ArgumentError(
+            "`table` has no spread over seeds",
+            "frame.compression(..., over_seeds=True), and its `absolute` or `relative`",
+            f"measure={measure!r}, columns {list(table)}",
+        )
+    part = table[table["estimator"] == estimator]
+    if part.empty:
+        raise ArgumentError(
+            "`estimator` is not in the table",
+            f"one of {sorted(set(table['estimator']))}",
+            estimator,
+        )
+    plain = sorted(set(part["run"].str.removesuffix("+l2")))
+    places = sorted(part["layer_index"].unique())
+    figure = figures.Figure(figsize=(1.7 * len(places) + 2.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colours = dict(zip(plain, figures.colormap(np.linspace(0, 0.92, len(plain))), strict=True))
+    width = 0.8 / max(1, part["run"].nunique())
+    runs = sorted(part["run"].unique(), key=lambda r: (plain.index(r.removesuffix("+l2")), r))
+    for i, run in enumerate(runs):
+        rows = part[part["run"] == run].sort_values("layer_index")
+        x = np.array([places.index(k) for k in rows["layer_index"]]) + (i + 0.5) * width - 0.4
+        penalised = run.endswith("+l2")
+        axes.errorbar(
+            x, rows[measure], yerr=rows[f"{measure}_std"], fmt="s" if penalised else "o",
+            color=colours[run.removesuffix("+l2")], markerfacecolor="white" if penalised else None,
+            markersize=5, linewidth=1, capsize=2, label=run,
+        )  # fmt: skip
+    names = [part[part["layer_index"] == place]["layer"].iloc[0] for place in places]
+    axes.set_xticks(range(len(places)), [name.removesuffix("_prelu") for name in names])
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    axes.set_ylabel("fall of I(X;T) from its maximum to the end" + (
+        " [nats]" if measure == "absolute" else " (share)"))  # fmt: skip
+    axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
+    figure.legend(loc="outside right upper", fontsize=9)
+    return figure
+
+
+def scatter(
+    x: Iterable[float], y: Iterable[float], groups: Iterable[str], *, xlabel: str, ylabel: str,
+    title: str = "",
+) -> Figure:  # fmt: skip
+    """Draws one point a run, a colour a group.
+
+    Args:
+        x: numbers.
+        y: as many numbers.
+        groups: as many names.
+        xlabel: with its unit.
+        ylabel: with its unit.
+        title: such as the correlation with its interval.
+
+    Returns:
+        The figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    from ib_keras import plot
+
+    figures = plot._matplotlib("plot.scatter()")
+    figure = figures.Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.subplots()
+    table = pd.DataFrame({"x": list(x), "y": list(y), "group": list(groups)})
+    names = sorted(table["group"].unique())
+    colours = figures.colormap(np.linspace(0, 0.92, len(names)))
+    for name, colour in zip(names, colours, strict=True):
+        part = table[table["group"] == name]
+        axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, fontsize=10)
+    figure.legend(loc="outside right upper", fontsize=9)
+    return figure
+
+
+def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    size = (width * columns + 1.6, height * rows + 0.4)
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = list(grid.flat)
+    for i, unused in enumerate(axes[count:], start=count):
+        unused.set_axis_off()
+        axes[i - columns].tick_params(labelbottom=True)
+    return figure, axes[:count]

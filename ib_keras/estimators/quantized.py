@@ -1,0 +1,60 @@
+"""Exact information of quantised networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._discrete import PlugIn
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized(PlugIn):
+    """I(X;T) = H(T) of a network whose activations have finitely many values: nothing is binned.
+
+    T itself is discrete, so that its information is finite and is computed, not estimated: H(T) and
+    I(T;Y) are those of the distinct rows of T, with X uniform on the rows given.
+
+    Args:
+        bits: the activations have at most 2^bits values in each neuron; 32 takes float32 values as
+            they are, and then nearly every sample is alone.
+
+    Raises:
+        ArgumentError: ``bits`` is none of 1 to 16 and 32.
+
+    References:
+        Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural
+        Networks*, ICLR 2022, arXiv:2106.12912.
+    """
+
+    bits: int = 8
+
+    name: ClassVar[str] = "quantized"
+    # T is not measured through bins: what is reported is its own information.
+    measurement: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bits, bool) or self.bits not in (*range(1, 17), 32):
+            raise ArgumentError("`bits` is invalid", "1 to 16, or 32", repr(self.bits))
+
+    def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The values themselves.
+
+        Raises:
+            ArgumentError: a neuron has more than 2^bits values: the network is not quantised so.
+        """
+        if self.bits == 32:
+            return t.astype(np.float32), ()
+        ordered = np.sort(t, axis=0)
+        values = 1 + (ordered[1:] != ordered[:-1]).sum(axis=0)
+        if values.max() > 2**self.bits:
+            raise ArgumentError(
+                f"The activations are not quantised to {self.bits} bits",
+                f"at most {2**self.bits} values a neuron, as `layers.QuantizedActivation(bits="
+                f"{self.bits})` gives; for other networks, 'ebab' or 'binning'",
+                f"{int(values.max())} values in neuron {int(values.argmax())}",
+            )
+        return t, ()

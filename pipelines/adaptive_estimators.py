@@ -1,0 +1,97 @@
+"""Which activation functions compress: adaptive estimators on ensembles of networks."""
+
+import json
+from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
+
+from ib_keras.components.adaptive_reporter.component import adaptive_reporter
+from ib_keras.components.ensembler.component import ensembler
+from ib_keras.components.examples.component import examples
+from ib_keras.pipelines._checks import check as check
+from kfp import dsl
+
+import ib_keras
+
+# Caches see a task's inputs, image and environment, never the library's code.
+_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
+
+ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
+# The paper's penalty: 0.015 · Σ w²/2 on the hidden kernels.
+PENALTY = 0.015
+
+
+def cells(activations: Any = ACTIVATIONS, penalty: float = PENALTY) -> list[str]:
+    """The grid: each activation function without the L2 penalty and with it."""
+    return [
+        json.dumps(
+            {
+                "name": "szt",
+                "activation": activation,
+                "l2": l2,
+                "label": f"{activation}{'+l2' if l2 else ''}",
+            }
+        )
+        for activation in activations
+        for l2 in (0.0, penalty)
+    ]
+
+
+_QUICK = "[0, 1, 2, 3, 5, 8, 12, 18, 26, 38, 55, 80, 110, 150, 200, 250, 300]"
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "models": cells(("tanh", "relu", "softplus", "elu", "swish")),
+        "seeds": 6,
+        "epochs": 300,
+        "learning_rate": 0.002,
+        "record": _QUICK,
+    },
+    "paper": {"seeds": 50, "epochs": 8000},
+}
+
+
+@dsl.pipeline(
+    name="adaptive-estimators",
+    description="Trains ensembles with many activation functions; EBAB and adaptive KDE.",
+)
+def adaptive_estimators(
+    data: str = "szt",
+    models: List[str] = cells(),  # noqa: B008, UP006
+    estimators: List[str] = ['{"name": "ebab", "bins": 30}', "akde"],  # noqa: B006, UP006
+    seeds: int = 10,
+    epochs: int = 1000,
+    batch_size: int = 256,
+    learning_rate: float = 0.0004,
+    record: str = "log",
+    seed: int = 0,
+    title: str = "Activation functions",
+) -> dsl.Dataset:
+    """Trains ensembles that differ in their activation functions, and measures their compression.
+
+    Args:
+        data: a name ("szt", "digits", …) or the path of an .npz or .mat file.
+        models: JSON with name, activation, l2 and label, one for each cell of the grid.
+        estimators: names, or JSON with parameters; all are run on each network.
+        seeds: networks of each cell, which differ in their initial weights and batches.
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        record: which epochs are recorded: "log", or a JSON step or list.
+        seed: of the split; the first network's, too.
+        title: of the report.
+    """
+    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    with dsl.ParallelFor(models) as model:
+        ensemble_task = ensembler(
+            examples=data_task.outputs["output"],
+            model=model,
+            estimators=estimators,
+            seeds=seeds,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            record=record,
+            seed=seed,
+        ).set_env_variable(*_VERSION)
+    report_task = adaptive_reporter(
+        estimates=dsl.Collected(ensemble_task.outputs["output"]), title=title
+    ).set_env_variable(*_VERSION)
+    return report_task.outputs["output"]

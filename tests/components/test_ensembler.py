@@ -1,0 +1,53 @@
+"""The chain of the pipeline ``adaptive_estimators``, on a small grid."""
+
+import pandas as pd
+from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
+from ib_keras.components.ensembler import executor as ensembler
+from ib_keras.components.examples import executor as examples
+from ib_keras.pipelines.adaptive_estimators import ACTIVATIONS, PENALTY, cells
+
+import ib_keras as ib
+
+
+def test_the_grid():
+    assert len(cells()) == 2 * len(ACTIVATIONS) == 16
+    labels = [ib.models.label(cell) for cell in cells()]
+    assert labels[:2] == ["tanh", "tanh+l2"] and len(set(labels)) == 16
+    for cell in cells():
+        model = ib.models.build(cell, input_shape=(12,), n_classes=2, seed=0)
+        penalties = [layer.kernel_regularizer for layer in model.layers if hasattr(layer, "kernel")]
+        # The paper's penalty is 0.015 · Σ w²/2, and leaves the last kernel out.
+        assert penalties[-1] is None
+        for penalty in penalties[:-1]:
+            if "+l2" in cell:
+                assert float(penalty.l2) == PENALTY / 2 == 0.0075
+            else:
+                assert penalty is None
+
+
+def test_ensembles_are_trained_estimated_and_reported(tmp_path):
+    examples.run("szt", tmp_path / "data")
+    for i, cell in enumerate(cells(("elu", "prelu"))):
+        facts = ensembler.run(
+            tmp_path / "data", tmp_path / str(i), estimators=["ebab"], model=cell, seeds=3,
+            epochs=6, record="[0, 2, 4, 6]", learning_rate=0.01,
+        )  # fmt: skip
+        assert facts["networks"] == 3 and facts["accuracy"] > 0.4
+    facts = adaptive_reporter.run(
+        [tmp_path / str(i) for i in range(4)], tmp_path / "report", page=tmp_path / "page.html"
+    )
+    table = ib.load(tmp_path / "report")
+    assert facts["rows"] == len(table) == 4 * 3 * 4 * 6 * 2
+    assert table["val_accuracy"].notna().all()
+    findings = pd.read_csv(tmp_path / "report" / "findings.csv", keep_default_na=False)
+    text = " ".join(findings["finding"])
+    assert all(part in text for part in ("last hidden layer", "with L2 / without", "correlation"))
+    assert set(findings.loc[findings["finding"].str.contains("with L2"), "run"]) == {
+        "elu, ebab", "prelu, ebab",
+    }  # fmt: skip
+    spread = pd.read_csv(tmp_path / "report" / "compression.csv")
+    assert set(spread["run"]) == {"elu", "elu+l2", "prelu", "prelu+l2"}
+    assert spread["seeds"].eq(3).all() and spread["absolute_std"].notna().all()
+    written = {p.name for p in (tmp_path / "report").iterdir()}
+    assert {"planes_ebab.png", "compression_ebab.png", "phases.csv", "report.html"} <= written
+    assert (tmp_path / "page.html").read_text().count("<img") >= 2

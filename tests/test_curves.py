@@ -1,0 +1,71 @@
+"""Compression and phases of curves, by hand."""
+
+import math
+
+import pytest
+from make_frame import make_frame
+
+from ib_keras import frame
+from ib_keras.errors import ArgumentError
+
+
+def curve(values, run="tanh-0", **fixed):
+    table = make_frame(runs=(run,), layers=("a",), epochs=range(len(values)), **fixed)
+    which = table["quantity"] == "I(X;T)"
+    table.loc[which, "value"] = list(values)
+    return table[which]
+
+
+def test_compression():
+    table = curve([2.0, 3.0, 5.0, 4.0], stderr=0.3)
+    (row,) = frame.compression(table).to_dict("records")
+    assert (row["maximum"], row["turn"], row["end"], row["absolute"]) == (5.0, 2, 4.0, 1.0)
+    assert row["relative"] == 0.2
+    assert row["stderr"] == pytest.approx(math.hypot(0.3, 0.3))
+    (rising,) = frame.compression(curve([0.0, 0.0])).to_dict("records")
+    assert rising["absolute"] == 0 and math.isnan(rising["relative"])
+    assert math.isnan(frame.compression(curve([1.0, 2.0]))["stderr"][0])
+
+
+def test_compression_over_seeds():
+    import pandas as pd
+
+    runs = [curve([2.0, fall], run=f"tanh-{i}") for i, fall in enumerate((1.0, 1.5, 2.0))]
+    table = pd.concat([*runs, curve([1.0, 0.0], run="relu+l2-0")], ignore_index=True)
+    found = frame.compression(table, over_seeds=True).set_index("run")
+    assert found.loc["tanh", "seeds"] == 3 and found.loc["relu+l2", "seeds"] == 1
+    assert found.loc["tanh", "absolute"] == 0.5
+    assert found.loc["tanh", "absolute_std"] == pytest.approx(0.5)
+    assert math.isnan(found.loc["relu+l2", "absolute_std"])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 3, 5, 4.9, 5.1, 2, 1], [("fitting", 0, 4), ("compression", 4, 6)]),
+        ([5, 3, 1, 1.05, 1], [("compression", 0, 2)]),
+        ([1, 2, 3], [("fitting", 0, 2)]),
+        ([2, 2, 2], []),
+        ([2, 4, 1, 3, 0], [("fitting", 0, 1), ("compression", 1, 2), ("fitting", 2, 3),
+                           ("compression", 3, 4)]),
+    ],
+)  # fmt: skip
+def test_phases(values, expected):
+    found = frame.phases(curve(values))
+    assert list(found[["phase", "start", "stop"]].itertuples(index=False, name=None)) == expected
+    for row in found.itertuples():
+        assert row.change == pytest.approx(values[row.stop] - values[row.start])
+
+
+def test_movements_within_the_error_are_no_phases():
+    values = [1.0, 1.4, 1.1, 1.5]
+    assert len(frame.phases(curve(values))) == 3
+    assert len(frame.phases(curve(values, stderr=0.15))) == 1
+
+
+def test_bad_input():
+    for function in (frame.compression, frame.phases):
+        with pytest.raises(ArgumentError, match="no H"):
+            function(curve([1, 2]), quantity="H(T)")
+        with pytest.raises(ArgumentError, match="no table of estimates"):
+            function(curve([1, 2])[["run"]])

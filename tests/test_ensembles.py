@@ -1,0 +1,96 @@
+import keras
+import numpy as np
+import pytest
+
+import ib_keras as ib
+from ib_keras.ensembles import Ensemble
+from ib_keras.errors import ArgumentError
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6)).astype("f4")
+    y = (x[:, 0] * x[:, 1] > 0).astype(int) + (x[:, 2] > 1)
+    return ib.datasets.Dataset((x[:110], y[:110]), (x[110:], y[110:]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "tanh"},
+        {"activation": "prelu", "l2": 0.1},
+        {"activation": "swish", "orthonormal": 0.05},
+        {"activation": "abs"},
+    ],
+    ids=lambda o: o["activation"],
+)
+def test_each_network_trains_as_keras_trains_it_alone(data, options):
+    def build(seed):
+        return ib.models.mlp((6,), 3, hidden=(7, 4), seed=seed, **options)
+
+    seeds = [3, 8]
+    ensemble = Ensemble(build, seeds)
+    before = [ensemble.weights(k) for k in range(2)]
+    # 110 rows in batches of 32: the last of an epoch is smaller.
+    run = {"epochs": 4, "batch_size": 32, "learning_rate": 0.01}
+    assert list(ensemble.fit(*data.train, **run)) == [0, 1, 2, 3, 4]
+    captured, evaluated = ensemble.capture(data.x_test), ensemble.evaluate(*data.test)
+    for k, seed in enumerate(seeds):
+        model = build(seed)
+        for a, b in zip(model.get_weights(), before[k], strict=True):
+            np.testing.assert_array_equal(a, b)
+        model.compile(
+            keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
+        )
+        for epoch in range(1, 5):
+            order = Ensemble.order(seed, epoch, 110)
+            model.fit(
+                data.x_train[order], data.y_train[order], batch_size=32, shuffle=False, verbose=0
+            )
+        for a, b in zip(model.get_weights(), ensemble.weights(k), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
+        taps = ib.instrument(model).capture(data.x_test)
+        assert list(taps) == ensemble.layers
+        for name, values in taps.items():
+            np.testing.assert_allclose(captured[name][k], values, atol=1e-4)
+        loss, accuracy = model.evaluate(*data.test, verbose=0)
+        assert evaluated["loss"][k] == pytest.approx(loss, rel=1e-4)
+        assert evaluated["accuracy"][k] == pytest.approx(accuracy, abs=1e-6)
+    assert not np.allclose(captured[ensemble.layers[0]][0], captured[ensemble.layers[0]][1])
+
+
+def test_a_study_is_what_estimate_says_of_each_network(data):
+    def build(seed):
+        return ib.models.mlp((6,), 3, hidden=(5,), activation="elu", seed=seed)
+
+    table, logs = ib.ensembles.study(
+        build, data, seeds=[1, 2, 4], estimators=["ebab", "kde"], epochs=3, record=[0, 3],
+        batch_size=32, label="elu",
+    )  # fmt: skip
+    assert sorted(table["run"].unique()) == ["elu-1", "elu-2", "elu-4"]
+    assert len(table) == 3 * 2 * 2 * 2 * 2  # runs, epochs, layers, estimators, quantities
+    assert set(logs) == {"run", "epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    assert len(logs) == 6
+    # The untrained network, by the usual way.
+    expected = ib.estimate(build(2), ["ebab", "kde"], inputs=data.x, targets=data.y)
+    keys = ["layer", "estimator", "quantity"]
+    own = table[(table["run"] == "elu-2") & (table["epoch"] == 0)].set_index(keys)["value"]
+    both = expected.set_index(keys)["value"]
+    np.testing.assert_allclose(own.sort_index(), both.sort_index(), atol=1e-5)
+
+
+def test_bad_input(data):
+    def build(seed):
+        return ib.models.mlp((6,), 3, hidden=(5 + seed,))
+
+    with pytest.raises(ArgumentError, match="`seeds` are empty"):
+        Ensemble(build, [])
+    with pytest.raises(ArgumentError, match="architectures differ"):
+        Ensemble(build, [0, 1])
+    frozen = keras.Sequential([keras.Input((6,)), keras.layers.BatchNormalization()])
+    with pytest.raises(ArgumentError, match=r"gradients do not train.*moving_mean"):
+        Ensemble(lambda seed: frozen, [0])
+    for arguments in ({"epochs": -1}, {"epochs": 1, "batch_size": 0}):
+        with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+            list(Ensemble(build, [0]).fit(*data.train, **arguments))
