@@ -9,7 +9,9 @@ from typing import Any
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.ebab import EBAB
+from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
+from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.estimators.quantized import Quantized
 from ib_keras.interface import Estimator
@@ -17,8 +19,11 @@ from ib_keras.interface import Estimator
 __all__ = [
     "EBAB",
     "KDE",
+    "KSG",
     "AdaptiveKDE",
     "Binning",
+    "Gaussian",
+    "KozachenkoLeonenko",
     "Quantized",
     "SamplePropagation",
     "get",
@@ -52,7 +57,17 @@ def register(cls: type) -> type:
     return cls
 
 
-for _cls in (Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation):
+for _cls in (
+    Binning,
+    EBAB,
+    KDE,
+    AdaptiveKDE,
+    Quantized,
+    SamplePropagation,
+    KSG,
+    KozachenkoLeonenko,
+    Gaussian,
+):
     register(_cls)
 
 

@@ -1,0 +1,429 @@
+"""Nearest-neighbour estimators: Kraskov–Stögbauer–Grassberger and Kozachenko–Leonenko."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._base import Configured
+from ib_keras.estimators._neighbors import counts_within, distances, joint_counts
+from ib_keras.interface import Estimate, LayerInformation
+
+# Largest norm of the weights, and dimension, at which weighting lowers the error.
+_NORM, _WIDEST = 5.0, 12
+
+
+class _Neighbors(Configured):
+    """What both estimators share: I(X;T) from two samples, I(T;Y) from labels."""
+
+    k: int
+    # They want X itself, not which rows of it are equal.
+    needs_inputs: ClassVar[bool] = True
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        """Estimates I(X;T) and I(T;Y).
+
+        Args:
+            t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
+            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
+            x: ``(n, ...)`` the inputs themselves, continuous.
+            noise_std: not used: I(X;T) of a deterministic layer is infinite, and what is reported
+                is then how much of it n samples show. Add noise, or compress.
+            conditional: not used.
+
+        Returns:
+            Both in nats, with standard errors.
+
+        Raises:
+            ArgumentError: ``x`` is missing, or bad samples or labels.
+        """
+        if x is None:
+            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
+        xt = self.mutual_information(x, t)
+        if y is None:
+            return LayerInformation(xt)
+        return LayerInformation(xt, self.with_labels(t, y))
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) of two continuous variables."""
+        raise NotImplementedError
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
+        """I(A;Y) of a continuous variable and class labels."""
+        raise NotImplementedError
+
+    def baseline(
+        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 10, seed: int = 0
+    ) -> Estimate:
+        """What the estimator says where there is no information: the rows of ``b`` permuted.
+
+        Args:
+            a: ``(n, ...)``.
+            b: ``(n, ...)``.
+            repeats: number of permutations.
+            seed: of the permutations.
+
+        Returns:
+            The mean over permutations in nats; ``stderr`` is the standard deviation of one.
+        """
+        a, b = _pair(a, b, self.k)[:2]
+        rng = np.random.default_rng(check_seed(seed))
+        repeats = check_count(repeats, "repeats", 2)
+        values = [
+            self.mutual_information(a, b[rng.permutation(len(b))]).value for _ in range(repeats)
+        ]
+        return Estimate(
+            float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1]
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class KSG(_Neighbors):
+    """I(A;B) = ψ(k) + ψ(n) − ⟨ψ(n_a + 1) + ψ(n_b + 1)⟩, from neighbours in the joint space.
+
+    ε_i is the distance from sample i to its k-th neighbour, the larger of the two spaces'
+    distances; n_a and n_b count the samples strictly nearer than ε_i in each space. For labels, the
+    neighbours are sought among the samples of the same class (Ross). Nothing is rescaled: the
+    estimate is the same after any scaling of A or B as a whole.
+
+    The biases of its three entropies largely cancel, so that it is near 0 without information;
+    large information is underestimated, the less so the smaller k. Samples that coincide are
+    counted as such, without noise added to them, and flagged ``ties``.
+
+    Cost: n·log n in few dimensions (trees), n² in many, in blocks.
+
+    Args:
+        k: the neighbour.
+        metric: ``"chebyshev"``, Kraskov's, or ``"euclidean"`` in each space, which is less biased
+            in many dimensions.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+
+    References:
+        Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
+        Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
+    """
+
+    k: int = 5
+    metric: Literal["chebyshev", "euclidean"] = "chebyshev"
+
+    name: ClassVar[str] = "ksg"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+        if self.metric not in ("chebyshev", "euclidean"):
+            raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) of two continuous variables, in nats.
+
+        Args:
+            a: ``(n, ...)``.
+            b: ``(n, ...)``.
+
+        Raises:
+            ArgumentError: n ≤ k, lengths differ, or A and B share a variable: I is infinite then.
+        """
+        a, b, flags = _pair(a, b, self.k)
+        if not a.shape[1] or not b.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
+        terms = digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
+        return _mean(terms, flags, b.shape[1])
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
+        """I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of a continuous variable and labels.
+
+        Args:
+            a: ``(n, ...)``.
+            y: ``(n,)`` class labels. A class of k samples or fewer takes all its others for
+                neighbours; a sample alone in its class is left out.
+
+        Raises:
+            ArgumentError: n ≤ k, or all samples are alone in their classes.
+        """
+        samples, flags = _continuous(a, "a", self.k)
+        labels = as_labels(y, len(samples))
+        counts = np.bincount(labels)[labels]
+        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+        if not len(samples):
+            raise ArgumentError(
+                "Every sample is alone in its class", "classes of 2 or more", "none"
+            )
+        if not samples.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
+        n = len(samples)
+        radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            k = int(ks[rows[0]])
+            radius[rows] = distances(samples[rows], k, self.metric)[:, -1]
+        inside = counts_within(samples, radius, self.metric)
+        same = radius == 0
+        if same.any():
+            # As many as coincide, in the class and at all.
+            at = counts_within(samples, np.full(n, np.nextafter(0, 1)), self.metric) - 1
+            own = np.zeros(n, int)
+            for label in np.unique(labels):
+                rows = np.flatnonzero(labels == label)
+                tiny = np.full(len(rows), np.nextafter(0, 1))
+                own[rows] = counts_within(samples[rows], tiny, self.metric) - 1
+            ks, inside = np.where(same, own, ks), np.where(same, at, inside)
+        terms = digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
+        return _mean(terms, flags, samples.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class KozachenkoLeonenko(_Neighbors):
+    """Differential entropy h = ψ(n) − ψ(k) + ln V_d + (d/n) Σ ln ρ_k,i, and I from sums of it.
+
+    ρ_k,i is the Euclidean distance from sample i to its k-th neighbour; with ``whiten=True`` after
+    whitening by Σ, which is corrected by ½ ln det Σ. I(A;B) = h(A) + h(B) − h(A,B), I(A;Y) = h(A) − Σ_y p(y) h(A|y).
+    The standard error of I is that of the paired terms. Sums of three entropies are biased below 0
+    where there is no information (−0.1 to −2 nats on bounded codes): compare with ``baseline``, or
+    take ``KSG`` where no entropy is wanted.
+
+    ``weighted=True`` takes the neighbours 1…k with the L2-smallest weights that cancel the leading
+    bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. It helps in 4 to 12 dimensions
+    with k of 50 to 100, and is refused where it would only add variance.
+
+    Args:
+        k: the neighbour; with weights the number of neighbours.
+        weighted: see above.
+        whiten: by the covariance, for columns of different scales or correlated ones.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+
+    References:
+        Kozachenko & Leonenko, 1987. Berrett, Samworth & Yuan, Ann. Statist. 47(1), 2019 (weights).
+        Butakov et al., ICLR 2024, arXiv:2305.08013.
+    """
+
+    k: int = 5
+    weighted: bool = False
+    whiten: bool = False
+
+    name: ClassVar[str] = "kl"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+
+    def entropy(self, a: np.ndarray) -> Estimate:
+        """The differential entropy h(A) in nats.
+
+        Args:
+            a: ``(n, ...)``.
+
+        Raises:
+            ArgumentError: n ≤ k, some samples coincide, or A lies in a subspace: h is −∞ then.
+        """
+        samples, flags = _continuous(a, "a", self.k, drop=False)
+        rank = _independent(samples)
+        if len(rank) < samples.shape[1]:
+            raise ArgumentError(
+                "The entropy of `a` is -inf: it lies in a subspace",
+                "no column that is constant or a linear function of others",
+                f"{len(rank)} independent columns of {samples.shape[1]}",
+            )
+        return _mean(self._terms(samples), flags, samples.shape[1])
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
+
+        Args:
+            a: ``(n, ...)``; columns that are linear functions of others are left out, which I does
+                not feel.
+            b: ``(n, ...)``.
+
+        Raises:
+            ArgumentError: n ≤ k, lengths differ, samples coincide, or a linear function of A is one
+                of B: I is infinite then.
+        """
+        a, b, flags = _pair(a, b, self.k)
+        a, b = a[:, _independent(a)], b[:, _independent(b)]
+        if not a.shape[1] or not b.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        joint = np.concatenate([a, b], axis=1)
+        if len(_independent(joint)) < joint.shape[1]:
+            raise ArgumentError(
+                "A linear function of `a` is one of `b`: I(A;B) is infinite",
+                "variables without an exact relation; add noise to one of them",
+                f"{len(_independent(joint))} independent columns of {joint.shape[1]}",
+            )
+        terms = self._terms(a) + self._terms(b) - self._terms(joint)
+        return _mean(terms, flags, b.shape[1])
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
+        """I(A;Y) = h(A) − Σ_y p(y) h(A|y) of a continuous variable and class labels, in nats.
+
+        Args:
+            a: ``(n, ...)``.
+            y: ``(n,)`` class labels.
+
+        Raises:
+            ArgumentError: a class has k samples or fewer, or A lies in a subspace within one.
+        """
+        samples, flags = _continuous(a, "a", self.k)
+        samples = samples[:, _independent(samples)]
+        labels = as_labels(y, len(samples))
+        if not samples.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
+        terms = self._terms(samples)
+        for label, count in enumerate(np.bincount(labels)):
+            rows = labels == label
+            if count <= max(self.k, samples.shape[1]):
+                raise ArgumentError(
+                    f"A class has too few samples for k={self.k} in {samples.shape[1]} dimensions",
+                    "more than k and d samples of each class; KSG takes smaller ones",
+                    f"{count} samples",
+                )
+            if len(_independent(samples[rows])) < samples.shape[1]:
+                raise ArgumentError(
+                    "Within a class `a` lies in a subspace: I(A;Y) has no such estimate",
+                    "columns that vary within each class; KSG needs none",
+                    f"class {label}",
+                )
+            terms[rows] -= self._terms(samples[rows])
+        return _mean(terms, flags, samples.shape[1])
+
+    def _terms(self, samples: np.ndarray) -> np.ndarray:
+        """−ln of the density at each sample, ``(n,)``."""
+        n, d = samples.shape
+        log_det = 0.0
+        centred = samples - samples.mean(axis=0)
+        if self.whiten:
+            scale = centred.std(axis=0)
+            centred = centred / scale
+            values, vectors = np.linalg.eigh(centred.T @ centred / n)
+            centred = centred @ (vectors / np.sqrt(values))
+            log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
+        near = distances(centred, self.k)
+        if self.weighted:
+            weights = berrett_weights(self.k, d)
+        else:
+            weights = np.zeros(self.k)
+            weights[-1] = 1.0
+        used = np.flatnonzero(weights)
+        if (near[:, used] == 0).any():
+            raise ArgumentError(
+                "Samples coincide: the density at them is infinite",
+                f"fewer than {self.k + 1} at one place; KSG counts them as they are, or add noise "
+                "of a size that means something",
+                f"{int((near[:, used[0]] == 0).sum())} of {n} samples",
+            )
+        volume = d / 2 * math.log(math.pi) - gammaln(d / 2 + 1)
+        logs = d * np.log(near[:, used]) - digamma(used + 1)
+        return digamma(n) + volume + log_det + logs @ weights[used]
+
+
+def berrett_weights(k: int, dim: int) -> np.ndarray:
+    """The L2-smallest weights of the neighbours 1…k that cancel the leading bias terms.
+
+    Σ_j w_j = 1 and Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋.
+
+    Args:
+        k: number of neighbours.
+        dim: d.
+
+    Raises:
+        ArgumentError: d > 12, too few neighbours, or weights so large that they add more variance
+            than they remove bias.
+    """
+    advice = "KSG, or weighted=False" + ("" if dim > _WIDEST else ", or k of 50 to 100")
+    if dim > _WIDEST:
+        raise ArgumentError(
+            f"Weights do not help in {dim} dimensions", f"at most {_WIDEST}; {advice}", f"d={dim}"
+        )
+    orders = np.arange(dim // 4 + 1)
+    j = np.arange(1, k + 1)
+    rows = np.exp(gammaln(j + 2 * orders[:, None] / dim) - gammaln(j))
+    target = (orders == 0).astype(float)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    weights = np.linalg.lstsq(rows / norms, target / norms[:, 0], rcond=None)[0]
+    feasible = np.allclose(rows / norms @ weights, target / norms[:, 0], atol=1e-6)
+    if k < len(orders) or not feasible or np.linalg.norm(weights) > _NORM:
+        raise ArgumentError(
+            f"The weights of {k} neighbours in {dim} dimensions add more variance than they "
+            "remove bias",
+            advice,
+            f"|w| = {np.linalg.norm(weights):.3g}" if feasible else "no weights exist",
+        )
+    return weights
+
+
+def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int) -> Estimate:
+    n = len(terms)
+    return Estimate(
+        float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(n)), flags=flags, n=n, dim=dim
+    )
+
+
+def _pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Two checked samples of one length that share no variable."""
+    first, flags_a = _continuous(a, "a", k)
+    second, flags_b = _continuous(b, "b", k)
+    if len(first) != len(second):
+        raise ArgumentError(
+            "`a` and `b` differ in length", "as many samples", f"{len(first)} and {len(second)}"
+        )
+    for i in range(first.shape[1]):
+        if (first[:, i, None] == second).all(axis=0).any():
+            raise ArgumentError(
+                "`a` and `b` share a variable: I(A;B) is infinite",
+                "variables without an exact relation; add noise to one of them",
+                f"column {i} of `a`",
+            )
+    return first, second, tuple(dict.fromkeys((*flags_a, *flags_b)))
+
+
+def _continuous(
+    values: Any, name: str, k: int, *, drop: bool = True
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Samples in float64 without constant columns, and ``ties`` where values repeat."""
+    samples = as_samples(as_array(values, name), name).astype(np.float64)
+    n = len(samples)
+    if n <= k:
+        raise ArgumentError(
+            f"`{name}` has too few samples for k={k}", f"more than {k}", f"{n} samples"
+        )
+    varies = samples.min(axis=0) < samples.max(axis=0)
+    kept = samples[:, varies]
+    # Repeated values of one coordinate: integers, quantised or saturated units.
+    ordered = np.sort(kept, axis=0)
+    repeated = (ordered[1:] == ordered[:-1]).mean(axis=0) if kept.shape[1] else np.zeros(0)
+    # Float32 data repeat by chance.
+    flags = ("ties",) if (repeated > 0.01).any() else ()
+    return (kept if drop else samples), flags
+
+
+def _independent(samples: np.ndarray) -> np.ndarray:
+    """Indices of columns of which none is a linear function of those before it."""
+    centred = samples - samples.mean(axis=0)
+    norms = np.linalg.norm(centred, axis=0)
+    centred = centred / np.where(norms > 0, norms, 1)
+    _, r, order = _qr(centred)
+    size = np.abs(np.diag(r))
+    return np.sort(order[: len(size)][size > 1e-10 * math.sqrt(len(samples))])
+
+
+def _qr(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from scipy.linalg import qr
+
+    return qr(matrix, mode="economic", pivoting=True)
