@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ib_keras._estimate import estimate as estimate
     from ib_keras._instrument import InstrumentedModel as InstrumentedModel
     from ib_keras._instrument import instrument as instrument
+    from ib_keras._mutual_information import MutualInformation as MutualInformation
+    from ib_keras._mutual_information import mutual_information as mutual_information
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.frame import load as load
@@ -36,10 +38,12 @@ _OBJECTS = {
     "Estimate": "ib_keras.interface",
     "InstrumentedModel": "ib_keras._instrument",
     "LayerInformation": "ib_keras.interface",
+    "MutualInformation": "ib_keras._mutual_information",
     "Recorder": "ib_keras.recorder",
     "estimate": "ib_keras._estimate",
     "instrument": "ib_keras._instrument",
     "load": "ib_keras.frame",
+    "mutual_information": "ib_keras._mutual_information",
 }
 _MODULES = (
     "clustering",
@@ -54,6 +58,7 @@ _MODULES = (
     "regularizers",
     "report",
     "studies",
+    "synthetic",
 )
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])

@@ -141,6 +141,8 @@ def run_all(
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table, in nats."""
     arguments = samples.arguments()
+    wanting = any(getattr(estimator, "needs_inputs", False) for estimator in made)
+    with_values = {**arguments, "x": samples.values() if wanting else None}
     resolved = [_over_all(estimator, items) for estimator in made]
     for item in items:
         t = item.read()
@@ -149,7 +151,8 @@ def run_all(
             if propagates(estimator):
                 result = _propagate(estimator, item, t, arguments)
             else:
-                result = estimator.estimate(t, noise_std=item.noise_std, **arguments)
+                own = with_values if getattr(estimator, "needs_inputs", False) else arguments
+                result = estimator.estimate(t, noise_std=item.noise_std, **own)
             seconds = time.perf_counter() - start
             yield _row(item, named, "I(X;T)", result.xt, seconds)
             if result.ty is not None:

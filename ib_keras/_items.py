@@ -56,6 +56,7 @@ class Samples:
     labels: np.ndarray | None
     inputs: np.ndarray | None
     draws: int = 1
+    raw: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def of(cls, n: int, targets: Any, inputs: Any, draws: int = 1) -> Samples:
@@ -68,12 +69,20 @@ class Samples:
                 codes = None  # all distinct, which is the default
         elif draws > 1:
             codes = np.arange(n)
-        return cls(n, labels, codes, draws)
+        raw = () if inputs is None else tuple(flat_inputs(inputs))
+        return cls(n, labels, codes, draws, raw)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments ``y`` and ``x`` of an estimator."""
         codes = {"y": self.labels, "x": self.inputs}
         return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
+
+    def values(self) -> np.ndarray | None:
+        """The inputs themselves, ``(n · draws, d)``, for estimators that compare T with them."""
+        if not self.raw:
+            return None
+        flat = np.concatenate([a.reshape(len(a), -1) for a in self.raw], axis=1)
+        return np.tile(flat, (self.draws, 1))
 
 
 def propagates(estimator: Estimator) -> bool:

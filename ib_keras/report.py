@@ -33,7 +33,12 @@ FLAGS = {
     "no_channel": "The layer has no noise of its own: I(X;T) is H(X) or infinite for any.",
     "no_propagations": "The layer lies behind noise, and no inputs were propagated repeatedly to "
     "learn how random it is given X: it is wider than 512 values, or they were not asked for.",
-    "ties": "Some samples coincide, which distances between neighbours cannot resolve.",
+    "no_noise": "The layer has no noise of its own: unless noise acts before it, I(X;T) is "
+    "infinite, and the estimate is how much of that so many samples show.",
+    "no_critic": "There were too few samples to train a critic, or none was asked for: what is not "
+    "Gaussian may be missed.",
+    "ties": "Values repeat: the variable is discrete or saturated, and distances between "
+    "neighbours resolve it badly.",
 }
 
 _PAGE = string.Template("""<!doctype html>

@@ -21,9 +21,10 @@ def run(code):
 def test_public_names():
     assert ib.__all__ == [
         "ActivationStore", "Activations", "Estimate", "InstrumentedModel", "LayerInformation",
-        "Recorder", "__version__", "clustering", "datasets", "ensembles", "errors", "estimate",
-        "estimators", "frame", "instrument", "layers", "load", "models", "plot",
-        "regularizers", "report", "studies",
+        "MutualInformation", "Recorder", "__version__", "clustering", "datasets", "ensembles",
+        "errors", "estimate", "estimators", "frame", "instrument", "layers", "load", "models",
+        "mutual_information", "plot",
+        "regularizers", "report", "studies", "synthetic",
     ]  # fmt: skip
     for name in ib.__all__:
         assert getattr(ib, name) is not None

@@ -54,7 +54,7 @@ class Gaussian(Configured):
             t: ``(n, ...)``.
             y: not used: labels are not Gaussian.
             x: ``(n, ...)`` the inputs themselves.
-            noise_std: not used.
+            noise_std: of the layer's own noise; without it the flag ``no_noise``, see ``KSG``.
             conditional: not used.
 
         Raises:
@@ -62,7 +62,10 @@ class Gaussian(Configured):
         """
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
-        return LayerInformation(self.mutual_information(x, t))
+        found = self.mutual_information(x, t)
+        if not noise_std > 0:
+            found = dataclasses.replace(found, flags=(*found.flags, "no_noise"))
+        return LayerInformation(found)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) in nats.
@@ -131,6 +134,22 @@ def _bias(dof: int, p: int, q: int) -> float:
 def _stderr(u: np.ndarray, v: np.ndarray, rho: np.ndarray) -> float:
     """From the log-density ratios of the samples, which need no Gaussian tails."""
     return float(log_ratios(u, v).std(ddof=1)) / math.sqrt(len(u))
+
+
+def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Canonical variates of unit variance, all of each side, and the canonical correlations.
+
+    Args:
+        a: ``(n, da)``.
+        b: ``(n, db)``.
+
+    Returns:
+        Variates of A and of B, in the order of the correlations ``(min(da, db),)``.
+    """
+    u, v = _basis(a), _basis(b)
+    left, rho, right = np.linalg.svd(u.T @ v)
+    scale = math.sqrt(len(a))
+    return scale * u @ left, scale * v @ right.T, np.clip(rho, 0, 1 - 1e-9)
 
 
 def log_ratios(u: Any, v: Any) -> np.ndarray:

@@ -42,8 +42,9 @@ class _Neighbors(Configured):
             t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
             y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
             x: ``(n, ...)`` the inputs themselves, continuous.
-            noise_std: not used: I(X;T) of a deterministic layer is infinite, and what is reported
-                is then how much of it n samples show. Add noise, or compress.
+            noise_std: of the layer's own noise. Without any, I(X;T) is infinite unless noise acts
+                before the layer, and what is reported is how much of it n samples show: hence the
+                flag ``no_noise``.
             conditional: not used.
 
         Returns:
@@ -55,6 +56,8 @@ class _Neighbors(Configured):
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
         xt = self.mutual_information(x, t)
+        if not noise_std > 0:
+            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         if y is None:
             return LayerInformation(xt)
         return LayerInformation(xt, self.with_labels(t, y))
@@ -194,7 +197,8 @@ class KozachenkoLeonenko(_Neighbors):
     """Differential entropy h = ψ(n) − ψ(k) + ln V_d + (d/n) Σ ln ρ_k,i, and I from sums of it.
 
     ρ_k,i is the Euclidean distance from sample i to its k-th neighbour; with ``whiten=True`` after
-    whitening by Σ, which is corrected by ½ ln det Σ. I(A;B) = h(A) + h(B) − h(A,B), I(A;Y) = h(A) − Σ_y p(y) h(A|y).
+    whitening by Σ, which is corrected by ½ ln det Σ. I(A;B) = h(A) + h(B) − h(A,B), and
+    I(A;Y) = h(A) − Σ_y p(y) h(A|y).
     The standard error of I is that of the paired terms. Sums of three entropies are biased below 0
     where there is no information (−0.1 to −2 nats on bounded codes): compare with ``baseline``, or
     take ``KSG`` where no entropy is wanted.

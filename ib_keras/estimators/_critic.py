@@ -1,0 +1,176 @@
+"""A density ratio learned by classification, and what it says of rows that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+_FOLDS, _BATCH, _SHIFTS = 4, 256, 4
+_EVERY = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How critics are trained.
+
+    Args:
+        width: of the two hidden layers.
+        steps: of Adam.
+        learning_rate: at the beginning; it falls to 0 along a cosine.
+        decay: weight of Σ w².
+    """
+
+    width: int = 64
+    steps: int = 1200
+    learning_rate: float = 3e-3
+    decay: float = 1e-3
+
+
+def held_out_ratios(
+    a: np.ndarray,
+    b: np.ndarray,
+    pieces: tuple[np.ndarray, np.ndarray] | None,
+    settings: Settings,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ln p(a,b)/p(a)p(b), learned from other rows than those at which it is evaluated.
+
+    The rows are cut into folds. For each, a network is trained on most of the others to tell pairs
+    from pairs whose rows do not belong together, its logit being what is sought; some rows choose
+    when to stop. All folds train side by side, as one program.
+
+    Args:
+        a: ``(n, da)`` features of A.
+        b: ``(n, db)`` features of B.
+        pieces: ``(n, r + 1)`` u and v of a known part g = Σ_i u_i v_i + u_r + v_r of the ratio, to
+            which the network adds; ``None`` for none.
+        settings: of the training.
+        seed: of folds, weights and batches.
+
+    Returns:
+        For each fold (the folds have one length m): the learned ratio of its pairs ``(folds, m)``;
+        ln of the mean of exp(ratio) over pairs that do not belong together, ``(folds,)``; the same
+        without the network's part.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(seed)
+    n = len(a)
+    train, stop, test = _folds(n, rng)
+    batch = min(_BATCH, train.shape[1])
+    zero = np.zeros((n, 1), np.float32)
+    u, v = (zero, zero) if pieces is None else pieces
+    data = [tf.constant(x, tf.float32) for x in (a, b, u, v)]
+    model = _Critic(a.shape[1], b.shape[1], settings, rng)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def step(rows: Any, rate: Any, count: Any) -> None:
+        def loss() -> Any:
+            learned, known = model.ratios([tf.gather(x, rows) for x in data], range(_SHIFTS + 1))
+            logits = learned + known
+            wrong = tf.reduce_mean(tf.nn.softplus(-logits[:, 0]), axis=1)
+            wrong += tf.reduce_mean(tf.nn.softplus(logits[:, 1:]), axis=[1, 2])
+            return tf.reduce_sum(wrong) + settings.decay * model.size()
+
+        model.descend(loss, rate, count)
+
+    @tf.function(autograph=False)
+    def evaluate(rows: Any, shifts: tuple[int, ...]) -> Any:
+        return model.ratios([tf.gather(x, rows) for x in data], shifts)
+
+    best = np.full(_FOLDS, np.inf)
+    kept = [w.numpy() for w in model.weights]
+    some = tuple(range(0, stop.shape[1], max(1, stop.shape[1] // 30)))
+    for count in range(settings.steps + 1):
+        if count:
+            rows = np.stack([rng.choice(fold, batch, replace=False) for fold in train])
+            rate = settings.learning_rate * (1 + np.cos(np.pi * count / settings.steps)) / 2
+            step(tf.constant(rows), tf.constant(rate, tf.float32), tf.constant(count, tf.float32))
+        if count % _EVERY == 0:
+            logits = sum(part.numpy() for part in evaluate(tf.constant(stop), some))
+            wrong = np.logaddexp(0, -logits[:, 0]).mean(axis=1)
+            wrong += np.logaddexp(0, logits[:, 1:]).mean(axis=(1, 2))
+            better = wrong < best
+            best = np.where(better, wrong, best)
+            for old, new in zip(kept, model.weights, strict=True):
+                old[better] = new.numpy()[better]
+    for weight, value in zip(model.weights, kept, strict=True):
+        weight.assign(value)
+    every = tuple(range(0, test.shape[1], max(1, test.shape[1] // 250)))
+    learned, known = (x.numpy().astype(np.float64) for x in evaluate(tf.constant(test), every))
+    logits = learned + known
+
+    def log_mean(x: np.ndarray) -> np.ndarray:
+        return logsumexp(x[:, 1:], axis=(1, 2)) - np.log(x[0, 1:].size)
+
+    return logits[:, 0], log_mean(logits), known[:, 0] - log_mean(known)[:, None]
+
+
+class _Critic:
+    """Networks with a leading axis of folds: φ_a(a) + φ_b(b), then two layers more."""
+
+    def __init__(self, da: int, db: int, settings: Settings, rng: np.random.Generator) -> None:
+        import tensorflow as tf
+
+        def matrix(*shape: int) -> Any:
+            values = rng.normal(size=(_FOLDS, *shape)) / np.sqrt(shape[0])
+            return tf.Variable(values.astype(np.float32))
+
+        width = settings.width
+        self._a, self._b, self._deep = matrix(da, width), matrix(db, width), matrix(width, width)
+        # The network begins with nothing to say.
+        self._last = tf.Variable(tf.zeros([_FOLDS, width, 1]))
+        self._biases = [tf.Variable(tf.zeros([_FOLDS, 1, k])) for k in (width, width, 1)]
+        self.weights = [self._a, self._b, self._deep, self._last, *self._biases]
+        self._moments = [
+            (tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in self.weights
+        ]
+
+    def size(self) -> Any:
+        import tensorflow as tf
+
+        return tf.add_n([tf.reduce_sum(w * w) for w in (self._a, self._b, self._deep)])
+
+    def ratios(self, data: list[Any], shifts: Any) -> tuple[Any, Any]:
+        """The learned and the known part, ``(folds, shifts, rows)``: row i with row i + shift."""
+        import tensorflow as tf
+
+        a, b, u, v = data
+        first, second = tf.matmul(a, self._a) + self._biases[0], tf.matmul(b, self._b)
+        learned, known = [], []
+        for shift in shifts:
+            hidden = tf.nn.silu(first + tf.roll(second, shift, axis=1))
+            hidden = tf.nn.silu(tf.matmul(hidden, self._deep) + self._biases[1])
+            learned.append((tf.matmul(hidden, self._last) + self._biases[2])[..., 0])
+            other = tf.roll(v, shift, axis=1)
+            products = tf.reduce_sum(u[..., :-1] * other[..., :-1], axis=-1)
+            known.append(products + u[..., -1] + other[..., -1])
+        return tf.stack(learned, axis=1), tf.stack(known, axis=1)
+
+    def descend(self, loss: Any, rate: Any, count: Any) -> None:
+        """A step of Adam."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = loss()
+        for weight, gradient, (mean, square) in zip(
+            self.weights, tape.gradient(value, self.weights), self._moments, strict=True
+        ):
+            mean.assign(0.9 * mean + 0.1 * gradient)
+            square.assign(0.999 * square + 0.001 * gradient * gradient)
+            scale = tf.sqrt(square / (1 - 0.999**count)) + 1e-7
+            weight.assign_sub(rate * mean / (1 - 0.9**count) / scale)
+
+
+def _folds(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows to train on, to stop by, and to report, for each fold; three rectangles."""
+    m = n // _FOLDS
+    parts = rng.permutation(n)[: m * _FOLDS].reshape(_FOLDS, m)
+    rest = np.stack(
+        [rng.permutation(np.delete(parts, fold, axis=0).reshape(-1)) for fold in range(_FOLDS)]
+    )
+    eighth = rest.shape[1] // 8
+    return rest[:, eighth:], rest[:, :eighth], parts

@@ -1,0 +1,222 @@
+"""Pairs of variables whose mutual information is known exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import digamma, gammaln, ndtr
+
+from ib_keras._checks import check_count, check_seed
+from ib_keras.errors import ArgumentError
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def correlated_gaussians(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+    """X and Y jointly normal: ``dim`` independent pairs of correlation √(1 − e^{−2·mi/dim}).
+
+    Args:
+        n: number of samples.
+        dim: dimension of X, and of Y.
+        mi: I(X;Y) in nats.
+        seed: of the draws.
+
+    Returns:
+        x and y, each ``(n, dim)`` float64.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
+    """
+    n, dim, mi, rng = _check(n, dim, mi, seed)
+    rho2 = -math.expm1(-2 * mi / dim)
+    x, noise = rng.normal(size=(n, dim)), rng.normal(size=(n, dim))
+    return x, math.sqrt(rho2) * x + math.sqrt(1 - rho2) * noise
+
+
+def correlated_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+    """``correlated_gaussians`` through the normal distribution function: uniform on [0, 1].
+
+    Args:
+        n: number of samples.
+        dim: dimension of X, and of Y.
+        mi: I(X;Y) in nats.
+        seed: of the draws.
+
+    Returns:
+        x and y, each ``(n, dim)`` float64.
+    """
+    x, y = correlated_gaussians(n, dim, mi, seed=seed)
+    return ndtr(x), ndtr(y)
+
+
+def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pair:
+    """X and Y jointly Student-t: normal pairs divided by one common √(χ²/dof).
+
+    I(X;Y) = I of the normal pairs + c(dof) + c(dof + 2·dim) − 2 c(dof + dim), with
+    c(d) = ln Γ(d/2) − (d/2) ψ(d/2): heavy tails tell of each other even where nothing correlates.
+
+    Args:
+        n: number of samples.
+        dim: dimension of X, and of Y.
+        mi: I(X;Y) in nats, at least what the tails have alone.
+        dof: degrees of freedom.
+        seed: of the draws.
+
+    Returns:
+        x and y, each ``(n, dim)`` float64.
+
+    Raises:
+        ArgumentError: ``mi`` is less than the tails' (the least is named).
+    """
+    n, dim, mi, rng = _check(n, dim, mi, seed)
+
+    def c(d: float) -> float:
+        return float(gammaln(d / 2) - d / 2 * digamma(d / 2))
+
+    tails = c(dof) + c(dof + 2 * dim) - 2 * c(dof + dim)
+    if mi < tails:
+        raise ArgumentError(
+            f"The tails of {dof} degrees of freedom in {dim} dimensions tell more than that",
+            f"mi >= {tails:.6g}",
+            mi,
+        )
+    x, y = correlated_gaussians(n, dim, mi - tails, seed=int(rng.integers(2**31)))
+    scale = np.sqrt(rng.chisquare(dof, size=(n, 1)) / dof)
+    return x / scale, y / scale
+
+
+def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+    """X uniform on [0, 1], Y = X + U(−ε, ε) in each coordinate.
+
+    I = ε − ln 2ε for ε ≤ ½, else 1/4ε, for each of ``dim`` independent pairs.
+
+    Args:
+        n: number of samples.
+        dim: dimension of X, and of Y.
+        mi: I(X;Y) in nats, > 0.
+        seed: of the draws.
+
+    Returns:
+        x and y, each ``(n, dim)`` float64.
+    """
+    n, dim, mi, rng = _check(n, dim, mi, seed, positive=True)
+    each = mi / dim
+    width = (
+        1 / (4 * each)
+        if each <= 0.5
+        else float(brentq(lambda e: e - math.log(2 * e) - each, 1e-300, 0.5, xtol=1e-300))
+    )
+    x = rng.uniform(size=(n, dim))
+    return x, x + rng.uniform(-width, width, size=(n, dim))
+
+
+def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+    """X = ln of a Gamma(1/θ) variable, Y = ln of an exponential one of rate e^X, coordinate-wise.
+
+    I = ψ(1/θ) + θ + ln θ for each of ``dim`` independent pairs: both are skewed, and neither is
+    normal given the other.
+
+    Args:
+        n: number of samples.
+        dim: dimension of X, and of Y.
+        mi: I(X;Y) in nats, > 0.
+        seed: of the draws.
+
+    Returns:
+        x and y, each ``(n, dim)`` float64.
+    """
+    n, dim, mi, rng = _check(n, dim, mi, seed, positive=True)
+
+    def gap(log_theta: float) -> float:
+        theta = math.exp(log_theta)
+        return float(digamma(1 / theta)) + theta + log_theta - mi / dim
+
+    shape = math.exp(-brentq(gap, -16.0, 6.5))
+    # ln Gamma(s) = ln Gamma(s + 1) + ln(U)/s does not underflow for small s.
+    x = np.log(rng.gamma(shape + 1, size=(n, dim))) + np.log(rng.uniform(size=(n, dim))) / shape
+    y = np.log(rng.exponential(size=(n, dim))) - x
+    return x, y
+
+
+def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
+    """Images of a blob at an uncertain place: I is that of the places.
+
+    Pixels are exp(−10((g_x − u₁)² + (g_y − u₂)²)) on [0, 1]², u of ``correlated_uniforms``. The map
+    from u to the image can be inverted, so that I(X;Y) is I(u;v).
+
+    Args:
+        n: number of samples.
+        size: height and width.
+        mi: I(X;Y) in nats.
+        seed: of the draws.
+
+    Returns:
+        Two ``(n, size, size, 1)`` float32 arrays.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
+    """
+    return _images(_blobs, 2, n, size, mi, seed)
+
+
+def rectangle_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
+    """Images of a filled rectangle of uncertain place and sides: I is that of the four numbers.
+
+    Sides are of at least 2 pixels; a pixel's value is the share of it that is covered.
+
+    Args:
+        n: number of samples.
+        size: height and width, at least 4.
+        mi: I(X;Y) in nats.
+        seed: of the draws.
+
+    Returns:
+        Two ``(n, size, size, 1)`` float32 arrays.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
+    """
+    return _images(_rectangles, 4, n, size, mi, seed)
+
+
+def _images(draw: Any, dim: int, n: int, size: int, mi: float, seed: int) -> Pair:
+    size = check_count(size, "size", 4)
+    u, v = correlated_uniforms(n, dim, mi, seed=seed)
+    return draw(u, size), draw(v, size)
+
+
+def _blobs(u: np.ndarray, size: int) -> np.ndarray:
+    grid = np.linspace(0, 1, size)
+    across, down = (np.exp(-10 * np.square(grid - u[:, i, None])) for i in (0, 1))
+    return (down[:, :, None] * across[:, None, :]).astype(np.float32)[..., None]
+
+
+def _rectangles(u: np.ndarray, size: int) -> np.ndarray:
+    least = 2 / size
+    pixels = np.arange(size)
+    covered = []
+    for i in (0, 2):
+        # Uniform on the begin and end of an interval of at least the least side.
+        begin = (1 - least) * (1 - np.sqrt(1 - u[:, i]))
+        end = begin + least + u[:, i + 1] * (1 - begin - least)
+        low, high = (size * side[:, None] for side in (begin, end))
+        covered.append(np.clip(np.minimum(high, pixels + 1) - np.maximum(low, pixels), 0, None))
+    across, down = covered
+    return (down[:, :, None] * across[:, None, :]).astype(np.float32)[..., None]
+
+
+def _check(
+    n: int, dim: int, mi: float, seed: int, *, positive: bool = False
+) -> tuple[int, int, float, np.random.Generator]:
+    number = isinstance(mi, (int, float, np.number)) and not isinstance(mi, bool)
+    if not number or not 0 <= mi < math.inf or (positive and mi == 0):
+        expected = "a finite number " + ("> 0" if positive else ">= 0")
+        raise ArgumentError("`mi` is no mutual information", expected, repr(mi))
+    rng = np.random.default_rng(check_seed(seed))
+    return check_count(n, "n"), check_count(dim, "dim"), float(mi), rng

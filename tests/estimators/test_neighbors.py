@@ -1,0 +1,193 @@
+"""KSG, Kozachenko–Leonenko and the Gaussian closed form."""
+
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.special import digamma
+
+import ib_keras as ib
+from ib_keras import synthetic
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators import KSG, Gaussian, KozachenkoLeonenko, _neighbors
+from ib_keras.estimators.neighbors import berrett_weights
+
+CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "knn.json").read_text())
+
+
+def pair(case):
+    rng = np.random.default_rng(case["seed"])
+    x = rng.normal(size=(case["n"], case["d"]))
+    noise = rng.normal(size=(case["n"], case["d"]))
+    rho = math.sqrt(-math.expm1(-2 * case["true_mi_nats"] / case["d"]))
+    return x, rho * x + math.sqrt(1 - rho**2) * noise
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"d={c['d']}")
+def test_golden(case, monkeypatch):
+    x, y = pair(case)
+    assert KSG(5).mutual_information(x, y).value == pytest.approx(case["ksg_k5"], abs=1e-9)
+    entropy = KozachenkoLeonenko(5).entropy(x)
+    assert entropy.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
+    assert abs(entropy.value - case["true_entropy_x"]) < 0.05 + 3 * entropy.stderr
+    # Trees and all pairs are one estimator.
+    monkeypatch.setattr(_neighbors, "_TREE_JOINT", 0)
+    assert KSG(5).mutual_information(x, y).value == pytest.approx(case["ksg_k5"], abs=1e-9)
+    again = KozachenkoLeonenko(5).entropy(x)
+    assert again.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
+
+
+def plain_ksg(x, y, k, norm):
+    dx, dy = (cdist(v, v, norm) for v in (x, y))
+    joint = np.maximum(dx, dy)
+    np.fill_diagonal(joint, np.inf)
+    radius = np.sort(joint, axis=1)[:, k - 1 : k]
+    inside = [(d < radius).sum(axis=1) for d in (dx, dy)]  # the sample itself among them
+    return digamma(k) + digamma(len(x)) - np.mean([digamma(c) for c in inside], axis=1).sum()
+
+
+@pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
+@pytest.mark.parametrize("dim", [1, 2, 5, 20])
+def test_ksg_is_its_definition(metric, dim):
+    x, y = synthetic.correlated_gaussians(400, dim, 1.0, seed=dim)
+    for k in (1, 4):
+        found = KSG(k, metric).mutual_information(x, y)
+        assert found.value == pytest.approx(plain_ksg(x, y, k, metric), abs=1e-9)
+
+
+def test_scale_does_not_matter():
+    x, y = synthetic.correlated_gaussians(800, 3, 1.5, seed=0)
+    for made in (KSG(), KSG(3, "euclidean"), KozachenkoLeonenko(), Gaussian()):
+        expected = made.mutual_information(x, y).value
+        for scale in (1e-12, 1e-3, 1e6):
+            scaled = made.mutual_information(scale * x, scale * y).value
+            assert scaled == pytest.approx(expected, abs=1e-6), (made, scale)
+    labels = (x[:, 0] > 0).astype(int)
+    values = [KSG().with_labels(scale * x, labels).value for scale in (1e-12, 1, 1e6)]
+    assert values == pytest.approx([values[1]] * 3, abs=1e-9)
+
+
+def test_shuffled_rows_have_no_information():
+    x, y = synthetic.correlated_gaussians(1500, 2, 1.0, seed=1)
+    other = y[np.random.default_rng(0).permutation(len(y))]
+    for made in (KSG(), KSG(5, "euclidean"), Gaussian(), KozachenkoLeonenko()):
+        found = made.mutual_information(x, other)
+        assert abs(found.value) < 3 * found.stderr + 0.02, made
+    base = KSG().baseline(x, y, repeats=6)
+    assert abs(base.value) < 3 * base.stderr
+
+
+def test_standard_errors_are_those_of_repetition():
+    values, errors = [], []
+    for seed in range(40):
+        found = KSG(3).mutual_information(*synthetic.correlated_gaussians(400, 1, 0.8, seed=seed))
+        values.append(found.value)
+        errors.append(found.stderr)
+    assert np.std(values) == pytest.approx(np.mean(errors), rel=0.5)
+    assert np.mean(values) == pytest.approx(0.8, abs=0.03)
+
+
+def test_labels():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 2000)
+    apart = rng.normal(size=(2000, 2)) + 40 * np.eye(3)[y][:, :2]
+    exact = -sum(p * math.log(p) for p in np.bincount(y) / 2000)
+    assert KSG().with_labels(apart, y).value == pytest.approx(exact, abs=0.01)
+    assert KozachenkoLeonenko().with_labels(apart, y).value == pytest.approx(exact, abs=0.1)
+    noise = KSG().with_labels(rng.normal(size=(2000, 2)), y)
+    assert abs(noise.value) < 3 * noise.stderr + 0.02
+    # A class smaller than k takes its others; one of a single sample is left out.
+    y[:] = np.arange(2000) % 2
+    y[:3], y[3] = 2, 3
+    small = KSG(5).with_labels(apart, y)
+    assert small.n == 1999 and np.isfinite(small.value)
+
+
+def test_what_others_fail_on():
+    x, y = synthetic.correlated_gaussians(1000, 2, 1.0, seed=2)
+    ksg, kl = KSG(), KozachenkoLeonenko()
+    one = np.ones((1000, 1))
+    expected = {made: made.mutual_information(x, y).value for made in (ksg, kl, Gaussian())}
+    for made, value in expected.items():
+        constant = made.mutual_information(np.hstack([x, one]), y)
+        assert constant.value == pytest.approx(value, abs=1e-9)
+    twice = np.hstack([x, x[:, :1]])
+    assert ksg.mutual_information(twice, y).value == pytest.approx(expected[ksg], abs=1e-9)
+    assert kl.mutual_information(twice, y).value == pytest.approx(expected[kl], abs=1e-9)
+    with pytest.raises(ArgumentError, match="lies in a subspace"):
+        kl.entropy(twice)
+    for made in (ksg, kl, Gaussian()):
+        with pytest.raises(ArgumentError, match="infinite"):
+            made.mutual_information(x, x)
+    rows = np.repeat(x[:250], 4, axis=0), np.repeat(y[:250], 4, axis=0)
+    with pytest.raises(ArgumentError, match=r"Samples coincide.*of 1000 samples"):
+        KozachenkoLeonenko(3).mutual_information(*rows)
+    assert np.isfinite(ksg.mutual_information(*rows).value)
+    with pytest.raises(ArgumentError, match="class has too few"):
+        kl.with_labels(x, np.append(np.zeros(996, int), [1, 1, 2, 2]))
+    # Two discrete variables, given as numbers: flagged, and counted by the general function.
+    a = np.random.default_rng(0).integers(0, 3, 1000)
+    b = np.where(np.random.default_rng(1).uniform(size=1000) < 0.5, a, 0)
+    found = ksg.mutual_information(a.astype(float), b.astype(float))
+    assert "ties" in found.flags
+    exact = ib.mutual_information(a, b)
+    assert found.value == pytest.approx(exact.parts["counts"].value, abs=0.05)
+
+
+def test_bad_input():
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    for made in (KSG(20), KozachenkoLeonenko(20)):
+        with pytest.raises(ArgumentError, match=r"too few samples for k=20.*20 samples"):
+            made.mutual_information(x, x[::-1])
+    with pytest.raises(ArgumentError, match="differ in length"):
+        KSG().mutual_information(x, x[:10] + 1)
+    with pytest.raises(ArgumentError, match=r"compares T with X.*x=None"):
+        KSG().estimate(x)
+    with pytest.raises(ArgumentError, match="too few samples for a covariance"):
+        Gaussian().mutual_information(np.ones((5, 3)) * x[:5, :1], x[:5])
+    for arguments in ({"k": 0}, {"metric": "manhattan"}):
+        with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+            KSG(**arguments)
+    wide = np.random.default_rng(0).normal(size=(30, 40))
+    assert np.isfinite(KSG().mutual_information(wide, x[:, :1].repeat(2, 0)[:30]).value)
+
+
+def test_weights():
+    for k, dim in ((50, 4), (50, 8), (100, 10)):
+        w = berrett_weights(k, dim)
+        assert w.sum() == pytest.approx(1) and np.linalg.norm(w) < 5
+    for k, dim, message in ((5, 10, "k of 50 to 100"), (1, 5, "k of 50"), (80, 20, "at most 12")):
+        with pytest.raises(ArgumentError, match=message):
+            berrett_weights(k, dim)
+    x = np.random.default_rng(0).normal(size=(4000, 8))
+    exact = 4 * math.log(2 * math.pi * math.e)
+    weighted = KozachenkoLeonenko(60, weighted=True).entropy(x)
+    assert weighted.value == pytest.approx(exact, abs=4 * weighted.stderr)
+
+
+def test_gaussian_is_unbiased_where_dimensions_are_many():
+    values = [
+        Gaussian().mutual_information(*synthetic.correlated_gaussians(500, 20, 1.0, seed=s))
+        for s in range(20)
+    ]
+    mean, error = np.mean([v.value for v in values]), np.std([v.value for v in values]) / 20**0.5
+    assert mean == pytest.approx(1.0, abs=4 * error)  # uncorrected: 1.4
+    x, y = synthetic.correlated_gaussians(2000, 2, 1.0, seed=0)
+    assert Gaussian(copula=True).mutual_information(np.exp(x), y**3).value == pytest.approx(
+        Gaussian(copula=True).mutual_information(x, y).value, abs=1e-9
+    )
+
+
+def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
+    x, y = inputs
+    noisy = ib.instrument(mlp, 0.5, seed=0)
+    table = ib.estimate(noisy, ["ksg", "gaussian"], inputs=x, targets=y)
+    flags = table.set_index(["estimator", "layer", "quantity"])["flags"]
+    assert flags[("ksg", "first", "I(X;T)")] == ""
+    assert flags[("ksg", "output", "I(X;T)")] == "no_noise"
+    t = noisy.capture(x)["first"]
+    row = table[(table["estimator"] == "ksg") & (table["layer"] == "first")]
+    assert row["value"].iloc[0] == pytest.approx(KSG().mutual_information(x, t).value, abs=0.4)
