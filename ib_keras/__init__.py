@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ib_keras._estimate import estimate as estimate
     from ib_keras._instrument import InstrumentedModel as InstrumentedModel
     from ib_keras._instrument import instrument as instrument
-    from ib_keras._mutual_information import MutualInformation as MutualInformation
     from ib_keras._mutual_information import mutual_information as mutual_information
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.frame import load as load
     from ib_keras.interface import Estimate as Estimate
     from ib_keras.interface import LayerInformation as LayerInformation
+    from ib_keras.interface import MutualInformation as MutualInformation
     from ib_keras.recorder import Recorder as Recorder
 
 try:
@@ -38,7 +38,7 @@ _OBJECTS = {
     "Estimate": "ib_keras.interface",
     "InstrumentedModel": "ib_keras._instrument",
     "LayerInformation": "ib_keras.interface",
-    "MutualInformation": "ib_keras._mutual_information",
+    "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
     "estimate": "ib_keras._estimate",
     "instrument": "ib_keras._instrument",
@@ -47,6 +47,7 @@ _OBJECTS = {
 }
 _MODULES = (
     "clustering",
+    "compression",
     "datasets",
     "ensembles",
     "errors",

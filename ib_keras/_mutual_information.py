@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,28 +13,13 @@ from ib_keras.estimators import _codes
 from ib_keras.estimators._critic import Settings, held_out_ratios
 from ib_keras.estimators.gaussian import Gaussian, canonical, normal_scores, varying
 from ib_keras.estimators.neighbors import KSG
-from ib_keras.interface import Estimate
+from ib_keras.interface import Estimate, MutualInformation
 
 # Fewer rows do not train a critic; neighbours in more dimensions than this see too little.
 _FEWEST, _NEIGHBOURS = 400, 5
 # What they may have missed, as on benchmarks of known MI: a third of what only a critic found, and
 # a little of everything.
 _SLACK, _SHARE = 0.3, 0.03
-
-
-@dataclasses.dataclass(frozen=True)
-class MutualInformation(Estimate):
-    """An estimate of I(A;B), its interval, and the estimators' own words.
-
-    Args:
-        lower: end of the interval, in nats.
-        upper: the other end.
-        parts: estimator → what it said.
-    """
-
-    lower: float = math.nan
-    upper: float = math.nan
-    parts: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
 def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) -> MutualInformation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,6 +34,23 @@ class Estimate:
 
     def __float__(self) -> float:
         return float(self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class MutualInformation(Estimate):
+    """An estimate of I(A;B), with its interval and how it came about.
+
+    Args:
+        lower: end of the interval, in nats.
+        upper: the other end.
+        parts: what each estimator, or each step, said.
+        details: further numbers by name, such as the quality of a compression.
+    """
+
+    lower: float = math.nan
+    upper: float = math.nan
+    parts: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
+    details: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

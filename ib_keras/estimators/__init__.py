@@ -11,6 +11,7 @@ from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.ebab import EBAB
 from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
+from ib_keras.estimators.lossy import LossyCompression
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.estimators.quantized import Quantized
@@ -24,6 +25,7 @@ __all__ = [
     "Binning",
     "Gaussian",
     "KozachenkoLeonenko",
+    "LossyCompression",
     "Quantized",
     "SamplePropagation",
     "get",
@@ -80,7 +82,8 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     """An estimator from its name, a configuration, or itself.
 
     Args:
-        identifier: a name (``"ebab"``), a dict or JSON string (``{"name": "kde",
+        identifier: a name (``"ebab"``; ``"pca+kl"``, ``"ae+ksg"``, … for a compressor and what
+            follows it), a dict or JSON string (``{"name": "kde",
             "variance": 0.1}``), an estimator class or an estimator.
         **kwargs: arguments of its constructor; for an estimator, the ones to change.
 
@@ -99,6 +102,10 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     if isinstance(identifier, dict):
         kwargs = {**identifier, **kwargs}
         identifier = kwargs.pop("name", None)
+    if isinstance(identifier, str) and "+" in identifier:
+        compressor, _, estimator = identifier.partition("+")
+        kwargs = {"compressor": compressor, "estimator": estimator, **kwargs}
+        identifier = LossyCompression.name
     if isinstance(identifier, str) and identifier in _REGISTRY:
         identifier = _REGISTRY[identifier]
     if isinstance(identifier, type) and callable(getattr(identifier, "estimate", None)):

@@ -1,0 +1,218 @@
+"""Compressors for estimates of information in many dimensions: a few numbers in place of many."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ib_keras._checks import as_samples, check_count, check_seed
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._base import Configured
+
+# Above this many values PCA goes through the rows in parts.
+_IN_MEMORY = 1 << 27
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressed:
+    """A compressor that has seen data.
+
+    Args:
+        transform: rows ``(n, ...)`` → codes ``(n, k)``.
+        quality: ``explained_variance`` (a share), or ``error`` and ``error_of_mean``: the mean
+            absolute error of held-out rows, of the compressor and of the constant mean. Neither
+            says what information was kept.
+    """
+
+    transform: Callable[[np.ndarray], np.ndarray]
+    quality: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class PCA(Configured):
+    """The first k principal components; incremental where the rows do not fit in memory twice.
+
+    Args:
+        k: number of components.
+    """
+
+    k: int = 4
+
+    name: ClassVar[str] = "pca"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+
+    def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
+        """Finds the components of ``x (n, ...)``.
+
+        Raises:
+            ArgumentError: there are fewer rows or values than components.
+        """
+        from sklearn import decomposition
+
+        flat = as_samples(x)
+        _check_dimension(flat, self.k)
+        if flat.size <= _IN_MEMORY:
+            made = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
+        else:
+            made = decomposition.IncrementalPCA(
+                self.k, batch_size=max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
+            ).fit(flat)
+        explained = float(np.sum(made.explained_variance_ratio_))
+        return Compressed(
+            lambda rows: np.asarray(made.transform(_flat(rows))), {"explained_variance": explained}
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstCoordinates(Configured):
+    """The first k values of each row: a control, against which compressors show their worth.
+
+    Args:
+        k: number of values.
+    """
+
+    k: int = 4
+
+    name: ClassVar[str] = "first"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+
+    def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
+        """Notes how much of the variance the first coordinates have."""
+        flat = as_samples(x)
+        _check_dimension(flat, self.k)
+        variance = flat.var(axis=0)
+        share = float(variance[: self.k].sum() / variance.sum()) if variance.any() else math.nan
+        return Compressed(lambda rows: _flat(rows)[:, : self.k], {"explained_variance": share})
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoder(Configured):
+    """The code of an autoencoder trained on the mean absolute error, with early stopping.
+
+    Images ``(n, height, width, channels)`` take a convolutional encoder, all else a dense one; the
+    decoder is dense. A little noise on the code while training keeps it smooth.
+
+    Args:
+        k: width of the code.
+        epochs: at most so many.
+        patience: epochs without a better held-out error after which training ends.
+        noise: of the code, relative to its range of [−1, 1].
+        batch_size: rows a step.
+        learning_rate: Adam's at the beginning; it falls along a cosine.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013.
+    """
+
+    k: int = 4
+    epochs: int = 200
+    patience: int = 30
+    noise: float = 0.02
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+
+    name: ClassVar[str] = "ae"
+
+    def __post_init__(self) -> None:
+        for field in ("k", "epochs", "patience", "batch_size"):
+            object.__setattr__(self, field, check_count(getattr(self, field), field))
+
+    def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
+        """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop."""
+        import keras
+
+        flat = as_samples(x, min_samples=20).astype(np.float32)
+        _check_dimension(flat, self.k)
+        rng = np.random.default_rng(check_seed(seed))
+        rows = rng.permutation(len(flat))
+        held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
+        mean = flat[train].mean(axis=0)
+        scale = float(flat[train].std()) or 1.0
+        shape = np.shape(x)[1:]
+        encoder = self._encoder(shape, seed)
+        model = keras.Sequential([encoder, *self._decoder(flat.shape[1], seed)])
+        steps = -(-len(train) // self.batch_size) * self.epochs
+        rate = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
+        model.compile(keras.optimizers.Adam(rate), "mae", steps_per_execution=8)
+
+        def scaled(part: np.ndarray) -> np.ndarray:
+            return (part - mean) / scale
+
+        inputs, targets = scaled(flat).reshape(len(flat), *shape), scaled(flat)
+        stop = keras.callbacks.EarlyStopping(
+            patience=self.patience, restore_best_weights=True, start_from_epoch=self.patience
+        )
+        model.fit(
+            inputs[train], targets[train], validation_data=(inputs[held], targets[held]),
+            epochs=self.epochs, batch_size=self.batch_size, verbose=0, callbacks=[stop],
+        )  # fmt: skip
+        error = float(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
+        quality = {"error": error, "error_of_mean": float(np.abs(flat[held] - mean).mean())}
+
+        def transform(values: np.ndarray) -> np.ndarray:
+            part = scaled(_flat(values).astype(np.float32)).reshape(len(values), *shape)
+            return encoder.predict(part, batch_size=1024, verbose=0).astype(np.float64)
+
+        return Compressed(transform, quality)
+
+    def _encoder(self, shape: tuple[int, ...], seed: int) -> Any:
+        import keras
+
+        layers: list[Any] = [keras.Input(shape)]
+        if len(shape) == 3 and min(shape[:2]) >= 8:
+            for filters in (16, 32, 64):
+                layers.append(
+                    keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="silu")
+                )
+        layers += [keras.layers.Flatten(), keras.layers.Dense(256, activation="silu")]
+        layers += [keras.layers.Dense(128, activation="silu")]
+        layers += [keras.layers.Dense(self.k, activation="tanh")]
+        return keras.Sequential(layers)
+
+    def _decoder(self, size: int, seed: int) -> list[Any]:
+        import keras
+
+        hidden = [keras.layers.Dense(width, activation="silu") for width in (128, 256, 512)]
+        noise = keras.layers.GaussianNoise(self.noise, seed=seed)
+        return [noise, *hidden, keras.layers.Dense(size)]
+
+
+_COMPRESSORS = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}
+
+
+def get(identifier: Any, **kwargs: Any) -> Any:
+    """A compressor from its name (``"pca"``, ``"ae"``, ``"first"``), or itself.
+
+    Args:
+        identifier: a name, or an object with ``fit``.
+        **kwargs: arguments of its constructor.
+
+    Raises:
+        ArgumentError: the name is unknown.
+    """
+    if isinstance(identifier, str) and identifier in _COMPRESSORS:
+        return _COMPRESSORS[identifier](**kwargs)
+    if callable(getattr(identifier, "fit", None)):
+        return identifier
+    raise ArgumentError(
+        "The compressor is unknown", f"one of {sorted(_COMPRESSORS)}", repr(identifier)
+    )
+
+
+def _flat(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows).reshape(len(rows), -1)
+
+
+def _check_dimension(flat: np.ndarray, k: int) -> None:
+    if k > min(flat.shape):
+        raise ArgumentError(
+            f"{k} numbers are no compression", f"k <= {min(flat.shape)}", f"shape {flat.shape}"
+        )
