@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, ensembles, instrument, kernels, mixture
+from benchmarks import _measure, ensembles, instrument, kernels, mixture, neighbors
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
         "instrument": instrument,
         "mixture": mixture,
         "ensembles": ensembles,
+        "neighbors": neighbors,
     }
     groups = {name: module.run() for name, module in modules.items()}
     for name, rows in groups.items():

@@ -23,8 +23,8 @@ class Compressed:
 
     Args:
         transform: rows ``(n, ...)`` → codes ``(n, k)``.
-        quality: ``explained_variance`` (a share), or ``error`` and ``error_of_mean``: the mean
-            absolute error of held-out rows, of the compressor and of the constant mean. Neither
+        quality: ``explained_variance`` (a share), or ``error`` and ``error_of_mean``: the root
+            mean squared error of held-out rows, of the compressor and of the constant mean. Neither
             says what information was kept.
     """
 
@@ -95,13 +95,14 @@ class FirstCoordinates(Configured):
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(Configured):
-    """The code of an autoencoder trained on the mean absolute error, with early stopping.
+    """The code of an autoencoder trained on the mean squared error, with early stopping.
 
-    Images ``(n, height, width, channels)`` take a convolutional encoder, all else a dense one; the
-    decoder is dense. A little noise on the code while training keeps it smooth.
+    Encoder and decoder are dense; for large images ``convolutional=True`` puts convolutions before
+    the encoder. A little noise on the code while training keeps it smooth.
 
     Args:
         k: width of the code.
+        convolutional: for images ``(n, height, width, channels)`` of at least 8×8.
         epochs: at most so many.
         patience: epochs without a better held-out error after which training ends.
         noise: of the code, relative to its range of [−1, 1].
@@ -113,11 +114,12 @@ class Autoencoder(Configured):
     """
 
     k: int = 4
-    epochs: int = 200
-    patience: int = 30
+    convolutional: bool = False
+    epochs: int = 400
+    patience: int = 60
     noise: float = 0.02
-    batch_size: int = 256
-    learning_rate: float = 2e-3
+    batch_size: int = 128
+    learning_rate: float = 1e-3
 
     name: ClassVar[str] = "ae"
 
@@ -140,8 +142,10 @@ class Autoencoder(Configured):
         encoder = self._encoder(shape, seed)
         model = keras.Sequential([encoder, *self._decoder(flat.shape[1], seed)])
         steps = -(-len(train) // self.batch_size) * self.epochs
+        # One call of the compiled program an epoch.
         rate = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
-        model.compile(keras.optimizers.Adam(rate), "mae", steps_per_execution=8)
+        per_epoch = -(-len(train) // self.batch_size)
+        model.compile(keras.optimizers.Adam(rate), "mse", steps_per_execution=per_epoch)
 
         def scaled(part: np.ndarray) -> np.ndarray:
             return (part - mean) / scale
@@ -154,8 +158,9 @@ class Autoencoder(Configured):
             inputs[train], targets[train], validation_data=(inputs[held], targets[held]),
             epochs=self.epochs, batch_size=self.batch_size, verbose=0, callbacks=[stop],
         )  # fmt: skip
-        error = float(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
-        quality = {"error": error, "error_of_mean": float(np.abs(flat[held] - mean).mean())}
+        error = math.sqrt(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
+        of_mean = math.sqrt(np.square(flat[held] - mean).mean())
+        quality = {"error": error, "error_of_mean": of_mean}
 
         def transform(values: np.ndarray) -> np.ndarray:
             part = scaled(_flat(values).astype(np.float32)).reshape(len(values), *shape)
@@ -167,22 +172,35 @@ class Autoencoder(Configured):
         import keras
 
         layers: list[Any] = [keras.Input(shape)]
-        if len(shape) == 3 and min(shape[:2]) >= 8:
+        if self.convolutional:
+            if len(shape) != 3 or min(shape[:2]) < 8:
+                raise ArgumentError(
+                    "Convolutions want images", "(n, height, width, channels) >= 8×8", shape
+                )
             for filters in (16, 32, 64):
                 layers.append(
                     keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="silu")
                 )
-        layers += [keras.layers.Flatten(), keras.layers.Dense(256, activation="silu")]
-        layers += [keras.layers.Dense(128, activation="silu")]
-        layers += [keras.layers.Dense(self.k, activation="tanh")]
+        layers.append(keras.layers.Flatten())
+        for i, width in enumerate((256, 256, 128)):
+            start = keras.initializers.GlorotUniform(seed=1000 * seed + i)
+            layers.append(keras.layers.Dense(width, activation="silu", kernel_initializer=start))
+        start = keras.initializers.GlorotUniform(seed=1000 * seed + 3)
+        layers.append(keras.layers.Dense(self.k, activation="tanh", kernel_initializer=start))
         return keras.Sequential(layers)
 
     def _decoder(self, size: int, seed: int) -> list[Any]:
         import keras
 
-        hidden = [keras.layers.Dense(width, activation="silu") for width in (128, 256, 512)]
-        noise = keras.layers.GaussianNoise(self.noise, seed=seed)
-        return [noise, *hidden, keras.layers.Dense(size)]
+        layers: list[Any] = [keras.layers.GaussianNoise(self.noise, seed=seed)]
+        for i, (width, activation) in enumerate(
+            ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))
+        ):
+            start = keras.initializers.GlorotUniform(seed=1000 * seed + 10 + i)
+            layers.append(
+                keras.layers.Dense(width, activation=activation, kernel_initializer=start)
+            )
+        return layers
 
 
 _COMPRESSORS = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}

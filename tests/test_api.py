@@ -21,7 +21,8 @@ def run(code):
 def test_public_names():
     assert ib.__all__ == [
         "ActivationStore", "Activations", "Estimate", "InstrumentedModel", "LayerInformation",
-        "MutualInformation", "Recorder", "__version__", "clustering", "datasets", "ensembles",
+        "MutualInformation", "Recorder", "__version__", "clustering", "compression", "datasets",
+        "ensembles",
         "errors", "estimate", "estimators", "frame", "instrument", "layers", "load", "models",
         "mutual_information", "plot",
         "regularizers", "report", "studies", "synthetic",

@@ -69,6 +69,7 @@ for _cls in (
     KSG,
     KozachenkoLeonenko,
     Gaussian,
+    LossyCompression,
 ):
     register(_cls)
 

@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 Metric = Literal["chebyshev", "euclidean"]
 
 # Above these dimensions all pairs are faster than a tree (benchmarks/neighbors.py).
-_TREE_JOINT, _TREE_ONE = 8, 6
+_TREE_JOINT, _TREE_ONE = 12, 8
 _ROWS, _PAIRS = 512, 1 << 23
 # Up to here distances are summed coordinate by coordinate; then by a matrix product.
 _UNROLLED = 16

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+import ib_keras as ib
+from ib_keras import compression, synthetic
+from ib_keras.compression import PCA, Autoencoder, FirstCoordinates
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators import KSG, LossyCompression
+
+
+def test_pca_and_first_coordinates(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 12)) + 0.01 * rng.normal(size=(300, 12))
+    made = PCA(2).fit(x.reshape(300, 3, 4))
+    assert made.quality["explained_variance"] > 0.999
+    codes = made.transform(x[:5].reshape(5, 3, 4))
+    centred = x - x.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    np.testing.assert_allclose(np.abs(codes), np.abs(centred[:5] @ axes.T), atol=1e-9)
+    first = FirstCoordinates(3).fit(x)
+    np.testing.assert_array_equal(first.transform(x), x[:, :3])
+    assert 0 < first.quality["explained_variance"] < 1
+    monkeypatch.setattr(compression, "_IN_MEMORY", 400)
+    in_parts = PCA(2).fit(x)
+    assert in_parts.quality["explained_variance"] == pytest.approx(1, abs=1e-3)
+
+
+def test_autoencoder_beats_pca_where_the_data_bend():
+    x, _ = synthetic.gaussian_images(1500, 12, 1.0, seed=0)
+    made = Autoencoder(2, epochs=60).fit(x[:1200], seed=1)
+    assert made.quality["error"] < 0.3 * made.quality["error_of_mean"]
+    codes = made.transform(x[1200:])
+    assert codes.shape == (300, 2) and np.abs(codes).max() <= 1
+    # The place of the blob can be read off the code.
+    place, _ = synthetic.correlated_uniforms(1500, 2, 1.0, seed=0)
+    nearest = np.argsort(((codes[:, None] - codes) ** 2).sum(-1), axis=1)[:, 1]
+    assert np.abs(place[1200:] - place[1200:][nearest]).mean() < 0.1
+    folded = Autoencoder(2, convolutional=True, epochs=2).fit(x[:200])
+    assert folded.transform(x[:4]).shape == (4, 2)
+
+
+def test_gaussian_images_by_components():
+    for mi in (1.0, 3.0, 5.0):
+        x, y = synthetic.gaussian_images(5000, 16, mi, seed=1)
+        found = LossyCompression("pca", "ksg", 3).mutual_information(x, y)
+        assert found.value == pytest.approx(mi, rel=0.1)
+        assert found.details["a explained_variance"] == pytest.approx(0.71, abs=0.03)
+        assert found.n == 3500  # the other rows found the components
+    two = LossyCompression("pca", "ksg", 2).mutual_information(x, y)
+    assert two.value < 0.85 * mi  # as much of the variance again, and half of the information
+
+
+def test_a_sweep_stops_where_the_estimate_is_flat():
+    x, y = synthetic.gaussian_images(3000, 16, 2.0, seed=3)
+    found = LossyCompression(k=1, sweep=True).mutual_information(x, y)
+    steps = {name: part.value for name, part in found.parts.items()}
+    assert list(steps) == ["k=1", "k=2", "k=4", "k=8"]
+    assert steps["k=1"] < steps["k=2"] < steps["k=4"]
+    assert found.value == steps["k=4"] and found.details["k"] == 4
+    narrow = LossyCompression(sweep=True).mutual_information(x[:, 0, :3, 0], y[:, 0, :3, 0])
+    assert list(narrow.parts) == ["k=4"]
+
+
+@pytest.mark.parametrize("name", ["pca+ksg", "pca+kl", "pca+wkl", "first+ksg"])
+def test_names(name, mlp, inputs):
+    x, y = inputs
+    made = ib.estimators.get(name, k=2)
+    assert made.compressor + "+" + made.estimator == name
+    wide = np.random.default_rng(0).normal(size=(900, 30))
+    t = np.tanh(wide[:, :6] + 0.3 * np.random.default_rng(1).normal(size=(900, 6)))
+    found = made.estimate(t, x=wide, y=(t[:, 0] > 0).astype(int), noise_std=0.3)
+    assert np.isfinite(found.xt.value) and np.isfinite(found.ty.value)
+    assert "no_noise" not in found.xt.flags
+    table = ib.estimate(ib.instrument(mlp, 0.3), "pca+ksg", inputs=x, targets=y, layers="first")
+    assert table["value"].notna().all()
+
+
+def test_nothing_is_compressed_that_is_narrow():
+    x, y = synthetic.correlated_gaussians(1000, 2, 1.0, seed=0)
+    made = LossyCompression(k=4, seed=3)
+    rest = np.random.default_rng(3).permutation(1000)[300:]
+    expected = KSG(3).mutual_information(x[rest], y[rest]).value
+    assert made.mutual_information(x, y).value == pytest.approx(expected, abs=1e-9)
+
+
+def test_bad_input():
+    x = np.random.default_rng(0).normal(size=(40, 6))
+    for arguments in (
+        {"compressor": "zip"}, {"estimator": "ebab"}, {"k": 0}, {"fit_share": 1.0}, {"seed": -1},
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+            LossyCompression(**arguments)
+    with pytest.raises(ArgumentError, match="compressor is unknown"):
+        ib.estimators.get("zip+ksg")
+    with pytest.raises(ArgumentError, match="differ in length"):
+        LossyCompression().mutual_information(x, x[:9])
+    with pytest.raises(ArgumentError, match="no compression"):
+        PCA(7).fit(x)
+    with pytest.raises(ArgumentError, match="Convolutions want images"):
+        Autoencoder(2, convolutional=True).fit(x)
+    with pytest.raises(ArgumentError, match="x=None"):
+        LossyCompression().estimate(x)
