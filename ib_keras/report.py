@@ -35,6 +35,8 @@ FLAGS = {
     "learn how random it is given X: it is wider than 512 values, or they were not asked for.",
     "no_noise": "The layer has no noise of its own: unless noise acts before it, I(X;T) is "
     "infinite, and the estimate is how much of that so many samples show.",
+    "log_batch": "Near the logarithm of the batch, above which this bound cannot rise: a larger "
+    "batch may raise it.",
     "no_critic": "There were too few samples to train a critic, or none was asked for: what is not "
     "Gaussian may be missed.",
     "ties": "Values repeat: the variable is discrete or saturated, and distances between "

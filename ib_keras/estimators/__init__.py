@@ -13,6 +13,7 @@ from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
 from ib_keras.estimators.lossy import LossyCompression
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
+from ib_keras.estimators.neural import MINE, NWJ, InfoNCE
 from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.estimators.quantized import Quantized
 from ib_keras.interface import Estimator
@@ -21,9 +22,12 @@ __all__ = [
     "EBAB",
     "KDE",
     "KSG",
+    "MINE",
+    "NWJ",
     "AdaptiveKDE",
     "Binning",
     "Gaussian",
+    "InfoNCE",
     "KozachenkoLeonenko",
     "LossyCompression",
     "Quantized",
@@ -70,6 +74,9 @@ for _cls in (
     KozachenkoLeonenko,
     Gaussian,
     LossyCompression,
+    MINE,
+    NWJ,
+    InfoNCE,
 ):
     register(_cls)
 

@@ -1,0 +1,298 @@
+"""Variational lower bounds on mutual information, with Keras critics."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import logsumexp
+
+from ib_keras._checks import (
+    as_array,
+    as_labels,
+    as_samples,
+    check_count,
+    check_positive,
+    check_seed,
+)
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._base import Configured
+from ib_keras.estimators.gaussian import varying
+from ib_keras.interface import Estimate, LayerInformation
+
+_EVERY = 50
+# How near ln(batch) InfoNCE may come before the batch is what it measures.
+_CEILING = 0.8
+
+
+class _Neural(Configured):
+    """A critic trained on one part of the rows, stopped by a second, and reported on a third."""
+
+    hidden: tuple[int, ...]
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    needs_inputs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size"):
+            value = check_count(getattr(self, field), field, 2)
+            object.__setattr__(self, field, value)
+        widths = tuple(check_count(width, "hidden") for width in self.hidden)
+        object.__setattr__(self, "hidden", widths)
+        check_positive(self.learning_rate, "learning_rate")
+        check_seed(self.seed)
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        """Bounds I(X;T) and, with labels as one-hot vectors, I(T;Y) from below.
+
+        Args:
+            t: ``(n, ...)`` the layer's outputs.
+            y: ``(n,)`` class labels.
+            x: ``(n, ...)`` the inputs themselves.
+            noise_std: of the layer's own noise; without it the flag ``no_noise``, see ``KSG``.
+            conditional: not used.
+
+        Raises:
+            ArgumentError: ``x`` is missing, or there are too few samples.
+        """
+        if x is None:
+            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
+        xt = self.mutual_information(x, t)
+        if not noise_std > 0:
+            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
+        if y is None:
+            return LayerInformation(xt)
+        labels = as_labels(y, len(t))
+        return LayerInformation(xt, self.mutual_information(t, np.eye(labels.max() + 1)[labels]))
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """A lower bound on I(A;B) in nats, from rows that neither trained nor stopped the critic.
+
+        Args:
+            a: ``(n, ...)``, standardised here.
+            b: ``(n, ...)``, standardised here.
+
+        Returns:
+            The bound, of kind ``"lower"``; its standard error is that of the reported rows.
+
+        Raises:
+            ArgumentError: lengths differ, or a fifth of the rows is no batch.
+        """
+        first, second = (_standard(as_array(v, n), n) for v, n in ((a, "a"), (b, "b")))
+        n = len(first)
+        if n != len(second):
+            raise ArgumentError("`a` and `b` differ in length", "as many", f"{n}, {len(second)}")
+        if n < 5 * self.batch_size:
+            raise ArgumentError(
+                "There are too few samples to train, stop and report",
+                f"n >= {5 * self.batch_size}, five batches; or a smaller batch_size",
+                f"{n} samples",
+            )
+        rows = np.random.default_rng(self.seed).permutation(n)
+        train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
+        critic = self._train(first, second, train, stop)
+        value, error = self._bound(critic, first[report], second[report])
+        return Estimate(
+            value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
+        )
+
+    def _flags(self, value: float) -> tuple[str, ...]:
+        return ()
+
+    def _loss(self, scores: Any, state: Any) -> Any:
+        """What is minimised, of a batch's matrix of scores; pairs that belong on the diagonal."""
+        raise NotImplementedError
+
+    def _value(self, own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+        """The bound and its standard error, of held-out scores."""
+        raise NotImplementedError
+
+    def _train(self, a: np.ndarray, b: np.ndarray, train: np.ndarray, stop: np.ndarray) -> Any:
+        import keras
+        import tensorflow as tf
+
+        size = self.batch_size
+        layers: list[Any] = [keras.Input((a.shape[1] + b.shape[1],))]
+        for i, width in enumerate((*self.hidden, 1)):
+            start = keras.initializers.GlorotUniform(seed=1000 * self.seed + i)
+            activation = "silu" if i < len(self.hidden) else None
+            layers.append(
+                keras.layers.Dense(width, activation=activation, kernel_initializer=start)
+            )
+        critic = keras.Sequential(layers)
+        steps = keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps)
+        optimizer = keras.optimizers.Adam(steps)
+        optimizer.build(critic.trainable_variables)
+        state = tf.Variable(1.0, trainable=False)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def step(x: Any, y: Any) -> None:
+            with tf.GradientTape() as tape:
+                left, right = tf.repeat(x, size, axis=0), tf.tile(y, [size, 1])
+                scores = critic(tf.concat([left, right], axis=1), training=True)
+                loss = self._loss(tf.reshape(scores, [size, size]), state)
+            weights = [v.value for v in critic.trainable_variables]
+            optimizer.apply(tape.gradient(loss, weights), critic.trainable_variables)
+
+        rng = np.random.default_rng([self.seed, 1])
+        best, kept = -math.inf, critic.get_weights()
+        for count in range(1, self.steps + 1):
+            batch = rng.choice(train, size, replace=False)
+            step(tf.constant(a[batch]), tf.constant(b[batch]))
+            if count % _EVERY == 0:
+                value, _ = self._bound(critic, a[stop], b[stop])
+                if value > best:
+                    best, kept = value, critic.get_weights()
+        critic.set_weights(kept)
+        return critic
+
+    def _bound(self, critic: Any, a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+        """The bound on held-out rows: each with itself, and with the others of its block."""
+        import tensorflow as tf
+
+        size = self.batch_size
+        own, others = [], []
+        for start in range(0, len(a) - size + 1, size):
+            x, y = a[start : start + size], b[start : start + size]
+            pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
+            scores = critic(tf.constant(pairs)).numpy().reshape(size, size).astype(np.float64)
+            own.append(np.diag(scores))
+            others.append(scores[~np.eye(size, dtype=bool)].reshape(size, size - 1))
+        return self._value(np.concatenate(own), np.concatenate(others))
+
+
+@dataclasses.dataclass(frozen=True)
+class MINE(_Neural):
+    """The bound of Donsker and Varadhan: E f − ln E' e^f.
+
+    E' is over pairs that do not belong together. The gradient of the logarithm is corrected by a running mean of E' e^f.
+
+    Args:
+        hidden: widths of the critic's hidden layers.
+        steps: of Adam.
+        batch_size: samples a step.
+        learning_rate: at the beginning; it falls to 0 along a cosine.
+        seed: of the split, the weights and the batches.
+
+    References:
+        Belghazi et al., ICML 2018, arXiv:1801.04062.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    steps: int = 1000
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    name: ClassVar[str] = "mine"
+
+    def _loss(self, scores: Any, state: Any) -> Any:
+        import tensorflow as tf
+
+        size = self.batch_size
+        mask = 1 - tf.eye(size)
+        mean = tf.reduce_sum(tf.exp(scores) * mask) / (size * (size - 1))
+        state.assign(0.99 * state + 0.01 * tf.stop_gradient(mean))
+        return mean / tf.stop_gradient(state) - tf.reduce_mean(tf.linalg.diag_part(scores))
+
+    def _value(self, own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+        log_mean = float(logsumexp(others) - math.log(others.size))
+        ratios = np.exp(others - log_mean).mean(axis=1)
+        error = math.hypot(own.std(ddof=1), ratios.std(ddof=1)) / math.sqrt(len(own))
+        return float(own.mean()) - log_mean, error
+
+
+@dataclasses.dataclass(frozen=True)
+class NWJ(_Neural):
+    """The bound of Nguyen, Wainwright and Jordan: E f − E' e^{f−1}; no logarithm of a mean.
+
+    Args:
+        hidden: widths of the critic's hidden layers.
+        steps: of Adam.
+        batch_size: samples a step.
+        learning_rate: at the beginning; it falls to 0 along a cosine.
+        seed: of the split, the weights and the batches.
+
+    References:
+        Nguyen, Wainwright & Jordan, IEEE Trans. Inf. Theory 56(11), 2010; Poole et al., ICML 2019.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    steps: int = 1000
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    name: ClassVar[str] = "nwj"
+
+    def _loss(self, scores: Any, state: Any) -> Any:
+        import tensorflow as tf
+
+        size = self.batch_size
+        mean = tf.reduce_sum(tf.exp(scores) * (1 - tf.eye(size))) / (size * (size - 1))
+        # The critic is f − 1.
+        return mean - tf.reduce_mean(tf.linalg.diag_part(scores))
+
+    def _value(self, own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+        means = np.exp(np.minimum(others, 500)).mean(axis=1)
+        error = math.hypot(own.std(ddof=1), means.std(ddof=1)) / math.sqrt(len(own))
+        return float(own.mean()) + 1 - float(means.mean()), error
+
+
+@dataclasses.dataclass(frozen=True)
+class InfoNCE(_Neural):
+    """ln B + E ln softmax of the right partner among B: at most ln B, and flagged near it.
+
+    Args:
+        hidden: widths of the critic's hidden layers.
+        steps: of Adam.
+        batch_size: B, samples a step.
+        learning_rate: at the beginning; it falls to 0 along a cosine.
+        seed: of the split, the weights and the batches.
+
+    References:
+        van den Oord, Li & Vinyals, arXiv:1807.03748; Poole et al., ICML 2019.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    steps: int = 1000
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    name: ClassVar[str] = "infonce"
+
+    def _flags(self, value: float) -> tuple[str, ...]:
+        return ("log_batch",) if value > _CEILING * math.log(self.batch_size) else ()
+
+    def _loss(self, scores: Any, state: Any) -> Any:
+        import tensorflow as tf
+
+        own = tf.linalg.diag_part(scores)
+        return tf.reduce_mean(tf.reduce_logsumexp(scores, axis=1) - own)
+
+    def _value(self, own: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+        among = np.logaddexp(own, logsumexp(others, axis=1))
+        terms = own - among + math.log(self.batch_size)
+        return float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(len(terms))
+
+
+def _standard(values: np.ndarray, name: str) -> np.ndarray:
+    samples = varying(as_samples(values, name))
+    if not samples.shape[1]:
+        return np.zeros((len(samples), 1), np.float32)
+    centred = samples - samples.mean(axis=0)
+    return (centred / centred.std(axis=0)).astype(np.float32)
