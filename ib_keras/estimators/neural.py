@@ -178,7 +178,8 @@ class _Neural(Configured):
 class MINE(_Neural):
     """The bound of Donsker and Varadhan: E f − ln E' e^f.
 
-    E' is over pairs that do not belong together. The gradient of the logarithm is corrected by a running mean of E' e^f.
+    E' is over pairs that do not belong together. The gradient of the logarithm is corrected by a
+    running mean of E' e^f.
 
     Args:
         hidden: widths of the critic's hidden layers.

@@ -46,7 +46,7 @@ def test_unknown_names_list_the_known_ones():
 
 def test_users_can_register_their_own():
     class Mine:
-        name = "mine"
+        name = "my_own"
 
         def estimate(self, t, *, y=None, x=None, noise_std=0.0, conditional=None):
             return LayerInformation(Estimate(float(np.mean(t)), n=len(t), dim=1))
@@ -56,10 +56,10 @@ def test_users_can_register_their_own():
 
     try:
         estimators.register(Mine)
-        assert isinstance(estimators.get("mine"), Mine)
+        assert isinstance(estimators.get("my_own"), Mine)
         with pytest.raises(ArgumentError, match="taken"):
             estimators.register(type("Other", (Mine,), {}))
     finally:
-        estimators._REGISTRY.pop("mine", None)
+        estimators._REGISTRY.pop("my_own", None)
     with pytest.raises(ArgumentError, match="no estimator"):
         estimators.register(int)
