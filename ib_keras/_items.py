@@ -256,6 +256,7 @@ def items_of(
 def from_model(
     model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[Estimator]
 ) -> tuple[Samples, list[Item]]:
+    """What there is to estimate in a model: its taps are captured, as the estimators want them."""
     import keras
 
     from ib_keras._instrument import InstrumentedModel, instrument

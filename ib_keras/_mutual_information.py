@@ -12,7 +12,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators import _codes
 from ib_keras.estimators._critic import Settings, held_out_ratios
 from ib_keras.estimators.gaussian import Gaussian, canonical, normal_scores, varying
-from ib_keras.estimators.neighbors import KSG
+from ib_keras.estimators.neighbors import KSG, check_pair
 from ib_keras.interface import Estimate, MutualInformation
 
 # Fewer rows do not train a critic; neighbours in more dimensions than this see too little.
@@ -70,10 +70,10 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
     first, second = varying(as_samples(a, "a")), varying(as_samples(b, "b"))
     parts: dict[str, Estimate] = {}
     low_dim = max(first.shape[1], second.shape[1]) <= _NEIGHBOURS
-    ksg = KSG(3).mutual_information(a, b)  # which also looks for shared variables
+    flags = check_pair(a, b, 3)[2]
     x, y = normal_scores(first), normal_scores(second)
     if not x.shape[1] or not y.shape[1]:
-        return _result(0.0, 0.0, {"ksg": ksg}, ksg.flags, n=len(a))
+        return _result(0.0, 0.0, {}, flags, n=len(a))
     gaussian = parts["gaussian"] = Gaussian(copula=True).mutual_information(first, second)
     best, error, learned = gaussian.value, gaussian.stderr, 0.0
     if low_dim:
@@ -90,7 +90,7 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
             learned, best, error = critic.value - gaussian.value, critic.value, critic.stderr
     if low_dim and parts["ksg"].value > best + 2 * parts["ksg"].stderr:
         best, error, learned = parts["ksg"].value, parts["ksg"].stderr, 0.0
-    flags = (*ksg.flags, *(() if train else ("no_critic",)))
+    flags = (*flags, *(() if train else ("no_critic",)))
     return _result(best, error, parts, flags, n=len(a), above=_SLACK * learned)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import pathlib
 import sys
 from typing import Any, get_type_hints
@@ -46,6 +47,8 @@ flags.DEFINE_string("output", None, "For --runner=compile: the file to write.")
 
 def main() -> None:
     """Entry point of the command ``ib-keras``."""
+    # TensorFlow's start-up messages are no part of the report; what fails is raised.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # absl shows the help of the module that was started, which is the script of the command.
     sys.modules["__main__"].__doc__ = _HELP
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError
+from ib_keras.interface import Estimate, LayerInformation
 
 # Below this share of its ceiling an estimate may still say something about the network.
 SATURATION = 0.99
@@ -35,6 +41,54 @@ class Configured:
             if getattr(self, field.name) != field.default
         ]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+
+class FromPairs(Configured):
+    """Gives an estimator of I(A;B) for any pair its ``estimate``: I(X;T), and I(T;Y) of labels."""
+
+    # They want X itself, not which rows of it are equal.
+    needs_inputs: ClassVar[bool] = True
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        """Estimates I(X;T) and, where the estimator takes labels, I(T;Y).
+
+        Args:
+            t: ``(n, ...)`` the layer's outputs.
+            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
+            x: ``(n, ...)`` the inputs themselves.
+            noise_std: of the layer's own noise. Without any, I(X;T) is infinite unless noise acts
+                before the layer, and what is reported is how much of it n samples show: hence the
+                flag ``no_noise``.
+            conditional: not used.
+
+        Returns:
+            Both in nats, with standard errors.
+
+        Raises:
+            ArgumentError: ``x`` is missing, or bad samples or labels.
+        """
+        if x is None:
+            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
+        xt = self.mutual_information(x, t)
+        if not noise_std > 0:
+            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
+        return LayerInformation(xt, None if y is None else self.with_labels(t, y))
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) of two continuous variables."""
+        raise AssertionError("each subclass has its own")
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
+        """I(A;Y) of a continuous variable and class labels; ``None`` where there is no such."""
+        return None
 
 
 def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str, ...]:

@@ -181,9 +181,7 @@ class Propagations:
         # From each input so many propagations, and from each of these so many draws.
         used = min(n_x, max(2, -(-_DRAWS // m)))
         draws = draws_each(mc_draws, m * used, dim)
-        z = rng.standard_normal((m, used, draws, dim))
-        points = (propagated[:, :used, None] + z).reshape(m, used * draws, dim)
-        noise = 0.5 * np.square(z).sum(axis=-1).reshape(m, used * draws)
+        points, noise = _drawn(propagated[:, :used], draws, rng)
         own = log_sums(points, noise, propagated, np.full(n_x, -math.log(n_x)))
         flat = log_sums(
             points.reshape(1, -1, dim), noise.reshape(1, -1), pool.s[None], np.log(pool.weights)
@@ -236,9 +234,7 @@ class _Mixture:
         n, dim = self.s.shape
         draws = draws_each(mc_draws, n, dim)
         labels = np.zeros(n, int) if self.labels is None else self.labels
-        z = rng.standard_normal((n, draws, dim))
-        points = (self.s[:, None] + z).reshape(1, n * draws, dim)
-        noise = 0.5 * np.square(z).sum(axis=-1).reshape(1, n * draws)
+        points, noise = _drawn(self.s[None], draws, rng)
         everything = np.full(n * draws, -np.inf)
         within = np.empty(n * draws)
         of_class = np.repeat(labels, draws)
@@ -267,11 +263,18 @@ def own_sums(
         draws: for each centre.
         rng: of the draws.
     """
+    points, noise = _drawn(centres, draws, rng)
+    return log_sums(points, noise, centres, log_weights).reshape(*centres.shape[:2], draws)
+
+
+def _drawn(
+    centres: np.ndarray, draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``(b, n · draws, d)`` drawn around centres ``(b, n, d)``, and their |z|²/2."""
     batch, n, dim = centres.shape
     z = rng.standard_normal((batch, n, draws, dim))
     points = (centres[:, :, None] + z).reshape(batch, n * draws, dim)
-    noise = 0.5 * np.square(z).sum(axis=-1).reshape(batch, n * draws)
-    return log_sums(points, noise, centres, log_weights).reshape(batch, n, draws)
+    return points, 0.5 * np.square(z).sum(axis=-1).reshape(batch, n * draws)
 
 
 def average(values: np.ndarray, weights: np.ndarray, *, random: bool) -> Mean:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,12 +12,12 @@ from scipy.stats import rankdata
 
 from ib_keras._checks import as_samples
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.estimators._base import FromPairs
+from ib_keras.interface import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(Configured):
+class Gaussian(FromPairs):
     """I(A;B) = −½ Σ_i ln(1 − ρ_i²) with ρ the canonical correlations: exact for Gaussian variables.
 
     The expectation of the sample's log-determinants is known, so that the estimate is free of bias
@@ -37,35 +36,6 @@ class Gaussian(Configured):
     copula: bool = False
 
     name: ClassVar[str] = "gaussian"
-    needs_inputs: ClassVar[bool] = True
-
-    def estimate(
-        self,
-        t: np.ndarray,
-        *,
-        y: np.ndarray | Sequence | None = None,
-        x: np.ndarray | None = None,
-        noise_std: float = 0.0,
-        conditional: np.ndarray | None = None,
-    ) -> LayerInformation:
-        """Estimates I(X;T) as if X and T were jointly Gaussian.
-
-        Args:
-            t: ``(n, ...)``.
-            y: not used: labels are not Gaussian.
-            x: ``(n, ...)`` the inputs themselves.
-            noise_std: of the layer's own noise; without it the flag ``no_noise``, see ``KSG``.
-            conditional: not used.
-
-        Raises:
-            ArgumentError: ``x`` is missing, or there are too few samples.
-        """
-        if x is None:
-            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
-        found = self.mutual_information(x, t)
-        if not noise_std > 0:
-            found = dataclasses.replace(found, flags=(*found.flags, "no_noise"))
-        return LayerInformation(found)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) in nats.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ib_keras import compression
 from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
+from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
-from ib_keras.interface import Estimate, LayerInformation, MutualInformation
+from ib_keras.interface import Estimate, MutualInformation
 
 _ESTIMATORS = {
     "ksg": lambda: KSG(3),
@@ -23,7 +22,7 @@ _ESTIMATORS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class LossyCompression(Configured):
+class LossyCompression(FromPairs):
     """I(E(A); E(B)) of compressed variables: in the population a lower bound on I(A;B).
 
     Each side wider than k is replaced by k numbers, found on rows that are not evaluated. That no
@@ -54,7 +53,6 @@ class LossyCompression(Configured):
     seed: int = 0
 
     name: ClassVar[str] = "lossy"
-    needs_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count(self.k, "k"))
@@ -66,39 +64,6 @@ class LossyCompression(Configured):
             )
         if not 0 < self.fit_share < 1:
             raise ArgumentError("`fit_share` is no share", "0 < value < 1", self.fit_share)
-
-    def estimate(
-        self,
-        t: np.ndarray,
-        *,
-        y: np.ndarray | Sequence | None = None,
-        x: np.ndarray | None = None,
-        noise_std: float = 0.0,
-        conditional: np.ndarray | None = None,
-    ) -> LayerInformation:
-        """Estimates I(X;T) and I(T;Y) of compressed inputs and representations.
-
-        Args:
-            t: ``(n, ...)`` the layer's outputs.
-            y: ``(n,)`` class labels.
-            x: ``(n, ...)`` the inputs themselves.
-            noise_std: of the layer's own noise; without it the flag ``no_noise``, see ``KSG``.
-            conditional: not used.
-
-        Raises:
-            ArgumentError: ``x`` is missing, or bad samples or labels.
-        """
-        if x is None:
-            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
-        xt: Estimate = self.mutual_information(x, t)
-        if not noise_std > 0:
-            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
-        if y is None:
-            return LayerInformation(xt)
-        fit, rest = self._rows(len(t))
-        codes, _ = self._codes(np.asarray(t), self.k, fit, rest)
-        labels = as_labels(y, len(t))[rest]
-        return LayerInformation(xt, _ESTIMATORS[self.estimator]().with_labels(codes, labels))
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
         """I(E(A);E(B)) in nats, with the compressors' quality and, of a sweep, every step.
@@ -139,6 +104,20 @@ class LossyCompression(Configured):
             lower=max(0.0, kept.value - 2 * kept.stderr), upper=kept.value + 2 * kept.stderr,
             parts=parts, details=details,
         )  # fmt: skip
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
+        """I(E(A);Y) of the compressed variable and class labels, in nats.
+
+        Args:
+            a: ``(n, ...)``.
+            y: ``(n,)`` class labels.
+        """
+        values = as_array(a, "a")
+        as_samples(values, "a")
+        fit, rest = self._rows(len(values))
+        codes, _ = self._codes(values, self.k, fit, rest)
+        labels = as_labels(y, len(values))[rest]
+        return _ESTIMATORS[self.estimator]().with_labels(codes, labels)
 
     def _rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows to fit on, and rows to evaluate."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,63 +11,18 @@ from scipy.special import digamma, gammaln
 
 from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
+from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators._neighbors import counts_within, distances, joint_counts
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
 _NORM, _WIDEST = 5.0, 12
 
 
-class _Neighbors(Configured):
-    """What both estimators share: I(X;T) from two samples, I(T;Y) from labels."""
+class _Neighbors(FromPairs):
+    """What both estimators share besides."""
 
     k: int
-    # They want X itself, not which rows of it are equal.
-    needs_inputs: ClassVar[bool] = True
-
-    def estimate(
-        self,
-        t: np.ndarray,
-        *,
-        y: np.ndarray | Sequence | None = None,
-        x: np.ndarray | None = None,
-        noise_std: float = 0.0,
-        conditional: np.ndarray | None = None,
-    ) -> LayerInformation:
-        """Estimates I(X;T) and I(T;Y).
-
-        Args:
-            t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
-            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
-            x: ``(n, ...)`` the inputs themselves, continuous.
-            noise_std: of the layer's own noise. Without any, I(X;T) is infinite unless noise acts
-                before the layer, and what is reported is how much of it n samples show: hence the
-                flag ``no_noise``.
-            conditional: not used.
-
-        Returns:
-            Both in nats, with standard errors.
-
-        Raises:
-            ArgumentError: ``x`` is missing, or bad samples or labels.
-        """
-        if x is None:
-            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
-        xt = self.mutual_information(x, t)
-        if not noise_std > 0:
-            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
-        if y is None:
-            return LayerInformation(xt)
-        return LayerInformation(xt, self.with_labels(t, y))
-
-    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
-        """I(A;B) of two continuous variables."""
-        raise NotImplementedError
-
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """I(A;Y) of a continuous variable and class labels."""
-        raise NotImplementedError
 
     def baseline(
         self, a: np.ndarray, b: np.ndarray, *, repeats: int = 10, seed: int = 0
@@ -84,7 +38,7 @@ class _Neighbors(Configured):
         Returns:
             The mean over permutations in nats; ``stderr`` is the standard deviation of one.
         """
-        a, b = _pair(a, b, self.k)[:2]
+        a, b = check_pair(a, b, self.k)[:2]
         rng = np.random.default_rng(check_seed(seed))
         repeats = check_count(repeats, "repeats", 2)
         values = [
@@ -143,7 +97,7 @@ class KSG(_Neighbors):
         Raises:
             ArgumentError: n ≤ k, lengths differ, or A and B share a variable: I is infinite then.
         """
-        a, b, flags = _pair(a, b, self.k)
+        a, b, flags = check_pair(a, b, self.k)
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
@@ -260,7 +214,7 @@ class KozachenkoLeonenko(_Neighbors):
             ArgumentError: n ≤ k, lengths differ, samples coincide, or a linear function of A is one
                 of B: I is infinite then.
         """
-        a, b, flags = _pair(a, b, self.k)
+        a, b, flags = check_pair(a, b, self.k)
         a, b = a[:, _independent(a)], b[:, _independent(b)]
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
@@ -379,8 +333,12 @@ def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int) -> Estimate:
     )
 
 
-def _pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Two checked samples of one length that share no variable."""
+def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Two samples of one length that share no variable, without constant columns, and flags.
+
+    Raises:
+        ArgumentError: lengths differ, n ≤ k, or a variable is shared.
+    """
     first, flags_a = _continuous(a, "a", k)
     second, flags_b = _continuous(b, "b", k)
     if len(first) != len(second):

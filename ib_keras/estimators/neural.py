@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,16 +18,16 @@ from ib_keras._checks import (
     check_seed,
 )
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
+from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators.gaussian import varying
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.interface import Estimate
 
 _EVERY = 50
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
 _CEILING = 0.8
 
 
-class _Neural(Configured):
+class _Neural(FromPairs):
     """A critic trained on one part of the rows, stopped by a second, and reported on a third."""
 
     hidden: tuple[int, ...]
@@ -36,7 +35,6 @@ class _Neural(Configured):
     batch_size: int
     learning_rate: float
     seed: int
-    needs_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size"):
@@ -46,37 +44,6 @@ class _Neural(Configured):
         object.__setattr__(self, "hidden", widths)
         check_positive(self.learning_rate, "learning_rate")
         check_seed(self.seed)
-
-    def estimate(
-        self,
-        t: np.ndarray,
-        *,
-        y: np.ndarray | Sequence | None = None,
-        x: np.ndarray | None = None,
-        noise_std: float = 0.0,
-        conditional: np.ndarray | None = None,
-    ) -> LayerInformation:
-        """Bounds I(X;T) and, with labels as one-hot vectors, I(T;Y) from below.
-
-        Args:
-            t: ``(n, ...)`` the layer's outputs.
-            y: ``(n,)`` class labels.
-            x: ``(n, ...)`` the inputs themselves.
-            noise_std: of the layer's own noise; without it the flag ``no_noise``, see ``KSG``.
-            conditional: not used.
-
-        Raises:
-            ArgumentError: ``x`` is missing, or there are too few samples.
-        """
-        if x is None:
-            raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
-        xt = self.mutual_information(x, t)
-        if not noise_std > 0:
-            xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
-        if y is None:
-            return LayerInformation(xt)
-        labels = as_labels(y, len(t))
-        return LayerInformation(xt, self.mutual_information(t, np.eye(labels.max() + 1)[labels]))
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """A lower bound on I(A;B) in nats, from rows that neither trained nor stopped the critic.
@@ -108,6 +75,16 @@ class _Neural(Configured):
         return Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
+        """A lower bound on I(A;Y), with the labels as one-hot vectors.
+
+        Args:
+            a: ``(n, ...)``.
+            y: ``(n,)`` class labels.
+        """
+        labels = as_labels(y, len(a))
+        return self.mutual_information(a, np.eye(labels.max() + 1)[labels])
 
     def _flags(self, value: float) -> tuple[str, ...]:
         return ()
