@@ -15,6 +15,8 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ib_keras._calibrate import Calibration as Calibration
+    from ib_keras._calibrate import calibrate as calibrate
     from ib_keras._estimate import estimate as estimate
     from ib_keras._instrument import InstrumentedModel as InstrumentedModel
     from ib_keras._instrument import instrument as instrument
@@ -35,11 +37,13 @@ except importlib.metadata.PackageNotFoundError:  # a source tree that is not ins
 _OBJECTS = {
     "ActivationStore": "ib_keras.activations",
     "Activations": "ib_keras.activations",
+    "Calibration": "ib_keras._calibrate",
     "Estimate": "ib_keras.interface",
     "InstrumentedModel": "ib_keras._instrument",
     "LayerInformation": "ib_keras.interface",
     "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
+    "calibrate": "ib_keras._calibrate",
     "estimate": "ib_keras._estimate",
     "instrument": "ib_keras._instrument",
     "load": "ib_keras.frame",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -15,11 +16,12 @@ from tqdm import tqdm
 
 from ib_keras import estimators as registry
 from ib_keras import frame
+from ib_keras._calibrate import Calibrator
 from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
 from ib_keras.activations import ActivationStore
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.propagation import check_channel
-from ib_keras.interface import Estimate, Estimator, LayerInformation
+from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
 
 
 def estimate(
@@ -32,6 +34,7 @@ def estimate(
     epochs: Iterable[int] | None = None,
     unit: str = "nats",
     progress: bool = True,
+    calibrate: bool | Mapping[str, Any] = False,
 ) -> pd.DataFrame:
     """Estimates I(X;T) and I(T;Y) for every layer and epoch.
 
@@ -46,11 +49,18 @@ def estimate(
         epochs: epochs of a store; ``None`` for all.
         unit: ``"nats"`` or ``"bits"``.
         progress: a progress bar on a terminal.
+        calibrate: adds to each I(X;T) the columns ``calibrated_lower`` and ``calibrated_upper``:
+            which known informations the estimator answers so, on samples like the layer's (see
+            ``ib_keras.calibrate``, whose ``mi``, ``repeats``, ``tolerance`` and ``seed`` a dict
+            sets). Estimates that are not within the trusted range get the flag ``untrusted``. Each
+            estimate is then made some 36 times.
 
     Returns:
         A frame in long form, one row for each run, epoch, layer, estimator and quantity, with the
         columns ``ib_keras.frame.COLUMNS``. ``value`` and ``stderr`` are in ``unit``; ``kind`` says
         whether the value is an estimate or a bound; ``flags`` why not to take it at face value.
+        Estimators that have more to tell (a compressor's quality, the steps of a sweep) add a
+        column ``details`` of JSON.
 
     Raises:
         ArgumentError: an estimator, layer or epoch is unknown, lengths differ, or some activations
@@ -59,6 +69,7 @@ def estimate(
     """
     frame.check_unit(unit)
     made = make_estimators(estimators)
+    calibrator = Calibrator.of(calibrate)
     if isinstance(source, (str, os.PathLike)):
         source = ActivationStore(source)
     if isinstance(source, ActivationStore):
@@ -78,7 +89,7 @@ def estimate(
         leave=False,
     )
     with bar:
-        rows = [row for row in run_all(items, made, samples, lambda: bar.update())]
+        rows = list(run_all(items, made, samples, lambda: bar.update(), calibrator))
     return frame.convert(frame.from_rows(rows), unit)
 
 
@@ -138,15 +149,17 @@ def run_all(
     made: Sequence[Estimator],
     samples: Samples,
     done: Callable[[], object] = lambda: None,
+    calibrator: Calibrator | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the table, in nats."""
     arguments = samples.arguments()
     wanting = any(getattr(estimator, "needs_inputs", False) for estimator in made)
     with_values = {**arguments, "x": samples.values() if wanting else None}
-    resolved = [_over_all(estimator, items) for estimator in made]
+    ranged = [_over_all(estimator, items) for estimator in made]
+    resolved = [_of_inputs(estimator, with_values["x"]) for estimator in ranged]
     for item in items:
         t = item.read()
-        for named, estimator in zip(made, resolved, strict=True):
+        for named, over_all, estimator in zip(made, ranged, resolved, strict=True):
             start = time.perf_counter()
             if propagates(estimator):
                 result = _propagate(estimator, item, t, arguments)
@@ -154,7 +167,11 @@ def run_all(
                 own = with_values if getattr(estimator, "needs_inputs", False) else arguments
                 result = estimator.estimate(t, noise_std=item.noise_std, **own)
             seconds = time.perf_counter() - start
-            yield _row(item, named, "I(X;T)", result.xt, seconds)
+            row = _row(item, named, "I(X;T)", result.xt, seconds)
+            if calibrator is not None:
+                x = with_values["x"] if getattr(estimator, "needs_inputs", False) else None
+                row |= calibrator.columns(over_all, t, x, item.noise_std, result.xt)
+            yield row
             if result.ty is not None:
                 yield _row(item, named, "I(T;Y)", result.ty, seconds)
             done()
@@ -166,6 +183,12 @@ def _over_all(estimator: Any, items: Sequence[Item]) -> Any:
         return estimator
     lows, highs = zip(*(item.global_extent() for item in items), strict=True)
     return estimator.over(min(lows), max(highs))
+
+
+def _of_inputs(estimator: Any, x: np.ndarray | None) -> Any:
+    """The estimator, with what it makes of the inputs made once for all layers and epochs."""
+    made_once = x is not None and hasattr(estimator, "with_inputs")
+    return estimator.with_inputs(x) if made_once else estimator
 
 
 def _row(
@@ -187,7 +210,17 @@ def _row(
         "noise_std": item.noise_std,
         "seconds": seconds,
         "unit": "nats",
+        "details": _details(value),
     }
+
+
+def _details(value: Estimate) -> str:
+    """What an estimate tells of how it came about, as JSON; nothing of most."""
+    if not isinstance(value, MutualInformation):
+        return ""
+    steps = {name: part.value for name, part in value.parts.items()}
+    content = {**value.details, **({"steps": steps} if len(steps) > 1 else {})}
+    return json.dumps(content) if content else ""
 
 
 def _propagate(

@@ -78,11 +78,14 @@ class Samples:
         return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
 
     def values(self) -> np.ndarray | None:
-        """The inputs themselves, ``(n · draws, d)``, for estimators that compare T with them."""
+        """The inputs themselves, ``(n · draws, ...)``, for estimators that compare T with them."""
         if not self.raw:
             return None
-        flat = np.concatenate([a.reshape(len(a), -1) for a in self.raw], axis=1)
-        return np.tile(flat, (self.draws, 1))
+        if len(self.raw) == 1:
+            values = self.raw[0]
+        else:
+            values = np.concatenate([a.reshape(len(a), -1) for a in self.raw], axis=1)
+        return values if self.draws == 1 else np.concatenate([values] * self.draws)
 
 
 def propagates(estimator: Estimator) -> bool:

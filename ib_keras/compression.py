@@ -130,6 +130,7 @@ class Autoencoder(Configured):
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop."""
         import keras
+        import tensorflow as tf
 
         flat = as_samples(x, min_samples=20).astype(np.float32)
         _check_dimension(flat, self.k)
@@ -154,9 +155,12 @@ class Autoencoder(Configured):
         stop = keras.callbacks.EarlyStopping(
             patience=self.patience, restore_best_weights=True, start_from_epoch=self.patience
         )
+        # In an order of its own: Keras shuffles by the state of the process.
+        batches = tf.data.Dataset.from_tensor_slices((inputs[train], targets[train]))
+        batches = batches.shuffle(len(train), seed=seed).batch(self.batch_size)
         model.fit(
-            inputs[train], targets[train], validation_data=(inputs[held], targets[held]),
-            epochs=self.epochs, batch_size=self.batch_size, verbose=0, callbacks=[stop],
+            batches, validation_data=(inputs[held], targets[held]),
+            epochs=self.epochs, verbose=0, callbacks=[stop], shuffle=False,
         )  # fmt: skip
         error = math.sqrt(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
         of_mean = math.sqrt(np.square(flat[held] - mean).mean())
@@ -177,10 +181,14 @@ class Autoencoder(Configured):
                 raise ArgumentError(
                     "Convolutions want images", "(n, height, width, channels) >= 8×8", shape
                 )
-            for filters in (16, 32, 64):
+            for i, filters in enumerate((16, 32, 64)):
+                start = keras.initializers.GlorotUniform(seed=1000 * seed + 20 + i)
                 layers.append(
-                    keras.layers.Conv2D(filters, 3, strides=2, padding="same", activation="silu")
-                )
+                    keras.layers.Conv2D(
+                        filters, 3, strides=2, padding="same", activation="silu",
+                        kernel_initializer=start,
+                    )
+                )  # fmt: skip
         layers.append(keras.layers.Flatten())
         for i, width in enumerate((256, 256, 128)):
             start = keras.initializers.GlorotUniform(seed=1000 * seed + i)
@@ -203,26 +211,54 @@ class Autoencoder(Configured):
         return layers
 
 
-_COMPRESSORS = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}
+_COMPRESSORS: dict[str, Any] = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}
 
 
 def get(identifier: Any, **kwargs: Any) -> Any:
-    """A compressor from its name (``"pca"``, ``"ae"``, ``"first"``), or itself.
+    """A compressor from its name (``"pca"``, ``"ae"``, ``"first"``), a configuration, or itself.
 
     Args:
-        identifier: a name, or an object with ``fit``.
-        **kwargs: arguments of its constructor.
+        identifier: a name, a dict (``{"name": "ae", "convolutional": True}``), or an object with
+            ``fit``.
+        **kwargs: arguments of its constructor; for one of these objects, the ones to change.
 
     Raises:
-        ArgumentError: the name is unknown.
+        ArgumentError: the name or an argument is unknown.
     """
+    if isinstance(identifier, dict):
+        kwargs = {**identifier, **kwargs}
+        identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and identifier in _COMPRESSORS:
-        return _COMPRESSORS[identifier](**kwargs)
+        cls = _COMPRESSORS[identifier]
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(kwargs) - set(known))
+        if unknown:
+            raise ArgumentError(
+                f"{cls.__name__} has no parameter {unknown[0]!r}", f"some of {known}", unknown
+            )
+        return cls(**kwargs)
+    if isinstance(identifier, tuple(_COMPRESSORS.values())):
+        return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):
         return identifier
     raise ArgumentError(
         "The compressor is unknown", f"one of {sorted(_COMPRESSORS)}", repr(identifier)
     )
+
+
+def serialise(identifier: Any) -> Any:
+    """A compressor as ``get`` takes it and JSON can hold it, where it is one of this module's.
+
+    Args:
+        identifier: as ``get`` takes it.
+
+    Raises:
+        ArgumentError: it is unknown.
+    """
+    made = get(identifier)
+    if isinstance(identifier, str) or not isinstance(made, Configured):
+        return identifier
+    return {"name": made.name, **made.get_config()}
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:

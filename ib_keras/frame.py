@@ -33,9 +33,11 @@ COLUMNS = [
     "seconds",
     "unit",
 ]
+# Columns of some tables: of calibrated estimates, and of estimators that tell more.
+OPTIONAL = ["calibrated_lower", "calibrated_upper", "details"]
 ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
 SCHEMA, VERSION = "ib_keras.estimates", 1
-_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit")
+_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "details")
 _WHOLE = ("epoch", "layer_index", "dim", "n")
 _CURVE = ["run", "layer", "layer_index", "estimator"]
 # A number at the end of a run's name.
@@ -44,10 +46,21 @@ _NATS = {"nats": 1.0, "bits": math.log(2)}
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """The table of ``rows``, each with a value for every column of ``COLUMNS``."""
-    frame = pd.DataFrame(list(rows), columns=COLUMNS)
-    kinds = {c: "str" if c in _TEXT else "int64" if c in _WHOLE else "float64" for c in COLUMNS}
-    return frame.astype(kinds)
+    """The table of ``rows``, each with a value for every column of ``COLUMNS``.
+
+    Of the columns in ``OPTIONAL`` it has those of which some row has something to say.
+    """
+    rows = list(rows)
+    more = [c for c in OPTIONAL if any(row.get(c, "") != "" for row in rows)]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *more])
+    return frame.astype(
+        {c: "str" if c in _TEXT else "int64" if c in _WHOLE else "float64" for c in frame.columns}
+    )
+
+
+def columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a table that are not logs: ``COLUMNS``, and those of ``OPTIONAL`` it has."""
+    return [*COLUMNS, *(c for c in OPTIONAL if c in frame)]
 
 
 def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
@@ -67,7 +80,7 @@ def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
 
 
 def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """The table in another unit: values and standard errors converted, the unit relabelled.
+    """The table in another unit: values, errors and intervals converted, the unit relabelled.
 
     Args:
         frame: a table of estimates.
@@ -79,8 +92,9 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
     check_unit(unit)
     frame = validate(frame).copy()
     factor = frame["unit"].map(_NATS) / _NATS[unit]
-    frame["value"] *= factor
-    frame["stderr"] *= factor
+    for column in ("value", "stderr", "calibrated_lower", "calibrated_upper"):
+        if column in frame:
+            frame[column] *= factor
     frame["unit"] = unit
     return frame
 
@@ -113,7 +127,7 @@ def write(
         ArgumentError: the frame lacks columns, or the path holds something else.
     """
     folder = pathlib.Path(path)
-    table = validate(frame)[COLUMNS]
+    table = validate(frame)[columns(frame)]
     if folder.exists() and not (folder / _files.MANIFEST).exists():
         _files.check_free(folder)
     elif folder.exists():

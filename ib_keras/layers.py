@@ -34,9 +34,15 @@ class GaussianChannel(keras.layers.Layer):
     a regulariser that is silent at inference. At ``stddev=0`` the input passes unchanged and no
     random number is drawn.
 
+    With ``relative=True`` it is T = S + stddev·S·Z: each value has noise in proportion to itself.
+    This bounds I(X;T) for values that are nowhere near zero only: an exact zero passes without
+    noise, so that the zeros of a ReLU tell exactly which units are silent, and where S has a
+    density at 0 the information is infinite, however large ``stddev`` is.
+
     Args:
-        stddev: standard deviation, >= 0, in the unit of the activations. Assign ``stddev`` to
-            change it later: nothing is retraced.
+        stddev: standard deviation, >= 0, in the unit of the activations; with ``relative``, as a
+            share of each value. Assign ``stddev`` to change it later: nothing is retraced.
+        relative: noise in proportion to each value.
         seed: integer seed of the noise; ``None`` for a random one.
         **kwargs: of ``keras.layers.Layer``.
 
@@ -44,11 +50,22 @@ class GaussianChannel(keras.layers.Layer):
         ArgumentError: ``stddev`` is negative or no finite number.
 
     References:
-        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2.
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2; relative: Butakov et al., ICLR
+        2024, arXiv:2305.08013.
     """
 
-    def __init__(self, stddev: float = 0.0, *, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        stddev: float = 0.0,
+        *,
+        relative: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        if not isinstance(relative, bool):
+            raise ArgumentError("`relative` is invalid", "True or False", repr(relative))
+        self.relative = relative
         self.supports_masking = True
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -89,7 +106,8 @@ class GaussianChannel(keras.layers.Layer):
 
         def noisy() -> Any:
             seed = tf.cast(tf.math.floormod(make_seed(), tf.int32.max - 1), tf.int32)
-            return inputs + tf.cast(normal(inputs, seed, stddev), inputs.dtype)
+            noise = tf.cast(normal(inputs, seed, stddev), inputs.dtype)
+            return inputs + (inputs * noise if self.relative else noise)
 
         # Eager cond is a plain branch; in a graph the unused branch does not run.
         return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
@@ -100,7 +118,12 @@ class GaussianChannel(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}
+        return {
+            **super().get_config(),
+            "stddev": self.stddev,
+            "relative": self.relative,
+            "seed": self.seed,
+        }
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")

@@ -272,7 +272,7 @@ class _TableSink:
         self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
         if start and (recorder.path / _files.MANIFEST).exists():
             table = frame.load(recorder.path)
-            self._frame = table.loc[table["epoch"] <= start, frame.COLUMNS]
+            self._frame = table.loc[table["epoch"] <= start, frame.columns(table)]
             logs_file = recorder.path / frame.LOGS
             if logs_file.exists():
                 logs = pd.read_parquet(logs_file)

@@ -42,11 +42,11 @@ def test_autoencoder_beats_pca_where_the_data_bend():
 def test_gaussian_images_by_components():
     for mi in (1.0, 3.0, 5.0):
         x, y = synthetic.gaussian_images(5000, 16, mi, seed=1)
-        found = LossyCompression("pca", "ksg", 3).mutual_information(x, y)
+        found = LossyCompression(k=3).mutual_information(x, y)
         assert found.value == pytest.approx(mi, rel=0.1)
         assert found.details["a explained_variance"] == pytest.approx(0.71, abs=0.03)
         assert found.n == 3500  # the other rows found the components
-    two = LossyCompression("pca", "ksg", 2).mutual_information(x, y)
+    two = LossyCompression(k=2).mutual_information(x, y)
     assert two.value < 0.85 * mi  # as much of the variance again, and half of the information
 
 
@@ -65,7 +65,7 @@ def test_a_sweep_stops_where_the_estimate_is_flat():
 def test_names(name, mlp, inputs):
     x, y = inputs
     made = ib.estimators.get(name, k=2)
-    assert made.compressor + "+" + made.estimator == name
+    assert f"{made.compress_x}+{made.estimator}" == name and str(made) == f"{name}(k=2)"
     wide = np.random.default_rng(0).normal(size=(900, 30))
     t = np.tanh(wide[:, :6] + 0.3 * np.random.default_rng(1).normal(size=(900, 6)))
     found = made.estimate(t, x=wide, y=(t[:, 0] > 0).astype(int), noise_std=0.3)
@@ -73,6 +73,30 @@ def test_names(name, mlp, inputs):
     assert "no_noise" not in found.xt.flags
     table = ib.estimate(ib.instrument(mlp, 0.3), "pca+ksg", inputs=x, targets=y, layers="first")
     assert table["value"].notna().all()
+
+
+def test_each_side_has_its_compressor_and_inputs_are_compressed_once(monkeypatch):
+    x, y = synthetic.gaussian_images(1200, 12, 2.0, seed=0)
+    layers = {"wide": y.reshape(1200, -1), "narrow": y[:, 6, :5, 0]}
+    made = LossyCompression({"name": "ae", "convolutional": True, "epochs": 3}, "first", k=3, k_x=2)
+    fits = []
+    for cls in (PCA, Autoencoder, FirstCoordinates):
+        original = cls.fit
+        monkeypatch.setattr(
+            cls,
+            "fit",
+            lambda self, x, seed=0, original=original: (
+                fits.append((self.name, self.k, x.shape[1:])) or original(self, x, seed=seed)
+            ),
+        )
+    table = ib.estimate(layers, [made], inputs=x)
+    assert fits == [("ae", 2, (12, 12, 1)), ("first", 3, (144,)), ("first", 3, (5,))]
+    assert set(table["estimator"]) == {"ae/first+ksg(k=3, k_x=2)"}
+    alone = made.mutual_information(x, layers["wide"])
+    assert table["value"][0] == pytest.approx(alone.value, abs=1e-9)
+    again = ib.estimators.get(ib.estimators.to_json(LossyCompression(Autoencoder(noise=0.1))))
+    assert again.compress_x["noise"] == 0.1
+    assert abs(made.baseline(x, layers["wide"]).value) < 0.1
 
 
 def test_nothing_is_compressed_that_is_narrow():
@@ -86,7 +110,8 @@ def test_nothing_is_compressed_that_is_narrow():
 def test_bad_input():
     x = np.random.default_rng(0).normal(size=(40, 6))
     for arguments in (
-        {"compressor": "zip"}, {"estimator": "ebab"}, {"k": 0}, {"fit_share": 1.0}, {"seed": -1},
+        {"compress_x": "zip"}, {"compress_t": {"name": "pca", "epochs": 3}}, {"k_x": 0},
+        {"estimator": "ebab"}, {"k": 0}, {"fit_share": 1.0}, {"seed": -1},
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             LossyCompression(**arguments)

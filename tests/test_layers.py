@@ -85,3 +85,19 @@ def test_seed_decides_the_noise():
 def test_bad_stddev(value):
     with pytest.raises(ArgumentError, match="Expected .* Received: "):
         GaussianChannel(value)
+
+
+def test_relative_noise_is_in_proportion():
+    channel = GaussianChannel(0.1, relative=True, seed=3)
+    x = np.tile(np.float32([0.0, -2.0, 50.0]), (40000, 1))
+    y = np.asarray(channel(x))
+    assert (y[:, 0] == 0).all()
+    z = (y[:, 1:] / x[:, 1:] - 1) / 0.1
+    n = len(z)
+    assert np.abs(z.mean(axis=0)).max() < 4 / np.sqrt(n)
+    assert np.abs(z.std(axis=0) - 1).max() < 4 / np.sqrt(2 * n)
+    assert abs(np.corrcoef(z.T)[0, 1]) < 4 / np.sqrt(n)
+    again = GaussianChannel.from_config(channel.get_config())
+    assert again.relative and np.array_equal(again(x), y)
+    with pytest.raises(ArgumentError, match="relative"):
+        GaussianChannel(0.1, relative="yes")

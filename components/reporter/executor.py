@@ -67,9 +67,10 @@ def merge(
     if not folders:
         raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
     joined = pd.concat([frame.load(folder) for folder in folders], ignore_index=True)
-    table = joined[frame.COLUMNS].sort_values(
+    own = frame.columns(joined)
+    table = joined[own].sort_values(
         ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True
     )
-    measured = [c for c in joined.columns if c not in frame.COLUMNS]
+    measured = [c for c in joined.columns if c not in own]
     logs = joined[["run", "epoch", *measured]].drop_duplicates(["run", "epoch"], ignore_index=True)
     return joined, table, logs

@@ -112,7 +112,8 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
         identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and "+" in identifier:
         compressor, _, estimator = identifier.partition("+")
-        kwargs = {"compressor": compressor, "estimator": estimator, **kwargs}
+        sides = {"compress_x": compressor, "compress_t": compressor}
+        kwargs = {**sides, "estimator": estimator, **kwargs}
         identifier = LossyCompression.name
     if isinstance(identifier, str) and identifier in _REGISTRY:
         identifier = _REGISTRY[identifier]

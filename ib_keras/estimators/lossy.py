@@ -15,9 +15,9 @@ from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.interface import Estimate, MutualInformation
 
 _ESTIMATORS = {
-    "ksg": lambda: KSG(3),
-    "kl": lambda: KozachenkoLeonenko(5, whiten=True),
-    "wkl": lambda: KozachenkoLeonenko(60, weighted=True, whiten=True),
+    "ksg": lambda k: KSG(k or 3),
+    "kl": lambda k: KozachenkoLeonenko(k or 5, whiten=True),
+    "wkl": lambda k: KozachenkoLeonenko(60, weighted=True, whiten=True),
 }
 
 
@@ -31,9 +31,13 @@ class LossyCompression(FromPairs):
     no longer rises by more than two standard errors, and keeps what each k gave.
 
     Args:
-        compressor: ``"pca"``, ``"ae"`` or ``"first"``.
+        compress_x: of A, or X: ``"pca"``, ``"ae"``, ``"first"``, or as ``compression.get`` takes
+            it with parameters.
+        compress_t: of B, or T.
         estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
         k: numbers a side; with ``sweep`` the first, and at most 16.
+        k_x: numbers for A; ``None`` for as many as for B.
+        neighbors: of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"`` always takes 60.
         sweep: see above.
         fit_share: of the rows, for the compressors.
         seed: of the choice of rows, and of the compressors.
@@ -45,9 +49,12 @@ class LossyCompression(FromPairs):
         Butakov et al., ICLR 2024, arXiv:2305.08013.
     """
 
-    compressor: str = "pca"
+    compress_x: Any = "pca"
+    compress_t: Any = "pca"
     estimator: str = "ksg"
     k: int = 4
+    k_x: int | None = None
+    neighbors: int | None = None
     sweep: bool = False
     fit_share: float = 0.3
     seed: int = 0
@@ -55,15 +62,24 @@ class LossyCompression(FromPairs):
     name: ClassVar[str] = "lossy"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", check_count(self.k, "k"))
+        for field in ("k", "k_x", "neighbors"):
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, check_count(value, field))
         check_seed(self.seed)
-        compression.get(self.compressor)
+        for field in ("compress_x", "compress_t"):
+            object.__setattr__(self, field, compression.serialise(getattr(self, field)))
         if self.estimator not in _ESTIMATORS:
             raise ArgumentError(
                 "`estimator` is unknown", f"one of {sorted(_ESTIMATORS)}", repr(self.estimator)
             )
         if not 0 < self.fit_share < 1:
             raise ArgumentError("`fit_share` is no share", "0 < value < 1", self.fit_share)
+
+    def __str__(self) -> str:
+        sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]
+        label = f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}"
+        return label + (f", k_x={self.k_x})" if self.k_x else ")")
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
         """I(E(A);E(B)) in nats, with the compressors' quality and, of a sweep, every step.
@@ -75,35 +91,7 @@ class LossyCompression(FromPairs):
         Raises:
             ArgumentError: bad samples, or different lengths.
         """
-        a, b = as_array(a, "a"), as_array(b, "b")
-        as_samples(a, "a"), as_samples(b, "b")
-        if len(a) != len(b):
-            raise ArgumentError("`a` and `b` differ in length", "as many", f"{len(a)}, {len(b)}")
-        fit, rest = self._rows(len(a))
-        parts: dict[str, Estimate] = {}
-        k = self.k
-        while True:
-            first, of_a = self._codes(a, k, fit, rest)
-            second, of_b = self._codes(b, k, fit, rest)
-            found = _ESTIMATORS[self.estimator]().mutual_information(first, second)
-            best = max(parts.values(), key=float, default=None)
-            parts[f"k={k}"] = found
-            rises = best is None or found.value > best.value + 2 * max(found.stderr, best.stderr)
-            if rises:
-                kept, details = found, {
-                    **{f"a {name}": value for name, value in of_a.items()},
-                    **{f"b {name}": value for name, value in of_b.items()},
-                    "k": float(k),
-                }  # fmt: skip
-            wider = min(16, max(a[0].size, b[0].size))
-            if not self.sweep or not rises or 2 * k > wider:
-                break
-            k *= 2
-        return MutualInformation(
-            kept.value, kept.stderr, flags=kept.flags, n=kept.n, dim=b[0].size,
-            lower=max(0.0, kept.value - 2 * kept.stderr), upper=kept.value + 2 * kept.stderr,
-            parts=parts, details=details,
-        )  # fmt: skip
+        return self._between(self._side(a, "a", self.compress_x), b)
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
         """I(E(A);Y) of the compressed variable and class labels, in nats.
@@ -112,23 +100,108 @@ class LossyCompression(FromPairs):
             a: ``(n, ...)``.
             y: ``(n,)`` class labels.
         """
-        values = as_array(a, "a")
-        as_samples(values, "a")
-        fit, rest = self._rows(len(values))
-        codes, _ = self._codes(values, self.k, fit, rest)
-        labels = as_labels(y, len(values))[rest]
-        return _ESTIMATORS[self.estimator]().with_labels(codes, labels)
+        side = self._side(a, "a", self.compress_t)
+        labels = as_labels(y, side.n)[side.rest]
+        return self._neighbors().with_labels(side.codes(self.k)[0], labels)
 
-    def _rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to fit on, and rows to evaluate."""
-        rows = np.random.default_rng(self.seed).permutation(n)
-        cut = round(self.fit_share * n)
-        return rows[:cut], rows[cut:]
+    def baseline(
+        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 5, seed: int = 0
+    ) -> Estimate:
+        """What is said where there is no information: one side's codes permuted.
 
-    def _codes(
-        self, values: np.ndarray, k: int, fit: np.ndarray, rest: np.ndarray
-    ) -> tuple[np.ndarray, dict[str, float]]:
-        if values[0].size <= k:
-            return as_samples(values[rest]).astype(np.float64), {}
-        made = compression.get(self.compressor, k=k).fit(values[fit], seed=self.seed)
-        return made.transform(values[rest]), made.quality
+        Args:
+            a: ``(n, ...)``.
+            b: ``(n, ...)``.
+            repeats: number of permutations.
+            seed: of the permutations.
+
+        Returns:
+            The mean over permutations in nats; ``stderr`` is the standard deviation of one.
+        """
+        first, second = (
+            self._side(values, name, compressor).codes(k)[0]
+            for values, name, compressor, k in (
+                (a, "a", self.compress_x, self.k_x or self.k), (b, "b", self.compress_t, self.k),
+            )
+        )  # fmt: skip
+        return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
+
+    def with_inputs(self, x: np.ndarray) -> LossyCompression:
+        """The estimator, with these inputs compressed once for all layers and epochs.
+
+        Args:
+            x: ``(n, ...)`` the inputs, which ``estimate`` is then called with.
+        """
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return _OfInputs(**fields, inputs=self._side(x, "x", self.compress_x))
+
+    def _between(self, first: _Side, b: Any) -> MutualInformation:
+        second = self._side(b, "b", self.compress_t)
+        if first.n != second.n:
+            received = f"{first.n}, {second.n}"
+            raise ArgumentError("`a` and `b` differ in length", "as many", received)
+        parts: dict[str, Estimate] = {}
+        k = self.k
+        while True:
+            of_a, of_b = first.codes(self.k_x or k), second.codes(k)
+            found = self._neighbors().mutual_information(of_a[0], of_b[0])
+            best = max(parts.values(), key=float, default=None)
+            parts[f"k={k}"] = found
+            rises = best is None or found.value > best.value + 2 * max(found.stderr, best.stderr)
+            if rises:
+                kept, details = found, {
+                    **{f"a {name}": value for name, value in of_a[1].items()},
+                    **{f"b {name}": value for name, value in of_b[1].items()},
+                    "k": float(k),
+                }  # fmt: skip
+            wider = min(16, max(first.dim, second.dim))
+            if not self.sweep or not rises or 2 * k > wider:
+                break
+            k *= 2
+        return MutualInformation(
+            kept.value, kept.stderr, flags=kept.flags, n=kept.n, dim=second.dim,
+            lower=max(0.0, kept.value - 2 * kept.stderr), upper=kept.value + 2 * kept.stderr,
+            parts=parts, details=details,
+        )  # fmt: skip
+
+    def _side(self, values: Any, name: str, compressor: Any) -> _Side:
+        values = as_array(values, name)
+        as_samples(values, name)
+        rows = np.random.default_rng(self.seed).permutation(len(values))
+        cut = round(self.fit_share * len(values))
+        return _Side(values, compressor, rows[:cut], rows[cut:], self.seed)
+
+    def _neighbors(self) -> Any:
+        return _ESTIMATORS[self.estimator](self.neighbors)
+
+
+class _Side:
+    """One variable, compressed on some rows and read on the others; each compression once."""
+
+    def __init__(
+        self, values: np.ndarray, compressor: Any, fit: np.ndarray, rest: np.ndarray, seed: int
+    ) -> None:
+        self.n, self.dim = len(values), values[0].size
+        self.rest = rest
+        self._values, self._compressor, self._fit, self._seed = values, compressor, fit, seed
+        self._made: dict[int, tuple[np.ndarray, dict[str, float]]] = {}
+
+    def codes(self, k: int) -> tuple[np.ndarray, dict[str, float]]:
+        """Codes ``(rows, k)`` and the compressor's quality."""
+        if k not in self._made:
+            held_out = self._values[self.rest]
+            if self.dim <= k:
+                self._made[k] = as_samples(held_out).astype(np.float64), {}
+            else:
+                made = compression.get(self._compressor, k=k)
+                fitted = made.fit(self._values[self._fit], seed=self._seed)
+                self._made[k] = fitted.transform(held_out), fitted.quality
+        return self._made[k]
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfInputs(LossyCompression):
+    inputs: Any = None
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
+        return self._between(self.inputs, b)

@@ -1,0 +1,241 @@
+"""Samples that look like a layer's, and whose information with X is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
+
+from ib_keras.errors import ArgumentError
+
+# Steps of a marginal, where its entropy behind a channel is integrated.
+_STEPS = 32
+# Below this signal-to-noise ratio a component's shape no longer matters.
+_FAINT = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """n samples, and what is true of them.
+
+    Args:
+        mi: I(X;T) in nats.
+        t: ``(n, ...)``.
+        x: ``(n, ...)`` the inputs, or ``(n,)`` codes of them; ``None`` for distinct ones.
+    """
+
+    mi: float
+    t: np.ndarray
+    x: np.ndarray | None = None
+
+
+# A sampler of n rows whose information is as near to the one asked for as may be.
+Surrogate = Callable[[float, int, np.random.Generator], Drawn]
+
+
+def pairs(t: np.ndarray, x: np.ndarray | None) -> Surrogate:
+    """X and T with the marginals and the rank correlations of these, and noise between them.
+
+    Both are monotone functions of normal vectors, so that I(X;T) is that of the vectors:
+    Σ_i ½ ln(1 + λ_i/σ²), the λ_i being the variances of T's principal components and σ² the
+    noise, which is alike in all directions.
+    """
+    own = _Copula(t)
+    other = None if x is None else _Copula(x)
+    count = own.rank if other is None else min(own.rank, other.rank)
+    strengths = own.strengths[:count]
+
+    def draw(mi: float, n: int, rng: np.random.Generator) -> Drawn:
+        w = rng.standard_normal((n, own.rank))
+        noise = rng.standard_normal((n, count if other is None else other.rank))
+        if mi > 0:
+            rho2 = strengths / (strengths + math.exp(_log_noise(strengths, mi)))
+            noise[:, :count] = np.sqrt(rho2) * w[:, :count] + np.sqrt(1 - rho2) * noise[:, :count]
+        return Drawn(mi, own.rows(w), noise if other is None else other.rows(noise))
+
+    return draw
+
+
+def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
+    """T = S + Z with the mean, covariance and principal components' marginals of these.
+
+    The components of S are independent and Z is alike in all directions, so that I(X;T) is a sum of
+    integrals over one variable. S is scaled about its mean until the sum is what was asked for.
+
+    Args:
+        t: ``(n, ...)``.
+        variance: of the whole noise, by which the information is limited.
+        network: the part of it that the samples have; the estimator knows of the rest.
+    """
+    flat = t.reshape(len(t), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    axes = _components(flat - mean)[1]
+    scores = (flat - mean) @ axes
+    grid = (np.arange(_STEPS + 1)) / _STEPS
+    knots = np.stack([np.quantile(column, grid) for column in scores.T])
+    knots -= 0.5 * (knots[:, :-1] + knots[:, 1:]).mean(axis=1, keepdims=True)
+    spread = _variance(knots)
+
+    def information(scale: float) -> float:
+        ratio = scale**2 * spread / variance
+        loud = ratio > _FAINT
+        total = 0.5 * float(np.log1p(ratio[~loud]).sum())
+        return total + sum(_behind(row * scale / math.sqrt(variance)) for row in knots[loud])
+
+    def scale_of(mi: float) -> float:
+        # The normal one of this covariance has more, and hence needs less.
+        low = 0.5 * (float(np.log(variance)) - _log_noise(spread, mi))
+        high = low + 0.5
+        while information(math.exp(high)) < mi:
+            high += 1.0
+        return math.exp(brentq(lambda s: information(math.exp(s)) - mi, low - 0.1, high, xtol=1e-4))
+
+    scales: dict[float, float] = {}
+
+    def draw(mi: float, n: int, rng: np.random.Generator) -> Drawn:
+        if mi > 0 and mi not in scales:
+            scales[mi] = scale_of(mi)
+        u = rng.uniform(0, _STEPS, size=(n, len(knots)))
+        step = u.astype(int)
+        rows = np.arange(len(knots))
+        low, high = knots[rows, step], knots[rows, step + 1]
+        s = mean + (scales.get(mi, 0.0) * (low + (u - step) * (high - low))) @ axes.T
+        if network:
+            s += math.sqrt(network) * rng.standard_normal(s.shape)
+        return Drawn(mi, s.reshape(n, *t.shape[1:]).astype(t.dtype))
+
+    return draw
+
+
+def alphabet(t: np.ndarray) -> Surrogate:
+    """T one of K different rows, each as likely, so that I(X;T) = ln K: a deterministic network.
+
+    The rows have the marginals and the rank correlations of these; K is the whole number next to
+    e^mi.
+    """
+    copula = _Copula(t)
+    low, high = t.min(), t.max()
+
+    def draw(mi: float, n: int, rng: np.random.Generator) -> Drawn:
+        size = max(1, round(math.exp(min(mi, 40.0))))
+        used, codes = np.unique(rng.integers(size, size=n), return_inverse=True)
+        rows = copula.rows(rng.standard_normal((len(used), copula.rank)))
+        return Drawn(math.log(size), np.clip(rows, low, high)[codes], codes.reshape(-1))
+
+    return draw
+
+
+class _Copula:
+    """Marginals and rank correlations of samples: monotone functions of a normal vector.
+
+    Values that repeat are spread over the way to their neighbours: what is not strictly monotone
+    would lose information.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._like = values
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        self._varying = np.flatnonzero(flat.min(axis=0) < flat.max(axis=0))
+        if not len(self._varying):
+            raise ArgumentError("The samples are constant", "some that vary", f"{flat[0][:3]} …")
+        self._constant = flat[0]
+        varying = flat[:, self._varying]
+        self._knots = [_quantiles(column) for column in varying.T]
+        scores = ndtri(rankdata(varying, axis=0) / (len(varying) + 1))
+        scores /= scores.std(axis=0)
+        self.strengths, axes = _components(scores - scores.mean(axis=0))
+        loadings = axes * np.sqrt(self.strengths)
+        self._loadings = loadings / np.linalg.norm(loadings, axis=1, keepdims=True)
+        self.rank = len(self.strengths)
+
+    def rows(self, w: np.ndarray) -> np.ndarray:
+        """Samples from standard normal ``w (n, rank)``."""
+        u = ndtr(w @ self._loadings.T)
+        flat = np.tile(self._constant, (len(w), 1))
+        for column, uniform, (shares, levels) in zip(self._varying, u.T, self._knots, strict=True):
+            flat[:, column] = np.interp(uniform, shares, levels)
+        return flat.reshape(len(w), *self._like.shape[1:]).astype(self._like.dtype)
+
+
+def _quantiles(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Knots of a strictly increasing quantile function on [0, 1]."""
+    levels, counts = np.unique(column, return_counts=True)
+    shares = (np.cumsum(counts) - 0.5 * counts) / len(column)
+    first = levels[0] - shares[0] * (levels[1] - levels[0]) / (shares[1] - shares[0])
+    last = levels[-1] + (1 - shares[-1]) * (levels[-1] - levels[-2]) / (shares[-1] - shares[-2])
+    return np.r_[0, shares, 1], np.r_[first, levels, last]
+
+
+def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variances ``(r,)`` of the principal components, falling, and their axes ``(d, r)``."""
+    n, dim = centred.shape
+    if dim <= n:
+        strengths, axes = np.linalg.eigh(centred.T @ centred / n)
+    else:
+        strengths, inner = np.linalg.eigh(centred @ centred.T / n)
+        axes = centred.T @ inner / np.sqrt(np.maximum(n * strengths, 1e-300))
+    kept = np.flatnonzero(strengths > 1e-9 * max(strengths[-1], 1e-300))[::-1]
+    if not len(kept):
+        raise ArgumentError("The samples are constant", "some that vary", "variance 0")
+    return strengths[kept], axes[:, kept]
+
+
+def _log_noise(strengths: np.ndarray, mi: float) -> float:
+    """ln σ² with Σ_i ½ ln(1 + λ_i/σ²) = mi."""
+
+    def gap(log_noise: float) -> float:
+        return 0.5 * float(np.log1p(strengths * math.exp(-log_noise)).sum()) - mi
+
+    top = math.log(float(strengths.sum()) / (2 * mi))
+    bottom = math.log(float(strengths[0])) - 2 * mi - 1
+    return float(brentq(gap, bottom, top + 1, xtol=1e-12))
+
+
+def _variance(knots: np.ndarray) -> np.ndarray:
+    low, high = knots[:, :-1], knots[:, 1:]
+    return ((low * low + low * high + high * high) / 3).mean(axis=1)
+
+
+_LEGENDRE = np.polynomial.legendre.leggauss(5)
+_HERMITE = np.polynomial.hermite_e.hermegauss(15)
+
+
+def _behind(knots: np.ndarray) -> float:
+    """I(S; S + N(0, 1)) in nats of S with this piecewise linear quantile function."""
+    low, high = knots[:-1], np.maximum(knots[1:], knots[:-1] + 1e-6)
+    nodes, weights = _LEGENDRE
+    points = 0.5 * (low + high)[:, None] + 0.5 * (high - low)[:, None] * nodes
+    at = (points[..., None] + _HERMITE[0]).reshape(-1)
+    weight = (weights[:, None] * _HERMITE[1] / (2 * math.sqrt(2 * math.pi))).reshape(-1)
+    density = np.zeros_like(at)
+    for a, b in zip(low, high, strict=True):
+        # On the side where the two do not cancel.
+        sign = np.where(at > 0.5 * (a + b), -1.0, 1.0)
+        density += np.abs(ndtr(sign * (at - a)) - ndtr(sign * (at - b))) / (b - a)
+    density /= len(low)
+    entropy = -float((np.log(density).reshape(len(low), -1) @ weight).mean())
+    return entropy - 0.5 * math.log(2 * math.pi * math.e)
+
+
+def surrogate(estimator: Any, t: np.ndarray, x: np.ndarray | None, noise_std: float) -> Surrogate:
+    """What resembles the samples, in the way that concerns the estimator.
+
+    Raises:
+        ArgumentError: the samples are constant, or the estimator wants noise and there is none.
+    """
+    if getattr(estimator, "needs_inputs", False):
+        return pairs(t, x)
+    if getattr(estimator, "propagates", False):
+        if not noise_std > 0:
+            raise ArgumentError(f"{estimator} wants a noisy layer", "noise_std > 0", noise_std)
+        return channel(t, noise_std**2, 0.0)
+    if hasattr(estimator, "kernel_variance"):
+        own = estimator.kernel_variance(t)
+        return channel(t, own + noise_std**2, noise_std**2)
+    return alphabet(t)
