@@ -167,13 +167,13 @@ def run_all(
                 own = with_values if getattr(estimator, "needs_inputs", False) else arguments
                 result = estimator.estimate(t, noise_std=item.noise_std, **own)
             seconds = time.perf_counter() - start
-            row = _row(item, named, "I(X;T)", result.xt, seconds)
+            found = row(item, named, "I(X;T)", result.xt, seconds)
             if calibrator is not None:
                 x = with_values["x"] if getattr(estimator, "needs_inputs", False) else None
-                row |= calibrator.columns(over_all, t, x, item.noise_std, result.xt)
-            yield row
+                found |= calibrator.columns(over_all, t, x, item.noise_std, result.xt)
+            yield found
             if result.ty is not None:
-                yield _row(item, named, "I(T;Y)", result.ty, seconds)
+                yield row(item, named, "I(T;Y)", result.ty, seconds)
             done()
 
 
@@ -191,9 +191,10 @@ def _of_inputs(estimator: Any, x: np.ndarray | None) -> Any:
     return estimator.with_inputs(x) if made_once else estimator
 
 
-def _row(
-    item: Item, estimator: Estimator, quantity: str, value: Estimate, seconds: float
+def row(
+    item: Item, estimator: Estimator | str, quantity: str, value: Estimate, seconds: float
 ) -> dict[str, Any]:
+    """A row of the table."""
     return {
         "run": item.run,
         "epoch": item.epoch,

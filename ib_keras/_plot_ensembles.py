@@ -165,6 +165,58 @@ def scatter(
     return figure
 
 
+def against_truth(frame: pd.DataFrame) -> Figure:
+    """Draws estimates against the known information, with the line on which they are right.
+
+    A panel for each kind of images, a colour an estimator, bars of one standard error; dotted: what
+    neighbours find in the numbers that the images were drawn from.
+
+    Args:
+        frame: estimates of ``studies.against_truth`` joined with the logs.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: the table lacks columns.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from ib_keras import plot, studies
+
+    figures = plot._matplotlib("plot.against_truth()")
+    table = frames.validate(frame)
+    if studies.TRUTH not in table:
+        raise ArgumentError(
+            "`frame` does not say what is true",
+            f"a column {studies.TRUTH!r}, as of studies.against_truth joined with its logs",
+            f"columns {list(table)}",
+        )
+    table = table.assign(group=studies.groups_of_truth(table)).sort_values(studies.TRUTH)
+    groups = sorted(table["group"].unique())
+    latents = table["layer"] == studies.LATENTS
+    names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]
+    names = list(dict.fromkeys(names))
+    colours = dict(zip(names, figures.colormap(np.linspace(0, 0.92, len(names))), strict=True))
+    figure, grid = _grid(figures, len(groups), 3.6, 3.4)
+    unit, handles = table["unit"].iloc[0], {}
+    for axes, group in zip(grid, groups, strict=True):
+        part = table[table["group"] == group]
+        top = float(part[studies.TRUTH].max())
+        axes.plot([0, top], [0, top], color="0.6", linewidth=1, zorder=1)
+        for (estimator, layer), line in part.groupby(["estimator", "layer"], sort=False):
+            of_latents = layer == studies.LATENTS
+            label = f"{estimator} of the parameters" if of_latents else estimator
+            handles[label] = axes.errorbar(
+                line[studies.TRUTH], line["value"], yerr=line["stderr"].fillna(0), label=label,
+                color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
+                fmt=":" if of_latents else f"-{plot._MARKERS[names.index(estimator) % 10]}",
+            )  # fmt: skip
+        axes.set_title(group, fontsize=10)
+        axes.set(xlabel=f"true information [{unit}]", ylabel=f"estimate [{unit}]")
+    figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=9)
+    return figure
+
+
 def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     columns = min(count, 4)
     rows = -(-count // columns)

@@ -19,17 +19,23 @@ _IN_MEMORY = 1 << 27
 
 @dataclasses.dataclass(frozen=True)
 class Compressed:
-    """A compressor that has seen data.
+    """A compressor that has seen data; as a compressor of ``LossyCompression`` it stays as it is.
 
     Args:
         transform: rows ``(n, ...)`` → codes ``(n, k)``.
         quality: ``explained_variance`` (a share), or ``error`` and ``error_of_mean``: the root
             mean squared error of held-out rows, of the compressor and of the constant mean. Neither
             says what information was kept.
+        name: of the compressor.
     """
 
     transform: Callable[[np.ndarray], np.ndarray]
     quality: dict[str, float]
+    name: str
+
+    def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
+        """Itself."""
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +71,9 @@ class PCA(Configured):
             ).fit(flat)
         explained = float(np.sum(made.explained_variance_ratio_))
         return Compressed(
-            lambda rows: np.asarray(made.transform(_flat(rows))), {"explained_variance": explained}
+            lambda rows: np.asarray(made.transform(_flat(rows))),
+            {"explained_variance": explained},
+            self.name,
         )
 
 
@@ -90,7 +98,9 @@ class FirstCoordinates(Configured):
         _check_dimension(flat, self.k)
         variance = flat.var(axis=0)
         share = float(variance[: self.k].sum() / variance.sum()) if variance.any() else math.nan
-        return Compressed(lambda rows: _flat(rows)[:, : self.k], {"explained_variance": share})
+        return Compressed(
+            lambda rows: _flat(rows)[:, : self.k], {"explained_variance": share}, self.name
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +180,7 @@ class Autoencoder(Configured):
             part = scaled(_flat(values).astype(np.float32)).reshape(len(values), *shape)
             return encoder.predict(part, batch_size=1024, verbose=0).astype(np.float64)
 
-        return Compressed(transform, quality)
+        return Compressed(transform, quality, self.name)
 
     def _encoder(self, shape: tuple[int, ...], seed: int) -> Any:
         import keras
@@ -237,7 +247,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
                 f"{cls.__name__} has no parameter {unknown[0]!r}", f"some of {known}", unknown
             )
         return cls(**kwargs)
-    if isinstance(identifier, tuple(_COMPRESSORS.values())):
+    if isinstance(identifier, PCA | FirstCoordinates | Autoencoder):
         return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):
         return identifier

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from ib_keras.errors import ArgumentError
-from ib_keras.layers import check_stddev
+from ib_keras.layers import GaussianChannel, check_stddev
 from ib_keras.regularizers import Orthonormal
 
 Identifier = str | os.PathLike | Mapping[str, Any]
@@ -141,9 +141,7 @@ def mnist_cnn(
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013 (the network's shape).
     """
-    shape = tuple(input_shape)
-    if len(shape) not in (2, 3) or min(shape[:2]) < 22:
-        raise ArgumentError("The images do not fit", "(height, width[, channels]) >= 22", shape)
+    shape = _image_shape(input_shape)
     x = inputs = keras.Input(shape)
     if len(shape) == 2:
         x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
@@ -170,6 +168,64 @@ def mnist_cnn(
     return keras.Model(inputs, outputs, name="mnist_cnn")
 
 
+def noisy_cnn(
+    input_shape: Sequence[int] = (28, 28, 1),
+    n_classes: int = 10,
+    *,
+    stddev: float = 1e-3,
+    dropout: float = 0.1,
+    seed: int | None = None,
+) -> keras.Model:
+    """A network with noise in proportion to each value before each layer with weights.
+
+    Dropout, x + stddev·x·Z, a layer; three 3×3 convolutions of 8, 16, 32 filters, max-pooled, then
+    dense 32, all with leaky rectifiers of slope 0.01 (``act_1`` … ``act_4``, what to tap), and
+    dense softmax, ``output``.
+
+    Args:
+        input_shape: height, width and channels; without channels, one is added.
+        n_classes: number of classes.
+        stddev: of the noise, as a share of each value.
+        dropout: rate, while training.
+        seed: of the initial weights, the noise and the dropout.
+
+    Raises:
+        ArgumentError: the images are smaller than 22×22.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 5.
+    """
+    x = inputs = keras.Input(_image_shape(input_shape))
+    if len(inputs.shape) == 3:
+        x = keras.layers.Reshape((*inputs.shape[1:], 1), name="add_channel")(x)
+    for i, width in enumerate((8, 16, 32, 32, n_classes)):
+        own = None if seed is None else 1000 * seed + i
+        if i == 3:
+            x = keras.layers.Flatten(name="flatten")(x)
+        x = keras.layers.Dropout(dropout, seed=own, name=f"dropout_{i + 1}")(x)
+        x = GaussianChannel(stddev, relative=True, seed=own, name=f"noise_{i + 1}")(x)
+        if i < 3:
+            start = _initializer("leaky_relu", seed, i)
+            x = keras.layers.Conv2D(width, 3, kernel_initializer=start, name=f"conv_{i + 1}")(x)
+            x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
+        else:
+            name, function = ("dense_1", None) if i == 3 else ("output", "softmax")
+            start = _initializer(function or "leaky_relu", seed, i)
+            x = keras.layers.Dense(width, activation=function, kernel_initializer=start, name=name)(
+                x
+            )
+        if i < 4:
+            x = keras.layers.LeakyReLU(0.01, name=f"act_{i + 1}")(x)
+    return keras.Model(inputs, x, name="noisy_cnn")
+
+
+def _image_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(input_shape)
+    if len(shape) not in (2, 3) or min(shape[:2]) < 22:
+        raise ArgumentError("The images do not fit", "(height, width[, channels]) >= 22", shape)
+    return shape
+
+
 def _initializer(activation: str, seed: int | None, layer: int) -> Any:
     return keras.initializers.VarianceScaling(
         scale=1.0 if activation in _UNIT_GAIN else 2.0,
@@ -180,11 +236,12 @@ def _initializer(activation: str, seed: int | None, layer: int) -> Any:
 
 
 # Keys of a model's JSON that are of its training, not of its building.
-_OF_THE_RUN = ("label", "loss", "noise_std")
+_OF_THE_RUN = ("label", "layers", "loss", "noise_std")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "mlp": mlp,
     "mnist_cnn": mnist_cnn,
     "neuron": neuron,
+    "noisy_cnn": noisy_cnn,
     "szt": szt,
 }
 
@@ -224,6 +281,23 @@ def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
     return None if value is None else check_stddev(value)
 
 
+def layers(identifier: Identifier) -> list[str] | None:
+    """The layers to tap that a model's JSON asks for, as ``instrument`` takes them.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: it is no list of names or globs.
+    """
+    names = _parse(identifier)[1].get("layers")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise ArgumentError("`layers` are no names", 'such as ["act_*", "output"]', repr(names))
+    return names
+
+
 def loss(identifier: Identifier) -> str | None:
     """The name of the Keras loss that a model's JSON asks for; ``None`` if it does not.
 
@@ -254,10 +328,11 @@ def build(
     Args:
         identifier: a name (``names()``); JSON or a dict with the name and its parameters
             (``{"name": "szt", "activation": "relu"}``), besides ``"label"``, the run's name,
-            ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own; a ``.keras``
-            file; or ``module:function``, which is called with those of ``input_shape``,
-            ``n_classes`` and ``seed`` that it takes and returns a ``keras.Model``. A name in JSON
-            may be any of these.
+            ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own, and
+            ``"layers"``, a list of names or globs of what to tap; a ``.keras`` file; or
+            ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and
+            ``seed`` that it takes and returns a ``keras.Model``. A name in JSON may be any of
+            these.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data.
         seed: of the initial weights.
@@ -304,6 +379,7 @@ def check(identifier: Identifier) -> None:
     """
     name, _ = _parse(identifier)
     noise_std(identifier)
+    layers(identifier)
     loss(identifier)
     if name.endswith(".keras"):
         _existing(name)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame as frames
+from ib_keras._plot_ensembles import against_truth as against_truth
 from ib_keras._plot_ensembles import compression as compression
 from ib_keras._plot_ensembles import ensemble_planes as ensemble_planes
 from ib_keras._plot_ensembles import scatter as scatter

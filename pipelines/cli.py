@@ -14,7 +14,7 @@ from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
-PIPELINES = ("information_plane", "noisy_dnn", "adaptive_estimators")
+PIPELINES = ("information_plane", "noisy_dnn", "adaptive_estimators", "lossy_compression")
 # Longer tables are for the report.
 _ROWS = 60
 _HELP = """Runs or compiles a pipeline of ib_keras.
@@ -23,6 +23,7 @@ _HELP = """Runs or compiles a pipeline of ib_keras.
   ib-keras --preset=digits --run_dir=runs/digits
   ib-keras --pipeline=noisy_dnn --preset=szt-quick
   ib-keras --pipeline=adaptive_estimators --preset=quick
+  ib-keras --pipeline=lossy_compression --preset=synthetic-quick
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
   ib-keras --runner=compile --output=information_plane.yaml
 
@@ -61,7 +62,7 @@ def _main(argv: list[str]) -> int:
         if len(argv) > 1:
             raise ArgumentError("Unknown arguments", "flags only; see --helpshort", argv[1:])
         module = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.pipeline}")
-        pipeline = getattr(module, _FLAGS.pipeline)
+        pipeline = pipeline_of(module, _FLAGS.preset)
         given = parse_settings(pipeline, _FLAGS.set)
         if _FLAGS.data is not None:
             given["data"] = _absolute(_FLAGS.data)
@@ -74,6 +75,17 @@ def _main(argv: list[str]) -> int:
     except IbKerasError as error:
         print(f"ib-keras: {error}", file=sys.stderr)
         return 1
+
+
+def pipeline_of(module: Any, name: str | None) -> Any:
+    """The pipeline that a preset is of: that of the module's name, unless the module says another.
+
+    Args:
+        module: of ``ib_keras.pipelines``.
+        name: of a preset, or ``None``.
+    """
+    own = getattr(module, module.__name__.rpartition(".")[2])
+    return getattr(module, "VARIANTS", {}).get(name, own)
 
 
 def preset(module: Any, name: str | None) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def run(
         data: what ``examples`` wrote.
         output: the folder to write.
         model: what ``ib_keras.models.build`` takes: a name, JSON with parameters, a ``.keras``
-            file, or ``"module:function"``. Its JSON may name another ``"loss"``.
+            file, or ``"module:function"``. Its JSON may name another ``"loss"``, and the
+            ``"layers"`` to record.
         epochs: number of epochs.
         batch_size: samples a step.
         learning_rate: Adam's.
@@ -75,7 +76,12 @@ def run(
     noisy = (
         built
         if isinstance(built, InstrumentedModel)
-        else instrument(built, noise_std if asked is None else asked, seed=seed)
+        else instrument(
+            built,
+            noise_std if asked is None else asked,
+            layers=models.layers(model),
+            seed=seed,
+        )
     )
     label = models.label(model)
     x, y = loaded.split("train")

@@ -32,14 +32,14 @@ class LossyCompression(FromPairs):
 
     Args:
         compress_x: of A, or X: ``"pca"``, ``"ae"``, ``"first"``, or as ``compression.get`` takes
-            it with parameters.
+            it with parameters; or one that has been fitted elsewhere.
         compress_t: of B, or T.
         estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
         k: numbers a side; with ``sweep`` the first, and at most 16.
         k_x: numbers for A; ``None`` for as many as for B.
         neighbors: of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"`` always takes 60.
         sweep: see above.
-        fit_share: of the rows, for the compressors.
+        fit_share: of the rows, for the compressors; none where both have been fitted.
         seed: of the choice of rows, and of the compressors.
 
     Raises:
@@ -78,8 +78,12 @@ class LossyCompression(FromPairs):
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]
-        label = f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}"
-        return label + (f", k_x={self.k_x})" if self.k_x else ")")
+        more = [
+            f", {name}={value}"
+            for name in ("k_x", "neighbors")
+            if (value := getattr(self, name)) is not None
+        ]
+        return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{''.join(more)})"
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
         """I(E(A);E(B)) in nats, with the compressors' quality and, of a sweep, every step.
@@ -168,7 +172,9 @@ class LossyCompression(FromPairs):
         values = as_array(values, name)
         as_samples(values, name)
         rows = np.random.default_rng(self.seed).permutation(len(values))
-        cut = round(self.fit_share * len(values))
+        sides = (self.compress_x, self.compress_t)
+        fitted = all(isinstance(side, compression.Compressed) for side in sides)
+        cut = 0 if fitted else round(self.fit_share * len(values))
         return _Side(values, compressor, rows[:cut], rows[cut:], self.seed)
 
     def _neighbors(self) -> Any:

@@ -6,7 +6,13 @@ import sys
 
 import pytest
 import yaml
-from ib_keras.pipelines import adaptive_estimators, cli, information_plane, noisy_dnn
+from ib_keras.pipelines import (
+    adaptive_estimators,
+    cli,
+    information_plane,
+    lossy_compression,
+    noisy_dnn,
+)
 
 from ib_keras.errors import ArgumentError
 
@@ -74,13 +80,11 @@ def test_settings_are_checked_before_the_first_task(settings, message):
 
 
 def test_presets():
-    for module in (information_plane, noisy_dnn, adaptive_estimators):
+    for module in (information_plane, noisy_dnn, adaptive_estimators, lossy_compression):
         for name in module.PRESETS:
             settings = {k: v for k, v in cli.preset(module, name).items() if k != "data"}
             module.check(settings)
-            declared = inspect.signature(
-                getattr(module, module.__name__.split(".")[-1]).pipeline_func
-            )
+            declared = inspect.signature(cli.pipeline_of(module, name).pipeline_func)
             assert set(settings) <= set(declared.parameters)
     with pytest.raises(ArgumentError, match="'quick'"):
         cli.preset(information_plane, "fast")

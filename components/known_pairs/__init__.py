@@ -1,0 +1,1 @@
+"""Runs estimators on pairs of images of known mutual information."""

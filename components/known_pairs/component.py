@@ -1,0 +1,37 @@
+"""The interface of the component ``known_pairs``."""
+
+from typing import List  # noqa: UP035  # kfp reads no other spelling
+
+from ib_keras.components.base import component
+from kfp import dsl
+
+
+@component
+def known_pairs(
+    output: dsl.Output[dsl.Dataset],
+    estimators: List[str],  # noqa: UP006
+    mi: List[float],  # noqa: UP006
+    images: str = '{"images": "gaussian", "size": 16}',
+    samples: int = 5000,
+    seed: int = 0,
+):
+    """Runs estimators on pairs of images whose mutual information is known.
+
+    Args:
+        output: estimates.parquet and logs.parquet, with the truth in its column "mi".
+        estimators: names, or JSON with parameters.
+        mi: the known informations in nats; an epoch of the table each.
+        images: JSON: "images", which is "gaussian" or "rectangle", and "size", their height and
+            width.
+        samples: pairs; as many images more for the compressors.
+        seed: of the images and the compressors.
+    """
+    from ib_keras.components.base import publish
+    from ib_keras.components.known_pairs import executor
+
+    publish(
+        output,
+        executor.run(
+            output.path, estimators=estimators, mi=mi, images=images, samples=samples, seed=seed
+        ),
+    )

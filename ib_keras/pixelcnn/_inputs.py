@@ -1,0 +1,89 @@
+"""What a decoder is given: checked before any work starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ib_keras._checks import as_array
+from ib_keras.errors import ArgumentError
+
+
+def as_levels(values: Any, levels: int, name: str = "images") -> Any:
+    """``values`` as whole numbers 0…levels−1; tensors of a graph pass as they are.
+
+    Raises:
+        ArgumentError: they are no numbers, outside the range, or between two levels.
+    """
+    if tf.is_tensor(values) and not hasattr(values, "numpy"):
+        return values
+    array = as_array(values, name)
+    if array.dtype.kind not in "iubf":
+        raise ArgumentError(f"`{name}` is not numeric", "whole numbers", f"dtype {array.dtype}")
+    if array.size == 0:
+        return array.astype(np.int32)
+    low, high = array.min(), array.max()
+    if array.dtype.kind == "f" and not np.array_equal(array, np.floor(array)):
+        raise ArgumentError(
+            f"`{name}` has values between the levels",
+            f"whole numbers 0 to {levels - 1}, not scaled and with nothing added",
+            f"values from {low} to {high} of dtype {array.dtype}",
+        )
+    if low < 0 or high > levels - 1:
+        raise ArgumentError(
+            f"`{name}` does not match levels={levels}",
+            f"whole numbers 0 to {levels - 1}",
+            f"values from {low} to {high}",
+        )
+    return array.astype(np.int32)
+
+
+def as_images(images: Any, image_shape: tuple[int, ...], levels: int) -> np.ndarray:
+    """``images`` as int32 ``(n, *image_shape)``.
+
+    Raises:
+        ArgumentError: the shape or the values do not match.
+    """
+    array = as_array(images, "images")
+    if array.ndim != 4 or array.shape[1:] != image_shape or not len(array):
+        raise ArgumentError(
+            "`images` has the wrong shape",
+            f"(n, {', '.join(map(str, image_shape))}) with n >= 1",
+            f"shape {array.shape}",
+        )
+    return np.asarray(as_levels(array, levels))
+
+
+def as_condition(
+    condition: Any, condition_shape: tuple[int, ...] | None, n: int
+) -> np.ndarray | None:
+    """``condition`` as float32 ``(n, *condition_shape)``; one row stands for all.
+
+    Raises:
+        ArgumentError: it is missing, or there should be none, or the shape does not match, or it
+            is not finite.
+    """
+    if condition_shape is None or condition is None:
+        if condition_shape is None and condition is None:
+            return None
+        received = "None" if condition is None else f"shape {np.shape(condition)}"
+        wanted = "None" if condition_shape is None else f"shape (n, *{condition_shape})"
+        raise ArgumentError("`condition` does not match the model", wanted, received)
+    array = as_array(condition, "condition")
+    if array.shape[1:] != condition_shape or len(array) not in (1, n):
+        raise ArgumentError(
+            "`condition` has the wrong shape",
+            f"({n}, {', '.join(map(str, condition_shape))}), or one row for all",
+            f"shape {array.shape}",
+        )
+    try:
+        array = array.astype(np.float32)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "`condition` is not numeric", "real numbers", f"dtype {array.dtype}"
+        ) from None
+    if not np.isfinite(array).all():
+        raise ArgumentError("`condition` has NaN or infinite values", "finite numbers", "others")
+    return np.broadcast_to(array, (n, *condition_shape))

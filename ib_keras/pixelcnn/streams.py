@@ -1,0 +1,159 @@
+"""The two streams of PixelCNN++: from scaled images to raw parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ib_keras.pixelcnn.layers import (
+    CausalConv,
+    GatedBlock,
+    Grid,
+    Grow,
+    Resize,
+    Standardise,
+    down_shift,
+    right_shift,
+)
+
+_DOWN: tuple = ((2, 3), "down")
+_RIGHT: tuple = ((2, 2), "right")
+
+
+class Streams(keras.layers.Layer):
+    """What is known of each pixel from those before it in raster order.
+
+    The stream ``u`` of a pixel has seen the rows above it, ``v`` also what is to its left. Both go
+    down through the stages and up again with shortcuts, as a U-Net.
+
+    Args:
+        size: height and width of the images.
+        outputs: numbers for each pixel.
+        filters: of each stage, the finest first; its length bounds the number of stages.
+        resnet_blocks: of each stage and direction.
+        dropout: rate in the blocks.
+        conditioned: whether there is a condition.
+        seed: integer seed of weights and dropout.
+        **kwargs: of ``keras.layers.Layer``.
+
+    References:
+        Salimans et al., *PixelCNN++*, ICLR 2017, arXiv:1701.05517, sections 2.3 to 2.5.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        outputs: int,
+        *,
+        filters: tuple[int, ...],
+        resnet_blocks: int,
+        dropout: float,
+        conditioned: bool,
+        seed: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        seeds = _seeds(seed)
+        stages = stage_sizes(size, len(filters))
+        grids = [_grid(size, stage) for stage in range(len(stages))]
+        own = {"dtype": self.dtype_policy}
+
+        def blocks(stage: int, count: int, kind: tuple, aside: bool) -> list[GatedBlock]:
+            width, grid = filters[stage], grids[stage] if conditioned else None
+            return [
+                GatedBlock(
+                    width, *kind, dropout=dropout, aside=aside, grid=grid, seeds=seeds, **own
+                )
+                for _ in range(count)
+            ]
+
+        def conv(width: int, *arguments: Any, strides: int = 1) -> CausalConv:
+            return CausalConv(width, *arguments, strides=strides, seed=next(seeds), **own)
+
+        first, last = filters[0], len(stages) - 1
+        self.enter_u = conv(first, (2, 3), "down")
+        self.enter_above = conv(first, (1, 3), "down")
+        self.enter_left = conv(first, (2, 1), "right")
+        self.down_u = [blocks(i, resnet_blocks, _DOWN, False) for i in range(len(stages))]
+        self.down_v = [blocks(i, resnet_blocks, _RIGHT, True) for i in range(len(stages))]
+        self.shrink_u = [conv(filters[i + 1], *_DOWN, strides=2) for i in range(last)]
+        self.shrink_v = [conv(filters[i + 1], *_RIGHT, strides=2) for i in range(last)]
+        # The coarsest stage begins with what would be its last shortcut.
+        counts = [resnet_blocks + (i < last) for i in range(len(stages))]
+        self.up_u = [blocks(i, counts[i], _DOWN, True) for i in range(len(stages))]
+        self.up_v = [blocks(i, counts[i], _RIGHT, True) for i in range(len(stages))]
+        self.grow_u, self.grow_v = (
+            [Grow(filters[i], stages[i], seed=next(seeds), **own) for i in range(last)]
+            for _ in range(2)
+        )
+        self.leave = conv(outputs)
+        if conditioned:
+            self.standardise = Standardise(**own)
+            self.pool = [Resize(grid, coarsen=True, **own) for grid in grids]
+
+    def call(self, images: Any, condition: Any = None, training: bool = False) -> Any:
+        """Raw parameters ``(n, height, width, outputs)``.
+
+        Args:
+            images: ``(n, height, width, channels)`` on the scale [−1, 1].
+            condition: ``(n, h, w, channels)``.
+            training: whether to drop.
+        """
+        conditions = [None] * len(self.down_u)
+        if condition is not None:
+            h = self.standardise(condition)
+            conditions = [pool(h) for pool in self.pool]
+        # The ones tell the image from the padding.
+        x = tf.pad(tf.cast(images, self.compute_dtype), [[0, 0]] * 3 + [[0, 1]], constant_values=1)
+        u = down_shift(self.enter_u(x))
+        v = down_shift(self.enter_above(x)) + right_shift(self.enter_left(x))
+        shortcuts = [(u, v)]
+        last = len(self.down_u) - 1
+        for stage, h in enumerate(conditions):
+            for for_u, for_v in zip(self.down_u[stage], self.down_v[stage], strict=True):
+                u = for_u(u, condition=h, training=training)
+                v = for_v(v, aside=u, condition=h, training=training)
+                shortcuts.append((u, v))
+            if stage < last:
+                u, v = self.shrink_u[stage](u), self.shrink_v[stage](v)
+                shortcuts.append((u, v))
+        u, v = shortcuts.pop()
+        for stage in range(last, -1, -1):
+            h = conditions[stage]
+            for for_u, for_v in zip(self.up_u[stage], self.up_v[stage], strict=True):
+                other_u, other_v = shortcuts.pop()
+                u = for_u(u, aside=other_u, condition=h, training=training)
+                both = tf.concat([u, other_v], axis=-1)
+                v = for_v(v, aside=both, condition=h, training=training)
+            if stage:
+                u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
+        return self.leave(tf.nn.elu(v))
+
+
+def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:
+    """Height and width of each stage: halved and rounded up while a side is longer than 2."""
+    found = [size]
+    while len(found) < most and max(found[-1]) > 2:
+        height, width = found[-1]
+        found.append((-(-height // 2), -(-width // 2)))
+    return found
+
+
+def _grid(size: tuple[int, int], stage: int) -> Grid:
+    """Where the pixels of a stage begin and end on the image, for rows and columns."""
+
+    def edges(n: int) -> tuple[float, ...]:
+        return tuple(np.minimum(np.arange(-(-n // 2**stage) + 1) * 2**stage, n) / n)
+
+    return edges(size[0]), edges(size[1])
+
+
+def _seeds(seed: int | None) -> Iterator[int]:
+    """Integer seeds without end, which depend on ``seed`` alone."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield int(rng.integers(2**31 - 1))

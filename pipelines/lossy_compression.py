@@ -1,0 +1,187 @@
+"""Lossy compression: estimates on images of known information, and over a network's training."""
+
+import json
+from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
+
+from ib_keras.components.capturer.component import capturer
+from ib_keras.components.estimator.component import estimator
+from ib_keras.components.examples.component import examples
+from ib_keras.components.known_pairs import executor as known_pairs_executor
+from ib_keras.components.known_pairs.component import known_pairs
+from ib_keras.components.lossy_reporter.component import lossy_reporter
+from ib_keras.components.trainer.component import trainer
+from ib_keras.pipelines import _checks
+from kfp import dsl
+
+import ib_keras
+
+# Caches see a task's inputs, image and environment, never the library's code.
+_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
+
+
+def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
+    return json.dumps(
+        {
+            "name": "lossy",
+            "compress_x": compress_x,
+            "compress_t": compress_t,
+            "estimator": estimator,
+            **more,
+        }
+    )
+
+
+def _ae(epochs: int, **more: Any) -> dict[str, Any]:
+    return {"name": "ae", "epochs": epochs, **more}
+
+
+def _images(*sizes: int) -> list[str]:
+    return [
+        json.dumps({"images": images, "size": size})
+        for images in ("gaussian", "rectangle")
+        for size in sizes
+    ]
+
+
+def _compared(epochs: int) -> list[str]:
+    """PCA and an autoencoder with the same nearest neighbours, and a neural bound."""
+    pca, ae = (_lossy(c, c, "ksg", neighbors=1) for c in ("pca", _ae(epochs)))
+    return [pca, ae, "mine"]
+
+
+_CNN = '{"name": "noisy_cnn", "layers": ["act_*", "output"], "label": "mnist"}'
+_INPUTS = _ae(60, convolutional=True)
+
+
+def _of_network(inputs: dict[str, Any], *layers: Any) -> list[str]:
+    return [
+        _lossy(inputs, side, method, neighbors=k)
+        for side in layers
+        for method, k in (("kl", 5), ("ksg", 3))
+    ]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "synthetic": {},
+    "synthetic-quick": {
+        "cells": _images(16),
+        "mi": [1.0, 3.0, 5.0],
+        "estimators": _compared(100),
+    },
+    "mnist": {
+        "estimators": _of_network(_ae(100, convolutional=True), "pca", _ae(30, patience=10)),
+        "epochs": 300,
+        "record": "1",
+        "max_samples": 10000,
+    },
+    "mnist-quick": {"epochs": 6, "learning_rate": 0.0003, "record": "1", "max_samples": 3000},
+}
+
+
+@dsl.pipeline(
+    name="lossy-compression-synthetic",
+    description="Estimators on pairs of images whose mutual information is known.",
+)
+def known_information(
+    cells: List[str] = _images(16, 32),  # noqa: B008, UP006
+    estimators: List[str] = _compared(400),  # noqa: B008, UP006
+    mi: List[float] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0],  # noqa: B006, UP006
+    samples: int = 5000,
+    seed: int = 0,
+    title: str = "Images of known information",
+) -> dsl.Dataset:
+    """Runs estimators on pairs of images whose mutual information is known.
+
+    Args:
+        cells: the images, JSON: {"images": "gaussian" or "rectangle", "size": 16}.
+        estimators: names, or JSON with parameters; all are run on all images.
+        mi: the known informations in nats.
+        samples: pairs; as many images more for the compressors.
+        seed: of the images and the compressors.
+        title: of the report.
+    """
+    with dsl.ParallelFor(cells) as images:
+        pairs_task = known_pairs(
+            estimators=estimators, mi=mi, images=images, samples=samples, seed=seed
+        ).set_env_variable(*_VERSION)
+    report_task = lossy_reporter(
+        estimates=dsl.Collected(pairs_task.outputs["output"]), title=title
+    ).set_env_variable(*_VERSION)
+    return report_task.outputs["output"]
+
+
+@dsl.pipeline(
+    name="lossy-compression",
+    description="Trains a network; I(X;T) and I(T;Y) of compressed inputs and representations.",
+)
+def lossy_compression(
+    data: str = "mnist",
+    models: List[str] = [_CNN],  # noqa: B006, UP006
+    estimators: List[str] = _of_network(_INPUTS, "pca"),  # noqa: B008, UP006
+    epochs: int = 50,
+    batch_size: int = 1024,
+    learning_rate: float = 0.00001,
+    record: str = "log",
+    split: str = "test",
+    max_samples: int = 10000,
+    seed: int = 0,
+    title: str = "Lossy compression",
+) -> dsl.Dataset:
+    """Trains networks and estimates I(X;T) and I(T;Y) through compression.
+
+    Args:
+        data: a name ("mnist", "digits", …) or the path of an .npz or .mat file.
+        models: names, JSON with parameters and "layers", .keras files, or "module:function".
+        estimators: names, or JSON with parameters; all are run on each model.
+        epochs: number of epochs.
+        batch_size: samples a step.
+        learning_rate: Adam's.
+        record: which epochs are recorded: "log", or a JSON step or list.
+        split: the recorded rows: "train", "test" or "all".
+        max_samples: at most so many rows are recorded.
+        seed: of the split, the initial weights, the order of the batches and the noise.
+        title: of the report.
+    """
+    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    with dsl.ParallelFor(models) as model:
+        train_task = trainer(
+            examples=data_task.outputs["output"],
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            record=record,
+            seed=seed,
+        ).set_env_variable(*_VERSION)
+        capture_task = capturer(
+            checkpoints=train_task.outputs["output"],
+            examples=data_task.outputs["output"],
+            split=split,
+            max_samples=max_samples,
+            seed=seed,
+        ).set_env_variable(*_VERSION)
+        estimate_task = estimator(
+            store=capture_task.outputs["output"], estimators=estimators
+        ).set_env_variable(*_VERSION)
+    report_task = lossy_reporter(
+        estimates=dsl.Collected(estimate_task.outputs["output"]), title=title
+    ).set_env_variable(*_VERSION)
+    return report_task.outputs["output"]
+
+
+# Presets of another pipeline than that of the module's name.
+VARIANTS = {"synthetic": known_information, "synthetic-quick": known_information}
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Raises for settings on which a task would fail, before the first task starts.
+
+    Args:
+        settings: the pipeline's arguments; those that are not given have their defaults.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+    """
+    for images in settings.get("cells", []):
+        known_pairs_executor.read_images(images)
+    _checks.check({"data": "mnist", **settings})

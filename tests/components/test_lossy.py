@@ -1,0 +1,145 @@
+"""The chains of the pipeline ``lossy_compression``."""
+
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from ib_keras.components.capturer import executor as capturer
+from ib_keras.components.estimator import executor as estimator
+from ib_keras.components.examples import executor as examples
+from ib_keras.components.known_pairs import executor as known_pairs
+from ib_keras.components.lossy_reporter import executor as lossy_reporter
+from ib_keras.components.trainer import executor as trainer
+from ib_keras.pipelines import lossy_compression
+
+import ib_keras as ib
+from ib_keras import models, plot, studies
+from ib_keras.errors import ArgumentError
+
+PCA = {"name": "pca+ksg", "neighbors": 1}
+MINE = '{"name": "mine", "steps": 40, "hidden": [16]}'
+
+
+@pytest.fixture(scope="module")
+def known():
+    return studies.against_truth(
+        [PCA, MINE], images="gaussian", size=8, mi=[0.0, 2.0], n=2000, n_fit=600, seed=1
+    )
+
+
+def test_estimates_meet_the_truth(known):
+    table, logs = known
+    assert list(logs["mi"]) == [0.0, 2.0]
+    assert list(logs["run"]) == ["gaussian-8-0", "gaussian-8-2"]
+    values = table.set_index(["run", "layer", "estimator"])["value"]
+    name = "pca+ksg(k=3, neighbors=1)"
+    assert values["gaussian-8-0", "images", name] == pytest.approx(0, abs=0.1)
+    of_latents = values["gaussian-8-2", studies.LATENTS, "ksg(k=1)"]
+    assert of_latents == pytest.approx(2.0, abs=0.1)
+    # PCA of three components keeps what two numbers say of a Gaussian image.
+    assert values["gaussian-8-2", "images", name] == pytest.approx(2.0, abs=0.2)
+
+
+def test_known_information_is_reported(known, tmp_path):
+    for i, images in enumerate(("gaussian", "rectangle")):
+        known_pairs.run(
+            tmp_path / str(i), estimators=[PCA, MINE], mi=[1.0, 2.0], samples=500,
+            images=json.dumps({"images": images, "size": 8}),
+        )  # fmt: skip
+    facts = lossy_reporter.run(
+        [tmp_path / "0", tmp_path / "1"], tmp_path / "out", page=tmp_path / "page.html"
+    )
+    findings = pd.read_csv(tmp_path / "out" / "findings.csv", keep_default_na=False)
+    assert facts["findings"] == len(findings) == 4
+    assert set(findings["run"]) == {"gaussian-8", "rectangle-8"}
+    assert findings["finding"].str.startswith("nearer to the truth than mine").sum() == 2
+    assert (tmp_path / "out" / "against_truth.png").read_bytes().startswith(b"\x89PNG")
+    assert "Estimates against the truth" in (tmp_path / "page.html").read_text()
+    joined = ib.load(tmp_path / "out")
+    assert set(joined["mi"]) == {1.0, 2.0}
+    figure = plot.against_truth(joined)
+    assert [axes.get_title() for axes in figure.axes] == ["gaussian-8", "rectangle-8"]
+
+
+def test_a_network_through_compression(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 400)
+    x = rng.random((400, 22, 22, 1), np.float32) + y[:, None, None, None]
+    np.savez(tmp_path / "data.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:],
+             y_test=y[200:])  # fmt: skip
+    examples.run(str(tmp_path / "data.npz"), tmp_path / "data")
+    model = json.loads(lossy_compression._CNN) | {"stddev": 0.1}
+    trainer.run(
+        tmp_path / "data", tmp_path / "m", model=model, epochs=4, batch_size=20,
+        learning_rate=0.003, record="1",
+    )  # fmt: skip
+    capturer.run(tmp_path / "m", tmp_path / "data", tmp_path / "s", split="test")
+    store = ib.ActivationStore(tmp_path / "s")
+    assert list(store.layers) == ["act_1", "act_2", "act_3", "act_4", "output"]
+    fits = []
+    whole = ib.compression.PCA.fit
+
+    def fit(self, values, *, seed=0):
+        fits.append(np.shape(values)[1:])
+        return whole(self, values, seed=seed)
+
+    monkeypatch.setattr(ib.compression.PCA, "fit", fit)
+    estimator.run(tmp_path / "s", tmp_path / "t", estimator=[{"name": "pca+kl", "k": 2}])
+    # The inputs are compressed once for all layers and epochs.
+    assert fits.count((22, 22, 1)) == 1
+    facts = lossy_reporter.run([tmp_path / "t"], tmp_path / "out")
+    assert facts["rows"] == 2 * 5 * 5
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"phases.csv", "findings.csv", "inputs.png", "labels.png", "report.html"} <= written
+    findings = pd.read_csv(tmp_path / "out" / "findings.csv", keep_default_na=False)
+    assert findings["finding"].str.startswith("phases").any()
+
+
+def test_the_first_compression_is_set_beside_the_loss():
+    epochs = range(6)
+    table = ib.frame.from_rows(
+        {
+            "run": "r", "epoch": epoch, "layer": "l", "layer_index": 0, "estimator": "pca+kl",
+            "quantity": "I(X;T)", "kind": "estimate", "value": value, "stderr": 0.01,
+            "lower": value, "upper": value, "noise_std": 0.0, "n": 9, "dim": 2, "flags": "",
+            "seconds": 0.0,
+        }
+        for epoch, value in zip(epochs, (1.0, 2.0, 3.0, 2.5, 1.5, 2.0), strict=True)
+    )  # fmt: skip
+    table["loss"] = [np.nan, 3.0, 2.9, 2.8, 1.0, 0.9]
+    findings = studies.lossy_compression(table)
+    both = findings[findings["finding"].str.startswith("first compression")]
+    assert list(both["measured"]) == ["2–4; 3–4"]
+
+
+def test_noisy_cnn():
+    keras.utils.set_random_seed(0)
+    model = models.noisy_cnn((22, 22), 4, seed=1)
+    x = np.random.default_rng(0).random((300, 22, 22)).astype(np.float32)
+    first, second = (np.asarray(model(x)) for _ in range(2))
+    assert first.shape == (300, 4) and 0 < np.abs(first - second).max() < 0.05
+    silent = models.noisy_cnn((22, 22), 4, stddev=0.0, seed=1)
+    silent.set_weights(model.get_weights())
+    np.testing.assert_allclose(silent(x), first, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: studies.against_truth("ksg", images="circle"), "unknown"),
+        (lambda: studies.against_truth("ksg", mi=[-1.0]), "no mutual information"),
+        (lambda: studies.against_truth("sp", n=50), "takes no pair"),
+        (lambda: studies.against_truth("ksg", size=2), "size"),
+        (lambda: known_pairs.read_images('{"images": "gaussian"}'), "images are unknown"),
+        (lambda: known_pairs.read_images("gaussian"), "images are unknown"),
+        (lambda: models.noisy_cnn((20, 20)), "do not fit"),
+        (lambda: models.check('{"name": "szt", "layers": "dense_1"}'), "no names"),
+        (lambda: lossy_compression.check({"cells": ["x"]}), "images are unknown"),
+        (lambda: plot.against_truth(ib.frame.from_rows([])), "what is true"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ArgumentError, match=message):
+        call()
