@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 Shift = Literal["down", "right"]
@@ -81,36 +83,58 @@ class CausalConv(keras.layers.Layer):
         self._padding = [[0, 0], [height - 1, 0], sides, [0, 0]]
 
     def build(self, input_shape: Any) -> None:
-        """Makes V, g and b, in full precision whatever the layer computes in."""
-        shape = (*self.kernel, input_shape[-1], self.filters)
-        start = keras.initializers.RandomNormal(stddev=0.05, seed=self.seed)
-        self.direction = self.add_weight(
-            name="direction", shape=shape, initializer=start, autocast=False
+        """Makes V, g and b, in full precision whatever the layer computes in.
+
+        They are rows of one variable: an optimizer's time is that of its many small steps.
+        """
+        self._shape = (*self.kernel, input_shape[-1], self.filters)
+        rows = math.prod(self._shape[:-1])
+        rng = np.random.default_rng(self.seed)
+        direction = rng.normal(scale=0.05, size=(rows, self.filters))
+        start = np.concatenate([direction, np.ones((1, self.filters)), np.zeros((1, self.filters))])
+        self.rows = self.add_weight(
+            name="rows",
+            shape=start.shape,
+            initializer=lambda shape, dtype: tf.constant(start, dtype),
+            autocast=False,
         )
-        self.scale = self.add_weight(
-            name="scale", shape=(self.filters,), initializer="ones", autocast=False
-        )
-        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, x: Any) -> Any:
         """The convolution of ``x (n, height, width, channels)``."""
-        unit = tf.nn.l2_normalize(self.direction, axis=[0, 1, 2])
         if _INITIALISING.get() and tf.executing_eagerly():
-            self._initialise(self._convolve(x, unit))
-        return self._convolve(x, unit * self.scale) + tf.cast(self.bias, x.dtype)
+            self._initialise(x)
+        direction, scale, bias = tf.split(self.rows, [self.rows.shape[0] - 2, 1, 1])
+        y = self._convolve(x, _weight_norm(direction, scale))
+        return tf.nn.bias_add(y, tf.cast(bias[0], y.dtype))
 
-    def _convolve(self, x: Any, kernel: Any) -> Any:
-        return tf.nn.conv2d(
-            tf.pad(x, self._padding), tf.cast(kernel, x.dtype), self.strides, "VALID"
-        )
+    def _convolve(self, x: Any, rows: Any) -> Any:
+        kernel = tf.cast(tf.reshape(rows, self._shape), x.dtype)
+        # The gradients of a convolution that pads by itself are slower on a CPU.
+        padded = x if self.kernel == (1, 1) else tf.pad(x, self._padding)
+        return tf.nn.conv2d(padded, kernel, self.strides, "VALID")
 
-    def _initialise(self, y: Any) -> None:
-        mean, variance = tf.nn.moments(tf.cast(y, self.scale.dtype), axes=[0, 1, 2])
+    def _initialise(self, x: Any) -> None:
+        direction = self.rows[:-2]
+        y = self._convolve(x, _weight_norm(direction, tf.ones_like(direction[:1])))
+        mean, variance = tf.nn.moments(tf.cast(y, direction.dtype), axes=[0, 1, 2])
         # A channel that is constant, as the rows above a single row are, has no scale to correct.
         varies = variance > 1e-6
         scale = self.init_scale * tf.where(varies, tf.math.rsqrt(tf.maximum(variance, 1e-6)), 1.0)
-        self.scale.assign(scale)
-        self.bias.assign(-mean * scale)
+        self.rows.assign(tf.concat([direction, [scale], [-mean * scale]], axis=0))
+
+
+@tf.custom_gradient
+def _weight_norm(direction: Any, scale: Any) -> Any:
+    """g·V/‖V‖ for V ``(rows, filters)`` and g ``(1, filters)``, in few operations."""
+    squares = tf.reduce_sum(tf.square(direction), axis=0, keepdims=True)
+    inverse = tf.math.rsqrt(tf.maximum(squares, 1e-12))
+    unit = direction * inverse
+
+    def gradient(upstream: Any) -> Any:
+        along = tf.reduce_sum(upstream * unit, axis=0, keepdims=True)
+        return (upstream - unit * along) * (scale * inverse), along
+
+    return unit * scale, gradient
 
 
 class Dropout(keras.layers.Layer):
@@ -142,12 +166,9 @@ class Dropout(keras.layers.Layer):
             [(size + 1) // 2], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
         )
         # Two numbers from each word: drawing is what dropout costs.
-        low = tf.bitwise.bitwise_and(words, tf.constant(0xFFFF, tf.uint32))
-        high = tf.bitwise.right_shift(words, tf.constant(16, tf.uint32))
-        halves = tf.concat([low, high], axis=0)[:size]
-        kept = tf.reshape(halves >= tf.constant(self._threshold, tf.uint32), tf.shape(x))
-        scale = tf.constant(1 / (1 - self._threshold / 2**16), x.dtype)
-        return tf.where(kept, x * scale, tf.zeros([], x.dtype))
+        halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
+        kept = tf.reshape(halves >= tf.constant(self._threshold, tf.uint16), tf.shape(x))
+        return x * (tf.cast(kept, x.dtype) / (1 - self._threshold / 2**16))
 
 
 class Resize(keras.layers.Layer):
@@ -215,7 +236,7 @@ class GatedBlock(keras.layers.Layer):
     """x + a·σ(b), with a and b from two causal convolutions of concat_elu(x).
 
     The first convolution's output adds to it a 1×1 convolution of the other streams, the second's a
-    1×1 convolution of the condition, which is not masked: every pixel may see all of it.
+    1×1 convolution of the condition, which is not masked.
 
     Args:
         filters: channels of x.

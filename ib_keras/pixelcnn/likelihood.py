@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from ib_keras._checks import check_count
+from ib_keras._checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.pixelcnn import _inputs, _mixture
 
@@ -34,7 +35,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
         d = DiscretizedLogisticMixture(logits, means, log_scales, levels=256)
         d.log_prob(images)         # nats per image, (...,)
-        d.sample(3, seed=0)        # int32 (3, ..., H, W, C)
+        d.sample(3, seed=0)        # int32 (3, ..., H, W, C), the same whenever it is called
 
     Args:
         logits: ``(..., H, W, K)``, of the components.
@@ -153,9 +154,11 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             [[n], self.batch_shape_tensor(), self.event_shape_tensor()[:-1], [self._channels + 1]],
             axis=0,
         )
-        dtype = self._logits.dtype
-        uniform = tfp.random.sanitize_seed(seed)
-        noise = tf.random.stateless_uniform(shape, uniform, dtype=dtype)
+        if isinstance(seed, (int, np.integer)):
+            # TFP would give other draws to each call.
+            seed = divmod(check_seed(seed), 2**31)
+        stateless = tfp.random.sanitize_seed(seed)
+        noise = tf.random.stateless_uniform(shape, stateless, dtype=self._logits.dtype)
         return _mixture.draw(self._mixtures, open_unit(noise), self.levels)
 
     def _mean(self) -> tf.Tensor:
@@ -176,11 +179,10 @@ def open_unit(uniform: Any) -> Any:
 
 
 def _as_floats(values: Any, dtype: Any) -> tf.Tensor:
-    tensor = tf.convert_to_tensor(values, dtype)
-    if not tensor.dtype.is_floating:
-        tensor = tf.cast(tensor, tf.float32)
+    tensor = tf.convert_to_tensor(values, dtype_hint=dtype)
     # Bins of 1/255 are lost in half precision.
-    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor
+    wide = tensor.dtype.is_floating and tensor.dtype.size >= 4
+    return tf.cast(tensor, dtype or (tensor.dtype if wide else tf.float32))
 
 
 def _check_shapes(logits: Any, means: Any, log_scales: Any, coeffs: Any) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +19,8 @@ from ib_keras.pixelcnn.streams import Streams
 
 # Images whose activations set the scales and biases at the beginning.
 _INITIAL = 128
-_MIN_LOG_SCALE = -7.0
+# Narrower and wider logistics than these change nothing but overflow in the gradients.
+_LOG_SCALES = (-7.0, 20.0)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -33,7 +33,8 @@ class PixelCNN(keras.Model):
     probabilities of all images sum to 1, and −ln q is a code length.
 
     h is standardised for each channel, brought to the size of each stage, and enters every block
-    before its gate; a vector is a map of one pixel.
+    before its gate; a vector is a map of one pixel. A pixel sees a map as it is at its own place
+    and before, and of all other places their mean.
 
     ``fit``, ``evaluate`` and ``predict`` take ``images``, or ``images, condition`` in the places of
     x and y (also as ``(images, condition)``, or a dict with these names). The loss is in nats per
@@ -360,7 +361,7 @@ class PixelCNN(keras.Model):
         return _mixture.Parameters(
             raw[..., :k],
             rest[..., :channels],
-            tf.maximum(rest[..., channels : 2 * channels], _MIN_LOG_SCALE),
+            tf.clip_by_value(rest[..., channels : 2 * channels], *_LOG_SCALES),
             tf.tanh(rest[..., 2 * channels :]) if channels == 3 else None,
         )
 
@@ -440,12 +441,18 @@ def _first(x: Any, y: Any) -> tuple[tuple[Any, Any], Any]:
         data = next(iter(x))
     elif hasattr(x, "__next__"):
         data = next(x)
-        x = itertools.chain([data], x)
+        x = _prepended(data, x)
     else:
         raise ArgumentError(
             "`x` holds no images", "arrays, a tf.data.Dataset, a PyDataset or a generator", type(x)
         )
     return _split(_pack(data)[0]), x
+
+
+def _prepended(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """A generator, as Keras asks for."""
+    yield first
+    yield from rest
 
 
 def _statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -105,7 +105,7 @@ class Streams(keras.layers.Layer):
         """
         conditions = [None] * len(self.down_u)
         if condition is not None:
-            h = self.standardise(condition)
+            h = _with_mean(self.standardise(condition))
             conditions = [pool(h) for pool in self.pool]
         # The ones tell the image from the padding.
         x = tf.pad(tf.cast(images, self.compute_dtype), [[0, 0]] * 3 + [[0, 1]], constant_values=1)
@@ -132,6 +132,14 @@ class Streams(keras.layers.Layer):
             if stage:
                 u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
         return self.leave(tf.nn.elu(v))
+
+
+def _with_mean(h: Any) -> Any:
+    """The map, and beside it its mean over all places, so that each pixel sees some of all."""
+    if h.shape[1] * h.shape[2] == 1:
+        return h
+    mean = tf.reduce_mean(h, axis=[1, 2], keepdims=True)
+    return tf.concat([h, tf.broadcast_to(mean, tf.shape(h))], axis=-1)
 
 
 def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:
