@@ -17,7 +17,6 @@ from ib_keras.activations import Activations
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
-from ib_keras.layers import check_stddev
 
 MI = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 COLUMNS = ["estimator", "n", "dim", "mi", "mean", "bias", "spread", "stderr", "repeats", "trusted"]
@@ -112,6 +111,8 @@ def calibrate(
     Raises:
         ArgumentError: an argument is invalid, or the samples are constant.
     """
+    from ib_keras.layers import check_stddev  # imports TensorFlow, which estimates may not need
+
     made: Any = registry.get(estimator)
     values, noted = _layer(like)
     as_samples(values, "like")

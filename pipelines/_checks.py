@@ -8,23 +8,33 @@ import ib_keras
 from ib_keras._checks import check_count, check_positive
 from ib_keras._schedule import parse as parse_record
 from ib_keras._schedule import selector
-from ib_keras.errors import ArgumentError
-from ib_keras.layers import check_stddev
+from ib_keras.errors import ArgumentError, IbKerasError
 
 _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
 )  # fmt: skip
+# What Keras downloads is known without it.
+_KNOWN = {
+    "mnist": ((28, 28), 10),
+    "fashion_mnist": ((28, 28), 10),
+    "cifar10": ((32, 32, 3), 10),
+    "cifar100": ((32, 32, 3), 100),
+}
 
 
 def check(settings: dict[str, Any]) -> None:
     """Raises for settings on which a task would fail, before the first task starts.
 
     Args:
-        settings: the pipeline's arguments; those that are not given have their defaults.
+        settings: the pipeline's arguments; those that are not given have their defaults. Whether
+            the models fit the data is checked where both are given.
 
     Raises:
-        ArgumentError: an estimator, model, data set, schedule or number is invalid.
+        ArgumentError: an estimator, model, data set, schedule or number is invalid, or a model
+            does not fit the data.
     """
+    from ib_keras.layers import check_stddev
+
     for identifier in settings.get("estimators", []):
         ib_keras.estimators.get(identifier)
     for key in ("models", "estimators"):
@@ -36,17 +46,50 @@ def check(settings: dict[str, Any]) -> None:
     selector(parse_record(settings.get("record", "log")))
     if settings.get("split", "all") not in ("train", "test", "all"):
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", settings["split"])
-    for key in (
-        "epochs",
-        "batch_size",
-        "max_samples",
-        "conditional_inputs",
-        "propagations",
-        "seeds",
-    ):
+    for key in _COUNTS:
         if key in settings:
             check_count(settings[key], key)
     if "learning_rate" in settings:
         check_positive(settings["learning_rate"], "learning_rate")
     for key in ("noise_std", "width"):
         check_stddev(settings.get(key, 0.0), key)
+    if "data" in settings and "models" in settings:
+        check_fit(settings["models"], settings["data"], settings.get("noise_std", 0.0))
+
+
+def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
+    """Raises unless all models can be built for the data, and tapped.
+
+    Args:
+        models: what ``ib_keras.models.build`` takes.
+        data: what ``ib_keras.datasets.load`` takes; is loaded, unless its shape is known.
+        noise_std: of the hidden layers, where a model has none of its own.
+
+    Raises:
+        ArgumentError: the data cannot be read, or a model does not fit them.
+    """
+    if data in _KNOWN:
+        input_shape, n_classes = _KNOWN[data]
+    else:
+        loaded = ib_keras.datasets.load(data)
+        input_shape, n_classes = loaded.x_train.shape[1:], loaded.n_classes
+    for identifier in models:
+        try:
+            model = ib_keras.models.build(
+                identifier, input_shape=input_shape, n_classes=n_classes, seed=0
+            )
+            if not isinstance(model, ib_keras.InstrumentedModel):
+                own = ib_keras.models.noise_std(identifier)
+                ib_keras.instrument(
+                    model,
+                    noise_std if own is None else own,
+                    layers=ib_keras.models.layers(identifier),
+                )
+        except IbKerasError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                f"The model {ib_keras.models.label(identifier)!r} cannot be built",
+                f"a model of inputs {tuple(input_shape)} and {n_classes} classes",
+                f"{type(error).__name__}: {error}",
+            ) from error

@@ -9,11 +9,6 @@ from ib_keras.components.examples.component import examples
 from ib_keras.pipelines._checks import check as check
 from kfp import dsl
 
-import ib_keras
-
-# Caches see a task's inputs, image and environment, never the library's code.
-_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
-
 ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
 # The paper's penalty: 0.015 · Σ w²/2 on the hidden kernels.
 PENALTY = 0.015
@@ -47,6 +42,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"seeds": 50, "epochs": 8000},
 }
 
+# A task takes several of these as a JSON list.
+GROUPS = ("models",)
+
 
 @dsl.pipeline(
     name="adaptive-estimators",
@@ -78,7 +76,7 @@ def adaptive_estimators(
         seed: of the split; the first network's, too.
         title: of the report.
     """
-    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
         ensemble_task = ensembler(
             examples=data_task.outputs["output"],
@@ -90,8 +88,8 @@ def adaptive_estimators(
             learning_rate=learning_rate,
             record=record,
             seed=seed,
-        ).set_env_variable(*_VERSION)
+        )
     report_task = adaptive_reporter(
         estimates=dsl.Collected(ensemble_task.outputs["output"]), title=title
-    ).set_env_variable(*_VERSION)
+    )
     return report_task.outputs["output"]

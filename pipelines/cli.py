@@ -1,55 +1,82 @@
-"""The command ``ib-keras``: runs or compiles a pipeline."""
+"""The command ``ib-keras``: runs, compiles or submits a pipeline."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import os
 import pathlib
+import re
+import signal
 import sys
-from typing import Any, get_type_hints
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
 PIPELINES = ("information_plane", "noisy_dnn", "adaptive_estimators", "lossy_compression")
+RUNNERS = ("local", "compile", "vertex", "kubeflow")
 # Longer tables are for the report.
 _ROWS = 60
-_HELP = """Runs or compiles a pipeline of ib_keras.
+_HELP = """Runs a pipeline of ib_keras on this machine, compiles it, or submits it.
 
   ib-keras --pipeline=information_plane --runner=local
   ib-keras --preset=digits --run_dir=runs/digits
   ib-keras --pipeline=noisy_dnn --preset=szt-quick
-  ib-keras --pipeline=adaptive_estimators --preset=quick
-  ib-keras --pipeline=lossy_compression --preset=synthetic-quick
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
+  ib-keras --pipeline=lossy_compression --describe
   ib-keras --runner=compile --output=information_plane.yaml
+  ib-keras --runner=vertex --project=P --region=R --pipeline_root=gs://B/root --image=IMG --dry_run
 
-A parameter or preset that does not exist is answered with those that do:
-  ib-keras --set help=
+The same command again runs only what has changed or is missing.
 """
 
 _FLAGS = flags.FLAGS
-flags.DEFINE_enum("pipeline", "information_plane", PIPELINES, "What to run.")
-flags.DEFINE_enum(
-    "runner", "local", ("local", "compile"), "Run here, or write the pipeline as a KFP YAML file."
+flags.DEFINE_string("pipeline", "information_plane", f"One of {', '.join(PIPELINES)}.")
+flags.DEFINE_string(
+    "runner", "local", "local: here. compile: write a KFP YAML file. vertex, kubeflow: submit."
 )
 flags.DEFINE_string("preset", None, "Named settings of the pipeline; its defaults if absent.")
-flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value; repeatable.")
+flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value.")
+flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and stop.")
 flags.DEFINE_string("data", None, "Short for --set data=…: a name, or an .npz or .mat file.")
 flags.DEFINE_multi_string(
-    "model", [], "Short for --set models=…: a name, a .keras file or module:function; repeatable."
+    "model", [], "Short for --set models=…: a name, a .keras file or module:function."
 )
-flags.DEFINE_string("run_dir", None, "Folder of the results; runs/<pipeline> by default.")
-flags.DEFINE_string("output", None, "For --runner=compile: the file to write.")
+flags.DEFINE_bool("enable_caching", True, "Do not run again what has not changed.")
+flags.DEFINE_string("run_dir", None, "[local] Folder of the results; runs/<pipeline> by default.")
+flags.DEFINE_string("output", None, "[compile] The file to write; <pipeline>.yaml by default.")
+
+# What the remote runners are given. Their modules are imported when they are asked for.
+flags.DEFINE_string("project", None, "[vertex] The project's id.")
+flags.DEFINE_string("region", None, "[vertex] Such as europe-west4.")
+flags.DEFINE_string("pipeline_root", None, "[vertex, kubeflow] gs://… folder of what tasks write.")
+flags.DEFINE_string("image", None, "[vertex, kubeflow] The container image of all tasks.")
+flags.DEFINE_string("service_account", None, "[vertex, kubeflow] The account that tasks run as.")
+flags.DEFINE_string("network", None, "[vertex] A VPC network, by its full name.")
+flags.DEFINE_list("labels", [], "[vertex] key=value,…: labels of the job.")
+flags.DEFINE_string("machines", None, "[vertex, kubeflow] YAML file: machine types by component.")
+flags.DEFINE_bool("wait", False, "[vertex, kubeflow] Follow the job to its end.")
+flags.DEFINE_bool("dry_run", False, "[vertex, kubeflow] Print what would be submitted, and stop.")
+flags.DEFINE_string("fetch", None, "[vertex] Name of a finished job whose estimates to fetch.")
+flags.DEFINE_string("host", None, "[kubeflow] Address of the Kubeflow Pipelines server.")
+REMOTE = (
+    "project", "region", "pipeline_root", "image", "service_account", "network", "enable_caching",
+    "labels", "machines", "wait", "dry_run", "fetch", "host", "run_dir",
+)  # fmt: skip
 
 
 def main() -> None:
     """Entry point of the command ``ib-keras``."""
     # TensorFlow's start-up messages are no part of the report; what fails is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # As for `python -m`, and as for the tasks: module:function may be in this folder.
+    sys.path.append(os.getcwd())
     # absl shows the help of the module that was started, which is the script of the command.
     sys.modules["__main__"].__doc__ = _HELP
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
@@ -61,17 +88,22 @@ def _main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise ArgumentError("Unknown arguments", "flags only; see --helpshort", argv[1:])
+        for name, known in (("pipeline", PIPELINES), ("runner", RUNNERS)):
+            if _FLAGS[name].value not in known:
+                raise ArgumentError(
+                    f"The {name} {_FLAGS[name].value!r} is unknown",
+                    f"one of {list(known)}",
+                    f"--{name}={_FLAGS[name].value}",
+                )
         module = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.pipeline}")
         pipeline = pipeline_of(module, _FLAGS.preset)
+        if _FLAGS.describe:
+            print(describe(module, _FLAGS.preset))
+            return 0
         given = parse_settings(pipeline, _FLAGS.set)
-        if _FLAGS.data is not None:
-            given["data"] = _absolute(_FLAGS.data)
-        if _FLAGS.model:
-            given["models"] = [_absolute(model) for model in _FLAGS.model]
+        given |= own_model_and_data(pipeline, _FLAGS.model, _FLAGS.data)
         settings = {**preset(module, _FLAGS.preset), **given}
-        if _FLAGS.runner == "compile":
-            return _compile(pipeline, settings)
-        return _run(module, pipeline, settings)
+        return _RUN[_FLAGS.runner](module, pipeline, settings)
     except IbKerasError as error:
         print(f"ib-keras: {error}", file=sys.stderr)
         return 1
@@ -114,9 +146,8 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
         ArgumentError: a parameter is unknown (the known ones are listed), or a value is not of its
             type.
     """
-    function = pipeline.pipeline_func
-    hints = get_type_hints(function)
-    known = list(inspect.signature(function).parameters)
+    hints = _parameters(pipeline)
+    known = list(hints)
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -133,6 +164,10 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
 def _parse(key: str, text: str, hint: Any) -> Any:
     if hint is str:
         return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ArgumentError(f"{key} is no bool", f"{key}=true or {key}=false", repr(text))
+        return text.lower() == "true"
     if hint in (int, float):
         try:
             return hint(text)
@@ -140,27 +175,122 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             raise ArgumentError(
                 f"{key} is no {hint.__name__}", f"a value such as {key}={hint(3)}", repr(text)
             ) from None
+    kind = (get_args(hint) or (str,))[0]
     if not text.lstrip().startswith("["):
-        return [text]
+        return [_parse(key, text, kind)]
     try:
         items = json.loads(text)
     except json.JSONDecodeError as error:
         raise ArgumentError(f"{key} is no JSON list ({error})", '["a", "b"]', text) from None
-    return [item if isinstance(item, str) else json.dumps(item) for item in items]
+    texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
+    return [_parse(key, item, kind) for item in texts]
+
+
+def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
+    """The user's models and data as arguments of a pipeline.
+
+    Args:
+        pipeline: a function decorated by ``kfp.dsl.pipeline``.
+        models: names, files or functions.
+        data: a name or a file.
+
+    Raises:
+        ArgumentError: the pipeline has no parameter for them.
+    """
+    hints = _parameters(pipeline)
+    given: dict[str, Any] = {}
+    if data is not None:
+        given[_named(hints, "--data", ("data",), data)] = _absolute(data)
+    if models:
+        key = _named(hints, "--model", ("models", "model"), models)
+        if key == "model" and len(models) > 1:
+            raise ArgumentError("--model is repeated", "one model for this pipeline", models)
+        paths = [_absolute(model) for model in models]
+        given[key] = paths if key == "models" else paths[0]
+    return given
+
+
+def _named(hints: Mapping[str, Any], flag: str, names: tuple[str, ...], value: Any) -> str:
+    for name in names:
+        if name in hints:
+            return name
+    raise ArgumentError(
+        f"{flag} cannot be given: this pipeline has no parameter `{names[0]}`",
+        f"parameters among {list(hints)}",
+        f"{flag}={value}",
+    )
+
+
+def _parameters(pipeline: Any) -> dict[str, Any]:
+    """Name → type of a pipeline's parameters."""
+    function = pipeline.pipeline_func
+    hints = get_type_hints(function)
+    return {name: hints[name] for name in inspect.signature(function).parameters}
 
 
 def _absolute(text: str) -> str:
     """A path as absolute, because tasks may run elsewhere; anything else as it is."""
+    if "://" in text or text.lstrip().startswith("{"):
+        return text
     path = pathlib.Path(text)
     return str(path.resolve()) if path.suffix in (".keras", ".npz", ".mat") else text
 
 
-def _compile(pipeline: Any, settings: dict[str, Any]) -> int:
+def describe(module: Any, name: str | None = None) -> str:
+    """What can be set: parameters with their types, defaults and meaning, and presets.
+
+    Args:
+        module: of ``ib_keras.pipelines``.
+        name: of a preset, whose values are shown in place of the defaults.
+
+    Raises:
+        ArgumentError: there is no such preset.
+    """
+    pipeline, chosen = pipeline_of(module, name), preset(module, name)
+    function = pipeline.pipeline_func
+    summary, _, documented = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
+    own = module.__name__.rpartition(".")[2]
+    meaning = dict(re.findall(r"^    (\w+): ((?:.*\n?)(?:^     +.*\n?)*)", documented, re.M))
+    lines = [f"{own}: {summary.strip()}", "", "Parameters, for --set name=value:"]
+    signature = inspect.signature(function).parameters
+    for key, hint in _parameters(pipeline).items():
+        kind = getattr(hint, "__name__", str(hint))
+        if items := get_args(hint):
+            kind = f"list of {items[0].__name__}"
+        text = " ".join(meaning.get(key, "").split())
+        lines += textwrap.wrap(
+            f"{key} ({kind}): {text}", 96, initial_indent="  ", subsequent_indent="      "
+        )
+        default = chosen.get(key, signature[key].default)
+        if default is not inspect.Parameter.empty:
+            lines.append(f"      {'preset' if key in chosen else 'default'}: {_short(default)}")
+    lines += ["", "Presets, for --preset=name:"]
+    for other in module.PRESETS:
+        values = ", ".join(f"{k}={_short(v, 40)}" for k, v in module.PRESETS[other].items())
+        lines += textwrap.wrap(
+            f"{other}: {values or 'the defaults'}",
+            96,
+            initial_indent="  ",
+            subsequent_indent="      ",
+        )
+    return "\n".join(lines)
+
+
+def _short(value: Any, width: int = 300) -> str:
+    if isinstance(value, list):  # as it can be given, without quotes in quotes
+        value = [json.loads(v) if str(v).startswith("{") else v for v in value]
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
+    from ib_keras.pipelines import _graph
     from kfp import compiler
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
     if not output.parent.is_dir():
         raise ArgumentError("`output` is in no folder", "an existing folder", str(output.parent))
+    settings = _graph.grouped(_graph.specification(pipeline), settings, _groups(module))
     compiler.Compiler().compile(
         pipeline, package_path=str(output), pipeline_parameters=settings or None
     )
@@ -168,15 +298,70 @@ def _compile(pipeline: Any, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
+def _groups(module: Any) -> tuple[str, ...]:
+    return getattr(module, "GROUPS", ())
+
+
+def _check(module: Any, pipeline: Any, settings: dict[str, Any], far: bool = False) -> None:
+    """What the pipeline checks, with its defaults: a model must fit the default data, too."""
+    signature = inspect.signature(pipeline.pipeline_func).parameters.values()
+    given = {p.name: p.default for p in signature if p.default is not p.empty} | settings
+    if far:  # what lies in a bucket is not here to be looked at
+        given = {k: v for k, v in given.items() if not re.search("gs://|/gcs/", str(v))}
+    with _without_greetings():
+        import keras  # noqa: F401
     check = getattr(module, "check", None)
     if check is not None:
-        check(settings)
+        check(given)
+
+
+@contextlib.contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Drops what TensorFlow's libraries write when they are loaded, whatever its log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
+    _check(module, pipeline, settings)
     from ib_keras.pipelines import local
 
-    folder = local.run(pipeline, settings, _FLAGS.run_dir or f"runs/{_FLAGS.pipeline}")
+    run_dir = _FLAGS.run_dir or f"runs/{_FLAGS.pipeline}"
+    signal.signal(signal.SIGINT, _stop)
+    folder = local.run(
+        pipeline,
+        settings,
+        run_dir,
+        groups=_groups(module),
+        enable_caching=_FLAGS.enable_caching,
+    )
     _show(folder)
     return 0
+
+
+def _stop(*_: object) -> NoReturn:
+    """Ends at once; the terminal has told the tasks, too. What is written is always whole."""
+    print("\nib-keras: interrupted. The same command goes on from here.", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(130)
+
+
+def _submit(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
+    remote = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.runner}")
+    if _FLAGS.fetch is None:
+        from ib_keras.pipelines import _graph
+
+        _check(module, pipeline, settings, far=True)
+        settings = _graph.grouped(_graph.specification(pipeline), settings, _groups(module))
+    options = {name: _FLAGS[name].value for name in REMOTE}
+    return remote.run(pipeline, settings, name=_FLAGS.pipeline, options=options)
 
 
 def _show(folder: pathlib.Path) -> None:
@@ -198,6 +383,8 @@ def _show(folder: pathlib.Path) -> None:
         if path.suffix in (".html", ".png", ".parquet", ".csv"):
             print(f"  {path.resolve()}")
 
+
+_RUN = {"local": _run, "compile": _compile, "vertex": _submit, "kubeflow": _submit}
 
 if __name__ == "__main__":
     main()

@@ -10,11 +10,6 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines._checks import check as check
 from kfp import dsl
 
-import ib_keras
-
-# Caches see a task's inputs, image and environment, never the library's code.
-_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
-
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},
     "quick": {"epochs": 20, "models": ["szt"], "estimators": ["ebab"]},
@@ -25,6 +20,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "estimators": ["ebab", '{"name": "kde", "variance": 0.1}', "akde"],
     },
 }
+
+# A task takes several of these as a JSON list.
+GROUPS = ("models", "estimators")
 
 
 @dsl.pipeline(
@@ -66,7 +64,7 @@ def information_plane(
         max_samples: at most so many rows are recorded.
         seed: of the split, the initial weights, the order of the batches and the noise.
     """
-    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],
@@ -77,23 +75,17 @@ def information_plane(
             noise_std=noise_std,
             record=record,
             seed=seed,
-        ).set_env_variable(*_VERSION)
+        )
         capture_task = capturer(
             checkpoints=train_task.outputs["output"],
             examples=data_task.outputs["output"],
             split=split,
             max_samples=max_samples,
             seed=seed,
-        ).set_env_variable(*_VERSION)
+        )
         with dsl.ParallelFor(estimators) as one:
-            estimate_task = estimator(
-                store=capture_task.outputs["output"], estimator=one
-            ).set_env_variable(*_VERSION)
+            estimate_task = estimator(store=capture_task.outputs["output"], estimator=one)
         # Fanned in by model first: no engine is asked to collect from a loop within a loop.
-        model_task = reporter(
-            estimates=dsl.Collected(estimate_task.outputs["output"])
-        ).set_env_variable(*_VERSION)
-    report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"])).set_env_variable(
-        *_VERSION
-    )
+        model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
+    report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))
     return report_task.outputs["output"]

@@ -6,17 +6,11 @@ from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
-from ib_keras.components.known_pairs import executor as known_pairs_executor
 from ib_keras.components.known_pairs.component import known_pairs
 from ib_keras.components.lossy_reporter.component import lossy_reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import _checks
 from kfp import dsl
-
-import ib_keras
-
-# Caches see a task's inputs, image and environment, never the library's code.
-_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
 
 
 def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
@@ -103,10 +97,8 @@ def known_information(
     with dsl.ParallelFor(cells) as images:
         pairs_task = known_pairs(
             estimators=estimators, mi=mi, images=images, samples=samples, seed=seed
-        ).set_env_variable(*_VERSION)
-    report_task = lossy_reporter(
-        estimates=dsl.Collected(pairs_task.outputs["output"]), title=title
-    ).set_env_variable(*_VERSION)
+        )
+    report_task = lossy_reporter(estimates=dsl.Collected(pairs_task.outputs["output"]), title=title)
     return report_task.outputs["output"]
 
 
@@ -142,7 +134,7 @@ def lossy_compression(
         seed: of the split, the initial weights, the order of the batches and the noise.
         title: of the report.
     """
-    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],
@@ -152,22 +144,23 @@ def lossy_compression(
             learning_rate=learning_rate,
             record=record,
             seed=seed,
-        ).set_env_variable(*_VERSION)
+        )
         capture_task = capturer(
             checkpoints=train_task.outputs["output"],
             examples=data_task.outputs["output"],
             split=split,
             max_samples=max_samples,
             seed=seed,
-        ).set_env_variable(*_VERSION)
-        estimate_task = estimator(
-            store=capture_task.outputs["output"], estimators=estimators
-        ).set_env_variable(*_VERSION)
+        )
+        estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
     report_task = lossy_reporter(
         estimates=dsl.Collected(estimate_task.outputs["output"]), title=title
-    ).set_env_variable(*_VERSION)
+    )
     return report_task.outputs["output"]
 
+
+# A task takes several of these as a JSON list.
+GROUPS = ("models", "cells")
 
 # Presets of another pipeline than that of the module's name.
 VARIANTS = {"synthetic": known_information, "synthetic-quick": known_information}
@@ -182,6 +175,8 @@ def check(settings: dict[str, Any]) -> None:
     Raises:
         ArgumentError: an argument is invalid.
     """
+    from ib_keras.components.known_pairs import executor as known_pairs
+
     for images in settings.get("cells", []):
-        known_pairs_executor.read_images(images)
-    _checks.check({"data": "mnist", **settings})
+        known_pairs.read_images(images)
+    _checks.check(settings)

@@ -11,11 +11,6 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines._checks import check as check
 from kfp import dsl
 
-import ib_keras
-
-# Caches see a task's inputs, image and environment, never the library's code.
-_VERSION = ("IB_KERAS_VERSION", ib_keras.__version__)
-
 _NEURON = '{"name": "neuron", "noise_std": {"neuron": 0.01}, "loss": "squared_hinge"}'
 _SZT = [
     '{"name": "szt", "noise_std": 0.005, "label": "szt-noisy"}',
@@ -52,6 +47,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
 PRESETS["szt-quick"] = {}
 PRESETS["mnist-quick"] = {**PRESETS["mnist"], "epochs": 3, "max_samples": 1000}
+
+# A task takes several of these as a JSON list.
+GROUPS = ("models",)
 
 
 @dsl.pipeline(
@@ -93,7 +91,7 @@ def noisy_dnn(
         seed: of the split, the initial weights, the order of the batches and the noise.
         title: of the report.
     """
-    data_task = examples(data=data, seed=seed).set_env_variable(*_VERSION)
+    data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],
@@ -103,7 +101,7 @@ def noisy_dnn(
             learning_rate=learning_rate,
             record=record,
             seed=seed,
-        ).set_env_variable(*_VERSION)
+        )
         capture_task = capturer(
             checkpoints=train_task.outputs["output"],
             examples=data_task.outputs["output"],
@@ -112,16 +110,12 @@ def noisy_dnn(
             conditional_inputs=conditional_inputs,
             propagations=propagations,
             seed=seed,
-        ).set_env_variable(*_VERSION)
-        estimate_task = estimator(
-            store=capture_task.outputs["output"], estimators=estimators
-        ).set_env_variable(*_VERSION)
-        cluster_task = clusterer(
-            store=capture_task.outputs["output"], width=width, seed=seed
-        ).set_env_variable(*_VERSION)
+        )
+        estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
+        cluster_task = clusterer(store=capture_task.outputs["output"], width=width, seed=seed)
     report_task = noisy_reporter(
         estimates=dsl.Collected(estimate_task.outputs["output"]),
         clusters=dsl.Collected(cluster_task.outputs["output"]),
         title=title,
-    ).set_env_variable(*_VERSION)
+    )
     return report_task.outputs["output"]

@@ -23,8 +23,9 @@ def adaptive_reporter(
         title: of the page.
     """
     from ib_keras.components.adaptive_reporter import executor
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import parts, publish
 
     publish(
-        output, executor.run([e.path for e in estimates], output.path, title=title, page=page.path)
+        output,
+        executor.run(parts(*[e.path for e in estimates]), output.path, title=title, page=page.path),
     )

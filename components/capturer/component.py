@@ -29,20 +29,24 @@ def capturer(
         propagations: how often.
         seed: of the noise.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, parts, publish
     from ib_keras.components.capturer import executor
 
     publish(
         output,
-        executor.run(
-            checkpoints.path,
-            examples.path,
+        each(
+            lambda folder, one: executor.run(
+                one,
+                examples.path,
+                folder,
+                split=split,
+                max_samples=max_samples,
+                draws=draws,
+                conditional_inputs=conditional_inputs,
+                propagations=propagations,
+                seed=seed,
+            ),
             output.path,
-            split=split,
-            max_samples=max_samples,
-            draws=draws,
-            conditional_inputs=conditional_inputs,
-            propagations=propagations,
-            seed=seed,
+            parts(checkpoints.path),
         ),
     )

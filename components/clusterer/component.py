@@ -22,10 +22,16 @@ def clusterer(
         max_samples: rows of which pairs are formed.
         seed: of their choice.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, parts, publish
     from ib_keras.components.clusterer import executor
 
     publish(
         output,
-        executor.run(store.path, output.path, width=width, max_samples=max_samples, seed=seed),
+        each(
+            lambda folder, one: executor.run(
+                one, folder, width=width, max_samples=max_samples, seed=seed
+            ),
+            output.path,
+            parts(store.path),
+        ),
     )

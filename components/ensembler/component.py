@@ -25,7 +25,8 @@ def ensembler(
         examples: the data, from the component ``examples``.
         output: estimates.parquet and logs.parquet.
         estimators: names, or JSON with parameters.
-        model: a name ("szt", "mlp"), JSON with its parameters, or "module:function".
+        model: a name ("szt", "mlp"), JSON with its parameters, or "module:function";
+            or a JSON list of these.
         seeds: number of networks.
         epochs: number of epochs.
         batch_size: samples a step.
@@ -33,21 +34,25 @@ def ensembler(
         record: which epochs are recorded: "log", or a JSON step or list.
         seed: the first network's; the others follow.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, items, publish
     from ib_keras.components.ensembler import executor
 
     publish(
         output,
-        executor.run(
-            examples.path,
+        each(
+            lambda folder, one: executor.run(
+                examples.path,
+                folder,
+                estimators=estimators,
+                model=one,
+                seeds=seeds,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                record=record,
+                seed=seed,
+            ),
             output.path,
-            estimators=estimators,
-            model=model,
-            seeds=seeds,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            record=record,
-            seed=seed,
+            items(model),
         ),
     )

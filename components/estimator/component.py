@@ -18,10 +18,19 @@ def estimator(
     Args:
         store: activations, from the component ``capturer``.
         output: estimates.parquet and logs.parquet.
-        estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1}).
+        estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1});
+            or a JSON list of these.
         estimators: several of these, in its place.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, items, parts, publish
     from ib_keras.components.estimator import executor
 
-    publish(output, executor.run(store.path, output.path, estimator=estimators or estimator))
+    chosen = estimators or items(estimator)
+    publish(
+        output,
+        each(
+            lambda folder, one: executor.run(one, folder, estimator=chosen),
+            output.path,
+            parts(store.path),
+        ),
+    )

@@ -22,16 +22,20 @@ def known_pairs(
         estimators: names, or JSON with parameters.
         mi: the known informations in nats; an epoch of the table each.
         images: JSON: "images", which is "gaussian" or "rectangle", and "size", their height and
-            width.
+            width; or a JSON list of these.
         samples: pairs; as many images more for the compressors.
         seed: of the images and the compressors.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, items, publish
     from ib_keras.components.known_pairs import executor
 
     publish(
         output,
-        executor.run(
-            output.path, estimators=estimators, mi=mi, images=images, samples=samples, seed=seed
+        each(
+            lambda folder, one: executor.run(
+                folder, estimators=estimators, mi=mi, images=one, samples=samples, seed=seed
+            ),
+            output.path,
+            items(images),
         ),
     )

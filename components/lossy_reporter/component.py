@@ -21,9 +21,10 @@ def lossy_reporter(
         page: the page once more, where a pipeline's user interface shows it.
         title: of the page.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import parts, publish
     from ib_keras.components.lossy_reporter import executor
 
     publish(
-        output, executor.run([e.path for e in estimates], output.path, title=title, page=page.path)
+        output,
+        executor.run(parts(*[e.path for e in estimates]), output.path, title=title, page=page.path),
     )

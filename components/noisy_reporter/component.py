@@ -24,14 +24,14 @@ def noisy_reporter(
         page: the page once more, where a pipeline's user interface shows it.
         title: of the page.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import parts, publish
     from ib_keras.components.noisy_reporter import executor
 
     publish(
         output,
         executor.run(
-            [e.path for e in estimates],
-            [c.path for c in clusters],
+            parts(*[e.path for e in estimates]),
+            parts(*[c.path for c in clusters]),
             output.path,
             title=title,
             page=page.path,

@@ -22,7 +22,8 @@ def trainer(
         examples: the data, from the component ``examples``.
         output: a .keras file an epoch, and the logs.
         model: a name ("szt", "mlp", "mnist_cnn"), JSON with its parameters
-            ({"name": "szt", "activation": "relu"}), a .keras file, or "module:function".
+            ({"name": "szt", "activation": "relu"}), a .keras file, or "module:function";
+            or a JSON list of these.
         epochs: number of epochs.
         batch_size: samples a step.
         learning_rate: Adam's.
@@ -30,20 +31,24 @@ def trainer(
         record: which epochs get a checkpoint: "log", or a JSON step or list.
         seed: of the initial weights, the order of the batches and the noise.
     """
-    from ib_keras.components.base import publish
+    from ib_keras.components.base import each, items, publish
     from ib_keras.components.trainer import executor
 
     publish(
         output,
-        executor.run(
-            examples.path,
+        each(
+            lambda folder, one: executor.run(
+                examples.path,
+                folder,
+                model=one,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                noise_std=noise_std,
+                record=record,
+                seed=seed,
+            ),
             output.path,
-            model=model,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            noise_std=noise_std,
-            record=record,
-            seed=seed,
+            items(model),
         ),
     )

@@ -1,0 +1,195 @@
+"""What the user sees of a run on this machine, read off what the engine and its tasks say."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import logging
+import pathlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO
+
+from ib_keras.components.base import MARK
+
+LOG = "log.txt"
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_STARTED = re.compile(r"Executing task '?([\w-]+)'?")
+_ENDED = re.compile(r"Task '?([\w-]+)'? finished with status (\w+)")
+_CACHED = re.compile(r"Task ([\w-]+) cache hit")
+# The engine's side of a task says where the task writes, among its inputs.
+_FOLDER = re.compile(r'"outputFile": "(.*)/executor_output\.json"')
+
+
+class _Running:
+    """A task that runs, and what it has said so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.since, self.facts = name, time.monotonic(), ""
+        self.text: list[str] = []
+        self.log: pathlib.Path | None = None
+        self._file: IO[str] | None = None
+
+    def read(self, text: str) -> None:
+        _, mark, facts = text.partition(MARK)
+        if mark:
+            self.facts = facts.strip()
+        self.text.append(text)
+        if self._file is not None:
+            self._file.write(text)
+        elif found := _FOLDER.search(text):
+            # Only now the task's folder is known.
+            self.log = pathlib.Path(found[1]) / LOG
+            with contextlib.suppress(OSError):
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                self._file = open(self.log, "w", buffering=1)
+                self._file.writelines(self.text)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class Failure:
+    """A task that failed.
+
+    Args:
+        name: of the task.
+        text: all that it said.
+        log: the file with the same.
+    """
+
+    def __init__(self, name: str, text: str, log: pathlib.Path | None) -> None:
+        self.name, self.log = name, log
+        lines = [line.rstrip() for line in _COLOUR.sub("", text).splitlines()]
+        lines = [line for line in lines if line.strip(" -")]
+        starts = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+        self.error = "\n".join(lines[starts[0] :] if starts else lines[-40:])
+
+
+class Progress(logging.Filter):
+    """Prints a line when a task starts, ends, or need not run; lets every record through.
+
+    Args:
+        screen: where to.
+        total: number of tasks, if it is known.
+    """
+
+    def __init__(self, screen: IO[str], total: int | None = None) -> None:
+        super().__init__()
+        self.failures: list[Failure] = []
+        self.ran = self.cached = 0
+        self._screen, self._total, self._begin = screen, total, time.monotonic()
+        # A loop runs its iterations in threads, and a thread one task at a time.
+        self._running: dict[int, _Running] = {}
+        self._lock = threading.Lock()
+        self._live = screen.isatty()
+        self._print = builtins.print
+
+    def read(self, text: str) -> None:
+        """Takes note of what a task says."""
+        running = self._running.get(threading.get_ident())
+        if running is not None and (text.strip() or "\n" in text):  # the engine indents
+            running.read(text)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Takes note of what the engine says."""
+        text, thread = _COLOUR.sub("", record.getMessage()), threading.get_ident()
+        if match := _STARTED.search(text):
+            # Two threads of the engine may leave each other's indenting print in its place.
+            builtins.print = self._print
+            self._running[thread] = _Running(match[1])
+            self._say(f"{match[1]} started")
+        elif match := _CACHED.search(text):
+            self.cached += 1
+            self._say(f"{match[1]} unchanged, not run again{self._left()}")
+        elif match := _ENDED.search(text):
+            running = self._running.pop(thread, None) or _Running(match[1])
+            running.close()
+            took = f"{time.monotonic() - running.since:.0f} s"
+            if match[2] == "SUCCESS":
+                self.ran += 1
+                facts = running.facts and f": {running.facts}"
+                self._say(f"{match[1]} done in {took}{facts}{self._left()}")
+            else:
+                self.failures.append(Failure(match[1], "".join(running.text), running.log))
+                self._say(f"{match[1]} FAILED after {took}; its log: {running.log}")
+        return True
+
+    def _left(self) -> str:
+        if self._total is None:
+            return ""
+        return f" ({max(0, self._total - self.ran - self.cached)} of {self._total} tasks left)"
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._screen.write(f"{self._wipe()}{_clock(self._begin)} {text}\n")
+            self._screen.flush()
+
+    def _wipe(self) -> str:
+        return "\r\x1b[K" if self._live else ""
+
+    def beat(self, stop: threading.Event) -> None:
+        """Says now and then what runs: each second on a terminal, each minute elsewhere."""
+        while not stop.wait(1 if self._live else 60):
+            running = list(self._running.values())
+            text = ", ".join(f"{r.name} {_clock(r.since)[1:-1]}" for r in running)
+            line = f"{_clock(self._begin)} running: {text}{self._left()}"
+            with self._lock:
+                self._screen.write(f"{self._wipe()}{line[:110]}" if self._live else f"{line}\n")
+                self._screen.flush()
+        with self._lock:
+            self._screen.write(self._wipe())
+
+
+def _clock(since: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - since), 60)
+    return f"[{minutes:02d}:{seconds:02d}]"
+
+
+class _Log(io.TextIOBase):
+    """A file in which ``Progress`` reads along."""
+
+    def __init__(self, file: IO[str], progress: Progress) -> None:
+        self._file, self._progress = file, progress
+
+    def write(self, text: str) -> int:
+        self._progress.read(text)
+        return self._file.write(text)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def shown(log: IO[str], screen: IO[str], total: int | None) -> Iterator[Progress]:
+    """Sends what the engine and the tasks print to ``log``, and progress to ``screen``.
+
+    Args:
+        log: of the whole run; each task has one of its own besides, in its folder.
+        screen: for the user.
+        total: number of tasks, if it is known.
+    """
+    root, plain_print = logging.getLogger(), builtins.print
+    progress, handlers, level = Progress(screen, total), root.handlers[:], root.level
+    root.addFilter(progress)
+    # The engine puts handlers of its own in place of these, but not always; of tasks that need
+    # not run it tells at this level.
+    root.handlers = [logging.StreamHandler(log)]
+    root.setLevel(logging.INFO)
+    stop = threading.Event()
+    beats = threading.Thread(target=progress.beat, args=(stop,), daemon=True)
+    beats.start()
+    try:
+        with contextlib.redirect_stdout(_Log(log, progress)):
+            yield progress
+    finally:
+        stop.set()
+        beats.join()
+        root.removeFilter(progress)
+        root.handlers = handlers
+        root.setLevel(level)
+        builtins.print = plain_print
