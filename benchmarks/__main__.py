@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, ensembles, instrument, kernels, mixture, neighbors
+from benchmarks import _measure, ensembles, instrument, kernels, mixture, neighbors, pixelcnn
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
         "mixture": mixture,
         "ensembles": ensembles,
         "neighbors": neighbors,
+        "pixelcnn": pixelcnn,
     }
     groups = {name: module.run() for name, module in modules.items()}
     for name, rows in groups.items():

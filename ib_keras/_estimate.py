@@ -174,6 +174,8 @@ def run_all(
             yield found
             if result.ty is not None:
                 yield row(item, named, "I(T;Y)", result.ty, seconds)
+            for quantity, value in result.others.items():
+                yield row(item, named, quantity, value, seconds)
             done()
 
 

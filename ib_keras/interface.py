@@ -55,10 +55,17 @@ class MutualInformation(Estimate):
 
 @dataclasses.dataclass(frozen=True)
 class LayerInformation:
-    """What one layer's representation T knows: I(X;T), and I(T;Y) where labels were given."""
+    """What one layer's representation T knows: I(X;T), and I(T;Y) where labels were given.
+
+    Args:
+        xt: I(X;T).
+        ty: I(T;Y).
+        others: further quantities by name, such as ``"H(X|T)"``.
+    """
 
     xt: Estimate
     ty: Estimate | None = None
+    others: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ def test_heavy_tails_are_found_by_a_critic():
     assert found.value == pytest.approx(0.25, abs=0.06)
     # Little of it is correlation.
     assert found.parts["gaussian"].value < 0.1
-    assert set(found.parts) == {"gaussian", "ksg", "residual", "critic"}
+    assert set(found.parts) == {"gaussian", "gaussian_held_out", "ksg", "residual", "critic"}
     assert float(found) == found.value and found.flags == ()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.binning import Binning
+from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
 from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
@@ -26,6 +27,7 @@ __all__ = [
     "NWJ",
     "AdaptiveKDE",
     "Binning",
+    "DecoderBound",
     "Gaussian",
     "InfoNCE",
     "KozachenkoLeonenko",
@@ -77,6 +79,7 @@ for _cls in (
     MINE,
     NWJ,
     InfoNCE,
+    DecoderBound,
 ):
     register(_cls)
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-Shift = Literal["down", "right"]
+Shift = Literal["down", "right", "none"]
 Grid = tuple[tuple[float, ...], tuple[float, ...]]
 
 _INITIALISING: contextvars.ContextVar[bool] = contextvars.ContextVar("initialising", default=False)
@@ -45,7 +45,7 @@ def right_shift(x: Any) -> Any:
 
 
 class CausalConv(keras.layers.Layer):
-    """A weight-normalised convolution whose kernel does not reach below its own pixel.
+    """A weight-normalised convolution; shifted, its kernel does not reach below its own pixel.
 
     y = g·(V/‖V‖) ∗ x + b, the norm being that of each output channel's kernel. With stride 2 a side
     of length n becomes ⌈n/2⌉, and pixel i stands for 2i and 2i + 1.
@@ -54,7 +54,7 @@ class CausalConv(keras.layers.Layer):
         filters: output channels.
         kernel: height and width.
         shift: ``"down"``: the kernel ends in its pixel's row and is centred on its column;
-            ``"right"``: it ends in its pixel.
+            ``"right"``: it ends in its pixel; ``"none"``: it is centred, for what is no image.
         strides: 1 or 2.
         init_scale: standard deviation of each output channel on the data that initialise it.
         seed: integer seed of V.
@@ -79,8 +79,9 @@ class CausalConv(keras.layers.Layer):
         self.filters, self.kernel, self.strides = filters, kernel, strides
         self.init_scale, self.seed = init_scale, seed
         height, width = kernel
-        sides = [(width - 1) // 2] * 2 if shift == "down" else [width - 1, 0]
-        self._padding = [[0, 0], [height - 1, 0], sides, [0, 0]]
+        rows = [(height - 1) // 2] * 2 if shift == "none" else [height - 1, 0]
+        columns = [width - 1, 0] if shift == "right" else [(width - 1) // 2] * 2
+        self._padding = [[0, 0], rows, columns, [0, 0]]
 
     def build(self, input_shape: Any) -> None:
         """Makes V, g and b, in full precision whatever the layer computes in.
@@ -106,6 +107,10 @@ class CausalConv(keras.layers.Layer):
         direction, scale, bias = tf.split(self.rows, [self.rows.shape[0] - 2, 1, 1])
         y = self._convolve(x, _weight_norm(direction, scale))
         return tf.nn.bias_add(y, tf.cast(bias[0], y.dtype))
+
+    def silence(self) -> None:
+        """Sets g and b to 0; the kernel's direction stays."""
+        self.rows.assign(tf.concat([self.rows[:-2], tf.zeros_like(self.rows[-2:])], axis=0))
 
     def _convolve(self, x: Any, rows: Any) -> Any:
         kernel = tf.cast(tf.reshape(rows, self._shape), x.dtype)
@@ -273,16 +278,19 @@ class GatedBlock(keras.layers.Layer):
         self.second = CausalConv(
             2 * filters, kernel, shift, init_scale=0.1, seed=next(seeds), **own
         )
-        if aside:
-            self.aside = CausalConv(filters, seed=next(seeds), **own)
+        self.aside = CausalConv(filters, seed=next(seeds), **own) if aside else None
         if grid is not None:
             self.project = CausalConv(2 * filters, init_scale=0.1, seed=next(seeds), **own)
             self.resize = Resize(grid, **own)
 
+    def of_images(self) -> list[CausalConv]:
+        """The convolutions that see no condition."""
+        return [self.first, self.second, *([] if self.aside is None else [self.aside])]
+
     def call(self, x: Any, aside: Any = None, condition: Any = None, training: bool = False) -> Any:
         """The block's output, of the shape of ``x``."""
         y = self.first(concat_elu(x))
-        if aside is not None:
+        if self.aside is not None:
             y += self.aside(concat_elu(aside))
         y = self.second(self.dropout(concat_elu(y), training=training))
         if condition is not None:

@@ -22,6 +22,8 @@ _INITIAL = 128
 # Narrower and wider logistics than these change nothing but overflow in the gradients.
 _LOG_SCALES = (-7.0, 20.0)
 
+_STRUCTURE = ("image_shape", "levels", "filters", "resnet_blocks", "mixtures")
+
 
 @keras.saving.register_keras_serializable(package="ib_keras")
 class PixelCNN(keras.Model):
@@ -33,8 +35,8 @@ class PixelCNN(keras.Model):
     probabilities of all images sum to 1, and −ln q is a code length.
 
     h is standardised for each channel, brought to the size of each stage, and enters every block
-    before its gate; a vector is a map of one pixel. A pixel sees a map as it is at its own place
-    and before, and of all other places their mean.
+    before its gate; a vector is a map of one pixel. A map is not masked: each pixel sees it around
+    its own place on all sides, and its mean over all places.
 
     ``fit``, ``evaluate`` and ``predict`` take ``images``, or ``images, condition`` in the places of
     x and y (also as ``(images, condition)``, or a dict with these names). The loss is in nats per
@@ -101,7 +103,7 @@ class PixelCNN(keras.Model):
             filters=self.filters,
             resnet_blocks=self.resnet_blocks,
             dropout=self.dropout,
-            conditioned=self.condition_shape is not None,
+            condition=None if condition_shape is None else _as_map(self.condition_shape),
             seed=seed,
             dtype=self.dtype_policy,
         )
@@ -229,14 +231,47 @@ class PixelCNN(keras.Model):
         """
         images, h = _split(self._checked(images, condition))
         if h is not None:
-            mean, std = _statistics(h)
-            self.streams.standardise.mean.assign(mean)
-            self.streams.standardise.std.assign(std)
+            self.standardise(h)
         rows = np.unique(np.linspace(0, len(images) - 1, _INITIAL).astype(int))
         inputs = images[rows] if h is None else (images[rows], h[rows])
         with tf.init_scope(), layers.initialising():
             self(inputs, training=True)
         self.initialised.assign(1.0)
+
+    def begin_with(self, other: PixelCNN) -> None:
+        """Takes over what another model has learned of images alone: q(x|h) becomes its q(x).
+
+        What reads the condition has no effect until training gives it one. Where the condition
+        tells nothing, so that training finds nothing better, the two stay as good as each other.
+
+        Args:
+            other: of the same image shape, levels, filters, blocks and mixtures; its own condition,
+                if it has one, is ignored.
+
+        Raises:
+            ArgumentError: the models differ in more than the condition.
+        """
+        mine, theirs = (
+            {name: value for name, value in model.get_config().items() if name in _STRUCTURE}
+            for model in (self, other)
+        )
+        if mine != theirs:
+            raise ArgumentError("The models differ in more than the condition", str(mine), theirs)
+        for own, taken in zip(self.streams.of_images(), other.streams.of_images(), strict=True):
+            own.rows.assign(taken.rows)
+        if self.condition_shape is not None:
+            self.streams.forget()
+        self.initialised.assign(1.0)
+
+    def standardise(self, condition: np.ndarray) -> None:
+        """Sets mean and standard deviation of the condition's channels, which ``initialise`` does.
+
+        Args:
+            condition: ``(n, *condition_shape)``.
+        """
+        mean, std = _statistics(condition)
+        self.streams.standardise.mean.assign(mean)
+        self.streams.standardise.std.assign(std)
 
     def fit(
         self,

@@ -16,6 +16,7 @@ from ib_keras.pixelcnn.layers import (
     Grow,
     Resize,
     Standardise,
+    concat_elu,
     down_shift,
     right_shift,
 )
@@ -36,7 +37,7 @@ class Streams(keras.layers.Layer):
         filters: of each stage, the finest first; its length bounds the number of stages.
         resnet_blocks: of each stage and direction.
         dropout: rate in the blocks.
-        conditioned: whether there is a condition.
+        condition: height, width and channels of the condition; ``None`` where there is none.
         seed: integer seed of weights and dropout.
         **kwargs: of ``keras.layers.Layer``.
 
@@ -52,7 +53,7 @@ class Streams(keras.layers.Layer):
         filters: tuple[int, ...],
         resnet_blocks: int,
         dropout: float,
-        conditioned: bool,
+        condition: tuple[int, ...] | None,
         seed: int | None,
         **kwargs: Any,
     ) -> None:
@@ -63,7 +64,7 @@ class Streams(keras.layers.Layer):
         own = {"dtype": self.dtype_policy}
 
         def blocks(stage: int, count: int, kind: tuple, aside: bool) -> list[GatedBlock]:
-            width, grid = filters[stage], grids[stage] if conditioned else None
+            width, grid = filters[stage], None if condition is None else grids[stage]
             return [
                 GatedBlock(
                     width, *kind, dropout=dropout, aside=aside, grid=grid, seeds=seeds, **own
@@ -91,9 +92,11 @@ class Streams(keras.layers.Layer):
             for _ in range(2)
         )
         self.leave = conv(outputs)
-        if conditioned:
+        if condition is not None:
             self.standardise = Standardise(**own)
             self.pool = [Resize(grid, coarsen=True, **own) for grid in grids]
+            wide = condition[:2] != (1, 1)
+            self.look = [conv(min(first, condition[2]), (3, 3), "none") for _ in range(2 * wide)]
 
     def call(self, images: Any, condition: Any = None, training: bool = False) -> Any:
         """Raw parameters ``(n, height, width, outputs)``.
@@ -105,7 +108,7 @@ class Streams(keras.layers.Layer):
         """
         conditions = [None] * len(self.down_u)
         if condition is not None:
-            h = _with_mean(self.standardise(condition))
+            h = self._seen(self.standardise(condition))
             conditions = [pool(h) for pool in self.pool]
         # The ones tell the image from the padding.
         x = tf.pad(tf.cast(images, self.compute_dtype), [[0, 0]] * 3 + [[0, 1]], constant_values=1)
@@ -133,13 +136,41 @@ class Streams(keras.layers.Layer):
                 u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
         return self.leave(tf.nn.elu(v))
 
+    def of_images(self) -> list[CausalConv]:
+        """The convolutions that see images, in a fixed order."""
+        blocks = [
+            block
+            for side in (self.down_u, self.down_v, self.up_u, self.up_v)
+            for stage in side
+            for block in stage
+        ]
+        return [
+            self.enter_u,
+            self.enter_above,
+            self.enter_left,
+            *(conv for block in blocks for conv in block.of_images()),
+            *self.shrink_u,
+            *self.shrink_v,
+            *(grow.conv for grow in (*self.grow_u, *self.grow_v)),
+            self.leave,
+        ]
 
-def _with_mean(h: Any) -> Any:
-    """The map, and beside it its mean over all places, so that each pixel sees some of all."""
-    if h.shape[1] * h.shape[2] == 1:
-        return h
-    mean = tf.reduce_mean(h, axis=[1, 2], keepdims=True)
-    return tf.concat([h, tf.broadcast_to(mean, tf.shape(h))], axis=-1)
+    def forget(self) -> None:
+        """Lets the condition have no effect until training gives it one."""
+        for side in (self.down_u, self.down_v, self.up_u, self.up_v):
+            for stage in side:
+                for block in stage:
+                    block.project.silence()
+
+    def _seen(self, h: Any) -> Any:
+        """A map at each place, beside it what is around that place on all sides, and its mean."""
+        if not self.look:
+            return h
+        around = h
+        for conv in self.look:
+            around = conv(concat_elu(around))
+        mean = tf.reduce_mean(h, axis=[1, 2], keepdims=True)
+        return tf.concat([h, around, tf.broadcast_to(mean, tf.shape(h))], axis=-1)
 
 
 def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:

@@ -1,0 +1,431 @@
+"""Information that a decoder can use: likelihoods of images given a representation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.special import logsumexp
+
+from ib_keras._checks import as_array, as_labels
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._base import Configured
+from ib_keras.interface import Estimate, LayerInformation, MutualInformation
+
+if TYPE_CHECKING:
+    from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
+    from ib_keras.pixelcnn.network import PixelCNN
+
+Rows = tuple[np.ndarray, np.ndarray]
+# With so many values of h at most, the mixture of q(x|h) over them is looked at.
+_FEW = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderBound(Configured):
+    """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
+
+    q(x) is trained first; each q(x|h) begins with it, and q(x) itself is given as many epochs more.
+    On images that no decoder has seen, NLL_h = E[−ln q(x|h)] >= H(X|T): that is the bound. NLL_0 =
+    E[−ln q(x)] >= H(X) likewise, so that their difference is an *estimate*, and no bound; H(X) is
+    the same for all layers and epochs, so that changes of NLL_h say what was learned or lost. For a
+    deterministic network Î is the information that such decoders can use: I(X;T) itself may be
+    H(X) throughout, and data processing need not hold.
+
+    I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q trained on h.
+
+    The rows that are given are cut into two parts: one trains decoders and classifier, the other is
+    evaluated. The network's own training rows should be neither: a third part.
+
+    Args:
+        levels: L, values a pixel can have: 256, 17 for the digits. Images hold 0…L−1, or floats
+            k/(L−1).
+        filters: of the ``PixelCNN``, as are the next four.
+        stages: at most so many.
+        resnet_blocks: of each stage.
+        mixtures: components for each pixel.
+        dropout: rate.
+        epochs: of q(x), at most.
+        condition_epochs: of q(x|h), at most, and as many more for q(x).
+        patience: epochs without improvement on some of the training rows, after which it ends.
+        batch_size: images a step.
+        learning_rate: Adam's.
+        ema_momentum: of the average of the weights.
+        jit_compile: through XLA; ``None``: where there is a GPU.
+        test_fraction: share of the rows that is evaluated.
+        image_shape: height, width and channels, for images that come flat.
+        seed: of the parts, the weights and the batches.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+
+    References:
+        Darlow & Storkey, *What Information Does a ResNet Compress?*, arXiv:2003.06254; Salimans et
+        al., ICLR 2017, arXiv:1701.05517; Barber & Agakov, NeurIPS 2003 (the bound); Xu et al., ICLR
+        2020, arXiv:2002.10689 (usable information).
+    """
+
+    levels: int = 256
+    filters: int | tuple[int, ...] = 32
+    stages: int = 3
+    resnet_blocks: int = 1
+    mixtures: int = 5
+    dropout: float = 0.3
+    epochs: int = 200
+    condition_epochs: int = 60
+    patience: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    ema_momentum: float = 0.99
+    jit_compile: bool | None = None
+    test_fraction: float = 1 / 3
+    image_shape: tuple[int, ...] | None = None
+    seed: int = 0
+
+    name: ClassVar[str] = "decoder"
+    needs_inputs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for field in ("filters", "image_shape"):
+            if isinstance(getattr(self, field), list):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
+        if not 0 < self.test_fraction < 1:
+            raise ArgumentError("`test_fraction` is no share", "0 < value < 1", self.test_fraction)
+        self.settings()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def settings(self) -> DecoderSettings:
+        """What its decoders are made and trained with."""
+        from ib_keras.pixelcnn.decoding import DecoderSettings
+
+        names = [field.name for field in dataclasses.fields(DecoderSettings)]
+        return DecoderSettings(**{name: getattr(self, name) for name in names})
+
+    def images(self, x: Any) -> np.ndarray:
+        """``x`` as int32 ``(n, height, width, channels)`` of 0…levels−1.
+
+        Args:
+            x: whole numbers, or floats k/(levels−1); ``(n, height, width[, channels])``, or flat.
+
+        Raises:
+            ArgumentError: the shape or the values do not fit.
+        """
+        from ib_keras.pixelcnn._inputs import as_levels
+
+        array = as_array(x, "x")
+        if self.image_shape is not None and array.ndim == 2:
+            if array.shape[1] != math.prod(self.image_shape):
+                raise ArgumentError("`x` does not fit", f"images {self.image_shape}", array.shape)
+            array = array.reshape(-1, *self.image_shape)
+        if array.ndim == 3:
+            array = array[..., None]
+        if array.ndim != 4 or array.shape[-1] not in (1, 3):
+            raise ArgumentError(
+                "`x` holds no images",
+                "(n, height, width[, 1 or 3]), or `image_shape`",
+                f"shape {array.shape}",
+            )
+        if array.dtype.kind == "f" and array.size and 0 <= array.min() and array.max() <= 1:
+            scaled = array.astype(np.float64) * (self.levels - 1)
+            if np.abs(scaled - scaled.round()).max() < 1e-3:
+                array = scaled.round()
+        return np.asarray(as_levels(array, self.levels, "x"))
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        """Trains decoders on a part of the rows and says what they know of the others.
+
+        Args:
+            t: ``(n, ...)`` the layer's outputs; maps are ``(n, height, width, channels)``.
+            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
+            x: ``(n, ...)`` the images.
+            noise_std: not used: decoders see the noisy T.
+            conditional: not used.
+
+        Returns:
+            In nats: Î(X;T), with the lengths of training and the gaps between training and held-out
+            images in ``details``; the bound on I(T;Y); ``"H(X)"`` and ``"H(X|T)"``, upper bounds.
+
+        Raises:
+            ArgumentError: ``x`` is missing, or bad images, samples or labels.
+        """
+        if x is None:
+            raise ArgumentError(f"{self} compares T with X", "`x`, the images", "x=None")
+        images = self.images(x)
+        return self._against(images, self._unconditional(images), t, y)
+
+    def with_inputs(self, x: np.ndarray) -> DecoderBound:
+        """The estimator, with q(x) trained once for all layers and epochs.
+
+        Args:
+            x: the images that ``estimate`` is then called with.
+        """
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        images = self.images(x)
+        return _OfImages(**fields, prior=self._unconditional(images))
+
+    def combine(
+        self, nothing: Decoded, given: Decoded, *, dim: int = 0
+    ) -> tuple[MutualInformation, dict[str, Estimate]]:
+        """Î(X;T), and the two upper bounds that it is the difference of.
+
+        Args:
+            nothing: of q(x), on the same images in the same order.
+            given: of q(x|h).
+            dim: of T.
+
+        Returns:
+            The estimate with a standard error over images (paired); and ``"H(X)"``, ``"H(X|T)"``.
+
+        Raises:
+            ArgumentError: they are not of as many images.
+        """
+        if nothing.held_out.shape != given.held_out.shape:
+            sizes = f"{nothing.held_out.shape}, {given.held_out.shape}"
+            raise ArgumentError("The decoders were held to different images", "the same", sizes)
+        n = len(given.held_out)
+        bounds = {
+            name: Estimate(*_mean(part.held_out), kind="upper", n=n, dim=dim)
+            for name, part in (("H(X)", nothing), ("H(X|T)", given))
+        }
+        value, error = _mean(nothing.held_out - given.held_out)
+        details = {
+            "nll_0": bounds["H(X)"].value,
+            "nll_h": bounds["H(X|T)"].value,
+            "gap_0": float(nothing.held_out.mean() - nothing.train.mean()),
+            "gap_h": float(given.held_out.mean() - given.train.mean()),
+            "epochs": float(len(given.history) - 1),
+        }
+        # The last epoch was the best: more would say more.
+        last = len(given.history) == self.condition_epochs + 1
+        flags = ("unfinished",) if last and given.history.argmin() == len(given.history) - 1 else ()
+        found = MutualInformation(
+            value, error, flags=flags, n=n, dim=dim, lower=value - 2 * error,
+            upper=value + 2 * error, details=details,
+        )  # fmt: skip
+        return found, bounds
+
+    def labels(self, train: Rows, held_out: Rows, *, classes: int) -> Estimate:
+        """I(T;Y) >= H(Y) + E[ln q(y|h)] in nats, by a classifier on h.
+
+        Args:
+            train: h and the labels 0…classes−1 of the rows that train it.
+            held_out: those of the rows that are evaluated.
+            classes: their number.
+
+        Returns:
+            The lower bound, with its standard error over rows.
+        """
+        logs = _classifier(*train, held_out[0], classes=classes, seed=self.seed)
+        y = held_out[1]
+        shares = np.bincount(y, minlength=classes) / len(y)
+        terms = logs[np.arange(len(y)), y] - np.log(shares[y])
+        return Estimate(*_mean(terms), kind="lower", n=len(y), dim=held_out[0][0].size)
+
+    def _unconditional(self, images: np.ndarray) -> tuple[PixelCNN, Decoded]:
+        train, test = self._parts(len(images))
+        decoder = self._decoder(images)
+        return unconditional(decoder, images[train], images[test])
+
+    def _against(
+        self, images: np.ndarray, prior: tuple[PixelCNN, Decoded], t: Any, y: Any
+    ) -> LayerInformation:
+        h = condition(t)
+        if len(h) != len(images):
+            raise ArgumentError(
+                "`t` and `x` differ in length", "as many", f"{len(h)}, {len(images)}"
+            )
+        train, test = self._parts(len(images))
+        decoder = self._decoder(images, h.shape[1:])
+        parts = ((images[train], h[train]), (images[test], h[test]))
+        given = decoder.decoded(*parts, start=prior[0])
+        nothing = with_mixture(prior[1], decoder, *parts)
+        xt, bounds = self.combine(nothing, given, dim=h[0].size)
+        ty = None
+        if y is not None:
+            labels = as_labels(y, len(h))
+            ty = self.labels(
+                (h[train], labels[train]), (h[test], labels[test]), classes=int(labels.max()) + 1
+            )
+        return LayerInformation(xt, ty, bounds)
+
+    def _decoder(self, images: np.ndarray, condition_shape: Any = None) -> Decoder:
+        from ib_keras.pixelcnn.decoding import Decoder
+
+        return Decoder(self.settings(), images.shape[1:], condition_shape)
+
+    def _parts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.random.default_rng([self.seed, n]).permutation(n)
+        cut = max(2, round(self.test_fraction * n))
+        return order[cut:], order[:cut]
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfImages(DecoderBound):
+    """A decoder bound whose q(x) has been trained."""
+
+    prior: Any = dataclasses.field(default=None, compare=False, repr=False)
+
+    def estimate(
+        self,
+        t: np.ndarray,
+        *,
+        y: np.ndarray | Sequence | None = None,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+        conditional: np.ndarray | None = None,
+    ) -> LayerInformation:
+        return self._against(self.images(x), self.prior, t, y)
+
+
+def unconditional(
+    decoder: Decoder, train: np.ndarray, held_out: np.ndarray, **kwargs: Any
+) -> tuple[PixelCNN, Decoded]:
+    """q(x), trained as long as any q(x|h) that begins with it.
+
+    Args:
+        decoder: without a condition.
+        train: images.
+        held_out: images.
+        **kwargs: of ``Decoder.train``.
+
+    Returns:
+        What the others begin with, and what q(x) says after as many epochs more.
+    """
+    decoder.train(train, **kwargs)
+    first = decoder.settings.network(train.shape[1:], None)
+    weights = decoder.model.get_weights()
+    first.set_weights(weights)
+    return first, decoder.decoded((train, None), (held_out, None), start=weights, **kwargs)
+
+
+def with_mixture(
+    nothing: Decoded,
+    decoder: Decoder,
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+) -> Decoded:
+    """q(x), or Σ_h p(h) q(x|h) where h takes few values and that is better.
+
+    Both are distributions of images, so that both bound H(X); with the second, Î <= H(h).
+
+    Args:
+        nothing: what q(x) says.
+        decoder: a trained q(x|h).
+        train: images and h of the rows that trained it.
+        held_out: images and h.
+    """
+    values, counts = np.unique(train[1], axis=0, return_counts=True)
+    if len(values) > _FEW:
+        return nothing
+
+    def nats(images: np.ndarray) -> np.ndarray:
+        logs = [decoder.model.log_prob(images, value[None]) for value in values]
+        return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
+
+    seen = nats(train[0])
+    if seen[decoder.stop].mean() > nothing.train[decoder.stop].mean():
+        return nothing
+    return nothing._replace(train=seen, held_out=nats(held_out[0]))
+
+
+def condition(t: Any) -> np.ndarray:
+    """A layer's outputs as float32 maps ``(n, height, width, channels)`` or vectors ``(n, d)``.
+
+    Args:
+        t: ``(n, ...)``.
+
+    Raises:
+        ArgumentError: they are no finite numbers.
+    """
+    h = as_array(t, "t")
+    if h.dtype.kind not in "biuf":
+        raise ArgumentError("`t` is not numeric", "real numbers", f"dtype {h.dtype}")
+    h = h.astype(np.float32)
+    if not np.isfinite(h).all():
+        raise ArgumentError("`t` has NaN or infinite values", "finite numbers", "others")
+    return h if h.ndim == 4 else h.reshape(len(h), -1)
+
+
+def check_disjoint(**rows: Any) -> None:
+    """Raises unless the parts have no row in common.
+
+    Args:
+        **rows: integer ids of rows, by the part's name.
+
+    Raises:
+        ArgumentError: a row is in two parts, or twice in one.
+    """
+    names = list(rows)
+    ids = [np.asarray(part).reshape(-1) for part in rows.values()]
+    for i, first in enumerate(ids):
+        if len(np.unique(first)) < len(first):
+            raise ArgumentError(f"The rows of {names[i]!r} repeat", "each once", "repeated rows")
+        for j in range(i):
+            shared = np.intersect1d(first, ids[j])
+            if len(shared):
+                raise ArgumentError(
+                    f"{names[j]!r} and {names[i]!r} have {len(shared)} rows in common",
+                    "disjoint parts: one trains the network, one the decoders, one is evaluated",
+                    f"both hold row {shared[0]}",
+                )
+
+
+def _mean(terms: np.ndarray) -> tuple[float, float]:
+    error = float(terms.std(ddof=1)) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
+    return float(terms.mean()), error
+
+
+def _classifier(
+    h: np.ndarray, y: np.ndarray, held_out: np.ndarray, *, classes: int, seed: int
+) -> np.ndarray:
+    """ln q(y|h) ``(m, classes)`` of rows that a classifier has not seen."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    axes = tuple(range(h.ndim - 1))
+    mean, std = h.mean(axis=axes), h.std(axis=axes)
+    inputs = keras.Input(h.shape[1:])
+    x = keras.layers.Rescaling(1 / np.where(std > 0, std, 1), -mean / np.where(std > 0, std, 1))(
+        inputs
+    )
+    while x.ndim == 4 and max(x.shape[1:3]) > 4:
+        x = keras.layers.Conv2D(64, 3, 2, padding="same", activation="relu")(x)
+    x = keras.layers.Flatten()(x)
+    for _ in range(2):
+        x = keras.layers.Dropout(0.4)(x)
+        x = keras.layers.Dense(128, activation="relu")(x)
+    outputs = keras.layers.Dense(classes, activation="log_softmax")(x)
+    model = keras.Model(inputs, outputs)
+    steps = -(-len(h) // 64)
+    model.compile(
+        keras.optimizers.AdamW(1e-3, weight_decay=1e-3),
+        lambda labels, logs: -keras.ops.sum(keras.ops.one_hot(labels, classes) * logs, axis=-1),
+        steps_per_execution=min(32, steps),
+        jit_compile=False,
+    )
+    order = np.random.default_rng(seed).permutation(len(h))
+    cut = max(1, len(h) // 10)
+    stop, train = order[:cut], order[cut:]
+    model.fit(
+        h[train],
+        y[train],
+        batch_size=64,
+        epochs=200,
+        verbose=0,
+        validation_data=(h[stop], y[stop]),
+        callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
+    )
+    return np.asarray(model.predict(held_out, batch_size=256, verbose=0), np.float64)

@@ -1,0 +1,299 @@
+"""Training of decoders: one network, trained again and again on other conditions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ib_keras import _files
+from ib_keras._checks import check_count, check_positive, check_seed
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators._base import Configured
+from ib_keras.pixelcnn.network import PixelCNN
+
+# Of the rows that train, so many say when to stop.
+_STOP = 0.1
+_BEST, _BACKUP = "best.npz", "backup"
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderSettings(Configured):
+    """A decoder's network and training, the same for all decoders that are compared.
+
+    Args:
+        levels: L, values a pixel can have.
+        filters: of the ``PixelCNN``, as are the next four.
+        stages: at most so many.
+        resnet_blocks: of each stage.
+        mixtures: components for each pixel.
+        dropout: rate.
+        epochs: of q(x), at most.
+        condition_epochs: of q(x|h), which begins with q(x); as many more for q(x) itself.
+        patience: epochs without a better likelihood of the rows that say when to stop.
+        batch_size: images a step.
+        learning_rate: Adam's at its highest: it rises for a few epochs, and falls along a cosine.
+        ema_momentum: of the average of the weights, which is what is evaluated.
+        jit_compile: through XLA; ``None``: where there is a GPU.
+        seed: of weights, dropout, the order of the batches, and which rows say when to stop.
+    """
+
+    levels: int = 256
+    filters: int | tuple[int, ...] = 32
+    stages: int = 3
+    resnet_blocks: int = 1
+    mixtures: int = 5
+    dropout: float = 0.3
+    epochs: int = 200
+    condition_epochs: int = 60
+    patience: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    ema_momentum: float = 0.99
+    jit_compile: bool | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "condition_epochs", "patience", "batch_size"):
+            object.__setattr__(self, field, check_count(getattr(self, field), field))
+        check_positive(self.learning_rate, "learning_rate")
+        if not 0 <= self.ema_momentum < 1:
+            raise ArgumentError("`ema_momentum` is no share", "0 <= value < 1", self.ema_momentum)
+        check_seed(self.seed)
+        if isinstance(self.filters, list):
+            object.__setattr__(self, "filters", tuple(self.filters))
+
+    def network(
+        self, image_shape: tuple[int, ...], condition_shape: tuple[int, ...] | None
+    ) -> PixelCNN:
+        """A ``PixelCNN`` that has not been trained.
+
+        Args:
+            image_shape: height, width and channels.
+            condition_shape: of h, or ``None``.
+        """
+        return PixelCNN(
+            image_shape, condition_shape, levels=self.levels, filters=self.filters,
+            stages=self.stages, resnet_blocks=self.resnet_blocks, mixtures=self.mixtures,
+            dropout=self.dropout, seed=self.seed,
+        )  # fmt: skip
+
+
+class Decoded(NamedTuple):
+    """What a decoder says: −ln q in nats, an image each, and how it was trained.
+
+    Args:
+        train: of the images that it was trained on, those included that said when to stop.
+        held_out: of those that it has not seen.
+        history: −ln q of the rows that say when to stop, by epoch.
+    """
+
+    train: np.ndarray
+    held_out: np.ndarray
+    history: np.ndarray
+
+
+class Decoder:
+    """A decoder q(x|h), or q(x), that can be trained anew without being compiled anew.
+
+    Args:
+        settings: of network and training.
+        image_shape: height, width and channels.
+        condition_shape: of h; ``None`` for q(x).
+
+    Raises:
+        ArgumentError: an argument is invalid.
+    """
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        image_shape: tuple[int, ...],
+        condition_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.model = settings.network(image_shape, condition_shape)
+        jit = settings.jit_compile
+        if jit is None:
+            jit = bool(tf.config.list_physical_devices("GPU"))
+        optimizer = keras.optimizers.Adam(
+            settings.learning_rate, use_ema=True, ema_momentum=settings.ema_momentum
+        )
+        self.model.compile(optimizer, jit_compile=jit)
+        optimizer.build(self.model.trainable_variables)
+        self._variables = [*self.model.variables, *optimizer.variables]
+        self._start = [variable.numpy() for variable in self._variables]
+
+    def train(
+        self,
+        images: np.ndarray,
+        h: np.ndarray | None = None,
+        *,
+        start: PixelCNN | list[np.ndarray] | None = None,
+        folder: str | os.PathLike | None = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Trains, and keeps the weights that serve the stopping rows best.
+
+        Args:
+            images: ``(n, *image_shape)`` whole numbers.
+            h: ``(n, *condition_shape)``.
+            start: what to begin with, and to keep if nothing better is found: a model q(x), or the
+                weights of a decoder like this (``model.get_weights()``); ``None``: with nothing.
+            folder: where to keep what it takes to go on after an interruption; training that was
+                interrupted there goes on.
+            progress: Keras's progress bar.
+
+        Returns:
+            −ln q of the stopping rows in nats per image, by epoch; before the first epoch also, if
+            there was a start.
+
+        Raises:
+            ArgumentError: there are fewer than 20 images, or they do not match.
+        """
+        if len(images) < 20:
+            raise ArgumentError("Too few images train a decoder", ">= 20", len(images))
+        for variable, value in zip(self._variables, self._start, strict=True):
+            variable.assign(value)
+        self.stop, train = stopping_rows(len(images), self.settings.seed)
+        own = (images[train], None if h is None else h[train])
+        held = (images[self.stop],) if h is None else (images[self.stop], h[self.stop])
+        if isinstance(start, list):
+            self.model.set_weights(start)
+            if own[1] is not None:
+                self.model.standardise(own[1])
+        else:
+            self.model.initialise(*own)
+            if start is not None:
+                self.model.begin_with(start)
+        keeper = _Keeper(self.settings.patience, folder)
+        if start is not None and not keeper.history:
+            keeper.add(-float(self.model.log_prob(*held).mean()), self.model)
+        settings = self.settings
+        epochs = settings.epochs if start is None else settings.condition_epochs
+        callbacks: list[Any] = [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: settings.learning_rate * _rate(epoch, epochs)
+            ),
+            keeper,
+            keras.callbacks.SwapEMAWeights(),
+        ]
+        if folder is not None:
+            backup = pathlib.Path(folder) / _BACKUP
+            callbacks.insert(0, keras.callbacks.BackupAndRestore(str(backup)))
+        self.model.fit(
+            _Rows(*own, settings.batch_size, settings.seed),
+            validation_data=held,
+            validation_batch_size=min(len(self.stop), 256),
+            epochs=epochs,
+            callbacks=callbacks,
+            verbose="auto" if progress else 0,
+        )
+        self.model.set_weights(keeper.weights)
+        return np.array(keeper.history)
+
+    def decoded(
+        self,
+        train: tuple[np.ndarray, np.ndarray | None],
+        held_out: tuple[np.ndarray, np.ndarray | None],
+        **kwargs: Any,
+    ) -> Decoded:
+        """Trains on some images and says −ln q of them and of others.
+
+        Args:
+            train: images and h.
+            held_out: images and h.
+            **kwargs: of ``train``.
+        """
+        history = self.train(*train, **kwargs)
+        seen, new = (-self.model.log_prob(*rows) for rows in (train, held_out))
+        return Decoded(seen, new, history)
+
+
+def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of n training rows say when to stop, and which train.
+
+    Args:
+        n: number of rows.
+        seed: of the choice.
+    """
+    order = np.random.default_rng(seed).permutation(n)
+    cut = max(2, round(_STOP * n))
+    return order[:cut], np.sort(order[cut:])
+
+
+def _rate(epoch: int, epochs: int) -> float:
+    """A share of the learning rate: Adam's first steps would undo what there is to begin with."""
+    return min(1.0, (epoch + 1) / 4) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch, and ends training when none has been better for long.
+
+    It stands before ``SwapEMAWeights``, so that validation ends with the averages in place.
+    """
+
+    def __init__(self, patience: int, folder: str | os.PathLike | None) -> None:
+        super().__init__()
+        self._patience = patience
+        self._path = None if folder is None else pathlib.Path(folder) / _BEST
+        self.history: list[float] = []
+        self.weights: list[np.ndarray] = []
+        if self._path is not None and self._path.exists():
+            with np.load(self._path, allow_pickle=False) as saved:
+                self.history = saved["history"].tolist()
+                self.weights = [saved[f"w{i}"] for i in range(len(saved.files) - 1)]
+
+    def add(self, nats: float, model: keras.Model) -> None:
+        """Notes a likelihood, and the weights if they are the best so far."""
+        if nats < min(self.history, default=math.inf):
+            self.weights = model.get_weights()
+        self.history.append(nats if math.isfinite(nats) else math.inf)
+        if self._path is not None:
+            _files.write_file(self._path, self._save)
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Notes the epoch's likelihood."""
+        self.add(logs["loss"], self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Ends training."""
+        if len(self.history) - 1 - int(np.argmin(self.history)) >= self._patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Sees to it that there are weights, however badly training went."""
+        self.weights = self.weights or self.model.get_weights()
+
+    def _save(self, path: pathlib.Path) -> None:
+        weights: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.weights)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as file:
+            np.savez(file, history=np.array(self.history), **weights)
+
+
+class _Rows(keras.utils.PyDataset):
+    """Batches of one size, in a new order each epoch that the seed decides."""
+
+    def __init__(self, images: np.ndarray, h: np.ndarray | None, size: int, seed: int) -> None:
+        super().__init__()
+        self._images, self._h, self._size = images, h, min(size, len(images))
+        self._rng = np.random.default_rng(seed)
+        self._order = self._rng.permutation(len(images))
+
+    def __len__(self) -> int:
+        return len(self._images) // self._size
+
+    def __getitem__(self, index: int) -> Any:
+        rows = self._order[index * self._size : (index + 1) * self._size]
+        return (self._images[rows],) if self._h is None else (self._images[rows], self._h[rows])
+
+    def on_epoch_end(self) -> None:
+        """Draws a new order."""
+        self._order = self._rng.permutation(len(self._images))
