@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _files
+from ib_keras import _files, _remote
 from ib_keras.errors import ArgumentError, StoreError
 
 COLUMNS = [
@@ -146,21 +146,26 @@ def load(path: str | os.PathLike) -> pd.DataFrame:
     """Reads the estimates that any run wrote, joined with the logs of their epochs.
 
     Args:
-        path: a folder with ``estimates.parquet``, such a file, or a glob of either.
+        path: a folder with ``estimates.parquet``, such a file, or a glob of either; on this
+            machine, or in a bucket (``gs://…``, or what else fsspec reads).
 
     Returns:
         A frame with the columns ``COLUMNS``, and one for each of Keras's logs (loss, metrics).
 
     Raises:
-        StoreError: nothing is there, or it is no table of estimates.
+        StoreError: nothing is there, it is no table of estimates, or it may not be read.
+        MissingExtraError: what reads such a bucket is not installed.
     """
     path = os.fspath(path)
+    if "://" in path:
+        with _remote.files(path, (ESTIMATES, LOGS)) as copies:
+            return pd.concat([_load_one(copy, name) for name, copy in copies], ignore_index=True)
     matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
     if not matches:
         raise StoreError(
             f"{path!r} does not exist", f"a folder with {ESTIMATES}, or such a file", "nothing"
         )
-    frames = [_load_one(pathlib.Path(match)) for match in matches]
+    frames = [_load_one(pathlib.Path(match), match) for match in matches]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -295,25 +300,25 @@ def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any]
         yield dict(zip(_CURVE, key, strict=True)), curve
 
 
-def _load_one(path: pathlib.Path) -> pd.DataFrame:
+def _load_one(path: pathlib.Path, name: str) -> pd.DataFrame:
     file = path / ESTIMATES if path.is_dir() else path
     if not file.is_file():
         raise StoreError(
-            f"{str(path)!r} holds no estimates",
+            f"{name!r} holds no estimates",
             f"a folder with {ESTIMATES}; of an activation store, call ib_keras.estimate first",
             sorted(p.name for p in path.iterdir())[:10],
         )
-    frame = validate(_read_parquet(file), str(file))
+    frame = validate(_read_parquet(file, name), name if file == path else f"{name}/{ESTIMATES}")
     logs_file = file.with_name(LOGS)
     if not logs_file.is_file():
         return frame
-    logs = _read_parquet(logs_file)
+    logs = _read_parquet(logs_file, f"{name}, its {LOGS}")
     extra = [c for c in logs.columns if c not in frame.columns]
     return frame.merge(logs[["run", "epoch", *extra]], on=["run", "epoch"], how="left")
 
 
-def _read_parquet(file: pathlib.Path) -> pd.DataFrame:
+def _read_parquet(file: pathlib.Path, name: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{str(file)!r} cannot be read", "a parquet file", error) from None
+        raise StoreError(f"{name!r} cannot be read", "a parquet file", error) from None

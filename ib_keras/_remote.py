@@ -1,0 +1,103 @@
+"""Files in a bucket, through fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ib_keras.errors import MissingExtraError, StoreError
+
+_ACCESS = {
+    "gs": "credentials (gcloud auth application-default login) that have "
+    "roles/storage.objectViewer on the bucket",
+}
+
+
+@contextlib.contextmanager
+def files(url: str, wanted: Sequence[str]) -> Iterator[list[tuple[str, pathlib.Path]]]:
+    """Copies of what a URL names.
+
+    Args:
+        url: of a folder, of a file, or a glob of either.
+        wanted: of a folder, its files of these names are copied; of a file, also those beside it.
+
+    Yields:
+        For each match its URL and its copy, a folder or a file. Of a folder with none of the
+        wanted files, the copy has its names, with empty files.
+
+    Raises:
+        StoreError: nothing is there, or it may not be read.
+        MissingExtraError: what reads such a URL is not installed.
+    """
+    system, path = _system(url)
+    with tempfile.TemporaryDirectory() as folder:
+        with _readable(url):
+            matches = [path] if system.exists(path) else sorted(system.glob(path))
+            copies = [
+                _copy(system, match, wanted, pathlib.Path(folder, str(number)))
+                for number, match in enumerate(matches)
+            ]
+        if not copies:
+            raise StoreError(f"{url!r} does not exist", f"a folder with {wanted[0]}", "nothing")
+        yield copies
+
+
+def _copy(
+    system: Any, match: str, wanted: Sequence[str], place: pathlib.Path
+) -> tuple[str, pathlib.Path]:
+    place.mkdir()
+    is_folder = system.isdir(match)
+    folder, _, own = (match, "", "") if is_folder else match.rpartition("/")
+    names = [entry.rstrip("/").rpartition("/")[2] for entry in system.ls(folder, detail=False)]
+    found = [name for name in names if name == own or name in wanted]
+    for name in found:
+        system.get_file(f"{folder}/{name}", str(place / name))
+    if not found:
+        for name in filter(None, names):
+            (place / name).touch()
+    return system.unstrip_protocol(match), place if is_folder else place / own
+
+
+def _system(url: str) -> tuple[Any, str]:
+    protocol = url.partition("://")[0]
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of(f"Reading {protocol}:// paths", "fsspec", "vertex") from error
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        if protocol in ("gs", "gcs"):
+            raise MissingExtraError.of(f"Reading {protocol}:// paths", "gcsfs", "vertex") from error
+        raise MissingExtraError(
+            f"Reading {protocol}:// paths needs a package of fsspec",
+            "it to be installed with pip",
+            error,
+        ) from error
+    except ValueError as error:
+        raise StoreError(
+            f"{url!r} cannot be read", "gs://…, or another protocol of fsspec", error
+        ) from None
+
+
+@contextlib.contextmanager
+def _readable(url: str) -> Iterator[None]:
+    """Raises what a bucket's library raises as errors that say what is to be done."""
+    logger = logging.getLogger("gcsfs")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # it reports at length what is raised here
+    try:
+        yield
+    except Exception as error:
+        # Each protocol has its own; most, but not all, are kinds of OSError.
+        raise StoreError(
+            f"{url!r} cannot be read",
+            _ACCESS.get(url.partition("://")[0], "a place that you may read"),
+            f"{type(error).__name__}: {error}",
+        ) from error
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,349 @@
+"""Submits a pipeline to Vertex AI Pipelines, follows it, and fetches its estimates."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import yaml
+from ib_keras.pipelines import _remote
+from ib_keras.pipelines._remote import JobError
+
+import ib_keras
+from ib_keras import frame
+from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
+
+POLL_SECONDS = 20.0
+# So many polls in a row may fail before following a job is given up.
+_PATIENCE = 5
+_MOUNT = "/gcs/"
+_LIBRARY = "google.cloud.aiplatform"
+_ROOT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
+_LOGIN = "gcloud auth application-default login"
+_DONE = ("SUCCEEDED", "FAILED", "CANCELLED")
+
+
+def run(
+    pipeline: Any, settings: Mapping[str, Any], *, name: str, options: Mapping[str, Any]
+) -> int:
+    """Submits a pipeline as a job of Vertex AI Pipelines, or does what else the options ask for.
+
+    What ``aiplatform.init`` was given before (credentials, endpoint) is used.
+
+    Args:
+        pipeline: decorated by ``kfp.dsl.pipeline``.
+        settings: its arguments; ``gs://`` paths are read where Vertex AI mounts them.
+        name: of the pipeline, for people.
+        options: ``project``, ``region``, ``pipeline_root``, ``image``, ``service_account``,
+            ``network``, ``enable_caching``, ``labels``, ``machines``; ``wait`` follows the job,
+            ``dry_run`` prints it and needs no credentials, ``fetch`` prints the estimates of a
+            finished job and writes them to ``run_dir``.
+
+    Returns:
+        0; what goes wrong is raised.
+
+    Raises:
+        ArgumentError: an option is invalid.
+        JobError: the job was not accepted, or failed.
+        MissingExtraError: google-cloud-aiplatform is not installed.
+    """
+    if options.get("fetch"):
+        return _show(options)
+    _project(options)
+    root = _pipeline_root(options)
+    labels = _remote.labels(options.get("labels"))
+    aiplatform = _aiplatform()
+    from google.cloud.aiplatform_v1 import AcceleratorType
+
+    spec = _remote.specification(pipeline, options, list(AcceleratorType.__members__)[1:])
+    values = _remote.arguments(settings, _MOUNT)
+    caching = options.get("enable_caching")
+    with _remote.written(spec) as path, _explained(options):
+        job = aiplatform.PipelineJob(
+            display_name=name,
+            template_path=path,
+            pipeline_root=root,
+            parameter_values=values,
+            enable_caching=caching,
+            labels=labels or None,
+            project=options["project"],
+            location=options["region"],
+            credentials=_anonymous() if options.get("dry_run") else None,
+        )
+    if options.get("dry_run"):
+        print(yaml.safe_dump(_request(job, options), sort_keys=False), end="")
+        return 0
+    _check_bucket(root, options)
+    with _explained(options), _quiet():
+        job.submit(
+            service_account=options.get("service_account") or None,
+            network=options.get("network") or None,
+        )
+    again = f"--runner=vertex --project={options['project']} --region={options['region']}"
+    print(f"Submitted {job.resource_name}\nSee {_page(job.job_id, options)}", flush=True)
+    if options.get("wait"):
+        _follow(job, options)
+    print(f"Its estimates, once it has ended: ib-keras {again} --fetch={job.job_id}")
+    return 0
+
+
+def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:
+    """The estimates of a finished job.
+
+    Args:
+        job: its ID, or its full name.
+        project: of the job.
+        region: of the job.
+
+    Returns:
+        The table, as of ``ib_keras.load``.
+
+    Raises:
+        JobError: there is no such job, or it has not ended well.
+        StoreError: what it wrote cannot be read.
+        MissingExtraError: google-cloud-aiplatform, or gcsfs, is not installed.
+    """
+    options = {"project": project, "region": region}
+    aiplatform = _aiplatform()
+    with _explained(options), _quiet():
+        found = aiplatform.PipelineJob.get(job, project=project, location=region)
+        state, details = _state(found.state), found.task_details
+        spec = found.to_dict()["pipelineSpec"]
+    if state != "SUCCEEDED":
+        raise JobError(f"The job {job!r} has no estimates yet", "a job that has succeeded", state)
+    return ib_keras.load(_result(spec, details))
+
+
+def _result(spec: Mapping[str, Any], details: list[Any]) -> str:
+    """Where the pipeline's own output lies."""
+    outputs = spec["root"]["dag"].get("outputs", {}).get("artifacts", {})
+    for output in outputs.values():
+        for selector in output["artifactSelectors"]:
+            for task in details:
+                artifacts = task.outputs.get(selector["outputArtifactKey"])
+                if task.task_name == selector["producerSubtask"] and artifacts is not None:
+                    return artifacts.artifacts[0].uri
+    raise StoreError(
+        "The job has no table of estimates",
+        "a job of one of the pipelines of ib_keras",
+        sorted({task.task_name for task in details}),
+    )
+
+
+def _show(options: Mapping[str, Any]) -> int:
+    _project(options)
+    job = options["fetch"]
+    table = fetch(job, project=options["project"], region=options["region"])
+    folder = pathlib.Path(options.get("run_dir") or pathlib.Path("runs", job.rpartition("/")[2]))
+    own = frame.columns(table)
+    logs = table[["run", "epoch", *(c for c in table.columns if c not in own)]]
+    frame.write(table, folder, logs=logs.drop_duplicates(["run", "epoch"]))
+    last = ib_keras.report.last_epoch_table(table)
+    print(f"Last epoch (nats):\n{last.to_string(float_format='{:.3f}'.format)}")
+    print(f"\nAll {len(table)} estimates: {folder.resolve()}")
+    return 0
+
+
+def _follow(job: Any, options: Mapping[str, Any]) -> None:
+    """Prints the states of the job and its tasks until it has ended."""
+    from google.api_core import exceptions
+
+    progress, failures = _remote.Progress(), 0
+    while True:
+        try:
+            with _explained(options, but=exceptions.ServerError):
+                state, details = _state(job.state), job.task_details
+        except exceptions.ServerError as error:
+            failures += 1
+            if failures > _PATIENCE:
+                raise JobError(
+                    "The job can no longer be followed; it goes on",
+                    f"an answer of Vertex AI; see {_page(job.job_id, options)}",
+                    error,
+                ) from None
+        else:
+            failures = 0
+            for task in details:
+                if task.state.name != "STATE_UNSPECIFIED":
+                    cached = task.state.name == "SKIPPED" and task.outputs
+                    shown = "CACHED" if cached else task.state.name
+                    progress.show(task.task_id, task.task_name, shown)
+            progress.show(None, "job", state)
+            if state in _DONE:
+                break
+        time.sleep(POLL_SECONDS)
+    if state != "SUCCEEDED":
+        failed = [f"{t.task_name}: {t.error.message}" for t in details if t.state.name == "FAILED"]
+        error = job.to_dict().get("error", {}).get("message", "")
+        raise JobError(
+            f"The job {state.lower()}",
+            f"every task to end well; logs at {_page(job.job_id, options)}",
+            "\n".join(dict.fromkeys([*failed, error])).strip() or state,
+        )
+
+
+def _state(state: Any) -> str:
+    return state.name.removeprefix("PIPELINE_STATE_")
+
+
+def _request(job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that would be sent."""
+    more = {"serviceAccount": options.get("service_account"), "network": options.get("network")}
+    place = f"projects/{options['project']}/locations/{options['region']}"
+    return {
+        "parent": place,
+        "pipelineJobId": job.job_id,
+        "pipelineJob": {**job.to_dict(), **{key: value for key, value in more.items() if value}},
+    }
+
+
+def _page(job: str, options: Mapping[str, Any]) -> str:
+    return (
+        f"https://console.cloud.google.com/vertex-ai/pipelines/locations/{options['region']}"
+        f"/runs/{job}?project={options['project']}"
+    )
+
+
+def _project(options: Mapping[str, Any]) -> None:
+    _remote.required(options, "project", "the project's id: --project=my-project")
+    _remote.required(options, "region", "a region of Vertex AI: --region=europe-west4")
+
+
+def _pipeline_root(options: Mapping[str, Any]) -> str:
+    root = _remote.required(options, "pipeline_root", "--pipeline_root=gs://BUCKET/FOLDER")
+    if not _ROOT.fullmatch(root):
+        raise ArgumentError(
+            "`pipeline_root` is no folder of a bucket", "gs://BUCKET/FOLDER", repr(root)
+        )
+    return root
+
+
+def _aiplatform() -> Any:
+    try:
+        from google.cloud import aiplatform
+    except ImportError as error:
+        raise MissingExtraError.of(
+            "--runner=vertex", "google-cloud-aiplatform", "vertex"
+        ) from error
+    return aiplatform
+
+
+def _anonymous() -> Any:
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()
+
+
+def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
+    """Raises if the bucket is not there: the client would quietly make one.
+
+    Who submits need not be allowed to see the bucket; the job's own account must.
+    """
+    from google.api_core import exceptions
+    from google.cloud import aiplatform, storage
+
+    bucket = root.removeprefix("gs://").partition("/")[0]
+    with _explained(options, but=exceptions.Forbidden):
+        client = storage.Client(
+            project=options["project"], credentials=aiplatform.initializer.global_config.credentials
+        )
+        try:
+            there = client.bucket(bucket).exists()
+        except exceptions.Forbidden:
+            print(
+                f"Note: you may not look at gs://{bucket}. The account that the job runs as needs "
+                "roles/storage.objectAdmin on it, and so do you to fetch the estimates."
+            )
+            return
+    if not there:
+        raise ArgumentError(
+            f"The bucket gs://{bucket} of `pipeline_root` does not exist",
+            "an existing one: gcloud storage buckets create "
+            f"gs://{bucket} --project={options['project']} --location={options['region']}",
+            root,
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the client's own reports: what matters is printed here, what fails is raised."""
+    names = [name for name in logging.root.manager.loggerDict if name.startswith(_LIBRARY)]
+    levels = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _explained(options: Mapping[str, Any], but: type[Exception] = IbKerasError) -> Iterator[None]:
+    """Raises what Google's libraries raise as errors that say what is to be done."""
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+
+    try:
+        yield
+    except (IbKerasError, but):
+        raise
+    except auth.DefaultCredentialsError as error:
+        raise JobError("There are no credentials for Google Cloud", _LOGIN, error) from None
+    except (auth.RefreshError, api.Unauthenticated) as error:
+        raise JobError(
+            "The credentials for Google Cloud are not accepted", f"valid ones: {_LOGIN}", error
+        ) from None
+    except auth.TransportError as error:
+        raise JobError("Google Cloud cannot be reached", "a connection to it", error) from None
+    except api.Forbidden as error:
+        raise JobError("A permission is missing", _role(str(error), options), error) from None
+    except api.NotFound as error:
+        raise JobError(
+            "Vertex AI does not know what was asked for",
+            f"a job, project and region that exist; these were project={options['project']} and "
+            f"region={options['region']}",
+            error,
+        ) from None
+    except api.InvalidArgument as error:
+        raise JobError("Vertex AI refuses the job", "a job that it accepts", error) from None
+    except (api.GoogleAPICallError, api.RetryError) as error:
+        raise JobError("Vertex AI gives no answer", "an answer", error) from None
+    except ValueError as error:
+        raise ArgumentError("An option is invalid", "one that Vertex AI takes", error) from None
+
+
+def _role(message: str, options: Mapping[str, Any]) -> str:
+    """Which role or command gives a permission, as far as the refusal says which it is."""
+    project = options["project"]
+    give = f"gcloud projects add-iam-policy-binding {project} --member=user:YOU --role="
+    if "SERVICE_DISABLED" in message or "has not been used" in message:
+        enable = f"gcloud services enable aiplatform.googleapis.com --project={project}"
+        return f"the API to be enabled: {enable}"
+    if "actAs" in message or "act as" in message:
+        account = options.get("service_account") or "the service account of the job"
+        return (
+            f"you to have roles/iam.serviceAccountUser on {account}: gcloud iam service-accounts "
+            f"add-iam-policy-binding {account} --member=user:YOU "
+            "--role=roles/iam.serviceAccountUser"
+        )
+    if "storage." in message:
+        return (
+            "roles/storage.objectAdmin on the bucket of `pipeline_root`, for you and for the "
+            "account that the job runs as: gcloud storage buckets add-iam-policy-binding "
+            "gs://BUCKET --member=MEMBER --role=roles/storage.objectAdmin"
+        )
+    if "artifactregistry." in message:
+        return (
+            "roles/artifactregistry.reader on the image's repository, for the account that the "
+            "job runs as and for the service agents of Vertex AI"
+        )
+    if "compute." in message:
+        return f"you to have roles/compute.networkUser: {give}roles/compute.networkUser"
+    return f"you to have roles/aiplatform.user: {give}roles/aiplatform.user"
