@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench golden clean
 
 demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
@@ -20,6 +20,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+# Rewrites compiled pipelines and components that have changed: look at the difference.
+golden: $(INSTALLED)
+	$(BIN)/python -m pytest --update-golden tests/pipelines/test_golden_ir.py \
+	    tests/components/test_component_library.py
 
 # Installed anew when a dependency or a pin changes.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -7,6 +7,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite compiled pipelines and components"
+    )
+
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 

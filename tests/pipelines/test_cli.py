@@ -1,11 +1,16 @@
 import inspect
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
+from absl import flags
+from absl.testing import flagsaver
 from ib_keras.pipelines import (
     adaptive_estimators,
     cli,
@@ -39,6 +44,11 @@ def test_settings_take_the_declared_types():
         "models": ["szt"],
         "estimators": ["ebab", "kde"],
     }
+    pairs = lossy_compression.known_information
+    assert cli.parse_settings(pairs, ["mi=[0, 2.5]"]) == {"mi": [0.0, 2.5]}
+    assert cli.parse_settings(pairs, ["mi=3"]) == {"mi": [3.0]}
+    with pytest.raises(ArgumentError, match="mi is no float"):
+        cli.parse_settings(pairs, ['mi=["much"]'])
     parsed = cli.parse_settings(PIPELINE, ['models=[{"name": "szt", "activation": "relu"}]'])
     assert parsed == {"models": ['{"name": "szt", "activation": "relu"}']}
 
@@ -51,6 +61,7 @@ def test_settings_take_the_declared_types():
         ("epochs=many", "epochs is no int"),
         ("learning_rate=fast", "no float"),
         ('models=["szt"', "no JSON list"),
+        ("epochs=1.5", "epochs is no int"),
     ],
 )
 def test_bad_settings(setting, message):
@@ -63,7 +74,7 @@ def test_bad_settings(setting, message):
     [
         ({"estimators": ["ebba"]}, "'ebab'"),
         ({"estimators": []}, "empty"),
-        ({"models": ["resnet"]}, "'szt'"),
+        ({"models": ["no_such_net"]}, "'szt'"),
         ({"models": ["no/such.keras"]}, "does not exist"),
         ({"data": "mnits"}, "'mnist'"),
         ({"data": "no.npz"}, "does not exist"),
@@ -121,10 +132,18 @@ def test_every_pipeline_compiles(name, tmp_path):
 
 
 def test_errors_are_one_line_and_nothing_is_written(tmp_path):
-    for arguments in (["--set=epoch=3"], ["--preset=fast"], ["--data=nothing.npz"], ["stray"]):
-        done = command(*arguments, cwd=tmp_path)
+    for argument, message in {
+        "--set=epoch=3": "'epoch' is unknown",
+        "--preset=fast": "'fast' is unknown. Expected one of ['demo', 'quick', 'digits']",
+        "--pipeline=plane": f"'plane' is unknown. Expected one of {list(cli.PIPELINES)}",
+        "--runner=cloud": f"'cloud' is unknown. Expected one of {list(cli.RUNNERS)}",
+        "stray": "flags only",
+    }.items():
+        done = command(argument, cwd=tmp_path)
         assert done.returncode == 1
-        assert "Expected" in done.stderr and "Traceback" not in done.stderr
+        assert done.stderr.startswith("ib-keras: ") and message in done.stderr
+        assert "Expected" in done.stderr and "Received" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not done.stdout
         assert not list(tmp_path.iterdir())
 
 
@@ -143,35 +162,116 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-@pytest.mark.pipeline
-def test_the_main_job_by_subprocesses(tmp_path):
-    settings = [
-        "--set=epochs=2", "--set=max_samples=300", '--set=estimators=["ebab", "binning"]',
-        '--set=models=["szt", {"name": "szt", "activation": "relu"}]',
-    ]  # fmt: skip
-    done = command(*settings, f"--run_dir={tmp_path / 'run'}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "{" not in done.stdout  # no JSON
-    assert "run szt-relu, estimator binning, rows 36" in done.stdout
-    assert "report.html" in done.stdout and "Last epoch (nats)" in done.stdout
-
-    import ib_keras as ib
-
-    table = ib.load(tmp_path / "run")
-    assert len(table) == 2 * 2 * 3 * 6 * 2
-    assert set(table["run"]) == {"szt", "szt-relu"}
-    assert table["value"].notna().all()
-    for name in ("information_plane.png", "report.html"):
-        assert (tmp_path / "run" / name).stat().st_size > 10_000
+MINE = """
+import keras
 
 
-@pytest.mark.pipeline
-def test_a_failing_task_is_shown_last(tmp_path):
-    # The model is found, but does not fit the data: only the task can know.
-    done = command("--set=models=mnist_cnn", "--set=epochs=1", f"--run_dir={tmp_path / 'run'}")
-    assert done.returncode == 1
-    assert "trainer FAILED" in done.stdout
-    assert "ArgumentError: The images do not fit. Expected" in done.stderr
-    log = pathlib.Path(done.stderr.strip().splitlines()[-1].removeprefix("Full log: "))
-    assert "Traceback" in log.read_text()
-    assert not (tmp_path / "run" / "estimates.parquet").exists()
+def build(input_shape, n_classes):
+    return keras.Sequential(
+        [keras.Input(input_shape), keras.layers.Dense(n_classes, "softmax", name="output")]
+    )
+
+
+def of_three(input_shape):
+    return build((3,), 2)
+
+
+def broken(input_shape):
+    raise RuntimeError("no luck")
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, None),
+        ({"models": ["models_of_mine:build"], "data": "digits"}, None),
+        ({"models": ["mlp"], "data": "mnist"}, None),  # without its download
+        ({"models": ["models_of_mine:of_three"]}, "does not fit the data. Expected inputs .12,"),
+        ({"models": ["models_of_mine:broken"]}, "cannot be built.*RuntimeError: no luck"),
+        ({"models": ["szt"], "data": "digits"}, "'szt' does not fit the data.*64"),
+        ({"models": ["mnist_cnn"]}, "The images do not fit"),
+        ({"models": ['{"name": "szt", "activation": "tan"}']}, "'szt-tan' cannot be built"),
+        ({"models": ['{"name": "szt", "layers": ["conv_*"]}']}, "conv_"),
+        ({"data": "{npz}"}, "lacks \\['x_train', 'y_train', 'x_test', 'y_test'\\].*'inputs'"),
+    ],
+)
+def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
+    (tmp_path / "models_of_mine.py").write_text(MINE)
+    np.savez(tmp_path / "d.npz", inputs=np.zeros((9, 3)))
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("models_of_mine", None)
+    if settings.get("data") == "{npz}":
+        settings = {"data": str(tmp_path / "d.npz")}
+    if message is None:
+        cli._check(information_plane, PIPELINE, settings)
+    else:
+        with pytest.raises(ArgumentError, match=message):
+            cli._check(information_plane, PIPELINE, settings)
+
+
+def test_what_lies_in_a_bucket_is_not_looked_at():
+    far = {"data": "gs://bucket/d.npz", "models": ["/gcs/bucket/m.keras"]}
+    cli._check(information_plane, PIPELINE, far, far=True)
+    with pytest.raises(ArgumentError, match="'ebab'"):
+        cli._check(information_plane, PIPELINE, {**far, "estimators": ["ebba"]}, far=True)
+
+
+def test_own_model_and_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = cli.own_model_and_data(PIPELINE, ["m.keras", "szt"], "d.npz")
+    assert given == {"models": [str(tmp_path / "m.keras"), "szt"], "data": str(tmp_path / "d.npz")}
+    assert cli.own_model_and_data(PIPELINE, [], "gs://b/d.npz") == {"data": "gs://b/d.npz"}
+    pairs = cli.pipeline_of(lossy_compression, "synthetic")
+    for models, data, flag in (([], "d.npz", "--data"), (["szt"], None, "--model")):
+        with pytest.raises(ArgumentError, match=f"{flag} cannot be given.*Expected.*'cells'"):
+            cli.own_model_and_data(pairs, models, data)
+
+
+def test_remote_runners_are_handed_everything(monkeypatch, tmp_path):
+    import types
+
+    calls = []
+    remote = types.ModuleType("ib_keras.pipelines.vertex")
+    remote.run = lambda *given, **named: calls.append((given, named)) or 7
+    monkeypatch.setitem(sys.modules, "ib_keras.pipelines.vertex", remote)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["ib-keras", "--runner=vertex", "--preset=quick", "--labels=team=ib,a=b",
+                     "--model=gs://b/m.keras", "--dry_run", "--noenable_caching"])  # fmt: skip
+        assert cli._main([""]) == 7
+    ((pipeline, settings), named) = calls[0]
+    assert pipeline is PIPELINE
+    assert settings == {"epochs": 20, "models": ["gs://b/m.keras"], "estimators": ["ebab"]}
+    assert named["name"] == "information_plane"
+    options = named["options"]
+    assert set(options) == set(cli.REMOTE)
+    assert options["labels"] == ["team=ib", "a=b"] and options["dry_run"] is True
+    assert options["enable_caching"] is False and options["project"] is None
+
+
+def test_large_grids_are_compiled_in_groups(tmp_path):
+    models = [f'{{"name": "szt", "label": "run {i}"}}' for i in range(101)]
+    setting = f"--set=models={json.dumps(models)}"
+    done = command(setting, "--runner=compile", f"--output={tmp_path / 'p.yaml'}")
+    assert done.returncode == 0, done.stderr
+    root = yaml.safe_load((tmp_path / "p.yaml").read_text())["root"]
+    groups = root["inputDefinitions"]["parameters"]["models"]["defaultValue"]
+    assert len(groups) == 51 and json.loads(groups[0]) == models[:2]
+
+
+def test_description():
+    text = cli.describe(information_plane)
+    for line in (
+        "  epochs (int): number of epochs.\n      default: 600",
+        "  learning_rate (float): Adam's.\n      default: 0.002",
+        '      default: [{"name": "binning", "bins": 30}, "ebab", "akde"]',
+        "  quick: epochs=20",
+    ):
+        assert line in text
+    assert "      preset: 20\n" in cli.describe(information_plane, "quick")
+    for module in (noisy_dnn, adaptive_estimators, lossy_compression):
+        for name in (None, *module.PRESETS):
+            declared = inspect.signature(cli.pipeline_of(module, name).pipeline_func).parameters
+            text = cli.describe(module, name)
+            for parameter in declared:
+                assert re.search(rf"^  {parameter} \([a-z ]+\): \w", text, re.M), parameter

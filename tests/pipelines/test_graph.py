@@ -1,0 +1,124 @@
+"""What is known of a run before it starts: its tasks, its loops, its users' files."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+from ib_keras.components import base
+from ib_keras.pipelines import (
+    _graph,
+    adaptive_estimators,
+    information_plane,
+    lossy_compression,
+    noisy_dnn,
+)
+from kfp import dsl
+
+from ib_keras.errors import ArgumentError
+
+PLANE = information_plane.information_plane
+
+
+def spec(pipeline=PLANE):
+    return _graph.specification(pipeline)
+
+
+def test_tasks_are_counted_with_their_loops():
+    tasks = _graph.tasks(spec(), {"models": ["a", "b"], "estimators": ["x", "y", "z"]})
+    # One data set; for each model a trainer, a capturer, three estimators, a reporter; a reporter.
+    assert len(tasks) == 1 + 2 * (1 + 1 + 3 + 1) + 1
+    trained = [t.arguments["model"] for t in tasks if t.name == "trainer"]
+    assert sorted(trained) == ["a", "b"]
+    estimated = [t.arguments["estimator"] for t in tasks if t.name == "estimator"]
+    assert sorted(estimated) == ["x", "x", "y", "y", "z", "z"]
+    assert len(_graph.tasks(spec(adaptive_estimators.adaptive_estimators), {})) == 1 + 16 + 1
+
+
+@pytest.mark.parametrize(
+    ("module", "pipeline", "loops"),
+    [
+        (information_plane, PLANE, {"models", "estimators"}),
+        (noisy_dnn, noisy_dnn.noisy_dnn, {"models"}),
+        (adaptive_estimators, adaptive_estimators.adaptive_estimators, {"models"}),
+        (lossy_compression, lossy_compression.lossy_compression, {"models"}),
+        (lossy_compression, lossy_compression.known_information, {"cells"}),
+    ],
+)
+def test_no_task_collects_more_than_a_hundred(module, pipeline, loops):
+    assert set(_graph.loops(spec(pipeline), {})) == loops
+    for name in loops:
+        items = [json.dumps({"name": "szt", "label": f"run {i}"}) for i in range(250)]
+        grouped = _graph.grouped(spec(pipeline), {name: items}, module.GROUPS)[name]
+        assert len(grouped) == 84  # of 3 each, the last of 1
+        assert [one for group in grouped for one in base.items(group)] == items
+
+
+def test_what_cannot_be_grouped_is_refused():
+    with pytest.raises(ArgumentError, match="`models` has too many items.*at most 100.*101 items"):
+        _graph.grouped(spec(), {"models": ["szt"] * 101})
+    assert _graph.grouped(spec(), {"models": ["szt"] * 100}) == {"models": ["szt"] * 100}
+
+
+def test_a_group_is_worked_off_by_its_tasks(tmp_path):
+    """Two models and two estimators with one task of each component: as with a task for each."""
+    import ib_keras as ib
+
+    def artifact(name, kind=dsl.Dataset):
+        return kind(name=name, uri=str(tmp_path / name))
+
+    def run(name, *arguments, **parameters):
+        module = importlib.import_module(f"ib_keras.components.{name}.component")
+        getattr(module, name).python_func(*arguments, **parameters)
+
+    data, store, table = artifact("data"), artifact("store"), artifact("table")
+    checkpoints = artifact("checkpoints", dsl.Model)
+    estimators = ["ebab", '{"name": "binning", "bins": 8}']
+    models = ["szt", '{"name": "szt", "activation": "relu"}']
+    run("examples", "szt", data)
+    run("trainer", data, checkpoints, model=json.dumps(models), epochs=1)
+    run("capturer", checkpoints, data, store, max_samples=100)
+    run("estimator", store, table, estimator=json.dumps(estimators))
+    run("reporter", [table], artifact("a"), artifact("a-page", dsl.HTML))
+    apart = []
+    for path in base.parts(store.path):
+        for estimator in estimators:
+            apart.append(artifact(f"table-{len(apart)}"))
+            run("estimator", dsl.Dataset(uri=path), apart[-1], estimator=estimator)
+    run("reporter", apart, artifact("b"), artifact("b-page", dsl.HTML))
+    a, b = (ib.load(tmp_path / name).drop(columns="seconds") for name in ("a", "b"))
+    assert len(a) == 2 * 2 * 2 * 6 * 2 and set(a["run"]) == {"szt", "szt-relu"}
+    assert a.equals(b)
+
+
+def variables(arguments, label):
+    stamped = spec()
+    _graph.stamp(stamped, arguments)
+    env = stamped["deploymentSpec"]["executors"][label]["container"]["env"]
+    return {v["name"]: v["value"] for v in env}.get(_graph.FILES_VARIABLE)
+
+
+def test_a_files_content_is_an_input(tmp_path, monkeypatch):
+    data, model = tmp_path / "d.npz", tmp_path / "m.keras"
+    np.savez(data, x=np.zeros(3))
+    model.write_text("1")
+    (tmp_path / "nets_of_mine.py").write_text("def build(): return 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = json.dumps({"name": str(model), "noise_std": 0.1})
+    for given, label, path in [
+        ({"data": str(data)}, "exec-examples", data),
+        ({"models": [str(model)]}, "exec-trainer", model),
+        ({"models": [named]}, "exec-trainer", model),
+        ({"models": [json.dumps(["szt", str(model)])]}, "exec-trainer", model),
+        ({"models": ["nets_of_mine:build"]}, "exec-trainer", tmp_path / "nets_of_mine.py"),
+    ]:
+        before = variables(given, label)
+        assert before is not None and variables(given, label) == before
+        kept = path.read_bytes()
+        path.write_bytes(b"other")
+        assert variables(given, label) not in (before, None)
+        path.write_bytes(kept)
+        assert variables(given, label) == before
+        # Tasks that do not read the file are not concerned.
+        assert variables(given, "exec-capturer") is None
+    assert variables({}, "exec-examples") is None
