@@ -6,7 +6,16 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from benchmarks import _measure, ensembles, instrument, kernels, mixture, neighbors, pixelcnn
+from benchmarks import (
+    _measure,
+    ensembles,
+    instrument,
+    kernels,
+    mixture,
+    neighbors,
+    pipeline,
+    pixelcnn,
+)
 
 
 def main() -> None:
@@ -17,6 +26,7 @@ def main() -> None:
         "ensembles": ensembles,
         "neighbors": neighbors,
         "pixelcnn": pixelcnn,
+        "pipeline": pipeline,
     }
     groups = {name: module.run() for name, module in modules.items()}
     for name, rows in groups.items():

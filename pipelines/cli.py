@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import importlib
 import inspect
 import json
+import multiprocessing
 import os
 import pathlib
 import re
@@ -308,11 +310,29 @@ def _check(module: Any, pipeline: Any, settings: dict[str, Any], far: bool = Fal
     given = {p.name: p.default for p in signature if p.default is not p.empty} | settings
     if far:  # what lies in a bucket is not here to be looked at
         given = {k: v for k, v in given.items() if not re.search("gs://|/gcs/", str(v))}
+    check = getattr(module, "check", None)
+    if check is None:
+        return
     with _without_greetings():
         import keras  # noqa: F401
-    check = getattr(module, "check", None)
-    if check is not None:
+    try:
         check(given)
+    except IbKerasError as error:
+        # What was received may be anything, and has to pass from one process to another.
+        plain = type(error)(error.invalid, error.expected, str(error.received))
+        raise plain from error
+
+
+def _check_apart(settings: dict[str, Any], far: bool = False) -> None:
+    """``_check`` in a process of its own, so that this one is not as large as TensorFlow."""
+    apart = multiprocessing.get_context("spawn")  # TensorFlow does not outlive a fork
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=apart) as pool:
+        pool.submit(_check_named, _FLAGS.pipeline, _FLAGS.preset, settings, far).result()
+
+
+def _check_named(name: str, of_preset: str | None, settings: dict[str, Any], far: bool) -> None:
+    module = importlib.import_module(f"ib_keras.pipelines.{name}")
+    _check(module, pipeline_of(module, of_preset), settings, far)
 
 
 @contextlib.contextmanager
@@ -330,7 +350,7 @@ def _without_greetings() -> Iterator[None]:
 
 
 def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
-    _check(module, pipeline, settings)
+    _check_apart(settings)
     from ib_keras.pipelines import local
 
     run_dir = _FLAGS.run_dir or f"runs/{_FLAGS.pipeline}"
@@ -358,7 +378,7 @@ def _submit(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     if _FLAGS.fetch is None:
         from ib_keras.pipelines import _graph
 
-        _check(module, pipeline, settings, far=True)
+        _check_apart(settings, far=True)
         settings = _graph.grouped(_graph.specification(pipeline), settings, _groups(module))
     options = {name: _FLAGS[name].value for name in REMOTE}
     return remote.run(pipeline, settings, name=_FLAGS.pipeline, options=options)
