@@ -20,8 +20,6 @@ from ib_keras import frame
 from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
 
 POLL_SECONDS = 20.0
-# So many polls in a row may fail before following a job is given up.
-_PATIENCE = 5
 _MOUNT = "/gcs/"
 _LIBRARY = "google.cloud.aiplatform"
 _ROOT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
@@ -58,7 +56,7 @@ def run(
     _project(options)
     root = _pipeline_root(options)
     labels = _remote.labels(options.get("labels"))
-    aiplatform = _aiplatform()
+    aiplatform = _aiplatform(options)
     from google.cloud.aiplatform_v1 import AcceleratorType
 
     spec = _remote.specification(pipeline, options, list(AcceleratorType.__members__)[1:])
@@ -110,7 +108,7 @@ def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:
         MissingExtraError: google-cloud-aiplatform, or gcsfs, is not installed.
     """
     options = {"project": project, "region": region}
-    aiplatform = _aiplatform()
+    aiplatform = _aiplatform(options)
     with _explained(options), _quiet():
         found = aiplatform.PipelineJob.get(job, project=project, location=region)
         state, details = _state(found.state), found.task_details
@@ -154,37 +152,34 @@ def _follow(job: Any, options: Mapping[str, Any]) -> None:
     """Prints the states of the job and its tasks until it has ended."""
     from google.api_core import exceptions
 
-    progress, failures = _remote.Progress(), 0
+    progress = _remote.Progress()
     while True:
         try:
-            with _explained(options, but=exceptions.ServerError):
+            with _explained(options, but=(exceptions.ServerError, exceptions.RetryError)):
                 state, details = _state(job.state), job.task_details
-        except exceptions.ServerError as error:
-            failures += 1
-            if failures > _PATIENCE:
-                raise JobError(
-                    "The job can no longer be followed; it goes on",
-                    f"an answer of Vertex AI; see {_page(job.job_id, options)}",
-                    error,
-                ) from None
-        else:
-            failures = 0
-            for task in details:
-                if task.state.name != "STATE_UNSPECIFIED":
-                    cached = task.state.name == "SKIPPED" and task.outputs
-                    shown = "CACHED" if cached else task.state.name
-                    progress.show(task.task_id, task.task_name, shown)
-            progress.show(None, "job", state)
-            if state in _DONE:
-                break
+        except (exceptions.ServerError, exceptions.RetryError) as error:
+            # The client itself has asked again for two minutes.
+            raise JobError(
+                "The job can no longer be followed; it goes on",
+                f"an answer of Vertex AI; see {_page(job.job_id, options)}",
+                error,
+            ) from None
+        for task in details:
+            if task.state.name != "STATE_UNSPECIFIED":
+                cached = task.state.name == "SKIPPED" and task.outputs
+                shown = "CACHED" if cached else task.state.name
+                progress.show(task.task_id, task.task_name, shown)
+        progress.show(None, "job", state)
+        if state in _DONE:
+            break
         time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
         failed = [f"{t.task_name}: {t.error.message}" for t in details if t.state.name == "FAILED"]
-        error = job.to_dict().get("error", {}).get("message", "")
+        reason = job.to_dict().get("error", {}).get("message", "")
         raise JobError(
             f"The job {state.lower()}",
             f"every task to end well; logs at {_page(job.job_id, options)}",
-            "\n".join(dict.fromkeys([*failed, error])).strip() or state,
+            "\n".join(dict.fromkeys([*failed, reason])).strip() or state,
         )
 
 
@@ -224,13 +219,18 @@ def _pipeline_root(options: Mapping[str, Any]) -> str:
     return root
 
 
-def _aiplatform() -> Any:
+def _aiplatform(options: Mapping[str, Any]) -> Any:
     try:
         from google.cloud import aiplatform
     except ImportError as error:
         raise MissingExtraError.of(
             "--runner=vertex", "google-cloud-aiplatform", "vertex"
         ) from error
+    regions = sorted(aiplatform.constants.base.SUPPORTED_REGIONS)
+    if options["region"] not in regions:
+        raise ArgumentError(
+            "`region` is none of Vertex AI's", f"one of {regions}", options["region"]
+        )
     return aiplatform
 
 
@@ -249,7 +249,7 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
     from google.cloud import aiplatform, storage
 
     bucket = root.removeprefix("gs://").partition("/")[0]
-    with _explained(options, but=exceptions.Forbidden):
+    with _explained(options, but=(exceptions.Forbidden,)):
         client = storage.Client(
             project=options["project"], credentials=aiplatform.initializer.global_config.credentials
         )
@@ -285,14 +285,17 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(options: Mapping[str, Any], but: type[Exception] = IbKerasError) -> Iterator[None]:
+def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Raises what Google's libraries raise as errors that say what is to be done."""
+    import requests
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
 
     try:
         yield
-    except (IbKerasError, but):
+    except but:
+        raise
+    except IbKerasError:
         raise
     except auth.DefaultCredentialsError as error:
         raise JobError("There are no credentials for Google Cloud", _LOGIN, error) from None
@@ -300,7 +303,7 @@ def _explained(options: Mapping[str, Any], but: type[Exception] = IbKerasError) 
         raise JobError(
             "The credentials for Google Cloud are not accepted", f"valid ones: {_LOGIN}", error
         ) from None
-    except auth.TransportError as error:
+    except (auth.TransportError, requests.exceptions.ConnectionError) as error:
         raise JobError("Google Cloud cannot be reached", "a connection to it", error) from None
     except api.Forbidden as error:
         raise JobError("A permission is missing", _role(str(error), options), error) from None

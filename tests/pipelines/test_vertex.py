@@ -1,0 +1,348 @@
+"""The job that Vertex AI is sent, by the real client, to a service on this machine."""
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from absl import flags
+from absl.testing import flagsaver
+from ib_keras.pipelines import cli, information_plane
+from kfp import components, local
+
+import ib_keras
+from ib_keras.errors import ArgumentError, MissingExtraError
+
+aiplatform = pytest.importorskip(
+    "google.cloud.aiplatform", reason="the extra vertex is not installed"
+)
+
+import fake_vertex  # noqa: E402
+import grpc  # noqa: E402
+from fake_vertex import State, task  # noqa: E402
+from google.api_core import exceptions as api_exceptions  # noqa: E402
+from google.auth import exceptions  # noqa: E402
+from google.auth.credentials import AnonymousCredentials  # noqa: E402
+from google.cloud.aiplatform import initializer  # noqa: E402
+from google.cloud.aiplatform.utils import gcs_utils  # noqa: E402
+from google.cloud.aiplatform_v1.services.pipeline_service.transports import (  # noqa: E402
+    PipelineServiceGrpcTransport,
+)
+from google.protobuf import json_format  # noqa: E402
+from ib_keras.pipelines import vertex  # noqa: E402
+from ib_keras.pipelines._remote import JobError  # noqa: E402
+
+PIPELINE = information_plane.information_plane
+OPTIONS = {
+    "project": "proj",
+    "region": "europe-west4",
+    "pipeline_root": "gs://bucket/root",
+    "image": "host/ib-keras-python:1",
+}
+SETTINGS = {
+    "models": ['{"name": "mlp", "hidden": [4]}'],
+    "estimators": ["ebab"],
+    "epochs": 2,
+    "max_samples": 64,
+}
+SUCCEEDED, FAILED = State.PIPELINE_STATE_SUCCEEDED, State.PIPELINE_STATE_FAILED
+RUNNING = State.PIPELINE_STATE_RUNNING
+
+
+def run(settings=None, **options):
+    given = {**OPTIONS, **options}
+    return vertex.run(PIPELINE, settings or {}, name="information_plane", options=given)
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """The service, and the client's endpoint pointed at it under anonymous credentials."""
+    fake = fake_vertex.FakeVertex()
+
+    def channel(host, **_):
+        return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
+
+    with fake.serving() as port, fake_vertex.buckets() as storage:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage)
+        monkeypatch.setattr(PipelineServiceGrpcTransport, "create_channel", channel)
+        # It would ask the project's number of one more service, for most of a minute.
+        monkeypatch.setattr(gcs_utils, "_verify_bucket_ownership", lambda *_: True)
+        monkeypatch.setattr(vertex, "POLL_SECONDS", 0.001)
+        # Of another project, which must not be taken; without one, gRPC would not be, either.
+        aiplatform.init(
+            project="other",
+            location="us-central1",
+            credentials=AnonymousCredentials(),
+            api_endpoint=f"127.0.0.1:{port}",
+        )
+        yield fake
+        initializer.global_config.__init__()
+
+
+@pytest.mark.pipeline
+def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(service, tmp_path):
+    texts = [f"{key}={value[0] if isinstance(value, list) else value}"
+             for key, value in SETTINGS.items()]  # fmt: skip
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(
+        runner="vertex", set=texts, enable_caching=False, labels=["team=ib", "cost=7"],
+        service_account="runner@proj.iam", network="projects/1/global/networks/net",
+        machines="trainer.accelerator=NVIDIA_L4", **OPTIONS,
+    ):  # fmt: skip
+        assert cli._main(["ib-keras"]) == 0
+
+    (request,) = service.created
+    assert request.parent == "projects/proj/locations/europe-west4"
+    job = request.pipeline_job
+    assert job.display_name == "information_plane"
+    assert dict(job.labels)["team"] == "ib" and dict(job.labels)["cost"] == "7"
+    assert job.service_account == "runner@proj.iam"
+    assert job.network == "projects/1/global/networks/net"
+    assert job.runtime_config.gcs_output_directory == "gs://bucket/root"
+    arrived = json_format.MessageToDict(job._pb)
+    parameters = arrived["runtimeConfig"]["parameterValues"]
+    assert parameters == SETTINGS
+    spec = arrived["pipelineSpec"]
+    assert all(
+        not task["cachingOptions"].get("enableCache")
+        for dag in _dags(spec)
+        for task in dag["tasks"].values()
+        if "cachingOptions" in task
+    )
+    containers = {k: e["container"] for k, e in spec["deploymentSpec"]["executors"].items()}
+    assert {c["image"] for c in containers.values()} == {OPTIONS["image"]}
+    assert containers["exec-trainer"]["resources"]["accelerator"]["type"] == "NVIDIA_L4"
+    assert "resources" not in containers["exec-capturer"]
+
+    file = tmp_path / "arrived.yaml"
+    file.write_text(yaml.safe_dump(spec))
+    # Every number arrives as a double.
+    whole = {key: int(v) if isinstance(v, float) else v for key, v in parameters.items()}
+    here = subprocess.Popen(  # beside the other run
+        [
+            sys.executable, "-m", "ib_keras.pipelines.cli", "--runner=local",
+            f"--run_dir={tmp_path / 'here'}", *(f"--set={text}" for text in texts),
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    local.init(
+        local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True
+    )
+    there = components.load_component_from_file(str(file))(**whole)
+    printed, _ = here.communicate()
+    assert here.returncode == 0, printed
+    pd.testing.assert_frame_equal(
+        ib_keras.load(there.outputs["Output"].path).drop(columns="seconds"),
+        ib_keras.load(tmp_path / "here").drop(columns="seconds"),
+    )
+
+
+def _dags(spec):
+    return [spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)]
+
+
+def test_caching_is_asked_for(service):
+    assert run(enable_caching=True) == 0
+    spec = json_format.MessageToDict(service.created[0].pipeline_job._pb)["pipelineSpec"]
+    tasks = [task for dag in _dags(spec) for task in dag["tasks"].values()]
+    asked = [task["cachingOptions"]["enableCache"] for task in tasks if "cachingOptions" in task]
+    assert asked and all(asked)
+
+
+def test_states_are_followed_to_success(service, capsys):
+    service.plan = [
+        (RUNNING, [task(1, "examples", "RUNNING")]),
+        (RUNNING, [task(1, "examples", "SUCCEEDED"), task(2, "trainer", "RUNNING")]),
+        (RUNNING, [task(2, "trainer", "RUNNING"), task(3, "trainer", "PENDING")]),
+        (SUCCEEDED, [task(2, "trainer", "SUCCEEDED"),
+                     task(3, "trainer", "SKIPPED", output="gs://bucket/x")]),
+    ]  # fmt: skip
+    assert run(wait=True) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split("] ")[1] for line in printed.splitlines() if line.startswith("[")]
+    assert lines == [
+        "examples SUCCEEDED", "trainer RUNNING", "job RUNNING",
+        "trainer SUCCEEDED", "trainer CACHED", "job SUCCEEDED",
+    ]  # fmt: skip
+    assert "Submitted projects/proj/locations/europe-west4/pipelineJobs/information-plane-" in (
+        printed
+    )
+    assert "ib-keras --runner=vertex --project=proj --region=europe-west4 --fetch=" in printed
+
+
+def test_states_are_followed_to_failure(service, capsys):
+    service.plan = [
+        (RUNNING, []),
+        (FAILED, [task(1, "trainer", "FAILED", message="ib-keras: the image lacks ['ib_keras']")]),
+    ]
+    service.error = "The DAG failed because some tasks failed."
+    with pytest.raises(JobError) as failure:
+        run(wait=True)
+    text = str(failure.value)
+    assert text.startswith("The job failed. Expected every task to end well; logs at https://")
+    assert "trainer: ib-keras: the image lacks ['ib_keras']\nThe DAG failed" in text
+    assert "trainer FAILED" in capsys.readouterr().out
+
+
+def test_following_ends_when_the_service_is_away_for_long(service, monkeypatch):
+    service.away = 1
+    assert run(wait=True) == 0  # for a while, the client itself asks again
+
+    def state(job):
+        raise api_exceptions.RetryError("Timeout of 120.0s exceeded", None)
+
+    monkeypatch.setattr(aiplatform.PipelineJob, "state", property(state))
+    with pytest.raises(JobError, match="can no longer be followed; it goes on"):
+        run(wait=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        ("PERMISSION_DENIED", "Permission 'aiplatform.pipelineJobs.create' denied",
+         "roles/aiplatform.user.*add-iam-policy-binding proj"),
+        ("PERMISSION_DENIED", "You do not have permission to act as service_account: a@b",
+         "roles/iam.serviceAccountUser on a@b: gcloud iam"),
+        ("PERMISSION_DENIED", "does not have storage.objects.get access",
+         "roles/storage.objectAdmin on the bucket"),
+        ("PERMISSION_DENIED", "Vertex AI API has not been used in project 1 before",
+         "gcloud services enable aiplatform.googleapis.com --project=proj"),
+        ("PERMISSION_DENIED", "artifactregistry.repositories.downloadArtifacts denied",
+         "roles/artifactregistry.reader"),
+        ("UNAUTHENTICATED", "Request had invalid authentication",
+         "valid ones: gcloud auth application-default login"),
+        ("INVALID_ARGUMENT", "No such machine type", "refuses the job.*No such machine"),
+    ],
+)  # fmt: skip
+def test_a_refusal_says_what_is_missing(service, status, message, expected):
+    service.refusal = (grpc.StatusCode[status], message)
+    with pytest.raises(JobError, match=expected):
+        run(service_account="a@b")
+
+
+def test_without_credentials(monkeypatch):
+    def default(*args, **kwargs):
+        raise exceptions.DefaultCredentialsError("Your default credentials were not found")
+
+    monkeypatch.setattr("google.auth.default", default)
+    for options in ({}, {"fetch": "job"}):
+        with pytest.raises(JobError, match="Expected gcloud auth application-default login"):
+            run(**options)
+
+
+def test_a_bucket_that_does_not_exist_is_not_made(service, monkeypatch):
+    with fake_vertex.buckets(status=404) as storage:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage)
+        with pytest.raises(ArgumentError, match="gs://bucket of.*gcloud storage buckets create"):
+            run()
+    assert not service.created
+
+
+def test_a_bucket_that_one_may_not_look_at_is_noted(service, monkeypatch, capsys):
+    with fake_vertex.buckets(status=403) as storage:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage)
+        assert run() == 0
+    assert "roles/storage.objectAdmin" in capsys.readouterr().out
+    assert service.created
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"project": None}, "`project` is missing. Expected .*--project"),
+        ({"region": ""}, "`region` is missing"),
+        (
+            {"region": "atlantis"},
+            "`region` is none of Vertex AI's. Expected .*'europe-west4'.*atlantis",
+        ),
+        ({"pipeline_root": None}, "`pipeline_root` is missing"),
+        ({"pipeline_root": "s3://bucket"}, "no folder of a bucket. Expected gs://.*s3://bucket"),
+        ({"pipeline_root": "/tmp/root"}, "no folder of a bucket"),
+        ({"image": None}, "`image` is missing. Expected .*docker build"),
+        ({"image": "two words"}, "no reference of a container image"),
+        ({"labels": ["Team=x"]}, "no label. Expected key=value in lower-case.*'Team=x'"),
+        ({"labels": ["team"]}, "no label"),
+        ({"machines": "trainr.cpu=8"}, r"unknown component 'trainr'. Expected .*'trainer'"),
+        ({"machines": "trainer.accelerator=H100"}, "unknown accelerator.*'NVIDIA_L4'.*H100"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        run(**{"dry_run": True, **options})
+
+
+def test_files_of_this_machine_are_refused_and_those_of_buckets_mounted(tmp_path, capsys):
+    with pytest.raises(ArgumentError, match="a file of this machine.*gcloud storage cp"):
+        run({"data": str(tmp_path / "mine.npz")}, dry_run=True)
+    with pytest.raises(ArgumentError, match="`models` is a file of this machine"):
+        run({"models": [str(tmp_path / "mine.keras")]}, dry_run=True)
+    run({"data": "gs://b/mine.npz", "models": ["szt", "gs://b/mine.keras"]}, dry_run=True)
+    job = yaml.safe_load(capsys.readouterr().out)["pipelineJob"]
+    assert job["runtimeConfig"]["parameterValues"] == {
+        "data": "/gcs/b/mine.npz",
+        "models": ["szt", "/gcs/b/mine.keras"],
+    }
+
+
+def test_a_dry_run_needs_no_credentials_and_shows_the_job(monkeypatch, capsys):
+    monkeypatch.setattr("google.auth.default", None)
+    assert run({"epochs": 3}, dry_run=True, labels=["a=b"], service_account="a@b") == 0
+    request = yaml.safe_load(capsys.readouterr().out)
+    assert request["parent"] == "projects/proj/locations/europe-west4"
+    job = request["pipelineJob"]
+    assert job["labels"] == {"a": "b"} and job["serviceAccount"] == "a@b"
+    assert job["runtimeConfig"]["parameterValues"] == {"epochs": 3}
+
+
+@pytest.fixture
+def estimates(tmp_path):
+    """A run's folder in a bucket in memory."""
+    fsspec = pytest.importorskip("fsspec")
+    from make_frame import make_frame
+
+    ib_keras.frame.write(make_frame(), tmp_path / "estimates")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "estimates"), "/vertex/output", recursive=True)
+    yield "memory://vertex/output"
+    memory.rm("/vertex", recursive=True)
+
+
+def test_fetch(service, estimates, tmp_path, capsys):
+    assert run() == 0
+    job = service.created[0].pipeline_job_id
+    service.plan = [
+        (SUCCEEDED, [task(1, "reporter", "SUCCEEDED", output="memory://vertex/none"),
+                     task(2, "reporter-2", "SUCCEEDED", output=estimates, page="memory://x")])
+    ]  # fmt: skip
+    table = vertex.fetch(job, project="proj", region="europe-west4")
+    pd.testing.assert_frame_equal(table, ib_keras.load(estimates))
+    assert run(fetch=job, run_dir=str(tmp_path / "fetched")) == 0
+    assert "Last epoch" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(ib_keras.load(tmp_path / "fetched"), table)
+
+
+def test_fetch_of_a_job_that_is_not_there_or_not_done(service):
+    with pytest.raises(JobError, match="does not know.*project=proj and region=europe-west4"):
+        run(fetch="no-such-job")
+    assert run() == 0
+    service.plan = [(RUNNING, [])]
+    with pytest.raises(JobError, match="no estimates yet. Expected .* succeeded. Received: RUNN"):
+        run(fetch=service.created[0].pipeline_job_id)
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.cloud.aiplatform", None)
+    monkeypatch.delattr("google.cloud.aiplatform")
+    with pytest.raises(MissingExtraError, match=r"'ib-keras\[vertex\]'"):
+        run()
+
+
+def test_no_module_of_google_is_imported_before_it_is_needed():
+    code = (
+        "import sys, ib_keras.pipelines.vertex, ib_keras.pipelines.kubeflow;"
+        "sys.exit('google.cloud.aiplatform' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
