@@ -350,10 +350,10 @@ def _without_greetings() -> Iterator[None]:
 
 
 def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
-    _check_apart(settings)
     from ib_keras.pipelines import local
 
-    run_dir = _FLAGS.run_dir or f"runs/{_FLAGS.pipeline}"
+    run_dir = local.check_run_dir(_FLAGS.run_dir or f"runs/{_FLAGS.pipeline}")
+    _check_apart(settings)
     signal.signal(signal.SIGINT, _stop)
     folder = local.run(
         pipeline,

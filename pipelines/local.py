@@ -43,8 +43,8 @@ def run(
             ``kfp.components.load_component_from_file`` read.
         arguments: its arguments.
         run_dir: a folder of an earlier run or a new one. Results of an earlier run are replaced,
-            one finished file at a time, once this run has ended well; what its tasks wrote stays,
-            under ``tasks/``.
+            one finished file at a time, and those that are not among the new ones removed, once
+            this run has ended well; what its tasks wrote stays, under ``tasks/``.
         groups: parameters of which a task takes several items, see ``_graph.grouped``.
         enable_caching: whether tasks of earlier runs need not run again.
 
@@ -55,15 +55,7 @@ def run(
         ArgumentError: ``run_dir`` is not a folder of runs, or a loop is too long.
         PipelineError: a task failed; the error ends with the task's own.
     """
-    folder = pathlib.Path(run_dir)
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentError(f"{str(folder)!r} is a file", "a new folder", "a file")
-    if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
-        raise ArgumentError(
-            f"{str(folder)!r} is no folder of a pipeline's runs",
-            "a new or empty folder, or that of an earlier run",
-            sorted(p.name for p in folder.iterdir())[:10],
-        )
+    folder = check_run_dir(run_dir)
     spec = _graph.specification(pipeline)
     arguments = _graph.grouped(spec, arguments, groups)
     _graph.stamp(spec, arguments)
@@ -75,6 +67,8 @@ def run(
     log.parent.mkdir(exist_ok=True)
     # Tasks are separate processes: TensorFlow's start-up messages are not part of their report.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Two tasks of a loop may share a GPU.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(log.parent.resolve()),
@@ -95,10 +89,39 @@ def run(
     if failure is not None:
         raise _error(progress.failures, log) from failure
     written = pathlib.Path(result.outputs["Output"].path)
-    for path in sorted(written.iterdir()):
+    results = sorted(written.iterdir())
+    for path in results:
         temporary = folder / f".{path.name}.tmp"
         shutil.copyfile(path, temporary)
         os.replace(temporary, folder / path.name)
+    names = [path.name for path in results]
+    for name in set((folder / OWNED).read_text().splitlines()) - set(names):
+        (folder / name).unlink(missing_ok=True)  # of an earlier run, which had other results
+    (folder / OWNED).write_text("\n".join(names))
+    return folder
+
+
+def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
+    """Raises unless results can be written there without touching anybody else's files.
+
+    Args:
+        run_dir: a folder of an earlier run or a new one.
+
+    Returns:
+        It.
+
+    Raises:
+        ArgumentError: it is not a folder of runs.
+    """
+    folder = pathlib.Path(run_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"{str(folder)!r} is a file", "a new folder", "a file")
+    if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
+        raise ArgumentError(
+            f"{str(folder)!r} is no folder of a pipeline's runs",
+            "a new or empty folder, or that of an earlier run",
+            sorted(p.name for p in folder.iterdir())[:10],
+        )
     return folder
 
 

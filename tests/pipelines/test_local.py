@@ -168,8 +168,13 @@ def test_failure_change_and_new_version(tmp_path, capsys):
     np.savez(data, x=np.ones((40, 3)), y=np.arange(40) % 2)
     assert ran()  # another content of the same name
     assert np.load(run_dir / "x_train.npy").min() == 1
+    mark = run_dir / local.OWNED
+    (run_dir / "old.png").write_text("of an earlier run")
+    (run_dir / "notes.txt").write_text("mine")
+    mark.write_text(mark.read_text() + "\nold.png")
     assert ran(version="2")
     assert not ran(version="2")
+    assert not (run_dir / "old.png").exists() and (run_dir / "notes.txt").exists()
     local.run(pipeline_of_examples("2"), settings, run_dir, enable_caching=False)
     assert outcome(capsys.readouterr().out)[0] == ["examples"]
 
