@@ -43,25 +43,30 @@ def run(
     histograms = pd.concat([part[1] for part in parts], ignore_index=True)
     findings = studies.noisy_dnn(joined, measures)
     noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
-    pictures: dict[str, Any] = {
-        "sample_propagation.png": plot.layer_curves(noisy, levels=studies.levels(noisy))
-    }
-    for name in sorted(histograms["run"].unique()):
-        pictures[f"clusters_{name}.png"] = plot.clusters(histograms, run=name)
-    sections = [
-        report.Section("What the paper reports, and what was measured", table=findings),
-        report.Section(
+    pictures: dict[str, Any] = {}
+    sections = [report.Section("What the paper reports, and what was measured", table=findings)]
+    if len(noisy):
+        curves = plot.layer_curves(noisy, levels=studies.levels(noisy))
+        pictures["sample_propagation.png"] = curves
+        section = report.Section(
             "Sample propagation",
             "I(X;T) of the noisy networks, by layer, with a band of one standard error.",
-            figures={"I(X;T) against the epoch": pictures["sample_propagation.png"]},
-        ),
+            figures={"I(X;T) against the epoch": curves},
+        )
+        sections.append(section)
+    clusters_of = {
+        f"clusters_{name}.png": plot.clusters(histograms, run=name)
+        for name in sorted(histograms["run"].unique())
+    }
+    pictures |= clusters_of
+    sections.append(
         report.Section(
             "Clustering",
             "Distances between the samples' representations at the first, a middle and the last "
             "recorded epoch: compression is samples coming together.",
-            figures={name: pictures[name] for name in pictures if name.startswith("clusters_")},
-        ),
-    ]
+            figures=clusters_of,
+        )
+    )
 
     def fill(folder: pathlib.Path) -> None:
         frame.write(table, folder, logs=logs)
