@@ -69,9 +69,12 @@ def _item(key: str, value: Any, bucket: str | None) -> Any:
         value = value.replace("gs://", bucket)
     path = pathlib.Path(value)
     mounted = bucket is not None and value.startswith(bucket)
-    if path.suffix in _FILES and not mounted and (path.is_absolute() or path.is_file()):
+    far = "://" in value
+    if path.suffix in _FILES and not mounted and (path.is_absolute() or path.is_file() or far):
         raise ArgumentError(
-            f"`{key}` is a file of this machine, which the tasks do not see",
+            f"`{key}` is a file in a bucket, which the tasks do not see"
+            if far
+            else f"`{key}` is a file of this machine, which the tasks do not see",
             "a path in a bucket that they can read: gcloud storage cp FILE gs://BUCKET/, then "
             f"--set {key}=gs://BUCKET/{path.name}"
             if bucket is not None

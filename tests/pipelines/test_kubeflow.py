@@ -163,3 +163,5 @@ def test_bad_options(options, message):
 def test_files_of_this_machine_are_refused(tmp_path):
     with pytest.raises(ArgumentError, match="a file of this machine"):
         run({"data": str(tmp_path / "mine.npz")}, host="http://h", dry_run=True)
+    with pytest.raises(ArgumentError, match="a file in a bucket, which.* Expected a path in the"):
+        run({"data": "gs://b/mine.npz"}, host="http://h", dry_run=True)
