@@ -82,6 +82,7 @@ def service(monkeypatch):
 
 
 @pytest.mark.pipeline
+@pytest.mark.filterwarnings("ignore:Task 'trainer'. settings:UserWarning")  # no accelerator here
 def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(service, tmp_path):
     texts = [f"{key}={value[0] if isinstance(value, list) else value}"
              for key, value in SETTINGS.items()]  # fmt: skip
