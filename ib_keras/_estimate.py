@@ -23,6 +23,9 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
 
+# Estimates of an information further below 0, in nats, are flagged.
+_BELOW = 0.05
+
 
 def estimate(
     source: Any,
@@ -156,7 +159,7 @@ def run_all(
     wanting = any(getattr(estimator, "needs_inputs", False) for estimator in made)
     with_values = {**arguments, "x": samples.values() if wanting else None}
     ranged = [_over_all(estimator, items) for estimator in made]
-    resolved = [_of_inputs(estimator, with_values["x"]) for estimator in ranged]
+    resolved = [_of_inputs(estimator, with_values) for estimator in ranged]
     for item in items:
         t = item.read()
         for named, over_all, estimator in zip(made, ranged, resolved, strict=True):
@@ -187,10 +190,10 @@ def _over_all(estimator: Any, items: Sequence[Item]) -> Any:
     return estimator.over(min(lows), max(highs))
 
 
-def _of_inputs(estimator: Any, x: np.ndarray | None) -> Any:
+def _of_inputs(estimator: Any, values: dict[str, Any]) -> Any:
     """The estimator, with what it makes of the inputs made once for all layers and epochs."""
-    made_once = x is not None and hasattr(estimator, "with_inputs")
-    return estimator.with_inputs(x) if made_once else estimator
+    made_once = values["x"] is not None and hasattr(estimator, "with_inputs")
+    return estimator.with_inputs(values["x"], values["y"]) if made_once else estimator
 
 
 def row(
@@ -209,12 +212,19 @@ def row(
         "value": value.value,
         "stderr": value.stderr,
         "kind": value.kind,
-        "flags": ",".join(value.flags),
+        "flags": ",".join(_flags(quantity, value)),
         "noise_std": item.noise_std,
         "seconds": seconds,
         "unit": "nats",
         "details": _details(value),
     }
+
+
+def _flags(quantity: str, value: Estimate) -> tuple[str, ...]:
+    """The estimate's own, and whether it is an information below 0, which there is not."""
+    error = value.stderr if math.isfinite(value.stderr) else 0.0
+    below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
+    return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
 
 
 def _details(value: Estimate) -> str:

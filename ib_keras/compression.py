@@ -112,7 +112,7 @@ class Autoencoder(Configured):
 
     Args:
         k: width of the code.
-        convolutional: for images ``(n, height, width, channels)`` of at least 8×8.
+        convolutional: for images ``(n, height, width[, channels])`` of at least 8×8.
         epochs: at most so many.
         patience: epochs without a better held-out error after which training ends.
         noise: of the code, relative to its range of [−1, 1].
@@ -150,6 +150,8 @@ class Autoencoder(Configured):
         mean = flat[train].mean(axis=0)
         scale = float(flat[train].std()) or 1.0
         shape = np.shape(x)[1:]
+        if self.convolutional and len(shape) == 2:
+            shape = (*shape, 1)
         encoder = self._encoder(shape, seed)
         model = keras.Sequential([encoder, *self._decoder(flat.shape[1], seed)])
         steps = -(-len(train) // self.batch_size) * self.epochs
@@ -189,7 +191,7 @@ class Autoencoder(Configured):
         if self.convolutional:
             if len(shape) != 3 or min(shape[:2]) < 8:
                 raise ArgumentError(
-                    "Convolutions want images", "(n, height, width, channels) >= 8×8", shape
+                    "Convolutions want images", "(n, height, width[, channels]) >= 8×8", shape
                 )
             for i, filters in enumerate((16, 32, 64)):
                 start = keras.initializers.GlorotUniform(seed=1000 * seed + 20 + i)

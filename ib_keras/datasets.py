@@ -86,7 +86,7 @@ class Dataset(NamedTuple):
 
 def names() -> list[str]:
     """The names that ``load`` knows."""
-    return sorted(["four_points", "szt", "digits", *_KERAS])
+    return sorted(["four_points", "szt", "digits", "digit_images", *_KERAS])
 
 
 def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
@@ -94,8 +94,8 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
 
     Args:
         name_or_path: ``"szt"`` (the 12-bit task), ``"four_points"`` (−3, −1, 1 against 3) or
-            ``"digits"`` (scikit-learn's 8×8 handwritten digits, as 64 numbers in [0, 1]), all
-            without a download; ``"mnist"``,
+            ``"digits"`` (scikit-learn's 8×8 handwritten digits, as 64 numbers k/16) or
+            ``"digit_images"`` (the same as images 8×8×1), all without a download; ``"mnist"``,
             ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; a ``.npz`` file with
             ``x_train, y_train, x_test, y_test``, or ``x, y``; a ``.mat`` file with ``F`` and ``y``,
             such as the original ``var_u.mat``.
@@ -121,10 +121,11 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
         return _split(*szt(), test_fraction, seed)
     if text == "four_points":
         return _split(*four_points(), test_fraction, seed)
-    if text == "digits":
+    if text in ("digits", "digit_images"):
         from sklearn.datasets import load_digits
 
         x, y = load_digits(return_X_y=True)
+        x = x if text == "digits" else x.reshape(-1, 8, 8, 1)
         return _split((x / 16).astype(np.float32), y.astype(np.int64), test_fraction, seed)
     if text in _KERAS:
         return _load_keras(text)

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ib_keras._checks import check_count
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel, check_stddev
 from ib_keras.regularizers import Orthonormal
@@ -219,6 +220,155 @@ def noisy_cnn(
     return keras.Model(inputs, x, name="noisy_cnn")
 
 
+def resnet(
+    input_shape: Sequence[int] = (32, 32, 3),
+    n_classes: int = 10,
+    *,
+    filters: Sequence[int] = (64, 128, 256, 512),
+    blocks: int = 2,
+    seed: int | None = None,
+) -> keras.Model:
+    """A residual network for small images, its stages ending in ``h1``, ``h2``, …
+
+    A 3×3 convolution; stages of residual blocks of two 3×3 convolutions with batch normalisation,
+    each stage after the first at half the height and width; global mean, softmax, ``output``. What
+    to tap is ``h*``. The default is ResNet-18 as it is used for 32×32 images.
+
+    Args:
+        input_shape: height, width and channels; without channels, one is added.
+        n_classes: number of classes.
+        filters: of each stage.
+        blocks: of each stage.
+        seed: of the initial weights.
+
+    Raises:
+        ArgumentError: the shape is not that of images, or a count is less than 1.
+
+    References:
+        He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016, arXiv:1512.03385,
+        section 4.2.
+    """
+    weights = _Initializers(seed)
+    inputs, x, _ = _encoder(input_shape, filters, blocks, weights)
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    outputs = keras.layers.Dense(
+        n_classes, activation="softmax", kernel_initializer=weights(1.0), name="output"
+    )(x)
+    return keras.Model(inputs, outputs, name="resnet")
+
+
+def resnet_autoencoder(
+    input_shape: Sequence[int] = (32, 32, 3),
+    n_classes: int = 10,
+    *,
+    filters: Sequence[int] = (64, 128, 256, 512),
+    blocks: int = 2,
+    seed: int | None = None,
+) -> keras.Model:
+    """The stages of ``resnet``, ``h1``, ``h2``, …, and a mirrored way back to the input.
+
+    Behind the last stage, for each stage before it: twice the height and width, and a residual
+    block; then a 3×3 convolution and a sigmoid, ``output``, of the shape of the input, which is to
+    lie in [0, 1].
+
+    Args:
+        input_shape: height, width and channels; without channels, one is added.
+        n_classes: not used: models of pipelines take it.
+        filters: of each stage.
+        blocks: of each stage of the encoder.
+        seed: of the initial weights.
+
+    Raises:
+        ArgumentError: the shape is not that of images, or a count is less than 1.
+
+    References:
+        Darlow & Storkey, arXiv:2003.06254 (both tasks; their decoder's form is not known).
+    """
+    weights = _Initializers(seed)
+    inputs, x, sizes = _encoder(input_shape, filters, blocks, weights)
+    for stage in range(len(sizes) - 2, -1, -1):
+        height, width = sizes[stage]
+        if (x.shape[1], x.shape[2]) != (height, width):
+            x = keras.layers.UpSampling2D(2, name=f"up_{stage + 1}")(x)
+            rest = ((0, x.shape[1] - height), (0, x.shape[2] - width))
+            if rest != ((0, 0), (0, 0)):
+                x = keras.layers.Cropping2D(rest, name=f"crop_{stage + 1}")(x)
+        x = _residual(x, filters[stage], 1, f"back_{stage + 1}", f"back_{stage + 1}", weights)
+    outputs = keras.layers.Conv2D(
+        inputs.shape[3] if len(inputs.shape) == 4 else 1,
+        3,
+        padding="same",
+        activation="sigmoid",
+        kernel_initializer=weights(1.0),
+        name="output",
+    )(x)
+    return keras.Model(inputs, outputs, name="resnet_autoencoder")
+
+
+def _encoder(
+    input_shape: Sequence[int], filters: Sequence[int], blocks: int, weights: _Initializers
+) -> tuple[Any, Any, list[tuple[int, int]]]:
+    """Inputs, the last stage's output, and the size of each stage."""
+    shape = tuple(input_shape)
+    if len(shape) not in (2, 3):
+        raise ArgumentError("The inputs are no images", "(height, width[, channels])", shape)
+    widths = [check_count(width, "filters") for width in filters]
+    if not widths:
+        raise ArgumentError("`filters` is empty", "a number for each stage", filters)
+    x = inputs = keras.Input(shape)
+    if len(shape) == 2:
+        x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
+    x = _convolution(x, widths[0], 1, "stem", weights)
+    x = keras.layers.ReLU(name="stem")(x)
+    sizes = []
+    for stage, width in enumerate(widths):
+        for block in range(check_count(blocks, "blocks")):
+            name = f"h{stage + 1}" if block == blocks - 1 else f"h{stage + 1}_{block + 1}"
+            strides = 2 if stage and not block and max(x.shape[1:3]) > 1 else 1
+            x = _residual(x, width, strides, name, f"stage_{stage + 1}_{block + 1}", weights)
+        sizes.append((x.shape[1], x.shape[2]))
+    return inputs, x, sizes
+
+
+def _residual(
+    x: Any, filters: int, strides: int, name: str, inside: str, weights: _Initializers
+) -> Any:
+    """Two convolutions beside a shortcut; the rectifier behind their sum has the name."""
+    y = _convolution(x, filters, strides, f"{inside}_a", weights)
+    y = keras.layers.ReLU(name=f"{inside}_relu")(y)
+    y = _convolution(y, filters, 1, f"{inside}_b", weights)
+    if strides > 1 or x.shape[-1] != filters:
+        x = _convolution(x, filters, strides, f"{inside}_shortcut", weights, kernel=1)
+    return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{inside}_sum")([x, y]))
+
+
+def _convolution(
+    x: Any, filters: int, strides: int, name: str, weights: _Initializers, *, kernel: int = 3
+) -> Any:
+    x = keras.layers.Conv2D(
+        filters,
+        kernel,
+        strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=weights(2.0),
+        name=f"{name}_conv",
+    )(x)
+    return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+
+
+class _Initializers:
+    """Initializers whose seeds follow from one."""
+
+    def __init__(self, seed: int | None) -> None:
+        self._seed, self._count = seed, 0
+
+    def __call__(self, scale: float) -> Any:
+        self._count += 1
+        seed = None if self._seed is None else 1000 * self._seed + self._count
+        return keras.initializers.VarianceScaling(scale, "fan_in", "truncated_normal", seed)
+
+
 def _image_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
     shape = tuple(input_shape)
     if len(shape) not in (2, 3) or min(shape[:2]) < 22:
@@ -242,6 +392,8 @@ _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "mnist_cnn": mnist_cnn,
     "neuron": neuron,
     "noisy_cnn": noisy_cnn,
+    "resnet": resnet,
+    "resnet_autoencoder": resnet_autoencoder,
     "szt": szt,
 }
 
@@ -362,10 +514,12 @@ def build(
         a in (None, b) for a, b in zip(got, input_shape, strict=True)
     )  # fmt: skip
     width = out[-1] if isinstance(out, tuple) else None
-    if not fits or not (width == n_classes or (width == 1 and n_classes == 2)):
+    reconstructs = isinstance(out, tuple) and got == tuple(out[1:])
+    classifies = width == n_classes or (width == 1 and n_classes == 2)
+    if not fits or not (classifies or reconstructs):
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
-            f"inputs {tuple(input_shape)} and {n_classes} classes",
+            f"inputs {tuple(input_shape)}, and {n_classes} classes or the inputs again",
             f"inputs {model.input_shape} and outputs {model.output_shape}",
         )
     return model

@@ -13,6 +13,7 @@ from ib_keras._plot_ensembles import against_truth as against_truth
 from ib_keras._plot_ensembles import compression as compression
 from ib_keras._plot_ensembles import ensemble_planes as ensemble_planes
 from ib_keras._plot_ensembles import scatter as scatter
+from ib_keras._plot_samples import conditional_samples as conditional_samples
 from ib_keras.errors import ArgumentError, MissingExtraError
 
 if TYPE_CHECKING:

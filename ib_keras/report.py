@@ -39,6 +39,8 @@ FLAGS = {
     "batch may raise it.",
     "no_critic": "There were too few samples to train a critic, or none was asked for: what is not "
     "Gaussian may be missed.",
+    "negative": "Information cannot be negative: the estimator's bias is larger than what there is "
+    "to find.",
     "unfinished": "The decoder was still improving when its epochs ended: it might say more of X.",
     "untrusted": "On samples like these of known information the estimator is off by more than the "
     "tolerance where this estimate lies: see calibrated_lower and calibrated_upper.",

@@ -21,7 +21,13 @@ from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
-PIPELINES = ("information_plane", "noisy_dnn", "adaptive_estimators", "lossy_compression")
+PIPELINES = (
+    "information_plane",
+    "noisy_dnn",
+    "adaptive_estimators",
+    "lossy_compression",
+    "resnet_decoder",
+)
 RUNNERS = ("local", "compile", "vertex", "kubeflow")
 # Longer tables are for the report.
 _ROWS = 60

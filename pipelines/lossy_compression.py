@@ -68,7 +68,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "record": "1",
         "max_samples": 10000,
     },
-    "mnist-quick": {"epochs": 6, "learning_rate": 0.0003, "record": "1", "max_samples": 3000},
+    "mnist-quick": {
+        "estimators": _of_network(_INPUTS, "pca", _ae(20, patience=5)),
+        "epochs": 8,
+        "learning_rate": 0.0003,
+        "record": "[0, 1, 2, 4, 8]",
+        "max_samples": 3000,
+    },
 }
 
 
@@ -109,7 +115,7 @@ def known_information(
 def lossy_compression(
     data: str = "mnist",
     models: List[str] = [_CNN],  # noqa: B006, UP006
-    estimators: List[str] = _of_network(_INPUTS, "pca"),  # noqa: B008, UP006
+    estimators: List[str] = _of_network(_INPUTS, "pca", _ae(30, patience=10)),  # noqa: B008, UP006
     epochs: int = 50,
     batch_size: int = 1024,
     learning_rate: float = 0.00001,

@@ -65,7 +65,7 @@ def test_identifiers(tmp_path, monkeypatch):
     )
     for bad, message in {
         "unbuilt_models:net": "is not built",
-        "resnet": "'mnist_cnn', 'neuron', 'noisy_cnn'",
+        "alexnet": "'mnist_cnn', 'neuron', 'noisy_cnn'",
         "nowhere.keras": "does not exist",
         "no_module:f": "cannot be imported",
         "mine_models:missing": "cannot be imported",

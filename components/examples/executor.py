@@ -9,19 +9,35 @@ from typing import NamedTuple
 import numpy as np
 
 from ib_keras import _files, datasets
-from ib_keras.errors import StoreError
+from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.examples", 1
 PARTS = ("x_train", "y_train", "x_test", "y_test")
+DECODER = ("x_decoder", "y_decoder")
+ROWS = ("rows_train", "rows_decoder", "rows_test")
 
 
 class Examples(NamedTuple):
-    """A data set that ``run`` wrote, memory-mapped."""
+    """A data set that ``run`` wrote, memory-mapped.
+
+    Args:
+        x_train: inputs that train a network.
+        y_train: their labels.
+        x_test: inputs held out.
+        y_test: their labels.
+        x_decoder: inputs that train decoders, if any were set apart.
+        y_decoder: their labels.
+        rows: of the three parts, where there are three: positions in the data set as loaded, by the
+            names ``train``, ``decoder`` and ``test``.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    x_decoder: np.ndarray | None = None
+    y_decoder: np.ndarray | None = None
+    rows: dict[str, np.ndarray] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -46,7 +62,12 @@ class Examples(NamedTuple):
 
 
 def run(
-    data: str, output: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0
+    data: str,
+    output: str | os.PathLike,
+    *,
+    test_fraction: float = 0.2,
+    decoder_fraction: float = 0.0,
+    seed: int = 0,
 ) -> dict[str, int | str]:
     """Loads a data set and writes it.
 
@@ -54,16 +75,24 @@ def run(
         data: a name or path that ``ib_keras.datasets.load`` takes.
         output: the folder to write.
         test_fraction: share of the rows held out, where the data come unsplit.
-        seed: of that split.
+        decoder_fraction: share of the training rows that is set apart, to train decoders.
+        seed: of these splits.
 
     Returns:
         Facts about the data, for the artifact's metadata.
+
+    Raises:
+        ArgumentError: a share is not one, or a class has too few rows to be split.
     """
+    if not 0 <= decoder_fraction < 1:
+        raise ArgumentError("`decoder_fraction` is no share", "0 <= value < 1", decoder_fraction)
     loaded = datasets.load(data, test_fraction=test_fraction, seed=seed)
     arrays = dict(
         zip(PARTS, (_floats(loaded.x_train), loaded.y_train, _floats(loaded.x_test), loaded.y_test),
             strict=True)
     )  # fmt: skip
+    if decoder_fraction:
+        arrays |= _set_apart(arrays, decoder_fraction, seed)
 
     def fill(folder: pathlib.Path) -> None:
         for name, array in arrays.items():
@@ -75,7 +104,8 @@ def run(
     _files.write_folder(pathlib.Path(output), fill)
     return {
         "data": data,
-        "train": len(loaded.x_train),
+        "train": len(arrays["x_train"]),
+        **({"decoder": len(arrays["x_decoder"])} if decoder_fraction else {}),
         "test": len(loaded.x_test),
         "classes": loaded.n_classes,
     }
@@ -85,11 +115,36 @@ def read(path: str | os.PathLike) -> Examples:
     """Opens what ``run`` wrote."""
     folder = pathlib.Path(path)
     _files.read_manifest(folder, SCHEMA, VERSION)
+    three = (folder / f"{DECODER[0]}.npy").exists()
+    names = (*PARTS, *DECODER, *ROWS) if three else PARTS
     try:
-        arrays = [np.load(folder / f"{p}.npy", mmap_mode="r", allow_pickle=False) for p in PARTS]
+        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
     except (OSError, ValueError) as error:
-        raise StoreError(f"{str(folder)!r} is damaged", f"{PARTS} as .npy", error) from None
-    return Examples(*arrays)
+        raise StoreError(f"{str(folder)!r} is damaged", f"{names} as .npy", error) from None
+    rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
+    return Examples(**arrays, rows=rows)
+
+
+def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
+    """The training rows in two parts, stratified by class, and which rows each part holds."""
+    from sklearn.model_selection import train_test_split
+
+    n = len(arrays["x_train"])
+    try:
+        train, decoder = train_test_split(
+            np.arange(n), test_size=share, random_state=seed, stratify=arrays["y_train"]
+        )
+    except ValueError as error:
+        raise ArgumentError(
+            "The training rows cannot be split by class", "two of each class", error
+        ) from None
+    return {
+        **{f"{name}_train": arrays[f"{name}_train"][train] for name in "xy"},
+        **{f"{name}_decoder": arrays[f"{name}_train"][decoder] for name in "xy"},
+        "rows_train": train,
+        "rows_decoder": decoder,
+        "rows_test": np.arange(n, n + len(arrays["x_test"])),
+    }
 
 
 def _floats(x: np.ndarray) -> np.ndarray:

@@ -48,6 +48,9 @@ def run(
 ) -> dict[str, Any]:
     """Trains a model with Adam and cross-entropy; checkpoints are instrumented models.
 
+    A model whose output has the shape of its input is trained to reconstruct it, with the mean
+    squared error.
+
     Args:
         data: what ``examples`` wrote.
         output: the folder to write.
@@ -85,11 +88,15 @@ def run(
     )
     label = models.label(model)
     x, y = loaded.split("train")
+    held_out = loaded.split("test")
+    reconstructs = tuple(noisy.output_shape[1:]) == loaded.input_shape
+    if reconstructs:
+        y, held_out = x, (held_out[0], held_out[0])
     # One call of the compiled program an epoch, not one a batch: small networks are all overhead.
     noisy.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
-        loss=models.loss(model) or _loss(noisy.output_shape),
-        metrics=["accuracy"],
+        loss=models.loss(model) or ("mse" if reconstructs else _loss(noisy.output_shape)),
+        metrics=[] if reconstructs else ["accuracy"],
         steps_per_execution=min(64, -(-len(x) // batch_size)),
     )
     folder = pathlib.Path(output)
@@ -101,7 +108,7 @@ def run(
             y,
             epochs=epochs,
             batch_size=batch_size,
-            validation_data=loaded.split("test"),
+            validation_data=held_out,
             verbose="auto" if progress else 0,
             callbacks=[saver],
         )

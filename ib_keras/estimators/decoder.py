@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,12 +30,16 @@ _FEW = 64
 class DecoderBound(Configured):
     """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
 
-    q(x) is trained first; each q(x|h) begins with it, and q(x) itself is given as many epochs more.
     On images that no decoder has seen, NLL_h = E[−ln q(x|h)] >= H(X|T): that is the bound. NLL_0 =
     E[−ln q(x)] >= H(X) likewise, so that their difference is an *estimate*, and no bound; H(X) is
     the same for all layers and epochs, so that changes of NLL_h say what was learned or lost. For a
     deterministic network Î is the information that such decoders can use: I(X;T) itself may be
     H(X) throughout, and data processing need not hold.
+
+    q(x) is a decoder without a condition, trained alike; or, where that is better on rows that say
+    when to stop, a mixture Σ p(c) q(x|c) over the classes c, or over the values of a T of few
+    values; all of these are distributions of images, and bound H(X). q(x|h) is a decoder with the
+    condition h, or q(x) where that is better: what tells nothing gives 0.
 
     I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q trained on h.
 
@@ -48,8 +54,7 @@ class DecoderBound(Configured):
         resnet_blocks: of each stage.
         mixtures: components for each pixel.
         dropout: rate.
-        epochs: of q(x), at most.
-        condition_epochs: of q(x|h), at most, and as many more for q(x).
+        epochs: of training, at most.
         patience: epochs without improvement on some of the training rows, after which it ends.
         batch_size: images a step.
         learning_rate: Adam's.
@@ -74,8 +79,7 @@ class DecoderBound(Configured):
     resnet_blocks: int = 1
     mixtures: int = 5
     dropout: float = 0.3
-    epochs: int = 200
-    condition_epochs: int = 60
+    epochs: int = 60
     patience: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -164,17 +168,17 @@ class DecoderBound(Configured):
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the images", "x=None")
         images = self.images(x)
-        return self._against(images, self._unconditional(images), t, y)
+        return self._against(images, self._prior(images, y), t, y)
 
-    def with_inputs(self, x: np.ndarray) -> DecoderBound:
+    def with_inputs(self, x: np.ndarray, y: Any = None) -> DecoderBound:
         """The estimator, with q(x) trained once for all layers and epochs.
 
         Args:
             x: the images that ``estimate`` is then called with.
+            y: their labels.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        images = self.images(x)
-        return _OfImages(**fields, prior=self._unconditional(images))
+        return _OfImages(**fields, prior=self._prior(self.images(x), y))
 
     def combine(
         self, nothing: Decoded, given: Decoded, *, dim: int = 0
@@ -206,11 +210,12 @@ class DecoderBound(Configured):
             "nll_h": bounds["H(X|T)"].value,
             "gap_0": float(nothing.held_out.mean() - nothing.train.mean()),
             "gap_h": float(given.held_out.mean() - given.train.mean()),
-            "epochs": float(len(given.history) - 1),
+            "epochs": float(len(given.history)),
         }
-        # The last epoch was the best: more would say more.
-        last = len(given.history) == self.condition_epochs + 1
-        flags = ("unfinished",) if last and given.history.argmin() == len(given.history) - 1 else ()
+        # Falling by more than a hundredth over the last fifth of the epochs: more would tell more.
+        history = given.history
+        falls = history[-1 - len(history) // 5] - history[-1] > 0.01 * abs(history[-1])
+        flags = ("unfinished",) if falls and history.argmin() == len(history) - 1 else ()
         found = MutualInformation(
             value, error, flags=flags, n=n, dim=dim, lower=value - 2 * error,
             upper=value + 2 * error, details=details,
@@ -234,14 +239,13 @@ class DecoderBound(Configured):
         terms = logs[np.arange(len(y)), y] - np.log(shares[y])
         return Estimate(*_mean(terms), kind="lower", n=len(y), dim=held_out[0][0].size)
 
-    def _unconditional(self, images: np.ndarray) -> tuple[PixelCNN, Decoded]:
+    def _prior(self, images: np.ndarray, y: Any) -> Decoded:
         train, test = self._parts(len(images))
-        decoder = self._decoder(images)
-        return unconditional(decoder, images[train], images[test])
+        labels = None if y is None else as_labels(y, len(images))
+        both = None if labels is None else (labels[train], labels[test])
+        return prior(self.settings(), images[train], images[test], both)[1]
 
-    def _against(
-        self, images: np.ndarray, prior: tuple[PixelCNN, Decoded], t: Any, y: Any
-    ) -> LayerInformation:
+    def _against(self, images: np.ndarray, nothing: Decoded, t: Any, y: Any) -> LayerInformation:
         h = condition(t)
         if len(h) != len(images):
             raise ArgumentError(
@@ -250,9 +254,8 @@ class DecoderBound(Configured):
         train, test = self._parts(len(images))
         decoder = self._decoder(images, h.shape[1:])
         parts = ((images[train], h[train]), (images[test], h[test]))
-        given = decoder.decoded(*parts, start=prior[0])
-        nothing = with_mixture(prior[1], decoder, *parts)
-        xt, bounds = self.combine(nothing, given, dim=h[0].size)
+        given = decoder.decoded(*parts)
+        xt, bounds = self.combine(*compared(nothing, given, decoder, *parts), dim=h[0].size)
         ty = None
         if y is not None:
             labels = as_labels(y, len(h))
@@ -290,25 +293,65 @@ class _OfImages(DecoderBound):
         return self._against(self.images(x), self.prior, t, y)
 
 
-def unconditional(
-    decoder: Decoder, train: np.ndarray, held_out: np.ndarray, **kwargs: Any
+def prior(
+    settings: DecoderSettings,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    labels: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    folder: str | os.PathLike | None = None,
+    progress: bool = False,
 ) -> tuple[PixelCNN, Decoded]:
-    """q(x), trained as long as any q(x|h) that begins with it.
+    """q(x): a decoder without a condition, or the mixture of one with the class as condition.
 
     Args:
-        decoder: without a condition.
+        settings: of both.
         train: images.
         held_out: images.
-        **kwargs: of ``Decoder.train``.
+        labels: of both parts, 0, 1, …
+        folder: as of ``Decoder.train``.
+        progress: as of ``Decoder.train``.
 
     Returns:
-        What the others begin with, and what q(x) says after as many epochs more.
+        The decoder without a condition, and what the better of the two says.
     """
-    decoder.train(train, **kwargs)
-    first = decoder.settings.network(train.shape[1:], None)
-    weights = decoder.model.get_weights()
-    first.set_weights(weights)
-    return first, decoder.decoded((train, None), (held_out, None), start=weights, **kwargs)
+    from ib_keras.pixelcnn.decoding import Decoder
+
+    places = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
+    plain = Decoder(settings, train.shape[1:])
+    nothing = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
+    if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
+        classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
+        decoder = Decoder(settings, train.shape[1:], classes.shape[1:])
+        parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
+        decoder.train(*parts[0], folder=places["y"], progress=progress)
+        nothing = with_mixture(nothing, decoder, *parts)
+    return plain.model, nothing
+
+
+def compared(
+    nothing: Decoded,
+    given: Decoded,
+    decoder: Decoder,
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+) -> tuple[Decoded, Decoded]:
+    """q(x) and q(x|h) as they are compared: each the best that is known on the stopping rows.
+
+    Args:
+        nothing: what q(x) says.
+        given: what a decoder with a condition says.
+        decoder: that decoder.
+        train: images and h of the rows that trained it.
+        held_out: images and h.
+
+    Returns:
+        What the better of q(x) and Σ_h p(h) q(x|h) says, the latter where h takes few values; and
+        what the better of that and the decoder says.
+    """
+    nothing = with_mixture(nothing, decoder, train, held_out)
+    ignored = nothing.train[decoder.stop].mean() < given.train[decoder.stop].mean()
+    return nothing, nothing._replace(history=given.history) if ignored else given
 
 
 def with_mixture(

@@ -130,11 +130,12 @@ class LossyCompression(FromPairs):
         )  # fmt: skip
         return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
 
-    def with_inputs(self, x: np.ndarray) -> LossyCompression:
+    def with_inputs(self, x: np.ndarray, y: Any = None) -> LossyCompression:
         """The estimator, with these inputs compressed once for all layers and epochs.
 
         Args:
             x: ``(n, ...)`` the inputs, which ``estimate`` is then called with.
+            y: not used.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _OfInputs(**fields, inputs=self._side(x, "x", self.compress_x))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -34,8 +35,7 @@ class DecoderSettings(Configured):
         resnet_blocks: of each stage.
         mixtures: components for each pixel.
         dropout: rate.
-        epochs: of q(x), at most.
-        condition_epochs: of q(x|h), which begins with q(x); as many more for q(x) itself.
+        epochs: at most so many.
         patience: epochs without a better likelihood of the rows that say when to stop.
         batch_size: images a step.
         learning_rate: Adam's at its highest: it rises for a few epochs, and falls along a cosine.
@@ -50,8 +50,7 @@ class DecoderSettings(Configured):
     resnet_blocks: int = 1
     mixtures: int = 5
     dropout: float = 0.3
-    epochs: int = 200
-    condition_epochs: int = 60
+    epochs: int = 60
     patience: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -60,7 +59,7 @@ class DecoderSettings(Configured):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "condition_epochs", "patience", "batch_size"):
+        for field in ("epochs", "patience", "batch_size"):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
         check_positive(self.learning_rate, "learning_rate")
         if not 0 <= self.ema_momentum < 1:
@@ -135,7 +134,7 @@ class Decoder:
         images: np.ndarray,
         h: np.ndarray | None = None,
         *,
-        start: PixelCNN | list[np.ndarray] | None = None,
+        start: list[np.ndarray] | None = None,
         folder: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> np.ndarray:
@@ -144,8 +143,8 @@ class Decoder:
         Args:
             images: ``(n, *image_shape)`` whole numbers.
             h: ``(n, *condition_shape)``.
-            start: what to begin with, and to keep if nothing better is found: a model q(x), or the
-                weights of a decoder like this (``model.get_weights()``); ``None``: with nothing.
+            start: weights of a decoder like this (``model.get_weights()``) to begin with, and to
+                keep if nothing better is found.
             folder: where to keep what it takes to go on after an interruption; training that was
                 interrupted there goes on.
             progress: Keras's progress bar.
@@ -164,22 +163,22 @@ class Decoder:
         self.stop, train = stopping_rows(len(images), self.settings.seed)
         own = (images[train], None if h is None else h[train])
         held = (images[self.stop],) if h is None else (images[self.stop], h[self.stop])
-        if isinstance(start, list):
+        if start is None:
+            self.model.initialise(*own)
+        else:
             self.model.set_weights(start)
             if own[1] is not None:
                 self.model.standardise(own[1])
-        else:
-            self.model.initialise(*own)
-            if start is not None:
-                self.model.begin_with(start)
         keeper = _Keeper(self.settings.patience, folder)
+        if keeper.finished:
+            self.model.set_weights(keeper.weights)
+            return np.array(keeper.history)
         if start is not None and not keeper.history:
             keeper.add(-float(self.model.log_prob(*held).mean()), self.model)
         settings = self.settings
-        epochs = settings.epochs if start is None else settings.condition_epochs
         callbacks: list[Any] = [
             keras.callbacks.LearningRateScheduler(
-                lambda epoch, _: settings.learning_rate * _rate(epoch, epochs)
+                lambda epoch, _: settings.learning_rate * _rate(epoch, settings.epochs)
             ),
             keeper,
             keras.callbacks.SwapEMAWeights(),
@@ -188,10 +187,10 @@ class Decoder:
             backup = pathlib.Path(folder) / _BACKUP
             callbacks.insert(0, keras.callbacks.BackupAndRestore(str(backup)))
         self.model.fit(
-            _Rows(*own, settings.batch_size, settings.seed),
+            _batches(*own, settings.batch_size, settings.seed),
             validation_data=held,
             validation_batch_size=min(len(self.stop), 256),
-            epochs=epochs,
+            epochs=settings.epochs,
             callbacks=callbacks,
             verbose="auto" if progress else 0,
         )
@@ -245,18 +244,19 @@ class _Keeper(keras.callbacks.Callback):
         self._path = None if folder is None else pathlib.Path(folder) / _BEST
         self.history: list[float] = []
         self.weights: list[np.ndarray] = []
+        self.finished = False
         if self._path is not None and self._path.exists():
             with np.load(self._path, allow_pickle=False) as saved:
                 self.history = saved["history"].tolist()
-                self.weights = [saved[f"w{i}"] for i in range(len(saved.files) - 1)]
+                self.finished = bool(saved["finished"])
+                self.weights = [saved[f"w{i}"] for i in range(len(saved.files) - 2)]
 
     def add(self, nats: float, model: keras.Model) -> None:
         """Notes a likelihood, and the weights if they are the best so far."""
         if nats < min(self.history, default=math.inf):
             self.weights = model.get_weights()
         self.history.append(nats if math.isfinite(nats) else math.inf)
-        if self._path is not None:
-            _files.write_file(self._path, self._save)
+        self._write()
 
     def on_test_end(self, logs: Any = None) -> None:
         """Notes the epoch's likelihood."""
@@ -270,30 +270,32 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Sees to it that there are weights, however badly training went."""
         self.weights = self.weights or self.model.get_weights()
+        self.finished = True
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _files.write_file(self._path, self._save)
 
     def _save(self, path: pathlib.Path) -> None:
         weights: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.weights)}
-        path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
-            np.savez(file, history=np.array(self.history), **weights)
+            np.savez(file, history=np.array(self.history), finished=self.finished, **weights)
 
 
-class _Rows(keras.utils.PyDataset):
-    """Batches of one size, in a new order each epoch that the seed decides."""
+def _batches(images: np.ndarray, h: np.ndarray | None, size: int, seed: int) -> Any:
+    """Batches of one size, in a new order at each iteration that the seed decides."""
+    arrays = (images,) if h is None else (images, h)
+    size = min(size, len(images))
+    rng = np.random.default_rng(seed)
 
-    def __init__(self, images: np.ndarray, h: np.ndarray | None, size: int, seed: int) -> None:
-        super().__init__()
-        self._images, self._h, self._size = images, h, min(size, len(images))
-        self._rng = np.random.default_rng(seed)
-        self._order = self._rng.permutation(len(images))
+    def epoch() -> Iterator[tuple[np.ndarray, ...]]:
+        order = rng.permutation(len(images))
+        for start in range(0, len(images) - size + 1, size):
+            yield tuple(array[order[start : start + size]] for array in arrays)
 
-    def __len__(self) -> int:
-        return len(self._images) // self._size
-
-    def __getitem__(self, index: int) -> Any:
-        rows = self._order[index * self._size : (index + 1) * self._size]
-        return (self._images[rows],) if self._h is None else (self._images[rows], self._h[rows])
-
-    def on_epoch_end(self) -> None:
-        """Draws a new order."""
-        self._order = self._rng.permutation(len(self._images))
+    kinds = tuple(tf.TensorSpec((size, *a.shape[1:]), a.dtype) for a in arrays)
+    data = tf.data.Dataset.from_generator(epoch, output_signature=kinds)
+    count = tf.data.experimental.assert_cardinality(len(images) // size)
+    return data.apply(count).prefetch(2)

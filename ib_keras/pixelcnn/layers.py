@@ -108,10 +108,6 @@ class CausalConv(keras.layers.Layer):
         y = self._convolve(x, _weight_norm(direction, scale))
         return tf.nn.bias_add(y, tf.cast(bias[0], y.dtype))
 
-    def silence(self) -> None:
-        """Sets g and b to 0; the kernel's direction stays."""
-        self.rows.assign(tf.concat([self.rows[:-2], tf.zeros_like(self.rows[-2:])], axis=0))
-
     def _convolve(self, x: Any, rows: Any) -> Any:
         kernel = tf.cast(tf.reshape(rows, self._shape), x.dtype)
         # The gradients of a convolution that pads by itself are slower on a CPU.
@@ -278,19 +274,16 @@ class GatedBlock(keras.layers.Layer):
         self.second = CausalConv(
             2 * filters, kernel, shift, init_scale=0.1, seed=next(seeds), **own
         )
-        self.aside = CausalConv(filters, seed=next(seeds), **own) if aside else None
+        if aside:
+            self.aside = CausalConv(filters, seed=next(seeds), **own)
         if grid is not None:
             self.project = CausalConv(2 * filters, init_scale=0.1, seed=next(seeds), **own)
             self.resize = Resize(grid, **own)
 
-    def of_images(self) -> list[CausalConv]:
-        """The convolutions that see no condition."""
-        return [self.first, self.second, *([] if self.aside is None else [self.aside])]
-
     def call(self, x: Any, aside: Any = None, condition: Any = None, training: bool = False) -> Any:
         """The block's output, of the shape of ``x``."""
         y = self.first(concat_elu(x))
-        if self.aside is not None:
+        if aside is not None:
             y += self.aside(concat_elu(aside))
         y = self.second(self.dropout(concat_elu(y), training=training))
         if condition is not None:

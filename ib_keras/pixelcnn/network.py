@@ -22,8 +22,6 @@ _INITIAL = 128
 # Narrower and wider logistics than these change nothing but overflow in the gradients.
 _LOG_SCALES = (-7.0, 20.0)
 
-_STRUCTURE = ("image_shape", "levels", "filters", "resnet_blocks", "mixtures")
-
 
 @keras.saving.register_keras_serializable(package="ib_keras")
 class PixelCNN(keras.Model):
@@ -236,31 +234,6 @@ class PixelCNN(keras.Model):
         inputs = images[rows] if h is None else (images[rows], h[rows])
         with tf.init_scope(), layers.initialising():
             self(inputs, training=True)
-        self.initialised.assign(1.0)
-
-    def begin_with(self, other: PixelCNN) -> None:
-        """Takes over what another model has learned of images alone: q(x|h) becomes its q(x).
-
-        What reads the condition has no effect until training gives it one. Where the condition
-        tells nothing, so that training finds nothing better, the two stay as good as each other.
-
-        Args:
-            other: of the same image shape, levels, filters, blocks and mixtures; its own condition,
-                if it has one, is ignored.
-
-        Raises:
-            ArgumentError: the models differ in more than the condition.
-        """
-        mine, theirs = (
-            {name: value for name, value in model.get_config().items() if name in _STRUCTURE}
-            for model in (self, other)
-        )
-        if mine != theirs:
-            raise ArgumentError("The models differ in more than the condition", str(mine), theirs)
-        for own, taken in zip(self.streams.of_images(), other.streams.of_images(), strict=True):
-            own.rows.assign(taken.rows)
-        if self.condition_shape is not None:
-            self.streams.forget()
         self.initialised.assign(1.0)
 
     def standardise(self, condition: np.ndarray) -> None:

@@ -136,32 +136,6 @@ class Streams(keras.layers.Layer):
                 u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
         return self.leave(tf.nn.elu(v))
 
-    def of_images(self) -> list[CausalConv]:
-        """The convolutions that see images, in a fixed order."""
-        blocks = [
-            block
-            for side in (self.down_u, self.down_v, self.up_u, self.up_v)
-            for stage in side
-            for block in stage
-        ]
-        return [
-            self.enter_u,
-            self.enter_above,
-            self.enter_left,
-            *(conv for block in blocks for conv in block.of_images()),
-            *self.shrink_u,
-            *self.shrink_v,
-            *(grow.conv for grow in (*self.grow_u, *self.grow_v)),
-            self.leave,
-        ]
-
-    def forget(self) -> None:
-        """Lets the condition have no effect until training gives it one."""
-        for side in (self.down_u, self.down_v, self.up_u, self.up_v):
-            for stage in side:
-                for block in stage:
-                    block.project.silence()
-
     def _seen(self, h: Any) -> Any:
         """A map at each place, beside it what is around that place on all sides, and its mean."""
         if not self.look:

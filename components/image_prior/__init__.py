@@ -1,0 +1,1 @@
+"""Image prior: trains q(x), which decoders q(x|h) are compared with."""

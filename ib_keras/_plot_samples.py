@@ -1,0 +1,95 @@
+"""Pictures of what decoders draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def conditional_samples(
+    originals: np.ndarray,
+    samples: Mapping[str, np.ndarray],
+    *,
+    levels: int = 256,
+    labels: Sequence[Any] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draws images beside what decoders drew given a representation of them.
+
+    A row an image: the original, then for each name some draws. What the draws have in common with
+    the original is what the representation kept; in what they differ is what it forgot.
+
+    Args:
+        originals: ``(m, height, width, channels)`` of 0…levels−1.
+        samples: name → ``(m, draws, height, width, channels)``.
+        levels: values a pixel can have.
+        labels: of the originals, to write beside them.
+        title: of the figure.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: there are no samples, or shapes do not match.
+        MissingExtraError: matplotlib is not installed.
+    """
+    from ib_keras import plot
+
+    figures = plot._matplotlib("plot.conditional_samples()")
+    images = np.asarray(originals)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ArgumentError("`originals` holds no images", "(m, h, w, 1 or 3)", images.shape)
+    if not samples:
+        raise ArgumentError("`samples` is empty", "a name and its images at least", "{}")
+    drawn = {name: np.asarray(values) for name, values in samples.items()}
+    for name, values in drawn.items():
+        if values.ndim != 5 or (values.shape[0], *values.shape[2:]) != images.shape:
+            wanted = f"({len(images)}, draws, {', '.join(map(str, images.shape[1:]))})"
+            raise ArgumentError(f"`samples[{name!r}]` does not match", wanted, values.shape)
+    widths = [1, *(values.shape[1] for values in drawn.values())]
+    cell = 0.62
+    figure = figures.Figure(
+        figsize=(cell * (sum(widths) + 0.35 * len(widths)) + 0.4, cell * len(images) + 0.9),
+        layout="constrained",
+    )
+    panels = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    columns = {"original": images[:, None], **drawn}
+    for axes, (name, values) in zip(panels, columns.items(), strict=True):
+        axes.imshow(_montage(values, levels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name, fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+    if labels is not None:
+        pitch = images.shape[1] + _gap(images.shape[1])
+        places = [pitch * i + images.shape[1] / 2 for i in range(len(images))]
+        panels[0].set_yticks(places, labels=[str(label) for label in labels], fontsize=8)
+        panels[0].tick_params(length=0)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _gap(side: int) -> int:
+    return max(1, side // 12)
+
+
+def _montage(images: np.ndarray, levels: int) -> np.ndarray:
+    """``(rows, columns, height, width, channels)`` as one picture in [0, 1] with white between."""
+    rows, columns, height, width, channels = images.shape
+    gap = _gap(height)
+    canvas = np.ones(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), np.float32
+    )
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (height + gap), j * (width + gap)
+            canvas[top : top + height, left : left + width] = images[i, j] / (levels - 1)
+    return canvas[..., 0] if channels == 1 else canvas

@@ -1,0 +1,165 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import ib_keras as ib
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators import DecoderBound
+from ib_keras.estimators.decoder import check_disjoint
+from ib_keras.pixelcnn.decoding import Decoder, DecoderSettings
+
+N, FLIP = 2400, 0.05
+# Four patterns of 3×3 pixels.
+PATTERNS = np.array([[0] * 9, [1] * 9, [0, 1, 0, 1, 0, 1, 0, 1, 0], [1, 1, 1, 0, 0, 0, 1, 1, 1]])
+SMALL = {
+    "levels": 2, "filters": 16, "stages": 1, "mixtures": 2, "dropout": 0.1, "epochs": 25,
+    "patience": 8, "learning_rate": 5e-3,
+}  # fmt: skip
+
+
+def entropies():
+    """H(X) and H(X|pattern) in nats, over all 512 images."""
+    images = np.array(list(itertools.product([0, 1], repeat=9)))
+    wrong = (images[:, None] != PATTERNS).sum(axis=2)
+    p = (FLIP**wrong * (1 - FLIP) ** (9 - wrong)).mean(axis=1)
+    bit = -(FLIP * math.log(FLIP) + (1 - FLIP) * math.log(1 - FLIP))
+    return float(-(p * np.log(p)).sum()), 9 * bit
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    pattern = rng.integers(0, 4, N)
+    images = PATTERNS[pattern] ^ (rng.uniform(size=(N, 9)) < FLIP)
+    return images.reshape(N, 3, 3, 1), pattern
+
+
+@pytest.fixture(scope="module")
+def bound(data):
+    return DecoderBound(**SMALL).with_inputs(*data)
+
+
+def test_the_pattern_of_an_image(bound, data):
+    images, pattern = data
+    whole, rest = entropies()
+    found = bound.estimate(np.eye(4)[pattern], x=images, y=pattern)
+    assert found.xt.value == pytest.approx(whole - rest, rel=0.05)
+    assert found.xt.kind == "estimate" and found.xt.n == 800 and found.xt.dim == 4
+    # Bounds, but for the sampling error of the held-out images.
+    given, nothing = found.others["H(X|T)"], found.others["H(X)"]
+    assert given.kind == nothing.kind == "upper"
+    assert rest - 3 * given.stderr < given.value < 1.05 * rest
+    assert whole - 3 * nothing.stderr < nothing.value < 1.05 * whole
+    assert nothing.value - given.value == pytest.approx(found.xt.value)
+    assert found.xt.details["gap_h"] == pytest.approx(0, abs=0.3)
+    # The pattern is the label.
+    assert found.ty.kind == "lower"
+    assert found.ty.value == pytest.approx(math.log(4), abs=0.03)
+    assert found.ty.value <= math.log(4) + 0.01
+
+
+def test_what_tells_nothing(bound, data):
+    noise = np.random.default_rng(1).normal(size=(N, 3))
+    found = bound.estimate(noise, x=data[0], y=data[1])
+    assert abs(found.xt.value) <= 3 * found.xt.stderr
+    assert found.ty.value <= 3 * found.ty.stderr
+
+
+def test_the_image_itself(bound, data):
+    images, _ = data
+    found = bound.estimate(images.astype(float), x=images)
+    assert found.xt.value >= 0.95 * entropies()[0]
+    assert found.others["H(X|T)"].value >= 0 and found.ty is None
+
+
+def test_in_a_table(data):
+    images, pattern = data
+    rows = slice(0, 200)
+    quick = DecoderBound(**{**SMALL, "epochs": 2})
+    # Floats on the grid, flat, and from the name.
+    made = ib.estimators.get({"name": "decoder", **quick.get_config(), "image_shape": [3, 3, 1]})
+    table = ib.estimate(
+        {"h": np.eye(4)[pattern][rows]}, made, inputs=images.reshape(N, 9)[rows] / 1.0,
+        targets=pattern[rows], progress=False,
+    )  # fmt: skip
+    assert list(table["quantity"]) == ["I(X;T)", "I(T;Y)", "H(X)", "H(X|T)"]
+    assert list(table["kind"]) == ["estimate", "lower", "upper", "upper"]
+    assert (table["estimator"] == "decoder").all() and np.isfinite(table["value"]).all()
+    assert "gap_h" in table["details"].iloc[0]
+    again = made.estimate(np.eye(4)[pattern][rows], x=images[rows])
+    assert again.xt.value == pytest.approx(table["value"].iloc[0], abs=1e-4)
+
+
+def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
+    images = data[0][:300]
+    settings = DecoderSettings(**{**SMALL, "epochs": 5})
+    plain = Decoder(settings, (3, 3, 1))
+    whole = plain.train(images)
+
+    import keras
+
+    class Stop(Exception):
+        pass
+
+    def stop(self, epoch, logs=None):
+        if epoch == 2:
+            raise Stop
+
+    stopped = Decoder(settings, (3, 3, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.SwapEMAWeights, "on_epoch_begin", stop, raising=False)
+        with pytest.raises(Stop):
+            stopped.train(images, folder=tmp_path)
+    later = Decoder(settings, (3, 3, 1))
+    history = later.train(images, folder=tmp_path)
+    assert len(history) == len(whole) == 5
+    np.testing.assert_array_equal(history[:2], whole[:2])
+    assert history[-1] < history[0]
+    # Finished: nothing is trained again.
+    begun = [w.copy() for w in later.model.get_weights()]
+    monkeypatch.setattr(later.model, "fit", None)
+    np.testing.assert_array_equal(later.train(images, folder=tmp_path), history)
+    for first, second in zip(begun, later.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_parts_may_not_overlap():
+    check_disjoint(network=[0, 1], decoder=[2, 3], evaluation=[4])
+    with pytest.raises(ArgumentError, match=r"'network' and 'evaluation' have 1 rows in common"):
+        check_disjoint(network=[0, 1], decoder=[2, 3], evaluation=[1])
+    with pytest.raises(ArgumentError, match="'decoder' repeat"):
+        check_disjoint(network=[0, 1], decoder=[2, 2])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": None}, "x=None"),
+        ({"x": np.full((40, 3, 3, 1), 0.3)}, "between the levels"),
+        ({"x": np.full((40, 3, 3, 1), 2)}, "does not match levels=2"),
+        ({"x": np.zeros((40, 9))}, "holds no images"),
+        ({"x": np.zeros((40, 3, 3, 2))}, "holds no images"),
+        ({"t": np.full((40, 2), np.nan)}, "NaN"),
+        ({"t": np.zeros((39, 2))}, "differ in length"),
+        ({"t": np.full((40, 2), "a")}, "not numeric"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"t": np.zeros((40, 2)), "x": np.zeros((40, 3, 3, 1), int), **change}
+    quick = DecoderBound(**{**SMALL, "epochs": 1})
+    with pytest.raises(ArgumentError, match=message):
+        quick.estimate(arguments.pop("t"), **arguments)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": 1}, {"epochs": 0}, {"test_fraction": 1.0}, {"ema_momentum": 1.0}, {"seed": -1},
+        {"learning_rate": 0}, {"patience": 1.5},
+    ],
+)  # fmt: skip
+def test_bad_arguments(change):
+    with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+        DecoderBound(**change)
