@@ -294,14 +294,17 @@ def resnet_autoencoder(
             if rest != ((0, 0), (0, 0)):
                 x = keras.layers.Cropping2D(rest, name=f"crop_{stage + 1}")(x)
         x = _residual(x, filters[stage], 1, f"back_{stage + 1}", f"back_{stage + 1}", weights)
+    plane = len(inputs.shape) == 3
     outputs = keras.layers.Conv2D(
-        inputs.shape[3] if len(inputs.shape) == 4 else 1,
+        1 if plane else inputs.shape[3],
         3,
         padding="same",
         activation="sigmoid",
         kernel_initializer=weights(1.0),
-        name="output",
+        name="output_channel" if plane else "output",
     )(x)
+    if plane:
+        outputs = keras.layers.Reshape(inputs.shape[1:], name="output")(outputs)
     return keras.Model(inputs, outputs, name="resnet_autoencoder")
 
 

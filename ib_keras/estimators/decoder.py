@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Rows = tuple[np.ndarray, np.ndarray]
 # With so many values of h at most, the mixture of q(x|h) over them is looked at.
 _FEW = 64
+_FEWEST = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +169,7 @@ class DecoderBound(Configured):
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the images", "x=None")
         images = self.images(x)
+        self._checked(t, images, y)
         return self._against(images, self._prior(images, y), t, y)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> DecoderBound:
@@ -246,23 +248,28 @@ class DecoderBound(Configured):
         return prior(self.settings(), images[train], images[test], both)[1]
 
     def _against(self, images: np.ndarray, nothing: Decoded, t: Any, y: Any) -> LayerInformation:
-        h = condition(t)
-        if len(h) != len(images):
-            raise ArgumentError(
-                "`t` and `x` differ in length", "as many", f"{len(h)}, {len(images)}"
-            )
+        h, labels = self._checked(t, images, y)
         train, test = self._parts(len(images))
         decoder = self._decoder(images, h.shape[1:])
         parts = ((images[train], h[train]), (images[test], h[test]))
         given = decoder.decoded(*parts)
         xt, bounds = self.combine(*compared(nothing, given, decoder, *parts), dim=h[0].size)
         ty = None
-        if y is not None:
-            labels = as_labels(y, len(h))
+        if labels is not None:
             ty = self.labels(
                 (h[train], labels[train]), (h[test], labels[test]), classes=int(labels.max()) + 1
             )
         return LayerInformation(xt, ty, bounds)
+
+    def _checked(self, t: Any, images: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        h = condition(t)
+        if len(h) != len(images):
+            raise ArgumentError(
+                "`t` and `x` differ in length", "as many", f"{len(h)}, {len(images)}"
+            )
+        if round((1 - self.test_fraction) * len(h)) < _FEWEST:
+            raise ArgumentError("Too few rows train a decoder", f">= {_FEWEST}", len(h))
+        return h, None if y is None else as_labels(y, len(h))
 
     def _decoder(self, images: np.ndarray, condition_shape: Any = None) -> Decoder:
         from ib_keras.pixelcnn.decoding import Decoder

@@ -17,7 +17,7 @@ from ib_keras import _files
 from ib_keras._checks import check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
-from ib_keras.pixelcnn.network import PixelCNN
+from ib_keras.pixelcnn.network import PixelCNN, rate, widths
 
 # Of the rows that train, so many say when to stop.
 _STOP = 0.1
@@ -59,14 +59,17 @@ class DecoderSettings(Configured):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "patience", "batch_size"):
+        if isinstance(self.filters, list):
+            object.__setattr__(self, "filters", tuple(self.filters))
+        check_count(self.levels, "levels", 2)
+        for field in ("stages", "resnet_blocks", "mixtures", "epochs", "patience", "batch_size"):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
+        widths(self.filters, self.stages)
+        rate(self.dropout)
         check_positive(self.learning_rate, "learning_rate")
         if not 0 <= self.ema_momentum < 1:
             raise ArgumentError("`ema_momentum` is no share", "0 <= value < 1", self.ema_momentum)
         check_seed(self.seed)
-        if isinstance(self.filters, list):
-            object.__setattr__(self, "filters", tuple(self.filters))
 
     def network(
         self, image_shape: tuple[int, ...], condition_shape: tuple[int, ...] | None
@@ -192,6 +195,7 @@ class Decoder:
             validation_batch_size=min(len(self.stop), 256),
             epochs=settings.epochs,
             callbacks=callbacks,
+            shuffle=False,
             verbose="auto" if progress else 0,
         )
         self.model.set_weights(keeper.weights)

@@ -88,11 +88,11 @@ class PixelCNN(keras.Model):
         self.image_shape = _image_shape(image_shape)
         self.condition_shape = _condition_shape(condition_shape)
         self.levels = check_count(levels, "levels", 2)
-        self.filters = _widths(filters, stages)
+        self.filters = widths(filters, stages)
         self.stages = len(self.filters)
         self.resnet_blocks = check_count(resnet_blocks, "resnet_blocks")
         self.mixtures = check_count(mixtures, "mixtures")
-        self.dropout = _rate(dropout)
+        self.dropout = rate(dropout)
         self.seed = seed
         channels = self.image_shape[-1]
         self.streams = Streams(
@@ -503,7 +503,8 @@ def _sides(shape: Any, name: str) -> Any:
     return tuple(check_count(side, name) for side in shape)
 
 
-def _widths(filters: Any, stages: int) -> tuple[int, ...]:
+def widths(filters: Any, stages: int) -> tuple[int, ...]:
+    """Channels of each stage, checked; one number stands for all stages."""
     if isinstance(filters, (tuple, list)):
         if not filters:
             raise ArgumentError("`filters` is invalid", "at least one stage", filters)
@@ -511,7 +512,8 @@ def _widths(filters: Any, stages: int) -> tuple[int, ...]:
     return (check_count(filters, "filters"),) * check_count(stages, "stages")
 
 
-def _rate(dropout: Any) -> float:
+def rate(dropout: Any) -> float:
+    """A rate of dropout, checked."""
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise ArgumentError("`dropout` is invalid", "a rate in [0, 1)", repr(dropout))
     return float(dropout)

@@ -1,0 +1,149 @@
+"""From examples to the report of what the stages of residual networks keep."""
+
+import json
+
+import numpy as np
+import pytest
+from ib_keras.components.decoder import executor as decoder
+from ib_keras.components.decoder_reporter import executor as decoder_reporter
+from ib_keras.components.examples import executor as examples
+from ib_keras.components.gatherer import executor as gatherer
+from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.trainer import executor as trainer
+from ib_keras.pipelines import resnet_decoder
+
+import ib_keras as ib
+from ib_keras import models
+from ib_keras.errors import ArgumentError
+
+SETTINGS = json.dumps(
+    {"levels": 4, "filters": 6, "stages": 1, "mixtures": 1, "epochs": 2, "learning_rate": 0.01}
+)
+RUNS = ("classifier", "autoencoder")
+
+
+def cell(run="classifier", layer="h2", epochs=(0, 1)):
+    return json.dumps({"run": run, "layer": layer, "epochs": list(epochs)})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Data in three parts, two networks, q(x)."""
+    folder = tmp_path_factory.mktemp("decoders")
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 60)
+    x = (rng.integers(0, 2, (120, 4, 4, 1)) + 2 * y[:, None, None, None]) / 3
+    np.savez(folder / "data.npz", x=x.astype(np.float32), y=y)
+    facts = examples.run(
+        str(folder / "data.npz"), folder / "examples", test_fraction=0.3, decoder_fraction=0.6
+    )
+    assert facts == {"data": str(folder / "data.npz"), "train": 33, "decoder": 51, "test": 36,
+                     "classes": 2}  # fmt: skip
+    for name, run in zip(("resnet", "resnet_autoencoder"), RUNS, strict=True):
+        model = {"name": name, "filters": [4, 4], "blocks": 1, "layers": ["h?"], "label": run}
+        trainer.run(folder / "examples", folder / run, model=json.dumps(model), epochs=1,
+                    record="1", learning_rate=0.01)  # fmt: skip
+    assert gatherer.run([folder / run for run in RUNS], folder / "both") == {"parts": 2}
+    said = image_prior.run(folder / "examples", folder / "prior", decoder=SETTINGS)
+    assert said["n"] == 36 and 0 < said["bits_per_dim"] < 3
+    return folder
+
+
+def run(made, output, **change):
+    checkpoints = [made / name for name in RUNS]
+    arguments = {"cell": cell(), "decoder": SETTINGS, **change}
+    return decoder.run(checkpoints, made / "examples", made / "prior", output, **arguments)
+
+
+def test_from_decoders_to_a_report(made, tmp_path):
+    facts = run(made, tmp_path / "one", warm_start=True)
+    assert facts["run"] == "classifier" and facts["layer"] == "h2" and facts["epochs"] == 2
+    table = ib.load(tmp_path / "one")
+    assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)", "H(X)", "H(X|T)", "P(class kept)"}
+    assert sorted(table["epoch"].unique()) == [0, 1] and (table["n"][:4] == 36).all()
+    assert (table["layer_index"] == 1).all() and "loss" in table
+    with np.load(tmp_path / "one" / decoder.SAMPLES) as saved:
+        # One image of each class, two draws, two checkpoints.
+        assert saved["samples"].shape == (2, 2, 2, 4, 4, 1)
+        assert saved["originals"].shape == (2, 4, 4, 1) and saved["samples"].max() <= 3
+    decoder_reporter.run([tmp_path / "one"], tmp_path / "out", page=tmp_path / "page.html")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    pictures = {"forgets_classifier.png", "samples_classifier_h2.png"}
+    assert pictures | {"inputs.png", "findings.csv", "estimates.parquet", "report.html"} <= files
+    assert "What each layer forgets" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": cell("resnet")}, "no such network"),
+        ({"cell": cell(layer="h9")}, "has no tap 'h9'"),
+        ({"cell": cell(epochs=[0, 7])}, r"no checkpoint of \[7\]"),
+        ({"cell": cell(epochs=[0, 0])}, "no JSON of what to decode"),
+        ({"cell": "h2"}, "no JSON of what to decode"),
+        ({"decoder": '{"levels": 5}'}, "between the levels"),
+        ({"decoder": '{"levels": 4}'}, "trained with other settings"),
+        ({"decoder": '{"depth": 4}'}, "no parameter 'depth'"),
+        ({"decoder": "17"}, "no JSON object"),
+    ],
+)
+def test_bad_input(made, tmp_path, change, message):
+    with pytest.raises(ArgumentError, match=message):
+        run(made, tmp_path / "out", **change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
+    examples.run("digit_images", tmp_path / "two")
+    with pytest.raises(ArgumentError, match="No rows are set apart"):
+        image_prior.run(tmp_path / "two", tmp_path / "out", decoder='{"levels": 17}')
+    examples.run("digit_images", tmp_path / "three", decoder_fraction=0.5)
+    rows = examples.read(tmp_path / "three").rows
+    assert sum(len(part) for part in rows.values()) == 1797
+    np.save(tmp_path / "three" / "rows_decoder.npy", rows["train"])
+    with pytest.raises(ArgumentError, match="rows in common"):
+        image_prior.run(tmp_path / "three", tmp_path / "out", decoder='{"levels": 17}')
+    with pytest.raises(ArgumentError, match="decoder_fraction"):
+        examples.run("digit_images", tmp_path / "four", decoder_fraction=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cells": []}, "`cells` is empty"),
+        ({"cells": [cell("resnet")]}, "names no model"),
+        ({"cells": [cell(epochs=[0, 3])]}, r"without a checkpoint: \[3\]"),
+        ({"decoder_settings": '{"levels": 1}'}, "levels"),
+        ({"epochs": 5}, "without a checkpoint"),
+    ],
+)
+def test_settings_are_checked_before_any_task(settings, message):
+    with pytest.raises(ArgumentError, match=message):
+        resnet_decoder.check(settings)
+    for preset in resnet_decoder.PRESETS.values():
+        resnet_decoder.check(
+            {"data": "digit_images", **{k: v for k, v in preset.items() if k != "data"}}
+        )
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 7, 3), (8, 8)])
+def test_residual_networks(shape):
+    arguments = {"input_shape": shape, "n_classes": 3, "seed": 0}
+    network = models.build({"name": "resnet", "filters": [4, 6, 8]}, **arguments)
+    tapped = ib.instrument(network, layers=["h?"])
+    sizes = [tapped.get_layer(name).output.shape[1:] for name in ("h1", "h2", "h3")]
+    height, width = shape[:2]
+    assert sizes == [
+        (height, width, 4), (-(-height // 2), -(-width // 2), 6), (-(-height // 4), 2, 8)
+    ]  # fmt: skip
+    back = models.build({"name": "resnet_autoencoder", "filters": [4, 6, 8]}, **arguments)
+    x = np.random.default_rng(0).uniform(size=(2, *shape)).astype(np.float32)
+    out = back.predict(x, verbose=0)
+    assert out.shape == x.shape and 0 <= out.min() and out.max() <= 1
+    same = models.build({"name": "resnet_autoencoder", "filters": [4, 6, 8]}, **arguments)
+    np.testing.assert_array_equal(same.predict(x, verbose=0), out)
+    for bad in ({"filters": []}, {"blocks": 0}):
+        with pytest.raises(ArgumentError, match="filters|blocks"):
+            models.build({"name": "resnet", **bad}, **arguments)
+    with pytest.raises(ArgumentError, match="no images"):
+        models.build("resnet", input_shape=(12,), n_classes=2)
