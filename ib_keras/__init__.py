@@ -59,6 +59,7 @@ _MODULES = (
     "frame",
     "layers",
     "models",
+    "pixelcnn",
     "plot",
     "regularizers",
     "report",

@@ -517,15 +517,27 @@ def build(
         a in (None, b) for a, b in zip(got, input_shape, strict=True)
     )  # fmt: skip
     width = out[-1] if isinstance(out, tuple) else None
-    reconstructs = isinstance(out, tuple) and got == tuple(out[1:])
     classifies = width == n_classes or (width == 1 and n_classes == 2)
-    if not fits or not (classifies or reconstructs):
+    if not fits or not (classifies or reconstructs(model, n_classes)):
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
             f"inputs {tuple(input_shape)}, and {n_classes} classes or the inputs again",
             f"inputs {model.input_shape} and outputs {model.output_shape}",
         )
     return model
+
+
+def reconstructs(model: keras.Model, n_classes: int) -> bool:
+    """Whether a model's outputs stand for its inputs, not for classes.
+
+    Args:
+        model: with one input and one output.
+        n_classes: number of classes of the data.
+    """
+    shape, out = model.input_shape, model.output_shape
+    if not isinstance(shape, tuple) or not isinstance(out, tuple) or shape[1:] != out[1:]:
+        return False
+    return len(out) > 2 or out[-1] not in (n_classes, 1 if n_classes == 2 else n_classes)
 
 
 def check(identifier: Identifier) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _files, plot
+from ib_keras import _files, _page, _verdict
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 
@@ -42,10 +42,34 @@ FLAGS = {
     "negative": "Information cannot be negative: the estimator's bias is larger than what there is "
     "to find.",
     "unfinished": "The decoder was still improving when its epochs ended: it might say more of X.",
+    "unconfirmed": "The closed form of Gaussian variables gives more than held-out rows confirm: the "
+    "truth may lie anywhere between.",
     "untrusted": "On samples like these of known information the estimator is off by more than the "
     "tolerance where this estimate lies: see calibrated_lower and calibrated_upper.",
     "ties": "Values repeat: the variable is discrete or saturated, and distances between "
     "neighbours resolve it badly.",
+}
+
+ADVICE = {
+    "saturated": "Use coarser bins, more noise or more samples; or look at noisy networks by `sp`.",
+    "measurement_bins": "Vary the bins: believe what stays. For information itself, train "
+    "with noise and use `sp`.",
+    "measurement_noise": "Vary the variance: believe what stays. For information itself, train "
+    "with noise and use `sp`.",
+    "network_noise": "Use `sp`, which is made for noisy networks.",
+    "clipped": "Widen the range of the bins.",
+    "high_dim": "Take more samples, or compress first (`lossy`).",
+    "no_channel": "Give the layer noise (`instrument(model, noise_std=…)`), or use another "
+    "estimator.",
+    "no_propagations": "Record with `Recorder(…, conditional_inputs=…)`, or look at narrower "
+    "layers.",
+    "no_noise": "Give the network noise, or compare layers and epochs only at equal n.",
+    "log_batch": "Raise `batch_size`.",
+    "no_critic": "Take more samples.",
+    "negative": "Take it for 0; take more samples.",
+    "unfinished": "Train the decoder longer.",
+    "untrusted": "Take the calibrated interval instead of the value, or another estimator.",
+    "ties": "Use an estimator with bins, or one for discrete values (`quantized`).",
 }
 
 _PAGE = string.Template("""<!doctype html>
@@ -53,29 +77,41 @@ _PAGE = string.Template("""<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; \
+style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
 <title>$title</title>
 <style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #8884; text-align: right; }
-tbody th, .text td { text-align: left; vertical-align: top; }
-h2 { margin-top: 2.2rem; }
-</style>
+$css</style>
 </head>
 <body>
+<header>
 <h1>$title</h1>
-<p>$summary</p>
+<p class="facts">$summary</p>
+</header>
+<main>
+<section class="short">
+<h2>In short</h2>
+$verdict
+</section>
 $runs
 $sections
 <h2>Last epoch</h2>
+<p class="note">In $unit. ⚑ marks flagged values.</p>
 <div class="scroll">$table</div>
-<h2>How much to believe</h2>
+<p class="controls"><button id="all-csv" type="button">All estimates as CSV</button>
+<button id="last-csv" type="button">Last epoch as CSV</button></p>
+<h2 id="believe">How much to believe</h2>
 $trust
+<h2>Settings</h2>
+<div class="scroll text">$settings</div>
 <h2>Made by</h2>
 <div class="scroll text">$made_by</div>
+</main>
+<script type="application/json" id="data">$data</script>
+<script>$plotly</script>
+<script>
+$js</script>
 </body>
 </html>
 """)
@@ -98,15 +134,6 @@ class Section:
     figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-_RUNS = string.Template("""<h2>Information plane</h2>
-<p>Each marker is a layer at an epoch: to the right it keeps more of the input, higher up it tells
-more of the label. Hollow markers are saturated and say nothing.</p>
-<img src="data:image/png;base64,$plane" alt="Information plane: I(T;Y) against I(X;T)">
-<h2>Over training</h2>
-<img src="data:image/png;base64,$curves_x" alt="I(X;T) against the epoch, by layer">
-<img src="data:image/png;base64,$curves_y" alt="I(T;Y) against the epoch, by layer">""")
-
-
 def write(
     frame: pd.DataFrame,
     path: str | os.PathLike,
@@ -115,41 +142,54 @@ def write(
     sections: Sequence[Section] = (),
     single_runs: bool = True,
 ) -> pathlib.Path:
-    """Writes one HTML page that needs nothing else: pictures, last epoch, what to believe.
+    """Writes one HTML page that needs nothing else, and that fetches nothing.
+
+    It says in plain words which layers compress and whether to believe it, and has an interactive
+    information plane and curves, the last epoch, what was flagged and what to do, the settings, and
+    the whole table as CSV. Plotly is embedded, 1.2 MB, and the table takes some 50
+    bytes a row.
 
     Args:
-        frame: a table of estimates.
+        frame: a table of estimates; its ``attrs`` are shown as provenance.
         path: the file to write.
         title: the page's title.
         sections: what a study has to show besides.
-        single_runs: whether the plane and the curves of each run are drawn; of many runs the
-            sections may say more.
+        single_runs: whether runs that differ in their seeds are offered one by one, beside their
+            mean.
 
     Returns:
         The path.
 
     Raises:
-        ArgumentError: the table lacks columns or rows, or the folder does not exist.
+        ArgumentError: the table lacks columns or rows, mixes units, or the folder does not exist.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise ArgumentError("The page's folder does not exist", "a folder", str(path.parent))
     table = frames.validate(frame)
-    runs = ""
-    if single_runs:
-        runs = _RUNS.substitute(
-            plane=_png(plot.information_plane(table)),
-            curves_x=_png(plot.layer_curves(table, quantity="I(X;T)")),
-            curves_y=_png(plot.layer_curves(table, quantity="I(T;Y)")),
+    if table.empty:
+        raise ArgumentError("The table is empty", "rows of estimates", "0 rows")
+    units = sorted(table["unit"].unique())
+    if len(units) > 1:
+        raise ArgumentError(
+            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
         )
+    wide = last_epoch_table(table)
     page = _PAGE.substitute(
         title=html.escape(title),
+        css=_page.file("report.css"),
         summary=html.escape(_summary(table)),
-        runs=runs,
+        verdict=_verdicts(table),
+        runs=_page.CONTROLS,
         sections="".join(map(_section, sections)),
-        table=last_epoch_table(table).to_html(float_format="{:.3f}".format, na_rep="–", border=0),
+        unit=html.escape(units[0]),
+        table=_page.last_epoch(wide, _last_epoch(table, "flags", "first")),
         trust=_trust(table),
-        made_by=_table_of_text(_files.provenance()),
+        settings=_table_of_text(_settings(table)),
+        made_by=_table_of_text(_made_by(table)),
+        data=_page.data(table, single_runs=single_runs),
+        plotly=_page.file(_page.PLOTLY),
+        js=_page.file("report.js"),
     )
     _files.write_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
@@ -164,21 +204,27 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A frame with the index (run, layer) in the layers' order.
     """
-    table = frames.validate(frame)
-    last = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]
-    wide = last.pivot_table(
-        index=["run", "layer_index", "layer"],
-        columns=["estimator", "quantity"],
-        values="value",
-        dropna=False,
-        observed=True,
-    ).dropna(how="all")
+    wide = _last_epoch(frames.validate(frame), "value", "mean").dropna(how="all")
     pairs = [
         (e, q) for e in sorted(set(wide.columns.get_level_values(0))) for q in ("I(X;T)", "I(T;Y)")
     ]
     others = [c for c in wide.columns if c not in pairs]
-    wide = wide[[c for c in (*pairs, *others) if c in wide.columns]]
-    return wide.droplevel("layer_index")
+    return wide[[c for c in (*pairs, *others) if c in wide.columns]]
+
+
+def _last_epoch(table: pd.DataFrame, column: str, choose: str) -> pd.DataFrame:
+    last = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]
+    wide = last.pivot_table(
+        index=["run", "layer_index", "layer"],
+        columns=["estimator", "quantity"],
+        values=column,
+        aggfunc=choose,  # type: ignore[arg-type]
+        dropna=False,
+        observed=True,
+    )
+    return wide[wide.index.isin(pd.MultiIndex.from_frame(last[wide.index.names]))].droplevel(
+        "layer_index"
+    )
 
 
 def _summary(table: pd.DataFrame) -> str:
@@ -201,27 +247,114 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def _verdicts(table: pd.DataFrame) -> str:
+    """Which layers compress and whether to believe it, in plain words."""
+    about = (
+        '<p class="note">A layer compresses when it first holds some information about the input, '
+        "I(X;T), and by the end of training holds less.</p>"
+    )
+    found = _verdict.verdicts(table)
+    if not found:
+        return (
+            "<p>Of compression nothing can be said: that takes finite values of I(X;T) at two "
+            f"epochs or more.</p>{about}"
+        )
+    sentences = _verdict.headline(found)
+    parts = [
+        f'<p class="which">{html.escape(which)}</p><p class="belief">{html.escape(belief)}</p>'
+        for which, belief in sentences[:8]
+    ]
+    if len(sentences) > 8:
+        parts.append(f"<p>… and {len(sentences) - 8} more below.</p>")
+    groups = len({v.group for v in found}) > 1
+    rows = []
+    for v in found:
+        name = f"{v.group} · {v.layer}" if groups else v.layer
+        cells = (v.what, v.curve or "–", f"{v.belief}: {'; '.join(v.why)}")
+        style = v.belief.replace(" ", "-")
+        rows.append(
+            f"<tr><th scope=row>{html.escape(name)}</th><td>{html.escape(cells[0])}</td>"
+            f"<td>{html.escape(cells[1])}</td>"
+            f'<td><b class="{style}">{html.escape(v.belief)}</b>'
+            f"{html.escape(cells[2].removeprefix(v.belief))}</td></tr>"
+        )
+    shown = " open" if len(rows) <= 8 else ""
+    return (
+        f"{''.join(parts)}{about}<details{shown}><summary>Layer by layer</summary>"
+        '<div class="scroll text"><table><thead><tr><th scope=col>layer</th><th scope=col>says'
+        "</th><th scope=col>I(X;T)</th><th scope=col>believe it?</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
 def _trust(table: pd.DataFrame) -> str:
-    """What was flagged, where, and what it means."""
-    flags = table[["estimator", "flags"]].assign(flag=table["flags"].str.split(",")).explode("flag")
+    """What was flagged, where, what it means, and what to do."""
+    columns = ["estimator", "layer", "flags"]
+    flags = table[columns].assign(flag=table["flags"].str.split(",")).explode("flag")
     flags = flags[flags["flag"] != ""]
     parts = []
     total = table["estimator"].value_counts().to_dict()
+    layers = table["layer"].nunique()
     for flag, rows in flags.groupby("flag"):
         counts = rows["estimator"].value_counts().sort_index().to_dict()
         where = ", ".join(f"{e}: {count} of {total[e]}" for e, count in counts.items())
-        text = f"({where}). {FLAGS.get(str(flag), '')}"
-        parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}</li>")
+        text = f"({where}). {FLAGS.get(str(flag), 'No more is known of this flag.')}"
+        names = list(dict.fromkeys(rows["layer"]))
+        if len(names) < layers:
+            text += f" Here: {_verdict.few(names)}."
+        advice = ADVICE.get(str(flag))
+        more = f'<span class="do">What to do: {html.escape(advice)}</span>' if advice else ""
+        parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}{more}</li>")
     clean = int((table["flags"] == "").sum())
     head = f"<p>{clean} of {len(table)} estimates carry no flag.</p>"
     kinds = set(table["kind"]) - {"estimate"}
     if kinds:
         named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
         head += (
-            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound, on the side that the title "
-            "of its panel says; the difference of two bounds, I(T;Y), is none.</p>"
+            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound, on the side that the axis "
+            "says; the difference of two bounds, I(T;Y), is none.</p>"
         )
-    return f"{head}<ul>{''.join(parts)}</ul>" if parts else head
+    return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
+
+
+def _settings(table: pd.DataFrame) -> dict[str, Any]:
+    """With what the estimates were made, as far as the table says."""
+    noise = table.drop_duplicates(["layer", "noise_std"])
+    same = noise["noise_std"].nunique() == 1
+    noise = noise[noise["noise_std"] > 0]
+    levels = [f"{a}: {s:g}" for a, s in zip(noise["layer"], noise["noise_std"], strict=True)]
+    dims = table.drop_duplicates(["layer", "dim"]).sort_values("layer_index", kind="stable")
+    settings: dict[str, Any] = {
+        "unit": table["unit"].iloc[0],
+        "samples": " / ".join(map(str, sorted(table["n"].unique()))),
+        "epochs": _verdict.few([str(e) for e in sorted(table["epoch"].unique())], 16),
+        "estimators": ", ".join(dict.fromkeys(table["estimator"])),
+        "layers (dimension)": _verdict.few(
+            [f"{a} ({d})" for a, d in zip(dims["layer"], dims["dim"], strict=True)], 24
+        ),
+        "noise of the network": f"{noise['noise_std'].iloc[0]:g} in every layer"
+        if same and levels
+        else _verdict.few(levels, 12) or "none",
+        "seconds of estimation": f"{table[table['quantity'] == 'I(X;T)']['seconds'].sum():.1f}",
+    }
+    return settings
+
+
+def _made_by(table: pd.DataFrame) -> dict[str, Any]:
+    """The table's provenance, and what wrote this page."""
+    content: dict[str, Any] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                add(f"{name}: {key}" if name else str(key), part)
+        else:
+            content[name] = value
+
+    for name, value in table.attrs.items():
+        add("" if name == "provenance" else str(name), value)
+    add("this page", _files.provenance())
+    return content
 
 
 def _table_of_text(content: dict[str, Any]) -> str:

@@ -20,11 +20,10 @@ def run(code):
 
 def test_public_names():
     assert ib.__all__ == [
-        "ActivationStore", "Activations", "Estimate", "InstrumentedModel", "LayerInformation",
-        "MutualInformation", "Recorder", "__version__", "clustering", "compression", "datasets",
-        "ensembles",
-        "errors", "estimate", "estimators", "frame", "instrument", "layers", "load", "models",
-        "mutual_information", "plot",
+        "ActivationStore", "Activations", "Calibration", "Estimate", "InstrumentedModel",
+        "LayerInformation", "MutualInformation", "Recorder", "__version__", "calibrate",
+        "clustering", "compression", "datasets", "ensembles", "errors", "estimate", "estimators",
+        "frame", "instrument", "layers", "load", "models", "mutual_information", "pixelcnn", "plot",
         "regularizers", "report", "studies", "synthetic",
     ]  # fmt: skip
     for name in ib.__all__:

@@ -83,7 +83,7 @@ def test_identifiers(tmp_path, monkeypatch):
 
 
 def test_a_model_that_does_not_fit_the_data():
-    with pytest.raises(ArgumentError, match=r"inputs \(64,\) and 2 classes.*12"):
+    with pytest.raises(ArgumentError, match=r"inputs \(64,\), and 2 classes.*12"):
         models.build("szt", input_shape=(64,), n_classes=2)
     with pytest.raises(ArgumentError, match=r"3 classes.*outputs \(None, 2\)"):
         models.build("szt", input_shape=(12,), n_classes=3)

@@ -6,6 +6,7 @@ import pytest
 import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
+from ib_keras.interface import Estimate
 
 
 def test_heavy_tails_are_found_by_a_critic():
@@ -17,6 +18,25 @@ def test_heavy_tails_are_found_by_a_critic():
     assert found.parts["gaussian"].value < 0.1
     assert set(found.parts) == {"gaussian", "gaussian_held_out", "ksg", "residual", "critic"}
     assert float(found) == found.value and found.flags == ()
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(0.95, False), (0.3, True)])
+def test_the_closed_form_is_believed_where_held_out_rows_confirm_it(monkeypatch, share, doubted):
+    from ib_keras import _mutual_information as module
+
+    x, y = synthetic.correlated_gaussians(1000, 8, 2.0, seed=0)
+    closed = ib.mutual_information(x, y, neural=False).value
+    nothing = Estimate(0.0, 0.1, kind="lower")
+
+    def critics(*_):
+        return nothing, nothing, Estimate(share * closed, 0.05, kind="lower")
+
+    monkeypatch.setattr(module, "_critics", critics)
+    found = ib.mutual_information(x, y)
+    assert found.value == pytest.approx(share * closed if doubted else closed)
+    assert ("unconfirmed" in found.flags) == doubted
+    assert found.lower < found.value and found.upper >= closed
+    assert (found.lower < closed - 0.5) == doubted
 
 
 def test_without_critics():

@@ -89,7 +89,7 @@ def run(
     label = models.label(model)
     x, y = loaded.split("train")
     held_out = loaded.split("test")
-    reconstructs = tuple(noisy.output_shape[1:]) == loaded.input_shape
+    reconstructs = models.reconstructs(built, loaded.n_classes)
     if reconstructs:
         y, held_out = x, (held_out[0], held_out[0])
     # One call of the compiled program an epoch, not one a batch: small networks are all overhead.

@@ -17,8 +17,11 @@ NAMES = sorted(path.parent.name for path in ROOT.glob("*/component.py"))
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_up_to_date(name, tmp_path, request, monkeypatch):
     component = getattr(importlib.import_module(f"ib_keras.components.{name}.component"), name)
+    container = component.component_spec.implementation.container
+    assert container.image == base.DEFAULT_IMAGE
+    assert "pip install" not in " ".join(container.command)
     # KFP 2.17 cannot put a component into a pipeline that it has read from a file with variables.
-    monkeypatch.setattr(component.component_spec.implementation.container, "env", None)
+    monkeypatch.setattr(container, "env", None)
     update = request.config.getoption("--update-golden")
     compare(component, ROOT / name / "component.yaml", tmp_path, update)
     loaded = components.load_component_from_file(str(ROOT / name / "component.yaml"))
