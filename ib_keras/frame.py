@@ -230,6 +230,21 @@ def without_seed(runs: pd.Series) -> pd.Series:
     return runs.str.replace(_SEED, "", regex=True)
 
 
+def seed_groups(runs: Iterable[str]) -> dict[str, str]:
+    """Each run → its name without the seed, if others share it, else its own name.
+
+    Args:
+        runs: the runs' names.
+
+    Returns:
+        A dictionary in the order of first appearance.
+    """
+    names = pd.Series(list(dict.fromkeys(runs)), dtype="str")
+    short = without_seed(names)
+    shared = short.duplicated(keep=False)
+    return dict(zip(names, short.where(shared, names), strict=True))
+
+
 def phases(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", tolerance: float = 0.05
 ) -> pd.DataFrame:

@@ -67,6 +67,7 @@ ADVICE = {
     "log_batch": "Raise `batch_size`.",
     "no_critic": "Take more samples.",
     "negative": "Take it for 0; take more samples.",
+    "unconfirmed": "Take the interval instead of the value; take more samples.",
     "unfinished": "Train the decoder longer.",
     "untrusted": "Take the calibrated interval instead of the value, or another estimator.",
     "ties": "Use an estimator with bins, or one for discrete values (`quantized`).",

@@ -1,38 +1,78 @@
+import html
+import json
 import re
 
 import pytest
 from make_frame import make_frame
 
 import ib_keras as ib
+from ib_keras import _page
 from ib_keras.errors import ArgumentError
+
+
+def own_text(page):
+    """The page without Plotly's program, which names places that it never asks for."""
+    return page.replace(_page.file(_page.PLOTLY), "")
 
 
 def test_one_page_that_needs_nothing_else(tmp_path):
     table = make_frame(runs=("r", "s"), estimators=("ebab", "kde"), flags="saturated")
     path = ib.report.write(table, tmp_path / "page.html", title="A <b>title</b>")
     page = path.read_text()
-    assert set(re.findall(r"""(?:src|href)\s*=\s*["']?([^"',]*)""", page)) == {
-        "data:image/png;base64"
-    }
-    assert "http" not in page and "<link" not in page and "@import" not in page
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count(_page.file(_page.PLOTLY)) == 1
+    page = own_text(page)
+    assert set(re.findall(r"""(?:src|href)\s*=\s*["']([^"',]*)""", page)) == {"#believe", "data:"}
+    assert not re.search(r"https?:|<link (?!rel=\"icon\" href=\"data:)|@import|url\(", page)
+    assert "default-src 'none'" in page
     assert "A &lt;b&gt;title" in page
     assert "2 runs (r, s), 2 layers, 3 recorded epochs (0 to 10)" in page
     assert "<b>saturated</b> (ebab: 24 of 24, kde: 24 of 24)" in page
+    assert "What to do: Use coarser bins" in page
     assert "0 of 48 estimates carry no flag" in page
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_names_are_escaped(tmp_path):
-    evil = "<script>alert(1)</script>"
+def test_plotly_ends_no_element():
+    assert "</script" not in _page.file(_page.PLOTLY).lower()
+
+
+def test_what_to_do_of_every_flag():
+    assert set(ib.report.ADVICE) == set(ib.report.FLAGS)
+
+
+@pytest.mark.parametrize("evil", ["<script>alert(1)</script>", "</script><b>", "<!--<script>"])
+def test_names_are_escaped(tmp_path, evil):
     table = make_frame(runs=(evil,), estimators=(evil,), layers=(evil,), flags=evil)
-    page = ib.report.write(table, tmp_path / "page.html").read_text()
-    assert "<script" not in page and "&lt;script&gt;" in page
+    table.attrs = {"provenance": {evil: evil}}
+    page = own_text(ib.report.write(table, tmp_path / "page.html", title=evil).read_text())
+    assert page.count("<script") == 3 and page.count("</script") == 3 and "<!--" not in page
+    assert html.escape(evil) in page
+    embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert json.loads(embedded[1])["layers"] == [evil]
 
 
 def test_bounds_are_explained(tmp_path):
     page = ib.report.write(make_frame(kind="lower"), tmp_path / "p.html").read_text()
     assert "I(X;T) by ebab is a bound" in page
+
+
+def test_seeds_alone_or_their_mean(tmp_path):
+    table = make_frame(runs=("tanh-0", "tanh-1", "relu"))
+
+    def views(**arguments):
+        return [v["name"] for v in json.loads(_page.data(table, **arguments))["views"]]
+
+    mean = "tanh: mean of 2 runs"
+    assert views(single_runs=True) == [mean, "tanh-0", "tanh-1", "relu"]
+    assert views(single_runs=False) == [mean, "relu"]
+
+
+def test_bad_tables(tmp_path):
+    table = make_frame()
+    with pytest.raises(ArgumentError, match="mixes units"):
+        ib.report.write(table.assign(unit=["nats", "bits"] * 6), tmp_path / "p.html")
+    with pytest.raises(ArgumentError, match="is empty"):
+        ib.report.write(table[:0], tmp_path / "p.html")
 
 
 def test_last_epoch_of_each_run():

@@ -1,0 +1,385 @@
+// The page's own program: reads the embedded table, draws it with Plotly, and writes it as CSV.
+"use strict";
+function main() {
+  const $ = (id) => document.getElementById(id);
+  const bytes = (text) => {
+    const raw = atob(text), out = new Uint8Array(raw.length);
+    for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
+    return out;
+  };
+
+  // ---- the table -------------------------------------------------------------------------------
+  const data = JSON.parse($("data").textContent);
+  const column = {}, coded = {};
+  for (const c of data.columns) {
+    if (c.floats !== undefined) {
+      const values = new Float64Array(bytes(c.floats).buffer);
+      column[c.name] = (row) => values[row];
+    } else {
+      const kind = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[c.width];
+      const codes = new kind(bytes(c.codes).buffer);
+      coded[c.name] = { codes, levels: c.levels };
+      column[c.name] = (row) => c.levels[codes[row]];
+    }
+  }
+  const cell = (value, float) => {
+    if (value === null || Number.isNaN(value)) return "";
+    if (value === Infinity) return "inf";
+    if (value === -Infinity) return "-inf";
+    if (value === true) return "True";
+    if (value === false) return "False";
+    const whole = float && Number.isInteger(value) && Math.abs(value) < 1e16;
+    const text = Object.is(value, -0) ? "-0.0" : whole ? `${value}.0` : String(value);
+    return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  };
+  function csv(keep) {
+    const names = data.columns.map((c) => c.name);
+    const lines = [names.map((name) => cell(name)).join(",")];
+    for (let row = 0; row < data.rows; row++)
+      if (keep(row)) lines.push(data.columns.map((c) => cell(column[c.name](row), c.float)).join(","));
+    return lines.join("\n") + "\n";
+  }
+  function download(name, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  const lastEpoch = new Map();
+  for (let row = 0; row < data.rows; row++) {
+    const run = column.run(row), epoch = column.epoch(row);
+    if (!(lastEpoch.get(run) >= epoch)) lastEpoch.set(run, epoch);
+  }
+  $("all-csv").onclick = () => download("estimates.csv", csv(() => true));
+  $("last-csv").onclick = () => download("last_epoch.csv",
+    csv((row) => column.epoch(row) === lastEpoch.get(column.run(row))));
+  if (!$("plane")) { document.documentElement.dataset.ready = "true"; return; }
+
+  const Plotly = window.Plotly;
+
+  // ---- curves: by run, estimator, quantity and layer -------------------------------------------
+  const index = new Map();
+  const part = (name, row) => coded[name].codes[row];
+  const code = (name, level) => coded[name].levels.indexOf(level);
+  for (let row = 0; row < data.rows; row++) {
+    const key = [part("run", row), part("estimator", row), part("quantity", row),
+      part("layer", row)].join();
+    if (!index.has(key)) index.set(key, []);
+    index.get(key).push(row);
+  }
+  const layers = data.layers;
+  const cache = new Map();
+  // A curve over the epochs; of several runs their mean, with the standard error of it.
+  function curve(view, estimator, quantity, layer) {
+    const name = JSON.stringify([view, estimator, quantity, layer]);
+    if (cache.has(name)) return cache.get(name);
+    const at = new Map();
+    for (const run of data.views[view].runs) {
+      const key = [code("run", run), code("estimator", estimator), code("quantity", quantity),
+        code("layer", layer)].join();
+      for (const row of index.get(key) || []) {
+        const value = column.value(row);
+        if (!Number.isFinite(value)) continue;
+        const epoch = column.epoch(row);
+        if (!at.has(epoch)) at.set(epoch, { epoch, values: [], stderr: NaN, flags: new Set() });
+        const point = at.get(epoch);
+        point.values.push(value);
+        point.stderr = column.stderr(row);
+        point.kind = column.kind(row);
+        for (const flag of (column.flags(row) || "").split(",")) if (flag) point.flags.add(flag);
+      }
+    }
+    for (const p of at.values()) {
+      const k = p.values.length;
+      p.value = p.values.reduce((a, b) => a + b, 0) / k;
+      p.runs = k;
+      if (k > 1) {
+        const square = p.values.reduce((a, b) => a + (b - p.value) ** 2, 0);
+        p.stderr = Math.sqrt(square / (k - 1) / k);
+      }
+    }
+    const found = new Map([...at].sort((a, b) => a[0] - b[0]));
+    cache.set(name, found);
+    return found;
+  }
+
+  // ---- words -----------------------------------------------------------------------------------
+  // Plotly reads some HTML in its texts.
+  const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+    .replaceAll(">", "&gt;");
+  const unit = data.unit;
+  const number = (x) => (Math.abs(x) >= 1000 || (x !== 0 && Math.abs(x) < 0.001)
+    ? x.toExponential(2) : x.toFixed(3));
+  const measured = (p) => number(p.value) + (Number.isFinite(p.stderr)
+    ? " ± " + number(p.stderr) : " (no standard error)") + (p.runs > 1 ? ` over ${p.runs} runs` : "");
+  const flagged = (...points) => {
+    const all = new Set(points.flatMap((p) => [...p.flags]));
+    return [...all].sort();
+  };
+  const hover = (layer, epoch, lines, flags) => [`<b>${safe(layer)}</b>, epoch ${epoch}`, ...lines,
+    safe(state.estimator), flags.length ? `flagged: ${safe(flags.join(", "))}` : "no flag"].join("<br>");
+
+  // ---- looks -----------------------------------------------------------------------------------
+  const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779",
+    "#6ece58", "#b5de2b", "#fde725"].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon",
+    "hexagon", "star", "cross", "x"];
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  function colour(layer) {
+    const place = layers.indexOf(layer) / Math.max(1, layers.length - 1);
+    const at = (dark.matches ? 0.25 + 0.75 * place : 0.86 * place) * (VIRIDIS.length - 1);
+    const low = Math.min(Math.floor(at), VIRIDIS.length - 2), share = at - low;
+    const mix = VIRIDIS[low].map((v, i) => Math.round(v + share * (VIRIDIS[low + 1][i] - v)));
+    return `rgb(${mix.join()})`;
+  }
+  // Flagged estimates are hollow.
+  const symbol = (layer, flags) => SYMBOLS[layers.indexOf(layer) % SYMBOLS.length]
+    + (flags.length ? "-open" : "");
+  const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  function layout(x, y) {
+    const get = tone;
+    const axis = (title) => ({ title: { text: title }, gridcolor: get("--line"),
+      zerolinecolor: get("--line"), linecolor: get("--soft"), automargin: true });
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+      font: { family: "system-ui, sans-serif", color: get("--text"), size: 13 },
+      margin: { l: 50, r: 14, t: 14, b: 44 }, hovermode: "closest",
+      hoverlabel: { align: "left", bgcolor: get("--ground"), bordercolor: get("--soft"),
+        font: { color: get("--text") } },
+      xaxis: axis(x), yaxis: axis(y), uirevision: "kept",
+    };
+  }
+  const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover",
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+  // ---- state -----------------------------------------------------------------------------------
+  const state = { view: 0, estimator: data.estimators[0], quantity: data.quantities[0], at: 0,
+    shown: new Set(layers), epochs: [] };
+  const shown = () => layers.filter((layer) => state.shown.has(layer));
+  const [XT, TY] = ["I(X;T)", "I(T;Y)"];
+  function points(layer) {
+    const x = curve(state.view, state.estimator, XT, layer);
+    const y = curve(state.view, state.estimator, TY, layer);
+    return [...x.values()].filter((p) => y.has(p.epoch)).map((p) => ({ x: p, y: y.get(p.epoch),
+      epoch: p.epoch, flags: flagged(p, y.get(p.epoch)) }));
+  }
+  const told = (layer, p) => hover(layer, p.epoch, [`${XT} ${measured(p.x)} ${unit}`,
+    `${TY} ${measured(p.y)} ${unit}`], p.flags);
+
+  function now() {
+    const epoch = state.epochs[state.at];
+    const here = shown().map((layer) => [layer, points(layer).find((p) => p.epoch === epoch)])
+      .filter(([, p]) => p);
+    const few = here.length <= 8 && innerWidth > 500;
+    const error = (p) => (Number.isFinite(p.stderr) ? p.stderr : 0);
+    return { here, trace: {
+      type: "scatter", mode: few ? "markers+text" : "markers", hoverinfo: "text", name: "now",
+      x: here.map(([, p]) => p.x.value), y: here.map(([, p]) => p.y.value),
+      hovertext: here.map(([layer, p]) => told(layer, p)),
+      text: here.map(([layer]) => safe(layer.length > 16 ? layer.slice(0, 15) + "…" : layer)),
+      textposition: "top center", cliponaxis: false,
+      error_x: { type: "data", array: here.map(([, p]) => error(p.x)), thickness: 1.2, width: 3,
+        color: tone("--soft") },
+      error_y: { type: "data", array: here.map(([, p]) => error(p.y)), thickness: 1.2, width: 3,
+        color: tone("--soft") },
+      // Hollow ones are filled with the ground, so that their way does not show through.
+      marker: { size: 14, symbol: here.map(([layer]) => symbol(layer, [])),
+        color: here.map(([layer, p]) => (p.flags.length ? tone("--panel") : colour(layer))),
+        line: { width: here.map(([, p]) => (p.flags.length ? 2.4 : 1)),
+          color: here.map(([layer, p]) => (p.flags.length ? colour(layer)
+            : dark.matches ? "#fff" : "#222")) } },
+    } };
+  }
+  const boundOf = () => {
+    for (const layer of layers)
+      for (const p of curve(state.view, state.estimator, XT, layer).values())
+        return { upper: "upper bound on ", lower: "lower bound on " }[p.kind] || "";
+    return "";
+  };
+  function range(values) {
+    const low = Math.min(...values), high = Math.max(...values);
+    const pad = 0.07 * (high - low) || 0.5;
+    return [low - pad, high + pad];
+  }
+  function drawPlane() {
+    const traces = [], xs = [], ys = [];
+    for (const layer of shown()) {
+      const own = points(layer);
+      for (const p of own) { xs.push(p.x.value); ys.push(p.y.value); }
+      traces.push({ type: "scatter", mode: "lines+markers", name: safe(layer), hoverinfo: "text",
+        x: own.map((p) => p.x.value), y: own.map((p) => p.y.value),
+        hovertext: own.map((p) => told(layer, p)), opacity: 0.5,
+        line: { color: colour(layer), width: 1.2 },
+        marker: { size: 5, color: colour(layer), symbol: own.map((p) => symbol(layer, p.flags)) } });
+    }
+    const { here, trace } = now();
+    traces.push(trace);
+    const look = layout(`${boundOf()}${XT} [${unit}]`, `${TY} [${unit}]`);
+    if (xs.length) { look.xaxis.range = range(xs); look.yaxis.range = range(ys); }
+    else look.annotations = [{ text: "nothing to draw: choose a layer or another estimator",
+      showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
+    Plotly.react("plane", traces, look, CONFIG);
+    tabulate(here);
+  }
+  const spread = (epoch) => Math.log10(1 + epoch);
+  function marks() {
+    const last = state.epochs.at(-1) || 0, ticks = [0];
+    for (let tick = 1; tick <= last; tick *= 10) ticks.push(tick);
+    if (last > 1.8 * ticks.at(-1)) ticks.push(last);
+    return ticks;
+  }
+  const cursor = () => [{ type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, layer: "below",
+    x0: spread(state.epochs[state.at]), x1: spread(state.epochs[state.at]),
+    line: { width: 1.5, dash: "dot", color: "#888" } }];
+  function drawCurves() {
+    const traces = shown().map((layer) => {
+      const own = [...curve(state.view, state.estimator, state.quantity, layer).values()];
+      const errors = own.map((p) => (Number.isFinite(p.stderr) ? p.stderr : 0));
+      const doubtful = own.length > 0 && own.every((p) => p.flags.size);
+      return { type: "scatter", mode: "lines+markers", name: safe(layer), hoverinfo: "text",
+        x: own.map((p) => spread(p.epoch)), y: own.map((p) => p.value),
+        hovertext: own.map((p) => hover(layer, p.epoch,
+          [`${safe(state.quantity)} ${measured(p)} ${unit}`], [...p.flags].sort())),
+        error_y: { type: "data", array: errors, visible: errors.some((e) => e > 0), thickness: 1,
+          width: 2 },
+        line: { color: colour(layer), width: 1.6, dash: doubtful ? "dash" : "solid" },
+        marker: { size: 6, color: colour(layer),
+          symbol: own.map((p) => symbol(layer, [...p.flags])) } };
+    });
+    const look = layout("epoch", `${safe(state.quantity)} [${unit}]`);
+    const ticks = marks();
+    Object.assign(look.xaxis, { tickvals: ticks.map(spread), ticktext: ticks.map(String) });
+    if (state.epochs.length) look.shapes = cursor();
+    Plotly.react("curves", traces, look, CONFIG);
+  }
+  // The same in words: for those who read rather than point.
+  function tabulate(here) {
+    const body = $("now").tBodies[0];
+    body.replaceChildren(...here.map(([layer, p]) => {
+      const line = document.createElement("tr");
+      const add = (tag, text) => {
+        const field = document.createElement(tag);
+        field.textContent = text;
+        line.append(field);
+        return field;
+      };
+      add("th", layer).scope = "row";
+      add("td", measured(p.x));
+      add("td", measured(p.y));
+      add("td", p.flags.join(", ") || "–").className = p.flags.length ? "flag" : "";
+      return line;
+    }));
+  }
+
+  // ---- controls --------------------------------------------------------------------------------
+  function fill(select, names) {
+    select.replaceChildren(...names.map((name, i) => new Option(name, i)));
+  }
+  fill($("run"), data.views.map((view) => view.name));
+  fill($("estimator"), data.estimators);
+  fill($("quantity"), data.quantities);
+  function chips() {
+    $("layers").replaceChildren(...layers.map((layer, i) => {
+      const label = document.createElement("label"), box = document.createElement("input");
+      const key = document.createElement("span");
+      box.type = "checkbox";
+      box.checked = state.shown.has(layer);
+      box.value = i;
+      box.onchange = () => {
+        state.shown[box.checked ? "add" : "delete"](layer);
+        redraw();
+      };
+      key.className = "key";
+      key.style.background = colour(layer);
+      label.append(box, key, document.createTextNode(layer));
+      return label;
+    }));
+  }
+  function rescale() {
+    const before = state.epochs[state.at], found = new Set();
+    for (const layer of layers)
+      for (const quantity of data.quantities)
+        for (const epoch of curve(state.view, state.estimator, quantity, layer).keys())
+          found.add(epoch);
+    state.epochs = [...found].sort((a, b) => a - b);
+    const same = state.epochs.indexOf(before);
+    state.at = same < 0 ? Math.max(0, state.epochs.length - 1) : same;
+    $("epoch").max = Math.max(0, state.epochs.length - 1);
+  }
+  function say() {
+    const epoch = state.epochs[state.at];
+    $("epoch").value = state.at;
+    $("epoch").setAttribute("aria-valuetext", `epoch ${epoch}`);
+    $("shown").textContent = epoch === undefined ? "no epoch" : `epoch ${epoch}`;
+  }
+  function redraw() { say(); drawPlane(); drawCurves(); }
+  let waiting = false;
+  function move(at) {
+    state.at = at;
+    say();
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      const { here, trace } = now(), place = $("plane").data.length - 1;
+      Plotly.restyle("plane", { x: [trace.x], y: [trace.y], hovertext: [trace.hovertext],
+        text: [trace.text], "error_x.array": [trace.error_x.array],
+        "error_y.array": [trace.error_y.array], "marker.symbol": [trace.marker.symbol],
+        "marker.color": [trace.marker.color], "marker.line.color": [trace.marker.line.color],
+        "marker.line.width": [trace.marker.line.width] },
+      [place]);
+      Plotly.relayout("curves", { shapes: cursor() });
+      tabulate(here);
+    });
+  }
+  let timer = null;
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    $("play").textContent = "▶ Play";
+  }
+  $("play").onclick = () => {
+    if (timer !== null) return stop();
+    if (state.at >= state.epochs.length - 1) move(0);
+    $("play").textContent = "❚❚ Pause";
+    const pace = Math.min(600, Math.max(80, 12000 / state.epochs.length));
+    timer = setInterval(() => {
+      if (state.at < state.epochs.length - 1) move(state.at + 1);
+      if (state.at >= state.epochs.length - 1) stop();
+    }, pace);
+  };
+  $("epoch").oninput = () => { stop(); move(Number($("epoch").value)); };
+  $("run").onchange = () => { stop(); state.view = Number($("run").value); rescale(); redraw(); };
+  $("estimator").onchange = () => {
+    stop();
+    state.estimator = data.estimators[$("estimator").value];
+    rescale();
+    redraw();
+  };
+  $("quantity").onchange = () => { state.quantity = data.quantities[$("quantity").value]; drawCurves(); };
+  $("every").onclick = () => { state.shown = new Set(layers); chips(); redraw(); };
+  $("none").onclick = () => { state.shown = new Set(); chips(); redraw(); };
+  dark.addEventListener("change", () => { chips(); redraw(); });
+
+  chips();
+  rescale();
+  say();
+  drawPlane();
+  drawCurves();
+  $("loading").remove();
+  document.documentElement.dataset.ready = "true";
+  performance.mark("ready");
+}
+
+try {
+  main();
+} catch (error) {
+  const place = document.getElementById("loading");
+  if (place) {
+    place.id = "failed";
+    place.textContent = "The pictures could not be drawn: they need a browser of 2023 or later. "
+      + "The tables below are complete.";
+  }
+  console.error(error);
+}

@@ -1,0 +1,182 @@
+"""The report in a real browser, where the machine has one."""
+
+import io
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from make_frame import make_frame
+
+import ib_keras as ib
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil = 1'>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Chromium's own sandbox does not start for root, as which containers run.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Two runs of a network and two estimators; names that would do harm."""
+    table = make_frame(
+        runs=("tanh-0", "tanh-1"), estimators=("ebab", "kde"), layers=("first", "b,c", EVIL)
+    )
+    rng = np.random.default_rng(0)
+    table["value"] += rng.normal(size=len(table))
+    table["stderr"] = np.where(table["estimator"] == "kde", 0.125, np.nan)
+    hidden = (table["layer"] == "first") & (table["estimator"] == "ebab")
+    table["flags"] = np.where(hidden, "saturated", "")
+    table["loss"] = rng.normal(size=len(table)) * 1e-9
+    table.loc[3, "loss"] = np.inf
+    return table
+
+
+@pytest.fixture(scope="module")
+def path(table, tmp_path_factory):
+    return ib.report.write(table, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture
+def page(browser, path):
+    """The page, opened; afterwards it must have said and asked for nothing."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    opened(page, path)
+    yield page
+    assert page.evaluate("window.evil") is None
+    page.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == [path.as_uri()]
+
+
+def opened(page, path):
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+
+
+def drawn(page, of="x"):
+    """What the plane's markers of the chosen epoch are."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => done()))")
+    return page.evaluate(f"document.getElementById('plane').data.at(-1).{of}")
+
+
+def values(table, quantity="I(X;T)", **wanted):
+    part = table[table["quantity"] == quantity]
+    for column, value in wanted.items():
+        part = part[part[column] == value]
+    return part.sort_values("layer_index")["value"]
+
+
+def test_the_slider_by_keyboard(page, table):
+    page.select_option("#run", label="tanh-0")
+    assert page.inner_text("#shown") == "epoch 10"
+    assert drawn(page) == pytest.approx(
+        values(table, run="tanh-0", estimator="ebab", epoch=10).tolist()
+    )
+    page.focus("#epoch")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#shown") == "epoch 1"
+    for quantity, axis in (("I(X;T)", "x"), ("I(T;Y)", "y")):
+        wanted = values(table, quantity, run="tanh-0", estimator="ebab", epoch=1)
+        assert drawn(page, axis) == pytest.approx(wanted.tolist())
+    assert page.get_attribute("#epoch", "aria-valuetext") == "epoch 1"
+
+
+def test_play_goes_on_to_the_last_epoch(page):
+    page.focus("#epoch")
+    page.keyboard.press("Home")
+    assert page.inner_text("#shown") == "epoch 0"
+    page.focus("#play")
+    page.keyboard.press("Enter")
+    assert "Pause" in page.inner_text("#play")
+    page.wait_for_selector("#shown:text-is('epoch 10')")
+    page.wait_for_selector("#play:has-text('Play')")
+
+
+def test_estimators_layers_and_means(page, table):
+    page.select_option("#estimator", label="kde")
+    mean = values(table, estimator="kde", epoch=10).to_numpy().reshape(-1, 2).mean(axis=1)
+    assert page.inner_text("#run option:checked") == "tanh: mean of 2 runs"
+    assert drawn(page) == pytest.approx(mean.tolist())
+    page.uncheck("#layers input >> nth=0")
+    assert drawn(page) == pytest.approx(mean[1:].tolist())
+    page.click("#none")
+    assert drawn(page) == []
+    page.click("#every")
+    assert len(drawn(page)) == 3
+
+
+def test_flagged_estimates_are_hollow(page):
+    page.select_option("#run", label="tanh-0")
+    first, second, _ = drawn(page, "marker.color")
+    ground = page.evaluate("getComputedStyle(document.body).getPropertyValue('--panel').trim()")
+    assert first == ground and second.startswith("rgb")
+    symbols = page.evaluate("document.getElementById('plane').data.map(t => t.marker.symbol)")
+    assert symbols[0] == ["circle-open"] * 3 and symbols[1] == ["square"] * 3
+
+
+def test_pointing_shows_value_and_error(page, table):
+    page.select_option("#run", label="tanh-1")
+    page.select_option("#estimator", label="kde")
+    page.uncheck("#layers input >> nth=2")
+    page.uncheck("#layers input >> nth=0")
+    point = page.locator("#plane .scatterlayer .trace:last-child .points path").first
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#plane .hoverlayer .hovertext")
+    text = page.text_content("#plane .hoverlayer")
+    (value,) = values(table, run="tanh-1", estimator="kde", epoch=10, layer="b,c")
+    assert "b,c" in text and f"I(X;T) {value:.3f} ± 0.125 nats" in text and "no flag" in text
+
+
+def test_numbers_beside_the_picture(page, table):
+    page.select_option("#run", label="tanh-0")
+    page.click("summary:has-text('The same in numbers')")
+    rows = page.locator("#now tbody tr").all_inner_texts()
+    (value,) = values(table, run="tanh-0", estimator="ebab", epoch=10, layer="first")
+    assert rows[0].split("\t")[1] == f"{value:.3f} (no standard error)"
+    assert rows[0].split("\t")[3] == "saturated" and EVIL in rows[2]
+
+
+@pytest.mark.parametrize("button, last", [("#all-csv", False), ("#last-csv", True)])
+def test_the_csv_is_the_frame(page, table, button, last):
+    with page.expect_download() as download:
+        page.click(button)
+    wanted = table[table["epoch"] == 10] if last else table
+    same = {"keep_default_na": False, "na_values": {c: [""] for c in ("stderr", "loss")}}
+    found = pd.read_csv(download.value.path(), **same)
+    expected = pd.read_csv(io.StringIO(wanted.to_csv(index=False)), **same)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_at_phone_width(browser, path, scheme):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    opened(page, path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.locator("#plane .main-svg").first.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["width"] > 300
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (back == "rgb(255, 255, 255)") == (scheme == "light")
+    folder = pathlib.Path(os.environ.get("SCREENSHOTS", ""))
+    if folder.name:
+        page.screenshot(path=folder / f"report-390-{scheme}.png", full_page=True)
+    page.close()
