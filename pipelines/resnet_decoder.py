@@ -134,7 +134,8 @@ def resnet_decoder(
         decoder_fraction: share of the other rows that trains decoders, not networks.
         max_samples: at most so many rows train a decoder, and as many are evaluated.
         draws: images to draw for each that is shown.
-        warm_start: in a cell of several epochs, begins with the decoder of the epoch before.
+        warm_start: in a cell of several epochs, begins with the decoder of the epoch before. Later
+            decoders have then been trained longer, which looks like a network that still learns.
         work: a folder that outlives the tasks, for decoders to go on in after an interruption.
         seed: of the split, the initial weights and the order of the batches.
         title: of the report.

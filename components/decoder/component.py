@@ -28,7 +28,8 @@ def decoder(
         decoder: JSON of the decoders' parameters, the same as those of the prior.
         max_samples: at most so many rows train it, and as many are evaluated.
         draws: images to draw for each.
-        warm_start: begins with the decoder of the checkpoint before.
+        warm_start: begins with the decoder of the checkpoint before. Later decoders have then been
+            trained longer, which in a curve over training looks like a network that still learns.
         work: a folder that outlives the task, to go on in after an interruption; "" for none.
     """
     from ib_keras.components.base import each, items, parts, publish

@@ -87,7 +87,8 @@ def run(
         decoder: JSON of a ``DecoderBound``'s parameters.
         max_samples: at most so many rows train it, and as many are evaluated.
         draws: images to draw for each.
-        warm_start: begins with the decoder of the checkpoint before.
+        warm_start: begins with the decoder of the checkpoint before. Later decoders have then been
+            trained longer, which in a curve over training looks like a network that still learns.
         work: where to keep what it takes to go on after an interruption.
         progress: Keras's progress bar.
 
