@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from benchmarks import (
     _measure,
     ensembles,
+    frames,
     instrument,
     kernels,
     mixture,
@@ -26,6 +27,7 @@ def main() -> None:
         "ensembles": ensembles,
         "neighbors": neighbors,
         "pixelcnn": pixelcnn,
+        "frames": frames,
         "pipeline": pipeline,
     }
     groups = {name: module.run() for name, module in modules.items()}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ib_keras._calibrate import Calibration as Calibration
     from ib_keras._calibrate import calibrate as calibrate
+    from ib_keras._compare import compare as compare
     from ib_keras._estimate import estimate as estimate
     from ib_keras._instrument import InstrumentedModel as InstrumentedModel
     from ib_keras._instrument import instrument as instrument
@@ -44,6 +45,7 @@ _OBJECTS = {
     "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
     "calibrate": "ib_keras._calibrate",
+    "compare": "ib_keras._compare",
     "estimate": "ib_keras._estimate",
     "instrument": "ib_keras._instrument",
     "load": "ib_keras.frame",

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from ib_keras import _provenance, frame
 from ib_keras import estimators as registry
-from ib_keras import frame
 from ib_keras._calibrate import Calibrator
 from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
-from ib_keras.activations import ActivationStore
+from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
@@ -63,7 +63,9 @@ def estimate(
         columns ``ib_keras.frame.COLUMNS``. ``value`` and ``stderr`` are in ``unit``; ``kind`` says
         whether the value is an estimate or a bound; ``flags`` why not to take it at face value.
         Estimators that have more to tell (a compressor's quality, the steps of a sweep) add a
-        column ``details`` of JSON.
+        column ``details`` of JSON. ``attrs["provenance"]`` has the versions of the libraries, the
+        estimators' settings, checksums of the data and the model where they are known, and the
+        commit of the working directory.
 
     Raises:
         ArgumentError: an estimator, layer or epoch is unknown, lengths differ, or some activations
@@ -93,7 +95,19 @@ def estimate(
     )
     with bar:
         rows = list(run_all(items, made, samples, lambda: bar.update(), calibrator))
-    return frame.convert(frame.from_rows(rows), unit)
+    table = frame.convert(frame.from_rows(rows), unit)
+    table.attrs.update(_provenance.attrs(made, **_origin(source, inputs, targets)))
+    return table
+
+
+def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:
+    """Which data and which model a table is of, as far as that is known."""
+    if isinstance(source, ActivationStore):
+        return {"data": source.fingerprint, **source.made}
+    arrays = None if inputs is None else flat_inputs(inputs)
+    labels = None if targets is None else np.asarray(targets)
+    model = None if isinstance(source, Mapping) else _provenance.of_model(source)
+    return {"data": None if arrays is None else fingerprint(arrays, labels), "model": model}
 
 
 def make_estimators(identifiers: Any) -> list[Estimator]:

@@ -111,6 +111,7 @@ class ActivationStore:
         rows: np.ndarray | None = None,
         run: str | None = None,
         draws: int = 1,
+        made: Mapping[str, Any] | None = None,
     ) -> ActivationStore:
         """Makes an empty store.
 
@@ -122,6 +123,7 @@ class ActivationStore:
             rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
             run: the name of the run in tables; the folder's name by default.
             draws: number of noisy passes an epoch.
+            made: what tables of it should say of its origin, such as its model and seed; of JSON.
 
         Raises:
             ArgumentError: the path is taken, or the lengths differ.
@@ -154,6 +156,7 @@ class ActivationStore:
                 layers=list(layers),
                 inputs=structure,
                 fingerprint=fingerprint(arrays, targets),
+                made=dict(made or {}),
             )
 
         _files.write_folder(path, fill)
@@ -183,6 +186,11 @@ class ActivationStore:
     def fingerprint(self) -> str:
         """A checksum of the inputs and targets."""
         return self._manifest["fingerprint"]
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What was said of its origin."""
+        return dict(self._manifest.get("made", {}))
 
     @property
     def epochs(self) -> list[int]:

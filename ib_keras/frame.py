@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import glob
 import itertools
+import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _files, _remote
+from ib_keras import _files, _provenance, _remote
 from ib_keras.errors import ArgumentError, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = [
     "run",
@@ -42,6 +46,8 @@ _WHOLE = ("epoch", "layer_index", "dim", "n")
 _CURVE = ["run", "layer", "layer_index", "estimator"]
 # A number at the end of a run's name.
 _SEED = r"-(?:seed)?\d+$"
+# The number of a row's file, while tables and logs are joined.
+_FILE = "__file__"
 _NATS = {"nats": 1.0, "bits": math.log(2)}
 
 
@@ -69,14 +75,19 @@ def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
     Raises:
         ArgumentError: columns are missing (they are named).
     """
-    missing = [column for column in COLUMNS if column not in frame]
+    _check_columns(frame.columns, name)
+    return frame
+
+
+def _check_columns(found: Iterable[str], name: str) -> None:
+    found = list(found)
+    missing = [column for column in COLUMNS if column not in found]
     if missing:
         raise ArgumentError(
             f"`{name}` is no table of estimates: it lacks {missing}",
             f"the columns {COLUMNS}",
-            f"columns {list(frame.columns)}",
+            f"columns {found}",
         )
-    return frame
 
 
 def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
@@ -142,31 +153,48 @@ def write(
     return folder
 
 
-def load(path: str | os.PathLike) -> pd.DataFrame:
-    """Reads the estimates that any run wrote, joined with the logs of their epochs.
+def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
+    """Reads the estimates that any runs wrote, joined with the logs of their epochs.
 
     Args:
         path: a folder with ``estimates.parquet``, such a file, or a glob of either; on this
-            machine, or in a bucket (``gs://…``, or what else fsspec reads).
+            machine, or in a bucket (``gs://…``, or what else fsspec reads); or a list of these.
 
     Returns:
-        A frame with the columns ``COLUMNS``, and one for each of Keras's logs (loss, metrics).
+        A frame with the columns ``COLUMNS``, and one for each of Keras's logs (loss, metrics). Its
+        ``attrs`` say where it came from; where the runs differ, they list what differs.
 
     Raises:
         StoreError: nothing is there, it is no table of estimates, or it may not be read.
+        ArgumentError: a table lacks columns, or the list is empty.
         MissingExtraError: what reads such a bucket is not installed.
     """
-    path = os.fspath(path)
-    if "://" in path:
-        with _remote.files(path, (ESTIMATES, LOGS)) as copies:
-            return pd.concat([_load_one(copy, name) for name, copy in copies], ignore_index=True)
-    matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
-    if not matches:
-        raise StoreError(
-            f"{path!r} does not exist", f"a folder with {ESTIMATES}, or such a file", "nothing"
-        )
-    frames = [_load_one(pathlib.Path(match), match) for match in matches]
-    return pd.concat(frames, ignore_index=True)
+    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not paths:
+        raise ArgumentError("`path` is empty", "a path, or a list of them", "[]")
+    tables = [table for one in paths for table in _read(os.fspath(one))]
+    return _joined(tables)
+
+
+def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of estimates as one, like ``pandas.concat``, which forgets ``attrs`` that differ.
+
+    Args:
+        frames: tables of estimates, at least one.
+
+    Returns:
+        The rows of all; in ``attrs`` what they have in common, and lists of what differs.
+
+    Raises:
+        ArgumentError: there are none, or one lacks columns.
+    """
+    tables = [validate(table, f"frames[{i}]") for i, table in enumerate(frames)]
+    if not tables:
+        raise ArgumentError("`frames` is empty", "one table of estimates at least", "none")
+    found = pd.concat(tables, ignore_index=True)
+    found.attrs.clear()
+    found.attrs.update(_provenance.merged([dict(table.attrs) for table in tables]))
+    return found
 
 
 def compression(
@@ -315,7 +343,20 @@ def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any]
         yield dict(zip(_CURVE, key, strict=True)), curve
 
 
-def _load_one(path: pathlib.Path, name: str) -> pd.DataFrame:
+def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
+    """The estimates and the logs of each folder or file that a path names."""
+    if "://" in path:
+        with _remote.files(path, (ESTIMATES, LOGS)) as copies:
+            return [_read_one(copy, name) for name, copy in copies]
+    matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
+    if not matches:
+        raise StoreError(
+            f"{path!r} does not exist", f"a folder with {ESTIMATES}, or such a file", "nothing"
+        )
+    return [_read_one(pathlib.Path(match), match) for match in matches]
+
+
+def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]:
     file = path / ESTIMATES if path.is_dir() else path
     if not file.is_file():
         raise StoreError(
@@ -323,17 +364,51 @@ def _load_one(path: pathlib.Path, name: str) -> pd.DataFrame:
             f"a folder with {ESTIMATES}; of an activation store, call ib_keras.estimate first",
             sorted(p.name for p in path.iterdir())[:10],
         )
-    frame = validate(_read_parquet(file, name), name if file == path else f"{name}/{ESTIMATES}")
+    table = _read_parquet(file, name)
+    _check_columns(table.column_names, name if file == path else f"{name}/{ESTIMATES}")
     logs_file = file.with_name(LOGS)
     if not logs_file.is_file():
-        return frame
-    logs = _read_parquet(logs_file, f"{name}, its {LOGS}")
-    extra = [c for c in logs.columns if c not in frame.columns]
-    return frame.merge(logs[["run", "epoch", *extra]], on=["run", "epoch"], how="left")
+        return table, None
+    return table, _read_parquet(logs_file, f"{name}, its {LOGS}")
 
 
-def _read_parquet(file: pathlib.Path, name: str) -> pd.DataFrame:
+def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
+    import pyarrow.parquet
+
     try:
-        return pd.read_parquet(file)
+        # Into memory of its own: mapped, the file could not be removed or replaced meanwhile.
+        return pyarrow.parquet.ParquetFile(file).read()
     except (OSError, ValueError) as error:
         raise StoreError(f"{name!r} cannot be read", "a parquet file", error) from None
+
+
+def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
+    """All tables as one, each joined with its own logs; made pandas's at once, which is faster."""
+    table = _stacked([own for own, _ in read])
+    table.attrs.update(_provenance.merged([_attrs(own) for own, _ in read]))
+    logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
+    if not logs:
+        return table
+    extra = _stacked([own for _, own in logs])
+    names = ["run", "epoch", *(c for c in extra.columns if c not in table.columns)]
+    # Runs of one name in several files may have different logs.
+    extra = extra[names].assign(
+        **{_FILE: np.repeat([i for i, _ in logs], [len(own) for _, own in logs])}
+    )
+    table[_FILE] = np.repeat(np.arange(len(read)), [len(own) for own, _ in read])
+    attrs = table.attrs
+    table = table.merge(extra, on=[_FILE, "run", "epoch"], how="left").drop(columns=_FILE)
+    table.attrs = attrs
+    return table
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    import pyarrow
+
+    return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+
+
+def _attrs(table: pa.Table) -> dict[str, Any]:
+    """What pandas keeps of a frame's ``attrs`` in a parquet file."""
+    text = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
+    return json.loads(text) if text else {}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer, _estimate, _files, _items, frame
+from ib_keras import _epoch_writer, _estimate, _files, _items, _provenance, frame
 from ib_keras._checks import as_labels, check_count
 from ib_keras._instrument import InstrumentedModel, instrument
 from ib_keras._scalars import Scalars
@@ -130,6 +130,7 @@ class Recorder(keras.callbacks.Callback):
         self._tapped.check_inputs(self.inputs)
         self._names = self._tapped.select_taps(self.layers if own else None)
         self._rows = _items.propagated_rows(self._n, self.conditional_inputs, self.seed)
+        self._made = {"model": _provenance.of_model(self.model), "recorder_seed": self.seed}
         self._sink = None
         self._logs = []
 
@@ -219,6 +220,7 @@ class _StoreSink:
                 layers=recorder._names,
                 run=recorder.run,
                 draws=recorder.draws,
+                made=recorder._made,
             )
         self._stale = {epoch for epoch in self._store.epochs if epoch > start}
 
@@ -282,6 +284,9 @@ class _TableSink:
         self._samples = _items.Samples.of(
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
+        self._attrs = _provenance.attrs(
+            recorder._estimators or [], data=recorder._fingerprint, **recorder._made
+        )
 
     @property
     def epochs(self) -> set[int]:
@@ -306,6 +311,7 @@ class _TableSink:
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
+        self._frame.attrs.update(self._attrs)
         frame.write(self._frame, r.path, logs=self._logs)
         return rows
 

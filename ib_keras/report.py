@@ -42,8 +42,8 @@ FLAGS = {
     "negative": "Information cannot be negative: the estimator's bias is larger than what there is "
     "to find.",
     "unfinished": "The decoder was still improving when its epochs ended: it might say more of X.",
-    "unconfirmed": "The closed form of Gaussian variables gives more than held-out rows confirm: the "
-    "truth may lie anywhere between.",
+    "unconfirmed": "The closed form of Gaussian variables gives more than held-out rows confirm: "
+    "the truth may lie anywhere between.",
     "untrusted": "On samples like these of known information the estimator is off by more than the "
     "tolerance where this estimate lies: see calibrated_lower and calibrated_upper.",
     "ties": "Values repeat: the variable is discrete or saturated, and distances between "

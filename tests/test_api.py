@@ -22,9 +22,9 @@ def test_public_names():
     assert ib.__all__ == [
         "ActivationStore", "Activations", "Calibration", "Estimate", "InstrumentedModel",
         "LayerInformation", "MutualInformation", "Recorder", "__version__", "calibrate",
-        "clustering", "compression", "datasets", "ensembles", "errors", "estimate", "estimators",
-        "frame", "instrument", "layers", "load", "models", "mutual_information", "pixelcnn", "plot",
-        "regularizers", "report", "studies", "synthetic",
+        "clustering", "compare", "compression", "datasets", "ensembles", "errors", "estimate",
+        "estimators", "frame", "instrument", "layers", "load", "models", "mutual_information",
+        "pixelcnn", "plot", "regularizers", "report", "studies", "synthetic",
     ]  # fmt: skip
     for name in ib.__all__:
         assert getattr(ib, name) is not None

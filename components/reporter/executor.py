@@ -66,7 +66,7 @@ def merge(
     folders = [pathlib.Path(path) for path in estimates]
     if not folders:
         raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
-    joined = pd.concat([frame.load(folder) for folder in folders], ignore_index=True)
+    joined = frame.load(folders)
     own = frame.columns(joined)
     table = joined[own].sort_values(
         ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True

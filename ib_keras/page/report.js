@@ -144,9 +144,10 @@ function main() {
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: "system-ui, sans-serif", color: get("--text"), size: 13 },
-      margin: { l: 50, r: 14, t: 14, b: 44 }, hovermode: "closest",
+      margin: { l: 50, r: 14, t: 36, b: 44 }, hovermode: "closest",
       hoverlabel: { align: "left", bgcolor: get("--ground"), bordercolor: get("--soft"),
         font: { color: get("--text") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: get("--soft"), activecolor: get("--accent") },
       xaxis: axis(x), yaxis: axis(y), uirevision: "kept",
     };
   }
