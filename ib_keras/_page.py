@@ -75,7 +75,11 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
         "unit": table["unit"].iloc[0],
         "views": views,
         "layers": list(dict.fromkeys(table.sort_values("layer_index", kind="stable")["layer"])),
-        "estimators": list(dict.fromkeys(table["estimator"])),
+        # Shown first: the one with the least to doubt.
+        "estimators": sorted(
+            dict.fromkeys(table["estimator"]),
+            key=lambda name: float((table["flags"][table["estimator"] == name] != "").mean()),
+        ),
         "quantities": sorted(quantities, key=lambda q: (q not in _HEADS, q != _HEADS[0])),
     }
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

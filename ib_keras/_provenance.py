@@ -68,13 +68,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def of_model(model: Any) -> dict[str, Any]:
-    """What tells a model's architecture from others: its weights' names and shapes, and a checksum.
+    """What tells a model's architecture from others: a checksum of its layers' classes and weights'
+    shapes, not of names, of which Keras makes new ones for each model.
 
     Args:
         model: a built Keras model.
     """
-    shapes = [(w.path, tuple(w.shape), str(w.dtype)) for w in model.weights]
-    layers = [(layer.name, type(layer).__name__) for layer in model.layers]
+    shapes = [(w.name, tuple(w.shape), str(w.dtype)) for w in model.weights]
+    layers = [type(layer).__name__ for layer in model.layers]
     digest = hashlib.sha256(repr((layers, shapes)).encode()).hexdigest()
     return {
         "name": model.name,

@@ -56,7 +56,7 @@ class Verdict:
         belief: ``YES``, ``CARE`` or ``NO``.
         curve: from what to what I(X;T) went, by which estimator.
         why: reasons for the belief.
-        runs: how many there are.
+        runs: how many it rests on.
     """
 
     group: str
@@ -164,7 +164,8 @@ def _verdict(
     belief = NO if what == DISPUTED and not care else CARE if care or what == DISPUTED else YES
     if what == DISPUTED:
         belief = CARE if falls.mean() >= 0.75 or falls.mean() <= 0.25 else NO
-    return Verdict(group, layer, what, belief, _from_to(own, unit, best), tuple(why), runs)
+    told = own["run"].nunique()
+    return Verdict(group, layer, what, belief, _from_to(own, unit, best), tuple(why), told)
 
 
 def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
@@ -214,7 +215,8 @@ def _which(own: Sequence[Verdict]) -> str:
 
 def _belief(own: Sequence[Verdict]) -> str:
     """Whether to believe what is said of the layers that compress, or else of all."""
-    told = [v for v in own if v.what == COMPRESSES] or [v for v in own if v.what != UNKNOWN]
+    by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
+    told = by[COMPRESSES] or by[KEEPS] or by[DISPUTED]
     if not told:
         return f"Believe nothing yet: {few(_all(pd.Series([v.why for v in own])), 3)}."
     beliefs = {v.belief for v in told}
@@ -225,10 +227,11 @@ def _belief(own: Sequence[Verdict]) -> str:
         text = f"Do not believe it yet: {'; '.join(why[:3])}."
     else:
         text = f"Believe it with care: {'; '.join(why[:3])}."
-    if own[0].runs == 1:
+    runs = min(v.runs for v in told)
+    if runs == 1:
         text += " This is one run; another start of the training may differ."
     else:
-        text += f" It rests on {own[0].runs} runs."
+        text += f" It rests on {runs} runs."
     return text
 
 

@@ -8,13 +8,14 @@ import html
 import io
 import os
 import pathlib
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from ib_keras import _files, _page, _verdict
+from ib_keras import _files, _page, _provenance, _verdict
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 
@@ -282,9 +283,9 @@ def _verdicts(table: pd.DataFrame) -> str:
     shown = " open" if len(rows) <= 8 else ""
     return (
         f"{''.join(parts)}{about}<details{shown}><summary>Layer by layer</summary>"
-        '<div class="scroll text"><table><thead><tr><th scope=col>layer</th><th scope=col>says'
-        "</th><th scope=col>I(X;T)</th><th scope=col>believe it?</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
+        '<div class="scroll text cards"><table><thead><tr><th scope=col>layer</th>'
+        "<th scope=col>says</th><th scope=col>I(X;T)</th><th scope=col>believe it?</th></tr>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 
 
@@ -304,7 +305,7 @@ def _trust(table: pd.DataFrame) -> str:
         if len(names) < layers:
             text += f" Here: {_verdict.few(names)}."
         advice = ADVICE.get(str(flag))
-        more = f'<span class="do">What to do: {html.escape(advice)}</span>' if advice else ""
+        more = f'<span class="do">What to do: {_with_code(advice)}</span>' if advice else ""
         parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}{more}</li>")
     clean = int((table["flags"] == "").sum())
     head = f"<p>{clean} of {len(table)} estimates carry no flag.</p>"
@@ -316,6 +317,10 @@ def _trust(table: pd.DataFrame) -> str:
             "says; the difference of two bounds, I(T;Y), is none.</p>"
         )
     return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
+
+
+def _with_code(text: str) -> str:
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
 
 
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
@@ -350,11 +355,13 @@ def _made_by(table: pd.DataFrame) -> dict[str, Any]:
             for key, part in value.items():
                 add(f"{name}: {key}" if name else str(key), part)
         else:
-            content[name] = value
+            content[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
 
     for name, value in table.attrs.items():
-        add("" if name == "provenance" else str(name), value)
-    add("this page", _files.provenance())
+        add("" if name == _provenance.KEY else str(name), value)
+    page = _files.provenance()
+    if (table.attrs.get(_provenance.KEY) or {}).get("versions") != page:
+        add("this page", page)
     return content
 
 

@@ -64,8 +64,8 @@ def test_care_and_disagreement():
     both = pd.concat([curves({"a": (5, 8, 6)}), curves({"a": (5, 6, 8)}, "kde")])
     assert (one(both).what, one(both).belief) == (_verdict.DISPUTED, _verdict.NO)
     assert one(both).why[0] == "ebab sees it; kde does not"
-    ((which, _),) = _verdict.headline([one(both)])
-    assert "Estimates disagree about a" in which
+    ((which, belief),) = _verdict.headline([one(both)])
+    assert "Estimates disagree about a" in which and belief.startswith("Do not believe it yet")
 
 
 def test_seeds_are_taken_together():

@@ -144,7 +144,7 @@ function main() {
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: "system-ui, sans-serif", color: get("--text"), size: 13 },
-      margin: { l: 50, r: 14, t: 36, b: 44 }, hovermode: "closest",
+      margin: { l: 50, r: 14, t: 36, b: 52 }, hovermode: "closest",
       hoverlabel: { align: "left", bgcolor: get("--ground"), bordercolor: get("--soft"),
         font: { color: get("--text") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: get("--soft"), activecolor: get("--accent") },
@@ -168,6 +168,24 @@ function main() {
   const told = (layer, p) => hover(layer, p.epoch, [`${XT} ${measured(p.x)} ${unit}`,
     `${TY} ${measured(p.y)} ${unit}`], p.flags);
 
+  // Names above or below their markers; none where both places are taken.
+  function labels(here) {
+    const wide = (axis, share) => {
+      const all = here.map(([, p]) => p[axis].value);
+      const [low, high] = extent[axis] || [Math.min(...all), Math.max(...all)];
+      return (high - low) * share || 1;
+    };
+    const dx = wide("x", 0.11), dy = wide("y", 0.06), taken = [], text = [], textposition = [];
+    for (const [layer, p] of here) {
+      const free = [1, -1].find((side) => taken.every((t) => Math.abs(t.x - p.x.value) > dx
+        || Math.abs(t.y - p.y.value - side * dy) > 0.75 * dy));
+      if (free !== undefined) taken.push({ x: p.x.value, y: p.y.value + free * dy });
+      text.push(free === undefined ? "" : safe(layer.length > 16 ? layer.slice(0, 15) + "…" : layer));
+      textposition.push(free === -1 ? "bottom center" : "top center");
+    }
+    return { text, textposition };
+  }
+  const extent = {};
   function now() {
     const epoch = state.epochs[state.at];
     const here = shown().map((layer) => [layer, points(layer).find((p) => p.epoch === epoch)])
@@ -178,8 +196,7 @@ function main() {
       type: "scatter", mode: few ? "markers+text" : "markers", hoverinfo: "text", name: "now",
       x: here.map(([, p]) => p.x.value), y: here.map(([, p]) => p.y.value),
       hovertext: here.map(([layer, p]) => told(layer, p)),
-      text: here.map(([layer]) => safe(layer.length > 16 ? layer.slice(0, 15) + "…" : layer)),
-      textposition: "top center", cliponaxis: false,
+      ...labels(here), cliponaxis: false,
       error_x: { type: "data", array: here.map(([, p]) => error(p.x)), thickness: 1.2, width: 3,
         color: tone("--soft") },
       error_y: { type: "data", array: here.map(([, p]) => error(p.y)), thickness: 1.2, width: 3,
@@ -214,10 +231,11 @@ function main() {
         line: { color: colour(layer), width: 1.2 },
         marker: { size: 5, color: colour(layer), symbol: own.map((p) => symbol(layer, p.flags)) } });
     }
+    if (xs.length) Object.assign(extent, { x: range(xs), y: range(ys) });
     const { here, trace } = now();
     traces.push(trace);
     const look = layout(`${boundOf()}${XT} [${unit}]`, `${TY} [${unit}]`);
-    if (xs.length) { look.xaxis.range = range(xs); look.yaxis.range = range(ys); }
+    if (xs.length) { look.xaxis.range = extent.x; look.yaxis.range = extent.y; }
     else look.annotations = [{ text: "nothing to draw: choose a layer or another estimator",
       showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
     Plotly.react("plane", traces, look, CONFIG);
@@ -325,7 +343,7 @@ function main() {
       waiting = false;
       const { here, trace } = now(), place = $("plane").data.length - 1;
       Plotly.restyle("plane", { x: [trace.x], y: [trace.y], hovertext: [trace.hovertext],
-        text: [trace.text], "error_x.array": [trace.error_x.array],
+        text: [trace.text], textposition: [trace.textposition], "error_x.array": [trace.error_x.array],
         "error_y.array": [trace.error_y.array], "marker.symbol": [trace.marker.symbol],
         "marker.color": [trace.marker.color], "marker.line.color": [trace.marker.line.color],
         "marker.line.width": [trace.marker.line.width] },
