@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import _verdict
 from ib_keras import frame as frames
 
 # The smallest of Plotly's own bundles that has what the page draws, as it is published on npm
@@ -22,8 +23,8 @@ _HEADS = ("I(X;T)", "I(T;Y)")
 
 CONTROLS = """<h2>Information plane</h2>
 <p>Each marker is a layer at the chosen epoch: to the right it keeps more of the input, higher up it
-tells more of the label. Its thin line is its way over training. <b>Hollow markers are flagged</b>:
-do not take them at face value; point at one to see why, and read
+tells more of the label. Its thin line is its way over training. <b>Hollow markers say nothing</b>
+about the network, <b>pale ones are to be taken with care</b>: point at one to see why, and read
 <a href="#believe">how much to believe</a>.</p>
 <p id="loading" role="status">Drawing …</p>
 <noscript><p>The pictures need JavaScript; the tables below do without.</p></noscript>
@@ -49,7 +50,7 @@ do not take them at face value; point at one to see why, and read
 <div id="curves" class="chart" role="group"
  aria-label="The quantity against the epoch, by layer"></div>
 <p class="note">Bars are one standard error. The dotted line is the epoch chosen above. A dashed
-line is flagged at every epoch.</p>
+line says nothing at any epoch.</p>
 """
 
 
@@ -80,6 +81,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
             dict.fromkeys(table["estimator"]),
             key=lambda name: float((table["flags"][table["estimator"] == name] != "").mean()),
         ),
+        "nothing": list(_verdict.TELLS_NOTHING),
         "quantities": sorted(quantities, key=lambda q: (q not in _HEADS, q != _HEADS[0])),
     }
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def ensemble_planes(frame: pd.DataFrame, *, estimator: str) -> Figure:
+def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = None) -> Figure:
     """Draws information planes of runs that differ in their seeds: each run, and their mean.
 
     A panel an ensemble, a colour a layer; thin lines are the runs, the thick one their mean over
@@ -25,6 +25,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str) -> Figure:
     Args:
         frame: a table of estimates, runs named with a number at the end (``tanh-0``, ``tanh-1``).
         estimator: the estimator to draw, as the table names it.
+        ax: draws into these axes; then one ensemble must remain.
 
     Returns:
         The figure.
@@ -45,7 +46,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str) -> Figure:
     # Layers by their place: an activation of its own makes another name of the same place.
     places = sorted(points["layer_index"].unique())
     colours = dict(zip(places, figures.colormap(np.linspace(0, 0.92, len(places))), strict=True))
-    figure, grid = _grid(figures, len(groups), 3.6, 3.2)
+    figure, grid = _one_or_grid(figures, groups, ax, 3.2)
     unit = table["unit"].iloc[0]
     for axes, group in zip(grid, groups, strict=True):
         part = points[points["group"] == group]
@@ -65,18 +66,22 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str) -> Figure:
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
         for place, name in zip(places, names, strict=True)
     ]
-    figure.legend(handles=handles, title="layer", loc="outside right upper", fontsize=9)
-    figure.suptitle(estimator, fontsize=11)
+    plot._legend(figure, handles, ax)
+    if ax is None:
+        figure.suptitle(estimator, fontsize=11)
     return figure
 
 
-def compression(table: pd.DataFrame, *, estimator: str, measure: str = "absolute") -> Figure:
+def compression(
+    table: pd.DataFrame, *, estimator: str, measure: str = "absolute", ax: Axes | None = None
+) -> Figure:
     """Draws the compression of each layer: the mean over seeds, with one standard deviation.
 
     Args:
         table: ``frame.compression(..., over_seeds=True)``.
         estimator: the estimator to draw, as the table names it.
         measure: ``"absolute"`` or ``"relative"``.
+        ax: draws into these axes.
 
     Returns:
         The figure: a group of points a layer, a colour an ensemble; ensembles with ``+l2`` in their
@@ -104,8 +109,8 @@ def compression(table: pd.DataFrame, *, estimator: str, measure: str = "absolute
         )
     plain = sorted(set(part["run"].str.removesuffix("+l2")))
     places = sorted(part["layer_index"].unique())
-    figure = figures.Figure(figsize=(1.7 * len(places) + 2.4, 4.2), layout="constrained")
-    axes = figure.subplots()
+    size = (max(1.7 * min(len(places), 6), 0.55 * len(places)) + 2.4, 4.2)
+    figure, axes = _one(figures, ax, size)
     colours = dict(zip(plain, figures.colormap(np.linspace(0, 0.92, len(plain))), strict=True))
     width = 0.8 / max(1, part["run"].nunique())
     runs = sorted(part["run"].unique(), key=lambda r: (plain.index(r.removesuffix("+l2")), r))
@@ -120,17 +125,19 @@ def compression(table: pd.DataFrame, *, estimator: str, measure: str = "absolute
         )  # fmt: skip
     names = [part[part["layer_index"] == place]["layer"].iloc[0] for place in places]
     axes.set_xticks(range(len(places)), [name.removesuffix("_prelu") for name in names])
+    if len(places) > 8:
+        axes.tick_params(axis="x", labelrotation=90, labelsize=8)
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_ylabel("fall of I(X;T) from its maximum to the end" + (
         " [nats]" if measure == "absolute" else " (share)"))  # fmt: skip
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
-    figure.legend(loc="outside right upper", fontsize=9)
+    _legend_of(figure, ax, axes.get_legend_handles_labels()[0])
     return figure
 
 
 def scatter(
     x: Iterable[float], y: Iterable[float], groups: Iterable[str], *, xlabel: str, ylabel: str,
-    title: str = "",
+    title: str = "", ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
     """Draws one point a run, a colour a group.
 
@@ -141,6 +148,7 @@ def scatter(
         xlabel: with its unit.
         ylabel: with its unit.
         title: such as the correlation with its interval.
+        ax: draws into these axes.
 
     Returns:
         The figure.
@@ -151,8 +159,7 @@ def scatter(
     from ib_keras import plot
 
     figures = plot._matplotlib("plot.scatter()")
-    figure = figures.Figure(figsize=(5.6, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _one(figures, ax, (5.6, 3.8))
     table = pd.DataFrame({"x": list(x), "y": list(y), "group": list(groups)})
     names = sorted(table["group"].unique())
     colours = figures.colormap(np.linspace(0, 0.92, len(names)))
@@ -161,18 +168,21 @@ def scatter(
         axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10)
-    figure.legend(loc="outside right upper", fontsize=9)
+    _legend_of(figure, ax, axes.get_legend_handles_labels()[0])
     return figure
 
 
-def against_truth(frame: pd.DataFrame) -> Figure:
+def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draws estimates against the known information, with the line on which they are right.
 
     A panel for each kind of images, a colour an estimator, bars of one standard error; dotted: what
-    neighbours find in the numbers that the images were drawn from.
+    neighbours find in the numbers that the images were drawn from. Where the estimates are
+    calibrated, a band shows between which known informations each may lie; hollow markers are
+    flagged.
 
     Args:
         frame: estimates of ``studies.against_truth`` joined with the logs.
+        ax: draws into these axes; then one kind of images must remain.
 
     Returns:
         The figure.
@@ -197,7 +207,7 @@ def against_truth(frame: pd.DataFrame) -> Figure:
     names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]
     names = list(dict.fromkeys(names))
     colours = dict(zip(names, figures.colormap(np.linspace(0, 0.92, len(names))), strict=True))
-    figure, grid = _grid(figures, len(groups), 3.6, 3.4)
+    figure, grid = _one_or_grid(figures, groups, ax, 3.4)
     unit, handles = table["unit"].iloc[0], {}
     for axes, group in zip(grid, groups, strict=True):
         part = table[table["group"] == group]
@@ -211,10 +221,46 @@ def against_truth(frame: pd.DataFrame) -> Figure:
                 color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
                 fmt=":" if of_latents else f"-{plot._MARKERS[names.index(estimator) % 10]}",
             )  # fmt: skip
+            flagged = line[line["flags"] != ""]
+            if len(flagged) and not of_latents:
+                axes.plot(
+                    flagged[studies.TRUTH], flagged["value"], linestyle="none", markersize=4,
+                    marker=plot._MARKERS[names.index(estimator) % 10], color=colours[estimator],
+                    markerfacecolor="white", zorder=4,
+                )  # fmt: skip
+            if {"calibrated_lower", "calibrated_upper"} <= set(line):
+                axes.fill_between(
+                    line[studies.TRUTH], line["calibrated_lower"], line["calibrated_upper"],
+                    color=colours[estimator], alpha=0.15, linewidth=0,
+                )  # fmt: skip
         axes.set_title(group, fontsize=10)
         axes.set(xlabel=f"true information [{unit}]", ylabel=f"estimate [{unit}]")
-    figure.legend(handles=list(handles.values()), loc="outside right upper", fontsize=9)
+    _legend_of(figure, ax, list(handles.values()))
     return figure
+
+
+def _one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    if ax is not None:
+        return ax.figure, ax  # type: ignore[return-value]
+    figure = figures.Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _one_or_grid(
+    figures: Any, groups: list[str], ax: Axes | None, height: float
+) -> tuple[Figure, list[Axes]]:
+    if ax is None:
+        return _grid(figures, len(groups), 3.6, height)
+    if len(groups) != 1:
+        raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
+    return ax.figure, [ax]  # type: ignore[return-value]
+
+
+def _legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
+    if ax is None:
+        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
+    else:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
 
 
 def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

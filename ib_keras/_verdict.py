@@ -235,6 +235,16 @@ def _belief(own: Sequence[Verdict]) -> str:
     return text
 
 
+def doubt(flags: str) -> int:
+    """How much to doubt an estimate: 0 without flags, 1 to be taken with care, 2 saying nothing.
+
+    Args:
+        flags: as the table has them, joined by commas.
+    """
+    own = _split(flags)
+    return 2 if _known(own, TELLS_NOTHING) else 1 if own else 0
+
+
 def few(names: Sequence[str], most: int = 8) -> str:
     """Names, shortened in the middle if there are many.
 

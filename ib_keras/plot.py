@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import _verdict
 from ib_keras import frame as frames
 from ib_keras._plot_ensembles import against_truth as against_truth
 from ib_keras._plot_ensembles import compression as compression
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _XT, _TY = "I(X;T)", "I(T;Y)"
+_LEGEND_ROWS = 18
 _MARKERS = "osD^vP*Xph<>8"
 _BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
 
@@ -30,17 +32,21 @@ def information_plane(
     *,
     run: str | Sequence[str] | None = None,
     estimator: str | Sequence[str] | None = None,
+    over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
     """Draws I(T;Y) against I(X;T): a marker a layer, a colour an epoch.
 
-    Each run and estimator has a panel. Hollow markers are estimates flagged ``saturated``: they say
-    nothing about the network. The last epoch's markers have a black edge.
+    Each run and estimator has a panel. Hollow markers are flagged as saying nothing about the
+    network (``saturated``, ``high_dim``, …), pale ones as to be taken with care. The last epoch's
+    markers have a black edge.
 
     Args:
         frame: a table of estimates.
         run: the runs to draw; all by default.
         estimator: the estimators to draw, as the table names them; all by default.
+        over_seeds: draws the mean of runs that differ in their seeds (``tanh-0``, ``tanh-1``), with
+            bars of one standard deviation over them.
         ax: draws into these axes; then one run and one estimator must remain.
 
     Returns:
@@ -52,6 +58,7 @@ def information_plane(
     """
     figures = _matplotlib("plot.information_plane()")
     table = _select(frame, run, estimator)
+    table = frames.over_seeds(table) if over_seeds else table
     points = _points(table)
     if points.empty:
         raise ArgumentError(
@@ -66,6 +73,11 @@ def information_plane(
         part = _part(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
             axes.plot(trace["x"], trace["y"], color="0.75", linewidth=0.8, zorder=1)
+            if over_seeds:
+                axes.errorbar(
+                    trace["x"], trace["y"], xerr=trace["x_error"], yerr=trace["y_error"],
+                    fmt="none", ecolor="0.8", elinewidth=0.8, zorder=0,
+                )  # fmt: skip
             _scatter(axes, trace, _marker(layers, str(layer)), figures.colormap, norm)
         unit = part["unit"].iloc[0]
         axes.set(
@@ -79,9 +91,7 @@ def information_plane(
         figures.Line2D([], [], marker=_marker(layers, layer), label=layer, **grey)
         for layer in layers
     ]
-    if points["saturated"].any():
-        hollow = {"marker": "o", "markerfacecolor": "none", "label": "hollow: saturated"}
-        handles.append(figures.Line2D([], [], **hollow, **grey))
+    handles += _doubts(figures, points)
     _legend(figure, handles, ax)
     if ax is None:
         bar = figure.colorbar(
@@ -105,9 +115,14 @@ def layer_curves(
     run: str | Sequence[str] | None = None,
     estimator: str | Sequence[str] | None = None,
     levels: Mapping[str, float] | None = None,
+    phases: bool = False,
+    over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
     """Draws a quantity against the epoch, a line a layer, with a band of one standard error.
+
+    Hollow markers are flagged as saying nothing about the network, pale ones as to be taken with
+    care; a line of hollow ones is dashed.
 
     Args:
         frame: a table of estimates.
@@ -115,6 +130,9 @@ def layer_curves(
         run: the runs to draw; all by default.
         estimator: the estimators to draw, as the table names them; all by default.
         levels: label → value in the table's unit, drawn as dotted lines.
+        phases: marks where a curve falls, as ``ib_keras.frame.phases`` finds it, by a wide line.
+        over_seeds: draws the mean of runs that differ in their seeds (``tanh-0``, ``tanh-1``); the
+            band is then one standard deviation over them.
         ax: draws into these axes; then one run and one estimator must remain.
 
     Returns:
@@ -126,12 +144,15 @@ def layer_curves(
     """
     figures = _matplotlib("plot.layer_curves()")
     table = _select(frame, run, estimator)
+    table = frames.over_seeds(table) if over_seeds else table
     points = table[(table["quantity"] == quantity) & np.isfinite(table["value"])]
     if points.empty:
         raise ArgumentError(
             f"The table has no {quantity}", f"one of {sorted(table['quantity'].unique())}", quantity
         )
     points = points.sort_values(["layer_index", "epoch"])
+    points = points.assign(doubt=points["flags"].map(_verdict.doubt))
+    falls = frames.phases(points, quantity=quantity) if phases else None
     layers = _layers(points)
     colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))
     figure, panels = _panels(figures, points, ax)
@@ -141,6 +162,9 @@ def layer_curves(
         for layer, trace in part.groupby("layer", sort=False):
             colour = colours[layers.index(str(layer))]
             _curve(axes, trace, _marker(layers, str(layer)), colour)
+            if falls is not None:
+                own = _part(falls, panel_run, panel_estimator)
+                _falls(axes, trace, own[own["layer"] == layer], colour)
         for label, level in (levels or {}).items():
             axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
             axes.annotate(
@@ -160,6 +184,9 @@ def layer_curves(
         figures.Line2D([], [], marker=_marker(layers, layer), color=colour, label=layer)
         for layer, colour in zip(layers, colours, strict=True)
     ]
+    handles += _doubts(figures, points)
+    if falls is not None and (falls["phase"] == "compression").any():
+        handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
     _legend(figure, handles, ax)
     return figure
 
@@ -227,9 +254,9 @@ def clusters(
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
-    """One layer's points, coloured by epoch; hollow where saturated, the last with a black edge."""
+    """One layer's points, coloured by epoch, filled by doubt, the last with a black edge."""
     last = trace["epoch"].max()
-    for saturated, group in trace.groupby("saturated"):
+    for doubt, group in _by_doubt(trace):
         colours = colormap(norm(group["epoch"].to_numpy()))
         edges = np.where((group["epoch"] == last).to_numpy()[:, None], (0, 0, 0, 1), colours)
         axes.scatter(
@@ -237,7 +264,7 @@ def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: 
             group["y"],
             marker=marker,
             s=34,
-            facecolors="none" if saturated else colours,
+            facecolors=_filled(colours, doubt),
             edgecolors=list(map(tuple, edges)),
             linewidths=1.0,
             zorder=2,
@@ -246,13 +273,54 @@ def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: 
 
 def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
     """One layer's line, with a band of one standard error where there is one."""
-    axes.plot(
-        trace["epoch"], trace["value"], marker=marker, markersize=4, linewidth=1.2, color=colour
-    )
     error = trace["stderr"].fillna(0)
     if error.any():
         low, high = trace["value"] - error, trace["value"] + error
         axes.fill_between(trace["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
+    style = "--" if (trace["doubt"] == 2).all() else "-"
+    axes.plot(trace["epoch"], trace["value"], linewidth=1.2, color=colour, linestyle=style)
+    for doubt, group in _by_doubt(trace):
+        colours = np.tile(colour, (len(group), 1))
+        axes.scatter(
+            group["epoch"], group["value"], marker=marker, s=18, linewidths=0.9, zorder=2.5,
+            facecolors=_filled(colours, doubt), edgecolors=list(map(tuple, colours)),
+        )  # fmt: skip
+
+
+def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
+    """A wide line under the part of a curve in which it falls."""
+    for phase in phases[phases["phase"] == "compression"].itertuples():
+        part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
+        axes.plot(
+            part["epoch"], part["value"], color=colour, alpha=0.25, linewidth=7, zorder=1,
+            solid_capstyle="round",
+        )  # fmt: skip
+
+
+def _by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    for doubt in range(3):
+        group = trace[trace["doubt"] == doubt]
+        if len(group):
+            yield doubt, group
+
+
+def _filled(colours: np.ndarray, doubt: int) -> Any:
+    """Full where nothing is flagged, pale where care is due, hollow where nothing is said."""
+    if doubt == 2:
+        return "none"
+    pale = 1 - 0.35 * (1 - colours[:, :3])
+    return list(map(tuple, pale if doubt else colours))
+
+
+def _doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
+    """What the legend says of markers that are not full."""
+    grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
+    kinds = ((1, "0.8", "pale: flagged, with care"), (2, "none", "hollow: says nothing"))
+    return [
+        figures.Line2D([], [], markerfacecolor=face, label=label, **grey)
+        for doubt, face, label in kinds
+        if (points["doubt"] == doubt).any()
+    ]
 
 
 class _Matplotlib:
@@ -299,7 +367,7 @@ def _select(
 
 
 def _points(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a point of the plane: x, y, and whether either is saturated."""
+    """One row a point of the plane: x, y, their errors, and how much to doubt either."""
     keys = ["run", "estimator", "layer_index", "layer", "epoch"]
     sides = []
     for quantity in (_XT, _TY):
@@ -308,7 +376,9 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     x, y = sides
     points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
     points["y"] = y["value"]
-    points["saturated"] = x["flags"].str.contains("saturated")
+    points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
+    doubts = pd.DataFrame({i: s["flags"].map(_verdict.doubt) for i, s in enumerate(sides)})
+    points["doubt"] = doubts.max(axis=1)
     points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
     return points.reset_index().sort_values(["layer_index", "epoch"])
 
@@ -337,9 +407,13 @@ def _panels(
                 f"runs {runs}, estimators {estimators}",
             )  # fmt: skip
         return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
-    figure = figures.Figure(
-        figsize=(4.0 * len(estimators) + 2.4, 3.4 * len(runs) + 0.4), layout="constrained"
-    )
+    # Room for a legend of many layers, beside the panels and not in their place.
+    names = points["layer"].unique()
+    columns = -(-(len(names) + 3) // _LEGEND_ROWS)
+    legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
+    least = 0.19 * min(len(names) + 3, _LEGEND_ROWS) + 0.7
+    size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
+    figure = figures.Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(runs), len(estimators), squeeze=False)
 
     def used() -> Iterator[tuple[tuple[str, str], Axes]]:
@@ -364,12 +438,11 @@ def _title(
 
 
 def _legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
-    rows = 18
     arguments: dict[str, Any] = {
         "handles": handles,
         "title": "layer",
         "fontsize": 9,
-        "ncols": -(-len(handles) // rows),
+        "ncols": -(-len(handles) // _LEGEND_ROWS),
     }
     if ax is not None:
         ax.legend(**arguments, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)

@@ -114,3 +114,76 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ib-keras\[plot\]'"):
         ib.plot.information_plane(make_frame())
+
+
+def test_doubt_shows():
+    flags = {"": 1.0, "measurement_bins": 0.35, "saturated,measurement_bins": None}
+    for text, strength in flags.items():
+        table = make_frame(layers=("a",), epochs=(0,), flags=text)
+        for draw in (ib.plot.information_plane, ib.plot.layer_curves):
+            figure = draw(table)
+            (axes,) = panels(figure)
+            faces = axes.collections[-1].get_facecolors()
+            edge = (68 / 255, 1 / 255, 84 / 255)  # viridis begins so
+            if strength is None:
+                assert len(faces) == 0
+            else:
+                assert faces[0, :3] == pytest.approx(
+                    [1 - strength * (1 - c) for c in edge], abs=0.01
+                )
+            legend = [t.get_text() for t in figure.legends[0].get_texts()]
+            said = {None: ["hollow: says nothing"], 0.35: ["pale: flagged, with care"], 1.0: []}
+            assert legend[1:] == said[strength]
+        assert axes.lines[0].get_linestyle() == ("--" if strength is None else "-")
+
+
+def seeds():
+    import pandas as pd
+
+    tables = [make_frame(runs=(f"tanh-{i}",), layers=("a",)) for i in range(3)]
+    for i, table in enumerate(tables):
+        table["value"] += i
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_means_over_seeds_with_their_spread():
+    table = seeds()
+    figure = ib.plot.layer_curves(table, over_seeds=True)
+    (axes,) = panels(figure)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [6.0, 6.1, 7.0])
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((5.0, 8.0))  # one standard deviation is 1
+    (axes,) = panels(ib.plot.information_plane(table, over_seeds=True))
+    markers = [xy for xy in offsets(axes) if xy != (0, 0)]  # those of bars are at 0
+    assert markers == [(6.0, 1.5), (6.1, 1.51), (7.0, 1.6)]
+    mean = ib.frame.over_seeds(table)
+    assert set(mean["run"]) == {"tanh"} and list(mean.columns) == ib.frame.COLUMNS
+    alone = make_frame(stderr=0.5)
+    assert set(ib.frame.over_seeds(alone)["stderr"]) == {0.5}
+
+
+def test_phases_are_marked():
+    table = make_frame(layers=("a",), epochs=(0, 1, 10, 100))
+    table.loc[table["quantity"] == "I(X;T)", "value"] = [1.0, 5.0, 3.0, 2.0]
+    figure = ib.plot.layer_curves(table, phases=True)
+    (axes,) = panels(figure)
+    (wide,) = [line for line in axes.lines if line.get_linewidth() > 5]
+    assert list(wide.get_xdata()) == [1, 10, 100]
+    assert "wide: compression" in [t.get_text() for t in figure.legends[0].get_texts()]
+
+
+def test_truth_with_its_band_in_axes_of_the_caller():
+    from matplotlib.figure import Figure
+
+    table = make_frame(runs=("gaussian-16-1", "gaussian-16-3"), layers=("images",), epochs=(0,))
+    table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
+    table = table.assign(mi=[1.0, 3.0], calibrated_lower=[0.5, 2.0], calibrated_upper=[1.5, 4.5])
+    ax = Figure().subplots()
+    assert ib.plot.against_truth(table, ax=ax) is ax.figure
+    band = ax.collections[-1].get_paths()[0].vertices
+    assert (band[:, 0].min(), band[:, 0].max()) == (1.0, 3.0)
+    assert (band[:, 1].min(), band[:, 1].max()) == (0.5, 4.5)
+    assert len(ax.get_legend().get_texts()) == 1
+    both = table.assign(run=["gaussian-16-1", "rectangle-16-3"])
+    with pytest.raises(ArgumentError, match="one panel"):
+        ib.plot.against_truth(both, ax=ax)

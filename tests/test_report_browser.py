@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -40,6 +41,8 @@ def table():
     table["stderr"] = np.where(table["estimator"] == "kde", 0.125, np.nan)
     hidden = (table["layer"] == "first") & (table["estimator"] == "ebab")
     table["flags"] = np.where(hidden, "saturated", "")
+    pale = (table["layer"] == "b,c") & (table["estimator"] == "ebab")
+    table["flags"] = np.where(pale, "measurement_bins", table["flags"])
     table["loss"] = rng.normal(size=len(table)) * 1e-9
     table.loc[3, "loss"] = np.inf
     return table
@@ -129,9 +132,18 @@ def test_estimators_layers_and_means(page, table):
 def test_flagged_estimates_are_hollow(page):
     page.select_option("#run", label="tanh-0")
     page.select_option("#estimator", label="ebab")
-    first, second, _ = drawn(page, "marker.color")
+
+    def numbers(colour):
+        return np.array([int(c) for c in re.findall(r"\d+", colour)])
+
+    first, second, third = drawn(page, "marker.color")
+    page.select_option("#estimator", label="kde")
+    _, full, same = drawn(page, "marker.color")
+    page.select_option("#estimator", label="ebab")
     ground = page.evaluate("getComputedStyle(document.body).getPropertyValue('--panel').trim()")
-    assert first == ground and second.startswith("rgb")
+    assert first == ground == "#f5f7f8" and third == same
+    pale = 0.35 * numbers(full) + 0.65 * np.array([0xF5, 0xF7, 0xF8])
+    assert numbers(second) == pytest.approx(pale, abs=1)
     symbols = page.evaluate("document.getElementById('plane').data.map(t => t.marker.symbol)")
     assert symbols[0] == ["circle-open"] * 3 and symbols[1] == ["square"] * 3
 

@@ -133,9 +133,17 @@ function main() {
     const mix = VIRIDIS[low].map((v, i) => Math.round(v + share * (VIRIDIS[low + 1][i] - v)));
     return `rgb(${mix.join()})`;
   }
-  // Flagged estimates are hollow.
+  // Estimates that say nothing are hollow, those to be taken with care are pale.
+  const nothing = (flags) => flags.some((flag) => data.nothing.includes(flag));
   const symbol = (layer, flags) => SYMBOLS[layers.indexOf(layer) % SYMBOLS.length]
-    + (flags.length ? "-open" : "");
+    + (nothing(flags) ? "-open" : "");
+  const fill = (layer, flags) => (nothing(flags) ? tone("--panel")
+    : flags.length ? mixed(colour(layer), tone("--panel"), 0.65) : colour(layer));
+  function mixed(rgb, hex, share) {
+    const other = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+    const own = rgb.match(/\d+/g).map(Number);
+    return `rgb(${own.map((v, i) => Math.round(v + share * (other[i] - v))).join()})`;
+  }
   const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   function layout(x, y) {
     const get = tone;
@@ -203,7 +211,7 @@ function main() {
         color: tone("--soft") },
       // Hollow ones are filled with the ground, so that their way does not show through.
       marker: { size: 14, symbol: here.map(([layer]) => symbol(layer, [])),
-        color: here.map(([layer, p]) => (p.flags.length ? tone("--panel") : colour(layer))),
+        color: here.map(([layer, p]) => fill(layer, p.flags)),
         line: { width: here.map(([, p]) => (p.flags.length ? 2.4 : 1)),
           color: here.map(([layer, p]) => (p.flags.length ? colour(layer)
             : dark.matches ? "#fff" : "#222")) } },
@@ -255,7 +263,7 @@ function main() {
     const traces = shown().map((layer) => {
       const own = [...curve(state.view, state.estimator, state.quantity, layer).values()];
       const errors = own.map((p) => (Number.isFinite(p.stderr) ? p.stderr : 0));
-      const doubtful = own.length > 0 && own.every((p) => p.flags.size);
+      const doubtful = own.length > 0 && own.every((p) => nothing([...p.flags]));
       return { type: "scatter", mode: "lines+markers", name: safe(layer), hoverinfo: "text",
         x: own.map((p) => spread(p.epoch)), y: own.map((p) => p.value),
         hovertext: own.map((p) => hover(layer, p.epoch,
@@ -263,7 +271,8 @@ function main() {
         error_y: { type: "data", array: errors, visible: errors.some((e) => e > 0), thickness: 1,
           width: 2 },
         line: { color: colour(layer), width: 1.6, dash: doubtful ? "dash" : "solid" },
-        marker: { size: 6, color: colour(layer),
+        marker: { size: 6, line: { width: 1, color: colour(layer) },
+          color: own.map((p) => (nothing([...p.flags]) ? colour(layer) : fill(layer, [...p.flags]))),
           symbol: own.map((p) => symbol(layer, [...p.flags])) } };
     });
     const look = layout("epoch", `${safe(state.quantity)} [${unit}]`);
@@ -292,12 +301,12 @@ function main() {
   }
 
   // ---- controls --------------------------------------------------------------------------------
-  function fill(select, names) {
+  function offer(select, names) {
     select.replaceChildren(...names.map((name, i) => new Option(name, i)));
   }
-  fill($("run"), data.views.map((view) => view.name));
-  fill($("estimator"), data.estimators);
-  fill($("quantity"), data.quantities);
+  offer($("run"), data.views.map((view) => view.name));
+  offer($("estimator"), data.estimators);
+  offer($("quantity"), data.quantities);
   function chips() {
     $("layers").replaceChildren(...layers.map((layer, i) => {
       const label = document.createElement("label"), box = document.createElement("input");
