@@ -36,6 +36,7 @@ WITH_CARE = {
     "ties": "values repeat",
     "log_batch": "the values are near the most that the estimator can say",
     "no_critic": "only some estimators had a say",
+    "unconfirmed": "held-out rows do not confirm it",
     "unfinished": "decoders had not finished learning",
 }
 YES, CARE, NO = "yes", "with care", "no"
