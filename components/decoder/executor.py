@@ -124,7 +124,11 @@ def run(
         )
         if begun is None:
             begun = Decoder(made.settings(), shape, train[1].shape[1:])
-        folder = None if work is None else pathlib.Path(work) / _key(made, wanted, epoch, start)
+        folder = None
+        if work is not None:
+            settings = [made.get_config(), *wanted, epoch, warm_start]
+            own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
+            folder = pathlib.Path(work) / f"{own}-{epoch:06d}"
         given = begun.decoded(train, held_out, start=start, folder=folder, progress=progress)
         if warm_start:
             start = begun.model.get_weights()
@@ -197,9 +201,3 @@ def _inputs(samples: np.ndarray, made: DecoderBound, like: np.ndarray) -> np.nda
     """Drawn images as a network takes them."""
     scaled = samples if like.dtype.kind in "iu" else samples / (made.levels - 1)
     return scaled.astype(like.dtype).reshape(-1, *like.shape[1:])
-
-
-def _key(made: DecoderBound, wanted: Cell, epoch: int, start: Any) -> str:
-    """A folder's name that another decoder does not have."""
-    content = [made.get_config(), *wanted, epoch, start is None]
-    return f"{image_prior.key(content)}-{epoch:06d}"

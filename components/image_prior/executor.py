@@ -116,7 +116,9 @@ def run(
     made = bound(decoder)
     given = parts(data, made, max_samples)
     train, held_out = given.images
-    folder = None if work is None else pathlib.Path(work) / f"prior-{key(made.get_config())}"
+    folder = None
+    if work is not None:
+        folder = pathlib.Path(work) / f"prior-{key(made.get_config(), train, given.labels[0])}"
     model, said = prior(
         made.settings(), train, held_out, given.labels, folder=folder, progress=progress
     )
@@ -139,14 +141,17 @@ def write(path: pathlib.Path, said: Decoded, samples: np.ndarray) -> None:
         np.savez_compressed(file, **said._asdict(), samples=samples)
 
 
-def key(content: Any) -> str:
-    """A short name of some JSON content.
+def key(content: Any, *data: np.ndarray | bytes) -> str:
+    """A short name that another piece of work does not have.
 
     Args:
-        content: what distinguishes one piece of work from another.
+        content: its settings, as JSON.
+        *data: what it works on.
     """
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for part in data:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:

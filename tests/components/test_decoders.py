@@ -93,6 +93,15 @@ def test_bad_input(made, tmp_path, change, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_goes_on_is_the_same_work():
+    data = np.arange(6)
+    keys = {
+        image_prior.key({"levels": 2}, data), image_prior.key({"levels": 3}, data),
+        image_prior.key({"levels": 2}, data + 1), image_prior.key({"levels": 2}, data, b"weights"),
+    }  # fmt: skip
+    assert len(keys) == 4 and image_prior.key({"levels": 2}, data.copy()) in keys
+
+
 def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
     examples.run("digit_images", tmp_path / "two")
     with pytest.raises(ArgumentError, match="No rows are set apart"):
