@@ -25,7 +25,7 @@ COLUMNS = ["estimator", "n", "dim", "mi", "mean", "bias", "spread", "stderr", "r
 class Calibration(NamedTuple):
     """What an estimator says of samples whose information is known.
 
-    Args:
+    Attributes:
         frame: a row for each known ``mi``: ``mean`` of the estimates, ``bias`` = mean − mi,
             ``spread`` (standard deviation over the repeats), ``stderr`` (the mean of what the
             estimator itself states, NaN where nothing), ``trusted``; all in nats.

@@ -40,7 +40,7 @@ _FAR = (
 class Dataset(NamedTuple):
     """Inputs and labels in two parts; unpacks as Keras's data sets do.
 
-    Args:
+    Attributes:
         train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` integers.
         test: the same for the rows held out.
     """

@@ -90,7 +90,7 @@ class DecoderSettings(Configured):
 class Decoded(NamedTuple):
     """What a decoder says: −ln q in nats, an image each, and how it was trained.
 
-    Args:
+    Attributes:
         train: of the images that it was trained on, those included that said when to stop.
         held_out: of those that it has not seen.
         history: −ln q of the rows that say when to stop, by epoch.
