@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint bench golden clean
+.PHONY: demo test lint docs bias bench golden clean
 
 demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
@@ -17,6 +17,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+
+# Into build/docs; a warning is an error. The theme's note on its successor is left out.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Measures the estimators against known information, for the pictures of their pages.
+bias: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bias
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

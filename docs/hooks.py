@@ -1,0 +1,48 @@
+"""What the documentation's pages are made with besides Markdown: formulas, and tables of flags."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
+
+from ib_keras import report
+
+# As pymdownx.arithmatex leaves them.
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
+_FLAGS = "<!-- flags -->"
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Puts the flags' table, made from the report's own texts, in its place."""
+    return markdown.replace(_FLAGS, flags()) if _FLAGS in markdown else markdown
+
+
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Turns formulas from LaTeX into MathML, which browsers draw by themselves."""
+
+    def formula(match: re.Match[str]) -> str:
+        tag, text = match.groups()
+        try:
+            return convert(html.unescape(text), display="inline" if tag == "span" else "block")
+        except Exception as error:  # the converter's errors have no common type
+            raise PluginError(f"{page.file.src_uri}: the formula {text!r}: {error!r}") from error
+
+    return _FORMULA.sub(formula, content)
+
+
+def flags() -> str:
+    """A definition list in Markdown: each flag, what it says, and what to do."""
+    lines = []
+    for flag, meaning in report.FLAGS.items():
+        lines += [
+            f"`{flag}` {{ #flag-{flag} }}",
+            f":   {meaning}",
+            "",
+            f"    **Do:** {report.ADVICE[flag]}",
+            "",
+        ]
+    return "\n".join(lines)
