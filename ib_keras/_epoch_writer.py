@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pathlib
 import re
 import shutil
@@ -12,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ib_keras import _files
+from ib_keras import _files, _journal, _locks
 from ib_keras.errors import ArgumentError
 
 SCHEMA, VERSION = "ib_keras.activations.epoch", 1
@@ -56,11 +55,17 @@ class EpochWriter:
         self._files: dict[tuple[str, str], _ArrayFile] = {}
 
     def __enter__(self) -> EpochWriter:
-        _files.check_free(self._folder)
-        self._temporary = _files.sibling(self._folder)
-        self._temporary.mkdir()
-        if self._propagated is not None:
-            np.save(self._temporary / ROWS, self._propagated[0], allow_pickle=False)
+        self._held = _locks.held(self._folder.parent)
+        self._held.__enter__()
+        try:
+            _files.check_free(self._folder)
+            self._temporary = _files.sibling(self._folder)
+            self._temporary.mkdir()
+            if self._propagated is not None:
+                np.save(self._temporary / ROWS, self._propagated[0], allow_pickle=False)
+        except BaseException:
+            self._held.__exit__(None, None, None)
+            raise
         return self
 
     def write(self, layer: str, chunk: np.ndarray, kind: str = NOISY) -> None:
@@ -102,11 +107,16 @@ class EpochWriter:
                     noise_std=self._noise_std,
                     random=self._random,
                     files=entries,
-                    logs=[_finite(row) for row in self._logs],
+                    logs=[finite(row) for row in self._logs],
+                    rows=None
+                    if self._propagated is None
+                    else _files.checksum(self._temporary / ROWS),
                 )
-                os.rename(self._temporary, self._folder)
+                _files.move_folder(self._temporary, self._folder)
+                _journal.append(self._folder.parent, {"recorded": self._epoch})
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
+            self._held.__exit__(None, None, None)
 
 
 class _ArrayFile:
@@ -143,7 +153,7 @@ class _ArrayFile:
         }
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+def finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of logs as JSON can hold it: what is no finite number becomes ``None``."""
     clean: dict[str, Any] = {}
     for key, value in row.items():

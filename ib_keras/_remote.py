@@ -26,8 +26,8 @@ def files(url: str, wanted: Sequence[str]) -> Iterator[list[tuple[str, pathlib.P
         wanted: of a folder, its files of these names are copied; of a file, also those beside it.
 
     Yields:
-        For each match its URL and its copy, a folder or a file. Of a folder with none of the
-        wanted files, the copy has its names, with empty files.
+        For each match its URL and its copy, a folder or a file. Of a folder without the
+        first of the wanted files, the copy has all names, with empty files.
 
     Raises:
         StoreError: nothing is there, or it may not be read.
@@ -56,9 +56,9 @@ def _copy(
     found = [name for name in names if name == own or name in wanted]
     for name in found:
         system.get_file(f"{folder}/{name}", str(place / name))
-    if not found:
+    if is_folder and wanted[0] not in found:
         for name in filter(None, names):
-            (place / name).touch()
+            (place / name).touch()  # of those copied, the content stays
     return system.unstrip_protocol(match), place if is_folder else place / own
 
 

@@ -7,18 +7,18 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer, _files
+from ib_keras import _arrays, _epoch_writer, _files, _journal, _locks
 from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
 from ib_keras.errors import ArgumentError, StoreError
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
-_EPOCH = re.compile(r"epoch-(\d{6,})")
+_EPOCH = re.compile(r"epoch-([0-9]{6,})")
 
 
 class Activations(Mapping[str, np.ndarray]):
@@ -76,7 +76,8 @@ class ActivationStore:
 
     File structure::
 
-        manifest.json               schema version, layers, what made it; written last
+        manifest.json               schema version, layers, checksums, what made it; written last
+        journal.jsonl               a line for each epoch that was recorded, removed or logged
         inputs-0.npy  targets.npy   X and Y, in the order of the rows
         rows.npy                    the rows' ids in the data set
         epoch-000010/manifest.json  files with sizes, checksums and extents, logs; written last
@@ -86,18 +87,20 @@ class ActivationStore:
         epoch-000010/003-block_dense.propagated.npy  their S, (n_x, m, *shape), behind noise
 
     An epoch's folder is filled under another name and renamed when it is complete: an epoch is
-    there whole or not at all. Arrays are read memory-mapped.
+    there whole or not at all. Arrays are read memory-mapped; the first time that a process reads a
+    file, it compares the file with its checksum. One process writes, any number read.
 
     Args:
         path: an existing store; ``ActivationStore.create`` makes one.
 
     Raises:
-        StoreError: the path does not exist, is no store, or has another schema version.
+        StoreError: the path does not exist, is no store, is damaged, or has another schema version.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
-        self._manifest = _files.read_manifest(self.path, _SCHEMA, _VERSION)
+        manifest = _files.read_manifest(self.path, _SCHEMA, _VERSION)
+        self._manifest = _files.check_fields(self.path, manifest, _FIELDS)
         self._epochs: dict[int, dict[str, Any]] = {}
 
     @classmethod
@@ -157,6 +160,7 @@ class ActivationStore:
                 inputs=structure,
                 fingerprint=fingerprint(arrays, targets),
                 made=dict(made or {}),
+                files=_files.checksums(folder),
             )
 
         _files.write_folder(path, fill)
@@ -198,25 +202,36 @@ class ActivationStore:
         found = []
         for entry in os.scandir(self.path):
             match = _EPOCH.fullmatch(entry.name)
-            if match and entry.is_dir():
+            if match and entry.name == _folder(int(match[1])) and entry.is_dir():
                 found.append(int(match[1]))
         return sorted(found)
 
     def inputs(self) -> Any:
         """X, in the structure in which it was given; memory-mapped."""
         structure = self._manifest["inputs"]
-        arrays = [self._load(f"inputs-{i}.npy") for i in range(structure["count"])]
+        arrays = [self._own(f"inputs-{i}.npy") for i in range(structure["count"])]
         if structure["keys"] is not None:
             return dict(zip(structure["keys"], arrays, strict=True))
         return arrays[0] if structure["single"] else arrays
 
     def targets(self) -> np.ndarray | None:
         """Y, or ``None`` if none was given."""
-        return self._load("targets.npy") if (self.path / "targets.npy").exists() else None
+        return self._own("targets.npy") if "targets.npy" in self._manifest["files"] else None
 
     def rows(self) -> np.ndarray:
         """The rows' ids in the data set, ``(n,)``."""
-        return self._load("rows.npy")
+        return self._own("rows.npy")
+
+    @property
+    def missing(self) -> list[int]:
+        """Epochs that were recorded, and whose folders have disappeared."""
+        there: set[int] = set()
+        for entry in _journal.read(self.path):
+            if "recorded" in entry:
+                there.add(entry["recorded"])
+            elif "removed" in entry:
+                there.discard(entry["removed"])
+        return sorted(there - set(self.epochs)) if there else []
 
     @property
     def logs(self) -> pd.DataFrame:
@@ -246,10 +261,9 @@ class ActivationStore:
 
         Raises:
             ArgumentError: the epoch or layer was not recorded (those that were are listed).
-            StoreError: the file is missing or not of the size that was written.
+            StoreError: the file is missing, or is not what was written.
         """
-        entry = self._file(epoch, layer, clean)
-        return self._load(f"epoch-{epoch:06d}/{entry['file']}", entry)
+        return self._read(epoch, self._file(epoch, layer, clean))
 
     def random(self, epoch: int) -> frozenset[str]:
         """The layers whose S is random given the input at that epoch: noise acts before them."""
@@ -266,28 +280,29 @@ class ActivationStore:
             The rows ``(m,)`` and S ``(m, n_x, *shape)``, memory-mapped; ``None`` where none were
             recorded.
         """
-        entries = {e["layer"]: e for e in self._epoch(epoch)["files"] if e["kind"] == PROPAGATED}
+        content = self._epoch(epoch)
+        entries = {e["layer"]: e for e in content["files"] if e["kind"] == PROPAGATED}
         if layer not in entries:
             return None
-        folder = f"epoch-{epoch:06d}"
-        array = self._load(f"{folder}/{entries[layer]['file']}", entries[layer])
-        return self._load(f"{folder}/{_epoch_writer.ROWS}"), np.swapaxes(array, 0, 1)
+        rows = self._load(_folder(epoch), _epoch_writer.ROWS, content["rows"])
+        return rows, np.swapaxes(self._read(epoch, entries[layer]), 0, 1)
 
     def verify(self) -> None:
         """Compares every file with its checksum.
 
         Raises:
-            StoreError: a file is missing or its content has changed.
+            StoreError: an epoch or a file is missing, or its content has changed.
         """
+        for name in self._manifest["files"]:
+            _files.checked_file(self.path, self._manifest, name)
+        if missing := self.missing:
+            raise StoreError(f"{str(self.path)!r} is damaged", f"the epochs {missing}", self.epochs)
         for epoch in self.epochs:
-            for entry in self._epoch(epoch)["files"]:
-                path = self.path / f"epoch-{epoch:06d}" / entry["file"]
-                if not path.is_file():
-                    raise StoreError(f"{str(path)!r} is missing", "the recorded file", "nothing")
-                with open(path, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest != entry["sha256"]:
-                    raise StoreError(f"{str(path)!r} is damaged", entry["sha256"], digest)
+            content = self._epoch(epoch)
+            if content["rows"] is not None:
+                self._load(_folder(epoch), _epoch_writer.ROWS, content["rows"])
+            for entry in content["files"]:
+                self._read(epoch, entry)
 
     def writer(
         self,
@@ -308,7 +323,7 @@ class ActivationStore:
             propagated: rows ``(m,)`` and number n_x of the propagations that are written too.
         """
         return EpochWriter(
-            self.path / f"epoch-{epoch:06d}",
+            self.path / _folder(epoch),
             epoch,
             layers=self.layers,
             n=self.n,
@@ -322,21 +337,55 @@ class ActivationStore:
     def remove(self, epoch: int) -> None:
         """Removes an epoch's record, as a resumed training does before it writes it anew."""
         self._epochs.pop(epoch, None)
-        folder = self.path / f"epoch-{epoch:06d}"
+        folder = self.path / _folder(epoch)
         gone = _files.sibling(folder)
-        os.rename(folder, gone)
-        shutil.rmtree(gone)
+        with _locks.held(self.path):
+            _journal.append(self.path, {"removed": epoch})
+            os.rename(folder, gone)
+            shutil.rmtree(gone)
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Keeps an epoch's logs until an epoch is recorded, with which they are written.
+
+        Args:
+            row: Keras's logs, with the key ``epoch``.
+        """
+        _journal.append(self.path, {"logs": _epoch_writer.finite(row)})
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        """The logs up to an epoch that no recorded epoch up to there has.
+
+        Args:
+            epoch: at which training goes on.
+        """
+        written = {
+            row["epoch"] for e in self.epochs if e <= epoch for row in self._epoch(e)["logs"]
+        }
+        rows = {e["logs"]["epoch"]: e["logs"] for e in _journal.read(self.path) if "logs" in e}
+        return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         if epoch not in self._epochs:
-            folder = self.path / f"epoch-{epoch:06d}"
+            folder = self.path / _folder(epoch)
             if not folder.is_dir():
+                if epoch in self.missing:
+                    raise StoreError(f"{str(folder)!r} is missing", "the recorded epoch", "nothing")
                 raise ArgumentError(
                     f"Epoch {epoch} was not recorded", f"one of {self.epochs}", epoch
                 )
-            self._epochs[epoch] = _files.read_manifest(
-                folder, _epoch_writer.SCHEMA, _epoch_writer.VERSION
-            )
+            inside = _files.inside(self.path, _folder(epoch))
+            content = _files.read_manifest(inside, _epoch_writer.SCHEMA, _epoch_writer.VERSION)
+            _files.check_fields(folder, content, _EPOCH_FIELDS)
+            lead = [self.n] if self.draws == 1 else [self.draws, self.n]
+            for entry in content["files"]:
+                _files.check_fields(folder, entry, _FILE_FIELDS)
+                if entry["kind"] != PROPAGATED and entry["shape"][: len(lead)] != lead:
+                    raise StoreError(
+                        f"{str(folder)!r} is damaged", f"shapes {lead} + …", entry["shape"]
+                    )
+            if content["epoch"] != epoch:
+                raise StoreError(f"{str(folder)!r} is damaged", f"epoch {epoch}", content["epoch"])
+            self._epochs[epoch] = content
         return self._epochs[epoch]
 
     def _file(self, epoch: int, layer: str, clean: bool) -> dict[str, Any]:
@@ -347,15 +396,87 @@ class ActivationStore:
             raise ArgumentError(f"Layer {layer!r} was not recorded", f"one of {self.layers}", layer)
         return entry
 
-    def _load(self, name: str, entry: Mapping[str, Any] | None = None) -> np.ndarray:
-        path = self.path / name
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{str(path)!r} cannot be read", "a .npy file", error) from None
-        if entry is not None and list(array.shape) != entry["shape"]:
-            raise StoreError(f"{str(path)!r} is damaged", f"shape {entry['shape']}", array.shape)
+    def _read(self, epoch: int, entry: Mapping[str, Any]) -> np.ndarray:
+        array = self._load(_folder(epoch), entry["file"], entry["sha256"])
+        if list(array.shape) != entry["shape"] or array.dtype != np.float32:
+            path = self.path / _folder(epoch) / entry["file"]
+            found = f"shape {list(array.shape)}, {array.dtype}"
+            raise StoreError(f"{str(path)!r} is damaged", f"shape {entry['shape']}, float32", found)
         return array
+
+    def _load(self, folder: str, name: str, checksum: str) -> np.ndarray:
+        path = _files.inside(self.path, folder, name)
+        _files.compare(path, checksum)
+        return _arrays.read_npy(path)
+
+    def _own(self, name: str) -> np.ndarray:
+        array = _arrays.read_npy(_files.checked_file(self.path, self._manifest, name))
+        if array.ndim == 0 or len(array) != self.n:
+            path = self.path / name
+            raise StoreError(f"{str(path)!r} is damaged", f"{self.n} rows", f"shape {array.shape}")
+        return array
+
+
+def _folder(epoch: int) -> str:
+    return f"epoch-{epoch:06d}"
+
+
+def _is_structure(value: Any) -> bool:
+    """Whether a manifest's field says how inputs are put together."""
+    if not isinstance(value, dict) or set(value) != {"count", "keys", "single"}:
+        return False
+    count, keys = value["count"], value["keys"]
+    named = keys is None or (_files.is_texts(keys) and len(keys) == count)
+    return _files.is_count(count) and count > 0 and named and isinstance(value["single"], bool)
+
+
+def _is_logs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict)
+        and _files.is_count(row.get("epoch"))
+        and all(v is None or _files.is_number(v) for v in row.values())
+        for row in value
+    )
+
+
+def _is_extent(value: Any) -> bool:
+    pair = isinstance(value, list) and len(value) == 2 and all(map(_files.is_number, value))
+    return value is None or (pair and value[0] <= value[1])
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# What manifests say: field → whether a value is one.
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "run": lambda value: value is None or _is_text(value),
+    "n": _files.is_count,
+    "draws": lambda value: _files.is_count(value) and value > 0,
+    "layers": lambda value: _files.is_texts(value) and len(set(value)) == len(value),
+    "inputs": _is_structure,
+    "fingerprint": _is_text,
+    "made": lambda value: isinstance(value, dict),
+    "files": lambda value: isinstance(value, dict),
+}
+_EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "epoch": _files.is_count,
+    "noise_std": lambda value: (
+        isinstance(value, dict) and all(map(_files.is_number, value.values()))
+    ),
+    "random": _files.is_texts,
+    "files": lambda value: isinstance(value, list),
+    "logs": _is_logs,
+    "rows": lambda value: value is None or _is_text(value),
+}
+_FILE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "layer": _is_text,
+    "kind": lambda value: value in (NOISY, CLEAN, PROPAGATED),
+    "file": _is_text,
+    "shape": lambda value: isinstance(value, list) and all(map(_files.is_count, value)),
+    "sha256": _is_text,
+    "extent": _is_extent,
+}
 
 
 def _merge_draws(array: np.ndarray, draws: int) -> np.ndarray:

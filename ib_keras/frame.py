@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _files, _provenance, _remote
+from ib_keras import _arrays, _files, _locks, _provenance, _remote
 from ib_keras.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
 SCHEMA, VERSION = "ib_keras.estimates", 1
 _TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "details")
 _WHOLE = ("epoch", "layer_index", "dim", "n")
+_TYPES = {
+    **dict.fromkeys([*COLUMNS, *OPTIONAL], "number"),
+    **dict.fromkeys(_TEXT, "text"),
+    **dict.fromkeys(_WHOLE, "whole"),
+}
 _CURVE = ["run", "layer", "layer_index", "estimator"]
 # A number at the end of a run's name.
 _SEED = r"-(?:seed)?\d+$"
@@ -136,21 +142,72 @@ def write(
 
     Raises:
         ArgumentError: the frame lacks columns, or the path holds something else.
+        StoreError: another process is writing there, or what is there is damaged.
     """
     folder = pathlib.Path(path)
     table = validate(frame)[columns(frame)]
-    if folder.exists() and not (folder / _files.MANIFEST).exists():
-        _files.check_free(folder)
-    elif folder.exists():
-        _files.read_manifest(folder, SCHEMA, VERSION)
-    folder.mkdir(parents=True, exist_ok=True)
-    _files.write_file(folder / ESTIMATES, lambda file: table.to_parquet(file, index=False))
-    if logs is not None and len(logs):
-        _files.write_file(folder / LOGS, lambda file: logs.to_parquet(file, index=False))
-    _files.write_manifest(
-        folder, SCHEMA, VERSION, rows=len(table), runs=sorted(table["run"].unique().tolist())
-    )
+    # First the logs: more of them than of estimates do no harm.
+    parts = {LOGS: logs} if logs is not None and len(logs) else {}
+    parts[ESTIMATES] = table
+    runs = {"rows": len(table), "runs": sorted(table["run"].unique().tolist())}
+    if not (folder / _files.MANIFEST).exists():
+
+        def fill(temporary: pathlib.Path) -> None:
+            for name, part in parts.items():
+                _to_parquet(part, temporary / name)
+            files = _files.checksums(temporary)
+            _files.write_manifest(temporary, SCHEMA, VERSION, files=files, **runs)
+
+        _files.write_folder(folder, fill)
+        return folder
+    manifest = _manifest(folder)
+    with _locks.held(folder):
+        _files.remove_unfinished(folder)
+        _replace(folder, manifest, parts, runs)
     return folder
+
+
+def _replace(
+    folder: pathlib.Path,
+    manifest: Mapping[str, Any],
+    parts: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, Any],
+) -> None:
+    """Replaces tables; killed at any moment, it leaves of each the old one or the new one."""
+    old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
+    temporary = {name: _files.sibling(folder / name) for name in parts}
+    try:
+        for name, part in parts.items():
+            _to_parquet(part, temporary[name])
+        new = {name: _files.entry(path) for name, path in temporary.items()}
+        content = {"files": {**old, **new}, **runs}
+        _files.write_manifest(folder, SCHEMA, VERSION, replaced=old, **content)
+        for name, path in temporary.items():
+            os.replace(path, folder / name)
+        _files.write_manifest(folder, SCHEMA, VERSION, **content)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    fields = {"files": lambda value: isinstance(value, dict)}
+    return _files.check_fields(folder, _files.read_manifest(folder, SCHEMA, VERSION), fields)
+
+
+def _current(
+    folder: pathlib.Path, manifest: Mapping[str, Any], name: str
+) -> Mapping[str, Any] | None:
+    """The entry of a file as it is: the new one, or where that did not come to be, the old one."""
+    for files in (manifest["files"], manifest.get("replaced") or {}):
+        with contextlib.suppress(StoreError):
+            _files.checked_file(folder, {"files": files}, name)
+            return files[name]
+    return None
+
+
+def _to_parquet(table: pd.DataFrame, file: pathlib.Path) -> None:
+    table.to_parquet(file, index=False, write_page_checksum=True)
 
 
 def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
@@ -378,7 +435,7 @@ def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any]
 def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
     """The estimates and the logs of each folder or file that a path names."""
     if "://" in path:
-        with _remote.files(path, (ESTIMATES, LOGS)) as copies:
+        with _remote.files(path, (ESTIMATES, LOGS, _files.MANIFEST)) as copies:
             return [_read_one(copy, name) for name, copy in copies]
     matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
     if not matches:
@@ -396,21 +453,71 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
             f"a folder with {ESTIMATES}; of an activation store, call ib_keras.estimate first",
             sorted(p.name for p in path.iterdir())[:10],
         )
+    shown = name if file == path else f"{name}/{ESTIMATES}"
+    _check_whole(file, shown)
     table = _read_parquet(file, name)
-    _check_columns(table.column_names, name if file == path else f"{name}/{ESTIMATES}")
+    _check_columns(table.column_names, shown)
+    _check_types(table, _TYPES, shown)
     logs_file = file.with_name(LOGS)
     if not logs_file.is_file():
         return table, None
-    return table, _read_parquet(logs_file, f"{name}, its {LOGS}")
+    shown = f"{name}, its {LOGS}"
+    _check_whole(logs_file, shown)
+    logs = _read_parquet(logs_file, shown)
+    _check_types(logs, {"run": "text", "epoch": "whole"}, shown)
+    return table, logs
+
+
+def _check_whole(file: pathlib.Path, name: str) -> None:
+    """Compares a table with its checksum, if there is a manifest that has it."""
+    folder = file.parent
+    if file.name not in (ESTIMATES, LOGS) or not (folder / _files.MANIFEST).is_file():
+        return
+    while True:
+        manifest = _manifest(folder)
+        if file.name in manifest["files"] and _current(folder, manifest, file.name):
+            return
+        if _manifest(folder) == manifest:  # else it was replaced meanwhile
+            raise StoreError(
+                f"{name!r} is damaged", f"the checksum in its {_files.MANIFEST}", "another"
+            )
+
+
+def _check_types(table: pa.Table, wanted: Mapping[str, str], name: str) -> None:
+    import pyarrow as pa
+
+    tests = {
+        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "whole": pa.types.is_integer,
+        "number": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
+    }
+    names = table.column_names
+    if len(set(names)) < len(names) or not {"run", "epoch"} <= set(names):
+        raise StoreError(f"{name!r} is damaged", "columns of different names", names)
+    for column in table.schema:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        known = wanted.get(column.name)
+        if known and not pa.types.is_null(kind) and not tests[known](kind):
+            raise StoreError(
+                f"The column {column.name!r} of {name!r} is of another type", f"a {known}", kind
+            )
 
 
 def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet
 
     try:
         # Into memory of its own: mapped, the file could not be removed or replaced meanwhile.
-        return pyarrow.parquet.ParquetFile(file).read()
-    except (OSError, ValueError) as error:
+        opened = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
+        content = opened.metadata
+        groups = [content.row_group(i) for i in range(content.num_row_groups)]
+        unpacked = sum(group.total_byte_size for group in groups)
+        _arrays.check_size(file, max(8 * content.num_rows * content.num_columns, unpacked))
+        return opened.read()
+    except StoreError:
+        raise
+    except (*_arrays.DAMAGE, pa.ArrowException) as error:
         raise StoreError(f"{name!r} cannot be read", "a parquet file", error) from None
 
 
@@ -435,12 +542,21 @@ def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
 
 
 def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    import pyarrow
+    import pyarrow as pa
 
-    return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    except (*_arrays.DAMAGE, pa.ArrowException) as error:
+        raise StoreError(
+            "The tables cannot be put together", "columns of the same types", error
+        ) from None
 
 
 def _attrs(table: pa.Table) -> dict[str, Any]:
     """What pandas keeps of a frame's ``attrs`` in a parquet file."""
     text = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
-    return json.loads(text) if text else {}
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
+        raise StoreError("A table's attrs are damaged", "valid JSON", error) from None
+    return found if isinstance(found, dict) else {}

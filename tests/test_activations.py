@@ -142,10 +142,14 @@ def test_damage_is_named(store):
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(data)
-    with pytest.raises(StoreError, match=r"000-a\.npy' is damaged"):
-        ib.ActivationStore(store.path).verify()
+    for read in (ib.ActivationStore.verify, lambda damaged: damaged.read(10, "a")):
+        with pytest.raises(StoreError, match=r"000-a\.npy' is damaged.*checksum"):
+            read(ib.ActivationStore(store.path))
     file.write_bytes(data[:-8])
-    with pytest.raises(StoreError, match=r"000-a\.npy' cannot be read"):
+    with pytest.raises(StoreError, match=r"000-a\.npy' is damaged"):
+        ib.ActivationStore(store.path).read(10, "a")
+    file.unlink()
+    with pytest.raises(StoreError, match=r"000-a\.npy' is missing"):
         ib.ActivationStore(store.path).read(10, "a")
     manifest.write_text("{")
     with pytest.raises(StoreError, match="valid JSON"):
