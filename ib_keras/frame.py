@@ -233,6 +233,22 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
     return _joined(tables)
 
 
+def read_logs(path: str | os.PathLike) -> pd.DataFrame:
+    """Keras's logs of a folder that ``write`` wrote.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        A frame with the columns ``run`` and ``epoch``; without rows if there are none.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    _, logs = _read_one(pathlib.Path(path), os.fspath(path))
+    return pd.DataFrame() if logs is None else _stacked([logs])
+
+
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Tables of estimates as one, like ``pandas.concat``, which forgets ``attrs`` that differ.
 
