@@ -386,7 +386,7 @@ def figures() -> dict[str, Callable[[], Figure]]:
                 CLASS_TITLE: classes(made.with_labels, 2000, (2, 10), (0.0, 0.5, 1.0)),
             },
             2000,
-            2,
+            1,
         )
 
     def quantized() -> Figure:
@@ -418,11 +418,10 @@ def figures() -> dict[str, Callable[[], Figure]]:
         )  # fmt: skip
 
     def any_pair() -> Figure:
-        grid = (1.0, 2.0, 4.0)
         estimate = ib.mutual_information
         return Figure({
-            PAIR_TITLE: gaussian_pairs(estimate, 1000, (0.0, *grid), (2, 10)),
-            OTHER_TITLE: other_pairs(estimate, 1000, grid),
+            PAIR_TITLE: gaussian_pairs(estimate, 1000, (0.0, 2.0, 4.0), (2, 10)),
+            OTHER_TITLE: other_pairs(estimate, 1000, (1.0, 3.0)),
         }, repeats=1)  # fmt: skip
 
     return {
@@ -468,7 +467,7 @@ def _read(table: pathlib.Path) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, path: pathlib.Path) -> None:
-    """Estimates against the truth, one line for each kind of samples."""
+    """Estimates against the truth, a line for each kind of samples; hollow: one was flagged."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
@@ -490,7 +489,7 @@ def draw(rows: pd.DataFrame, path: pathlib.Path) -> None:
             for (label, line), colour, marker in zip(lines, colours, "osD^", strict=False):
                 axes.errorbar(
                     line["truth"], line["value"], yerr=line["spread"].fillna(0), label=label,
-                    color=colour, marker=marker, markersize=4.5, linewidth=1.3, capsize=2,
+                    color=colour, marker=marker, markersize=4.5, linewidth=1.3,
                 )  # fmt: skip
                 flagged = line[line["flags"] != ""]
                 axes.plot(
