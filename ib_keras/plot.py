@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -288,9 +290,11 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
 
 
 def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
-    """A wide line under the part of a curve in which it falls."""
+    """A wide line under the part of a curve in which it falls, unless its end says nothing."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
+        if part["doubt"].iloc[-1] == 2:
+            continue
         axes.plot(
             part["epoch"], part["value"], color=colour, alpha=0.25, linewidth=7, zorder=1,
             solid_capstyle="round",
@@ -333,10 +337,21 @@ class _Matplotlib:
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
+        _show_in_notebooks()
         self.ScalarMappable, self.SymLogNorm = ScalarMappable, SymLogNorm
         self.Figure, self.Line2D = Figure, Line2D
         # Even in brightness and safe for the colour-blind.
         self.colormap = colormaps["viridis"]
+
+
+def _show_in_notebooks() -> None:
+    """Lets a notebook draw these figures, which are not pyplot's: as ``%matplotlib inline``."""
+    if "ipykernel" not in sys.modules:
+        return
+    import matplotlib
+
+    if "inline" in str(matplotlib.get_backend(auto_select=False)):
+        importlib.import_module("matplotlib_inline.backend_inline")
 
 
 def _matplotlib(feature: str) -> Any:

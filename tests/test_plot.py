@@ -170,6 +170,9 @@ def test_phases_are_marked():
     (wide,) = [line for line in axes.lines if line.get_linewidth() > 5]
     assert list(wide.get_xdata()) == [1, 10, 100]
     assert "wide: compression" in [t.get_text() for t in figure.legends[0].get_texts()]
+    # A curve that ends at its ceiling says nothing, hence not that it compresses.
+    (axes,) = panels(ib.plot.layer_curves(table.assign(flags="saturated"), phases=True))
+    assert not [line for line in axes.lines if line.get_linewidth() > 5]
 
 
 def test_truth_with_its_band_in_axes_of_the_caller():

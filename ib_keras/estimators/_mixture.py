@@ -65,7 +65,7 @@ def log_sums(
     width = _tile(centres.shape[1], _CENTRES)
     # Small mixtures go through the program many at a time.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
-    kernel = _compiled(dim <= NARROW)
+    kernel = _compiled(dim)
     for b in range(0, batch, many):
         part = slice(b, b + many)
         tiles = [
@@ -112,8 +112,11 @@ def _block(
 
 
 @functools.cache
-def _compiled(narrow: bool) -> Any:
-    """Sums over a tile of centres, for a tile of points; both in units of √2 β."""
+def _compiled(dim: int) -> Any:
+    """Sums over a tile of centres, for a tile of points; both in units of √2 β.
+
+    A function for each dimension: TensorFlow warns of one that it compiles again for each.
+    """
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -131,7 +134,7 @@ def _compiled(narrow: bool) -> Any:
         exponent = 2 * tf.matmul(u, c) + rows[:, :, None] + columns[:, None, :]
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
-    return differences if narrow else product
+    return differences if dim <= NARROW else product
 
 
 def _far_apart(
