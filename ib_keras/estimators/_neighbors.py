@@ -107,7 +107,8 @@ def _exact(
 
 def _blocks(x: np.ndarray, metric: Metric) -> Any:
     """Rows and their distances to all samples; squared ones for Euclidean."""
-    kernel = _compiled(metric, x.shape[1] <= _UNROLLED or metric == "chebyshev")
+    unrolled = x.shape[1] <= _UNROLLED or metric == "chebyshev"
+    kernel = _compiled(metric, unrolled, x.shape)
     whole = _tensor(x)
     for rows in _rows(len(x)):
         yield rows, kernel(_tensor(x[rows]), whole).numpy()
@@ -145,7 +146,8 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
 
 
 @functools.cache
-def _compiled(metric: str, unrolled: bool) -> Callable:
+def _compiled(metric: str, unrolled: bool, shape: tuple[int, ...]) -> Callable:
+    """A function for each shape: TensorFlow warns of one that it compiles for many."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -156,8 +158,13 @@ def _compiled(metric: str, unrolled: bool) -> Callable:
 
 
 @functools.cache
-def _compiled_joint(metric: str, k: int, unrolled: bool) -> Callable:
-    """ε, and the counts within it, from all pairs of a block of rows and all samples."""
+def _compiled_joint(
+    metric: str, k: int, unrolled: bool, *shapes: tuple[int, ...]
+) -> Callable:
+    """ε, and the counts within it, from all pairs of a block of rows and all samples.
+
+    A function for each pair of shapes, as above.
+    """
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -196,7 +203,7 @@ def _all_pairs(
 
     n = len(x)
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
-    kernel = _compiled_joint(metric, k, unrolled)
+    kernel = _compiled_joint(metric, k, unrolled, x.shape, y.shape)
     whole = (_tensor(x), _tensor(y))
     found = np.empty((6, n))
     for rows in _rows(n):
