@@ -158,9 +158,7 @@ def _compiled(metric: str, unrolled: bool, shape: tuple[int, ...]) -> Callable:
 
 
 @functools.cache
-def _compiled_joint(
-    metric: str, k: int, unrolled: bool, *shapes: tuple[int, ...]
-) -> Callable:
+def _compiled_joint(metric: str, k: int, unrolled: bool, *shapes: tuple[int, ...]) -> Callable:
     """ε, and the counts within it, from all pairs of a block of rows and all samples.
 
     A function for each pair of shapes, as above.
