@@ -12,6 +12,7 @@ from typing import Any
 
 import ib_keras
 from ib_keras import _files
+from ib_keras.errors import ArgumentError
 
 try:
     from kfp import dsl
@@ -85,10 +86,17 @@ def items(text: str) -> list[str]:
 
     Returns:
         One text or more.
+
+    Raises:
+        ArgumentError: it begins as a list, and is none.
     """
     if not text.lstrip().startswith("["):
         return [text]
-    return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text)]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError("An item does not parse", "a JSON list", error) from None
+    return [item if isinstance(item, str) else json.dumps(item) for item in found]
 
 
 def each(

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ib_keras._backup import Backup as Backup
     from ib_keras._calibrate import Calibration as Calibration
     from ib_keras._calibrate import calibrate as calibrate
     from ib_keras._compare import compare as compare
@@ -35,9 +37,14 @@ try:
 except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
 
+# What TensorFlow's runtime says at its start goes unless you want it: everything on a machine without
+# an NVIDIA GPU, where it finds none; its information only where there is one.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if os.path.exists("/dev/nvidiactl") else "3")
+
 _OBJECTS = {
     "ActivationStore": "ib_keras.activations",
     "Activations": "ib_keras.activations",
+    "Backup": "ib_keras._backup",
     "Calibration": "ib_keras._calibrate",
     "Estimate": "ib_keras.interface",
     "InstrumentedModel": "ib_keras._instrument",

@@ -7,7 +7,6 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Collection
 from typing import IO
 
 import numpy as np
@@ -53,12 +52,11 @@ def read_npy(path: pathlib.Path) -> np.ndarray:
         raise StoreError(f"{str(path)!r} cannot be read", "a .npy file", error) from None
 
 
-def read_npz(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` file; each has a checksum, which is compared.
 
     Args:
         path: of the file.
-        names: those that are wanted, if they are there; ``None`` for all.
 
     Raises:
         StoreError: it is none, is damaged, holds objects, or is larger than the memory available.
@@ -67,8 +65,6 @@ def read_npz(path: pathlib.Path, names: Collection[str] | None = None) -> dict[s
     try:
         with zipfile.ZipFile(path) as archive:
             members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-            if names is not None:
-                members = {name: m for name, m in members.items() if name in names}
             check_size(path, sum(m.file_size for m in members.values()))
             for name, member in members.items():
                 with archive.open(member) as stream:
@@ -106,17 +102,18 @@ def check_zip(path: pathlib.Path) -> None:
         raise StoreError(f"{str(path)!r} is damaged", "its checksums", f"another of {damaged!r}")
 
 
-def check_size(path: pathlib.Path, size: int) -> None:
+def check_size(path: pathlib.Path, size: int, available: int | None = None) -> None:
     """Raises if a file says that it holds more than there is memory for.
 
     Args:
         path: of the file.
         size: what it says, in bytes.
+        available: bytes; as much as this machine has by default.
 
     Raises:
         StoreError: it does.
     """
-    available = available_memory()
+    available = available_memory() if available is None else available
     if size > available:
         raise StoreError(
             f"{str(path)!r} is too large",

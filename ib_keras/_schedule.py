@@ -60,7 +60,7 @@ def parse(text: str) -> Epochs:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise ArgumentError(
             "`record` is no schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(text)
         ) from None

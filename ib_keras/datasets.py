@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import pathlib
-import zipfile
+import struct
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras.errors import ArgumentError, DataUnavailableError
+from ib_keras import _arrays
+from ib_keras.errors import ArgumentError, DataUnavailableError, StoreError
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
-# What the readers raise for a file that is damaged or something else.
-_DAMAGE = (OSError, ValueError, TypeError, EOFError, zlib.error)
+# The type of an element of a MATLAB file.
+_COMPRESSED = 15
 
 # The 12 bits are the vertices of an icosahedron. Each row lists the five far neighbours of a
 # vertex; the five that are neither these nor the antipode are near.
@@ -257,12 +258,9 @@ def _load_keras(name: str) -> Dataset:
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (*_DAMAGE, KeyError, zipfile.BadZipFile) as error:
-        raise ArgumentError(
-            f"The file {str(path)!r} cannot be read", "an .npz file of plain arrays", error
-        ) from None
+        return _arrays.read_npz(path)
+    except StoreError as error:
+        raise ArgumentError(f"The file {error.invalid}", error.expected, error.received) from None
 
 
 def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -270,11 +268,31 @@ def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
     from scipy.io.matlab import MatReadError
 
     try:
-        return {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    except (*_DAMAGE, IndexError, NotImplementedError, MatReadError) as error:
+        _check_unpacked(path)
+        found = loadmat(path, variable_names=["F", "y"])
+    except (*_arrays.DAMAGE, MatReadError) as error:
         raise ArgumentError(
             f"The file {str(path)!r} cannot be read", "a MATLAB file of version 7 or less", error
         ) from None
+    return {k: np.asarray(v) for k, v in found.items() if not k.startswith("__")}
+
+
+def _check_unpacked(path: pathlib.Path) -> None:
+    """Raises if the compressed elements of a MATLAB file are larger than the memory available."""
+    limit, unpacked = _arrays.available_memory(), 0
+    with open(path, "rb") as file:
+        order = "<" if file.read(128)[-2:] == b"IM" else ">"
+        while len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f"{order}II", tag)
+            if kind != _COMPRESSED:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            packed = zlib.decompressobj()
+            rest = file.read(size)
+            while rest and not packed.eof:
+                unpacked += len(packed.decompress(rest, 1 << 20))
+                rest = packed.unconsumed_tail
+                _arrays.check_size(path, unpacked, limit)
 
 
 def _require(arrays: Mapping[str, Any], keys: tuple[str, ...], path: pathlib.Path) -> None:

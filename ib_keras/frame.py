@@ -233,6 +233,18 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
     return _joined(tables)
 
 
+def read_parquet(file: str | os.PathLike) -> pd.DataFrame:
+    """Any parquet file, if there is memory for it.
+
+    Args:
+        file: its path.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    return _stacked([_read_parquet(pathlib.Path(file), os.fspath(file))])
+
+
 def read_logs(path: str | os.PathLike) -> pd.DataFrame:
     """Keras's logs of a folder that ``write`` wrote.
 

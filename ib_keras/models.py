@@ -12,8 +12,9 @@ from typing import Any
 
 import keras
 
+from ib_keras import _arrays
 from ib_keras._checks import check_count
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.layers import GaussianChannel, check_stddev
 from ib_keras.regularizers import Orthonormal
 
@@ -500,7 +501,7 @@ def build(
     for key in _OF_THE_RUN:
         arguments.pop(key, None)
     if name.endswith(".keras"):
-        model = _load(name)
+        model = load(name)
     else:
         offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
         model = _call(_find(name), name, offered, arguments)
@@ -565,7 +566,7 @@ def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
     if isinstance(identifier, str):
         try:
             identifier = json.loads(identifier)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"The model's JSON does not parse ({error})",
                 '{"name": "szt", "activation": "relu"}',
@@ -584,16 +585,28 @@ def _existing(path: str) -> pathlib.Path:
     return pathlib.Path(path)
 
 
-def _load(path: str) -> keras.Model:
+def load(path: str | os.PathLike) -> keras.Model:
+    """A model from a ``.keras`` file; nothing in it is executed but Keras's own layers and ours.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ArgumentError: it is missing, damaged, larger than the memory available, or needs code that
+            Keras's safe mode refuses.
+    """
     import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
 
-    file = _existing(path)
+    file = _existing(os.fspath(path))
+    wanted = "a .keras file of this Keras"
     try:
+        _arrays.check_zip(file)
+        # Keras and TensorFlow raise whatever a configuration that makes no sense leads to.
         return keras.models.load_model(file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
-        raise ArgumentError(
-            f"The model {path!r} cannot be loaded", "a .keras file of this Keras", error
-        ) from error
+    except StoreError as error:
+        raise ArgumentError(error.invalid, error.expected, error.received) from None
+    except Exception as error:
+        raise ArgumentError(f"The model {str(file)!r} cannot be loaded", wanted, error) from error
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ def run(code):
 
 def test_public_names():
     assert ib.__all__ == [
-        "ActivationStore", "Activations", "Calibration", "Estimate", "InstrumentedModel",
+        "ActivationStore", "Activations", "Backup", "Calibration", "Estimate", "InstrumentedModel",
         "LayerInformation", "MutualInformation", "Recorder", "__version__", "calibrate",
         "clustering", "compare", "compression", "datasets", "ensembles", "errors", "estimate",
         "estimators", "frame", "instrument", "layers", "load", "models", "mutual_information",

@@ -6,7 +6,6 @@ import os
 import pathlib
 from typing import Any, Literal
 
-import keras
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.trainer import executor as trainer
 
@@ -49,7 +48,7 @@ def run(
     saved = trainer.read(checkpoints)
     x, y = examples.read(data).split(split)
     x, y = x[:max_samples], y[:max_samples]
-    model = keras.models.load_model(saved.path(saved.epochs[0]), compile=False)
+    model = saved.load(saved.epochs[0])
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
         batch_size=batch_size, conditional_inputs=conditional_inputs, propagations=propagations,

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
@@ -52,7 +51,7 @@ def read_cell(text: str) -> Cell:
     try:
         content = json.loads(text)
         run, layer, epochs = (content.pop(key) for key in ("run", "layer", "epochs"))
-    except (json.JSONDecodeError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise ArgumentError("The cell is no JSON of what to decode", wanted, text) from None
     whole = isinstance(epochs, list) and all(type(e) is int and e >= 0 for e in epochs)
     texts = isinstance(run, str) and isinstance(layer, str)
@@ -113,7 +112,7 @@ def run(
     rows, drawn = [], []
     for epoch in wanted.epochs:
         since = time.perf_counter()
-        model = keras.models.load_model(saved.path(epoch), compile=False)
+        model = saved.load(epoch)
         if wanted.layer not in model.tap_names:
             raise ArgumentError(
                 f"{wanted.run!r} has no tap {wanted.layer!r}", model.tap_names, wanted.layer
@@ -191,7 +190,7 @@ def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Che
 def _last(checkpoints: Sequence[str | os.PathLike], classes: int) -> Any:
     """The last checkpoint of a classifier, which judges what was drawn; ``None`` without one."""
     for saved in map(trainer.read, checkpoints):
-        model = keras.models.load_model(saved.path(max(saved.epochs)), compile=False)
+        model = saved.load(max(saved.epochs))
         if tuple(model.output_shape[1:]) == (classes,):
             return model
     return None

@@ -12,7 +12,7 @@ import numpy as np
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.reporter import executor as reporter
 
-from ib_keras import _files, frame, plot, report, studies
+from ib_keras import _arrays, _files, frame, plot, report, studies
 from ib_keras.errors import StoreError
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
@@ -122,9 +122,8 @@ def _file(name: str) -> str:
 
 def _samples(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path) / decoder.SAMPLES
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            found = {name: saved[name] for name in saved.files}
-        return {**found, "run": str(found["run"]), "layer": str(found["layer"])}
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{str(file)!r} is damaged", "what a decoder drew", error) from None
+    found = _arrays.read_npz(file)
+    missing = sorted({"originals", "samples", "epochs", "run", "layer", "levels"} - set(found))
+    if missing:
+        raise StoreError(f"{str(file)!r} is damaged", f"the arrays {missing}", sorted(found))
+    return {**found, "run": str(found["run"]), "layer": str(found["layer"])}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ib_keras import _files, datasets
+from ib_keras import _arrays, _files, datasets
 from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.examples", 1
@@ -97,9 +97,11 @@ def run(
     def fill(folder: pathlib.Path) -> None:
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-        _files.write_manifest(folder, SCHEMA, VERSION, data=data, seed=seed, shapes={
-            name: list(array.shape) for name, array in arrays.items()
-        })  # fmt: skip
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        _files.write_manifest(
+            folder, SCHEMA, VERSION, data=data, seed=seed, shapes=shapes,
+            files=_files.checksums(folder),
+        )  # fmt: skip
 
     _files.write_folder(pathlib.Path(output), fill)
     return {
@@ -112,15 +114,23 @@ def run(
 
 
 def read(path: str | os.PathLike) -> Examples:
-    """Opens what ``run`` wrote."""
+    """Opens what ``run`` wrote.
+
+    Raises:
+        StoreError: it is no such folder, or damaged.
+    """
     folder = pathlib.Path(path)
-    _files.read_manifest(folder, SCHEMA, VERSION)
-    three = (folder / f"{DECODER[0]}.npy").exists()
+    manifest = _files.read_manifest(folder, SCHEMA, VERSION)
+    three = f"{DECODER[0]}.npy" in (manifest.get("files") or ())
     names = (*PARTS, *DECODER, *ROWS) if three else PARTS
-    try:
-        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{str(folder)!r} is damaged", f"{names} as .npy", error) from None
+    arrays = {
+        name: _arrays.read_npy(_files.checked_file(folder, manifest, f"{name}.npy"))
+        for name in names
+    }
+    lengths = {name: array.shape[:1] for name, array in arrays.items()}
+    for part in ("train", "test", *(("decoder",) if three else ())):
+        if lengths[f"x_{part}"] != lengths[f"y_{part}"] or 0 in lengths[f"x_{part}"]:
+            raise StoreError(f"{str(folder)!r} is damaged", "a label an input", str(lengths))
     rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
     return Examples(**arrays, rows=rows)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from ib_keras.components.examples import executor as examples
 
-from ib_keras import _files, estimators
+from ib_keras import _arrays, _files, estimators
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators.decoder import DecoderBound, check_disjoint, prior
 from ib_keras.pixelcnn import sampling
@@ -46,7 +46,7 @@ def bound(decoder: str) -> DecoderBound:
     """
     try:
         settings = json.loads(decoder)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(
             f"`decoder` does not parse ({error})", 'such as {"levels": 17}', decoder
         ) from None
@@ -127,7 +127,8 @@ def run(
     def fill(target: pathlib.Path) -> None:
         model.save(target / MODEL)
         write(target / "decoded.npz", said, samples)
-        _files.write_manifest(target, SCHEMA, VERSION, decoder=made.get_config())
+        files = _files.checksums(target)
+        _files.write_manifest(target, SCHEMA, VERSION, decoder=made.get_config(), files=files)
 
     _files.write_folder(pathlib.Path(output), fill)
     nats = float(said.held_out.mean())
@@ -167,12 +168,13 @@ def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:
     """
     folder = pathlib.Path(path)
     manifest = _files.read_manifest(folder, SCHEMA, VERSION)
-    if manifest["decoder"] != made.get_config():
+    # Through JSON, which knows no tuples.
+    if manifest.get("decoder") != json.loads(json.dumps(made.get_config())):
         raise ArgumentError(
-            "q(x) was trained with other settings", str(manifest["decoder"]), made.get_config()
+            "q(x) was trained with other settings", str(manifest.get("decoder")), made.get_config()
         )
-    try:
-        with np.load(folder / "decoded.npz", allow_pickle=False) as saved:
-            return Decoded(*(saved[name] for name in Decoded._fields))
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{str(folder)!r} is damaged", "a trained q(x)", error) from None
+    saved = _arrays.read_npz(_files.checked_file(folder, manifest, "decoded.npz"))
+    missing = [name for name in Decoded._fields if name not in saved]
+    if missing:
+        raise StoreError(f"{str(folder)!r} is damaged", f"the arrays {missing}", sorted(saved))
+    return Decoded(*(saved[name] for name in Decoded._fields))

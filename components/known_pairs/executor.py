@@ -48,7 +48,7 @@ def read_images(text: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except (json.JSONDecodeError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         found = None
     if not isinstance(found, dict) or set(found) != {"images", "size"}:
         raise ArgumentError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,12 +11,11 @@ import keras
 import pandas as pd
 from ib_keras.components.examples import executor as examples
 
-from ib_keras import _files, _schedule, instrument, models
+from ib_keras import _files, _schedule, frame, instrument, models
 from ib_keras._instrument import InstrumentedModel
-from ib_keras.errors import StoreError
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1
-_CHECKPOINT = re.compile(r"epoch-(\d{6,})\.keras")
+_LOGS = "logs.parquet"
 
 
 class Checkpoints(NamedTuple):
@@ -30,7 +28,11 @@ class Checkpoints(NamedTuple):
 
     def path(self, epoch: int) -> pathlib.Path:
         """The model at that epoch, a ``.keras`` file."""
-        return self.folder / f"epoch-{epoch:06d}.keras"
+        return self.folder / _name(epoch)
+
+    def load(self, epoch: int) -> keras.Model:
+        """The model at that epoch."""
+        return models.load(self.path(epoch))
 
 
 def run(
@@ -112,10 +114,11 @@ def run(
             verbose="auto" if progress else 0,
             callbacks=[saver],
         )
-        pd.DataFrame(saver.logs).to_parquet(temporary / "logs.parquet", index=False)
+        pd.DataFrame(saver.logs).to_parquet(temporary / _LOGS, index=False)
         _files.write_manifest(
-            temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed
-        )
+            temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed,
+            files=_files.checksums(temporary),
+        )  # fmt: skip
 
     _files.write_folder(folder, fill)
     last = read(folder).logs.iloc[-1]
@@ -140,20 +143,35 @@ class _Saver(keras.callbacks.Callback):
 
     def _save(self, epoch: int) -> None:
         if self._selects(epoch):
-            self.model.save(self._folder / f"epoch-{epoch:06d}.keras", include_optimizer=False)
+            self.model.save(self._folder / _name(epoch), include_optimizer=False)
             self.epochs.append(epoch)
 
 
 def read(path: str | os.PathLike) -> Checkpoints:
-    """Opens what ``run`` wrote."""
+    """Opens what ``run`` wrote.
+
+    Raises:
+        StoreError: it is no such folder, or damaged.
+    """
     folder = pathlib.Path(path)
     manifest = _files.read_manifest(folder, SCHEMA, VERSION)
-    found = {int(m[1]) for f in folder.iterdir() if (m := _CHECKPOINT.fullmatch(f.name))}
-    missing = sorted(set(manifest["epochs"]) - found)
-    if missing:
-        raise StoreError(f"{str(folder)!r} is damaged", f"checkpoints {missing}", "none of them")
-    logs = pd.read_parquet(folder / "logs.parquet")
+    _files.check_fields(folder, manifest, {"run": _is_text, "epochs": _is_epochs})
+    for epoch in manifest["epochs"]:
+        _files.checked_file(folder, manifest, _name(epoch))
+    logs = frame.read_parquet(_files.checked_file(folder, manifest, _LOGS))
     return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
+
+
+def _name(epoch: int) -> str:
+    return f"epoch-{epoch:06d}.keras"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_epochs(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_files.is_count, value))
 
 
 def _loss(output_shape: tuple) -> str:

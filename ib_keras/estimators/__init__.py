@@ -104,7 +104,7 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
         try:
             identifier = json.loads(identifier)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"The estimator's JSON does not parse ({error})",
                 'such as {"name": "kde", "variance": 0.1}',

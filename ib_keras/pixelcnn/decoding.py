@@ -6,22 +6,22 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _files
+from ib_keras import _backup
 from ib_keras._checks import check_count, check_positive, check_seed
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._base import Configured
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths
 
 # Of the rows that train, so many say when to stop.
 _STOP = 0.1
-_BEST, _BACKUP = "best.npz", "backup"
+_STATE = "state.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +158,7 @@ class Decoder:
 
         Raises:
             ArgumentError: there are fewer than 20 images, or they do not match.
+            StoreError: what an interrupted training left in the folder is damaged.
         """
         if len(images) < 20:
             raise ArgumentError("Too few images train a decoder", ">= 20", len(images))
@@ -172,13 +173,13 @@ class Decoder:
             self.model.set_weights(start)
             if own[1] is not None:
                 self.model.standardise(own[1])
-        keeper = _Keeper(self.settings.patience, folder)
+        settings = self.settings
+        keeper = _Keeper(settings, self._variables, folder)
         if keeper.finished:
             self.model.set_weights(keeper.weights)
             return np.array(keeper.history)
         if start is not None and not keeper.history:
             keeper.add(-float(self.model.log_prob(*held).mean()), self.model)
-        settings = self.settings
         callbacks: list[Any] = [
             keras.callbacks.LearningRateScheduler(
                 lambda epoch, _: settings.learning_rate * _rate(epoch, settings.epochs)
@@ -186,13 +187,11 @@ class Decoder:
             keeper,
             keras.callbacks.SwapEMAWeights(),
         ]
-        if folder is not None:
-            backup = pathlib.Path(folder) / _BACKUP
-            callbacks.insert(0, keras.callbacks.BackupAndRestore(str(backup)))
         self.model.fit(
-            _batches(*own, settings.batch_size, settings.seed),
+            _batches(*own, settings.batch_size, lambda: (settings.seed, keeper.epoch)),
             validation_data=held,
             validation_batch_size=min(len(self.stop), 256),
+            initial_epoch=keeper.epoch,
             epochs=settings.epochs,
             callbacks=callbacks,
             shuffle=False,
@@ -239,63 +238,81 @@ def _rate(epoch: int, epochs: int) -> float:
 class _Keeper(keras.callbacks.Callback):
     """Keeps the weights of the best epoch, and ends training when none has been better for long.
 
-    It stands before ``SwapEMAWeights``, so that validation ends with the averages in place.
+    It stands before ``SwapEMAWeights``, so that validation ends with the averages in place. With a
+    folder it keeps there, in one file that is replaced at once, all that it takes to go on.
     """
 
-    def __init__(self, patience: int, folder: str | os.PathLike | None) -> None:
+    def __init__(
+        self, settings: DecoderSettings, variables: list[Any], folder: str | os.PathLike | None
+    ) -> None:
         super().__init__()
-        self._patience = patience
-        self._path = None if folder is None else pathlib.Path(folder) / _BEST
+        self._settings, self._variables = settings, variables
+        self._path = None if folder is None else pathlib.Path(folder) / _STATE
         self.history: list[float] = []
         self.weights: list[np.ndarray] = []
+        self.epoch = 0
         self.finished = False
         if self._path is not None and self._path.exists():
-            with np.load(self._path, allow_pickle=False) as saved:
-                self.history = saved["history"].tolist()
-                self.finished = bool(saved["finished"])
-                self.weights = [saved[f"w{i}"] for i in range(len(saved.files) - 2)]
+            self._restore(self._path, _backup.load(self._path))
+
+    def _restore(self, path: pathlib.Path, state: dict[str, np.ndarray]) -> None:
+        try:
+            self.epoch, self.finished = int(state["epoch"]), bool(state["finished"])
+            self.history = state["history"].tolist()
+            self.weights = [state[f"best_{i}"] for i in range(int(state["best"]))]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{str(path)!r} is no decoder's state", "one; remove it to begin anew", error
+            ) from None
+        if not self.finished:
+            _backup.restore(path, state, self._variables)
 
     def add(self, nats: float, model: keras.Model) -> None:
         """Notes a likelihood, and the weights if they are the best so far."""
         if nats < min(self.history, default=math.inf):
             self.weights = model.get_weights()
         self.history.append(nats if math.isfinite(nats) else math.inf)
-        self._write()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Says which epoch's batches are asked for."""
+        self.epoch = epoch
 
     def on_test_end(self, logs: Any = None) -> None:
         """Notes the epoch's likelihood."""
         self.add(logs["loss"], self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Ends training."""
-        if len(self.history) - 1 - int(np.argmin(self.history)) >= self._patience:
+        """Ends training, or keeps its state."""
+        waited = len(self.history) - 1 - int(np.argmin(self.history))
+        if waited >= self._settings.patience:
             self.model.stop_training = True
+        elif epoch + 1 < self._settings.epochs:
+            self._write(self._variables, epoch + 1)
 
     def on_train_end(self, logs: Any = None) -> None:
         """Sees to it that there are weights, however badly training went."""
         self.weights = self.weights or self.model.get_weights()
         self.finished = True
-        self._write()
+        self._write([], self.epoch + 1)
 
-    def _write(self) -> None:
+    def _write(self, variables: list[Any], epoch: int) -> None:
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            _files.write_file(self._path, self._save)
-
-    def _save(self, path: pathlib.Path) -> None:
-        weights: dict[str, Any] = {f"w{i}": value for i, value in enumerate(self.weights)}
-        with open(path, "wb") as file:
-            np.savez(file, history=np.array(self.history), finished=self.finished, **weights)
+            best: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(self.weights)}
+            _backup.save(
+                self._path, variables, epoch=epoch, finished=self.finished,
+                history=np.array(self.history), best=len(self.weights), **best,
+            )  # fmt: skip
 
 
-def _batches(images: np.ndarray, h: np.ndarray | None, size: int, seed: int) -> Any:
-    """Batches of one size, in a new order at each iteration that the seed decides."""
+def _batches(
+    images: np.ndarray, h: np.ndarray | None, size: int, seed: Callable[[], tuple[int, int]]
+) -> Any:
+    """Batches of one size, in an order that the seed decides, which is another in each epoch."""
     arrays = (images,) if h is None else (images, h)
     size = min(size, len(images))
-    rng = np.random.default_rng(seed)
 
     def epoch() -> Iterator[tuple[np.ndarray, ...]]:
-        order = rng.permutation(len(images))
+        order = np.random.default_rng(seed()).permutation(len(images))
         for start in range(0, len(images) - size + 1, size):
             yield tuple(array[order[start : start + size]] for array in arrays)
 
