@@ -13,6 +13,7 @@ import pandas as pd
 from ib_keras import _surrogates
 from ib_keras import estimators as registry
 from ib_keras._checks import as_array, as_samples, check_count, check_positive, check_seed
+from ib_keras._progress import bar
 from ib_keras.activations import Activations
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.kde import KDE
@@ -134,7 +135,7 @@ def calibrate(
         made = KDE(made.kernel_variance(values), made.kind)
     rng = np.random.default_rng(check_seed(seed))
     rows = []
-    for known in grid:
+    for known in bar(grid, "known information"):
         samples = [draw(known, len(values), rng) for _ in range(repeats)]
         found = [_run(made, drawn, noise) for drawn in samples]
         estimates = np.array([one.value for one in found])

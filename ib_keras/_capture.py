@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ib_keras import _taps
 from ib_keras._checks import check_seed
+from ib_keras._progress import bar
 from ib_keras._shadow import Session
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def run(
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
     root = np.random.SeedSequence(seed)
-    for start in range(0, n, batch_size):
+    for start in bar(range(0, n, batch_size), "forward passes", unit="batch"):
         batch = [
             tf.constant(np.asarray(a[start : start + batch_size], dtype))
             for a, dtype in zip(arrays, dtypes, strict=True)

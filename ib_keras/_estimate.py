@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ib_keras import _provenance, frame
 from ib_keras import estimators as registry
 from ib_keras._calibrate import Calibrator
 from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
+from ib_keras._progress import bar
 from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, Interrupted
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
 
@@ -51,7 +50,7 @@ def estimate(
         layers: names or globs; ``None`` for all.
         epochs: epochs of a store; ``None`` for all.
         unit: ``"nats"`` or ``"bits"``.
-        progress: a progress bar on a terminal.
+        progress: a progress bar on a terminal, with the time left.
         calibrate: adds to each I(X;T) the columns ``calibrated_lower`` and ``calibrated_upper``:
             which known informations the estimator answers so, on samples like the layer's (see
             ``ib_keras.calibrate``, whose ``mi``, ``repeats``, ``tolerance`` and ``seed`` a dict
@@ -71,6 +70,7 @@ def estimate(
         ArgumentError: an estimator, layer or epoch is unknown, lengths differ, or some activations
             are NaN, infinite or outside an estimator's fixed range: all before any is estimated.
         StoreError: the path holds no store of this version.
+        Interrupted: Ctrl-C; its ``table`` has the estimates that were made.
     """
     frame.check_unit(unit)
     made = make_estimators(estimators)
@@ -87,17 +87,21 @@ def estimate(
         else:
             samples, items = from_model(source, inputs, targets, layers, made)
     check(items, made)
-    bar = tqdm(
-        total=len(items) * len(made),
-        unit="estimate",
-        disable=not (progress and sys.stderr.isatty()),
-        leave=False,
-    )
-    with bar:
-        rows = list(run_all(items, made, samples, lambda: bar.update(), calibrator))
-    table = frame.convert(frame.from_rows(rows), unit)
-    table.attrs.update(_provenance.attrs(made, **_origin(source, inputs, targets)))
-    return table
+    rows: list[dict[str, Any]] = []
+
+    def so_far() -> pd.DataFrame:
+        table = frame.convert(frame.from_rows(rows), unit)
+        table.attrs.update(_provenance.attrs(made, **_origin(source, inputs, targets)))
+        return table
+
+    total = len(items) * len(made)
+    with bar(what="estimates", unit="estimate", total=total, show=progress) as shown:
+        try:
+            rows.extend(run_all(items, made, samples, lambda: shown.update(), calibrator))
+        except KeyboardInterrupt as stop:
+            done = len({(r["run"], r["epoch"], r["layer"], r["estimator"]) for r in rows})
+            raise Interrupted(f"{done} of {total} estimates were made", so_far()) from stop
+    return so_far()
 
 
 def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ib_keras import _estimate, _items, _taps, datasets, frame
 from ib_keras._checks import as_labels, check_count, check_positive
+from ib_keras._progress import bar
 from ib_keras._schedule import Epochs, selector
 from ib_keras._shadow import Session
 from ib_keras.errors import ArgumentError
@@ -128,7 +129,7 @@ class Ensemble:
             tf.while_loop(lambda i: i < steps, lambda i: (step(i),), (0,))
 
         yield 0
-        for epoch in range(1, epochs + 1):
+        for epoch in bar(range(1, epochs + 1), "networks side by side", unit="epoch"):
             rows = np.zeros((len(self), steps * batch_size), np.int32)
             for k, seed in enumerate(self.seeds):
                 rows[k, :n] = self.order(seed, epoch, n) if shuffle else np.arange(n)

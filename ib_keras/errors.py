@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class IbKerasError(Exception):
     """Base class of every error that ib_keras raises on purpose.
@@ -49,3 +54,25 @@ class MissingExtraError(IbKerasError, ImportError):
             f"the package to be installed: pip install 'ib-keras[{extra}]'",
             f"no module named {package!r}",
         )
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a long computation; what it had done is kept here.
+
+    Args:
+        done: what was done, a sentence without its full stop.
+        table: the table so far.
+
+    Example, in a notebook after Ctrl-C::
+
+        import sys
+        table = sys.last_value.table
+    """
+
+    def __init__(self, done: str, table: pd.DataFrame) -> None:
+        self.done = done
+        self.table = table
+        super().__init__(f"{done}; they are in the `table` of this exception")
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.done, self.table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,14 +12,26 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer, _estimate, _files, _items, _provenance, frame
+from ib_keras import (
+    _epoch_writer,
+    _estimate,
+    _files,
+    _items,
+    _journal,
+    _locks,
+    _provenance,
+    _tracking,
+    frame,
+)
 from ib_keras._checks import as_labels, check_count
 from ib_keras._instrument import InstrumentedModel, instrument
-from ib_keras._scalars import Scalars
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
 from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
+
+# In a record's journal: training has come to its end.
+_ENDED = {"ended": True}
 
 
 class Recorder(keras.callbacks.Callback):
@@ -27,9 +40,11 @@ class Recorder(keras.callbacks.Callback):
     Epoch 0 is the untrained network, epoch e the network after e epochs. The forward passes are at
     inference and draw their own noise: training is the same with a recorder as without.
 
-    When training starts at a later epoch (``fit(initial_epoch=…)``, ``BackupAndRestore``), the
+    When training starts at a later epoch (``fit(initial_epoch=…)``, ``ib_keras.Backup``), the
     record at the same path is continued: epochs up to there are kept, later ones, which belong to
-    the training that was lost, are replaced as they are reached.
+    the training that was lost, are replaced as they are reached. What makes backups stands behind
+    this callback in the list. A training that was killed before its first backup begins anew, and
+    so does the record of its first epoch.
 
     Args:
         path: folder to write, an ``ActivationStore``, or a table with ``keep="estimates"``. It must
@@ -41,7 +56,10 @@ class Recorder(keras.callbacks.Callback):
         layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
             without noise, then ``layers`` is what ``instrument`` takes.
         keep: ``"activations"``, or ``"estimates"`` to estimate in place and keep the table only.
-        estimators: for ``keep="estimates"`` and ``log_dir``.
+        estimators: what ``keep="estimates"`` keeps. Their estimates are put into Keras's logs, in
+            nats, as ``I_XT_nats/ebab/dense_1``: History, CSVLogger, EarlyStopping and trackers that
+            stand behind this callback in the list see them beside the loss. They are NaN in the
+            epochs that are not recorded, and there from the first recorded epoch on.
         draws: number of noisy passes an epoch.
         conditional_inputs: m, of which ``SamplePropagation`` learns how random a layer behind
             noise is given its input: so many rows, chosen at random, are propagated repeatedly. 0
@@ -52,11 +70,14 @@ class Recorder(keras.callbacks.Callback):
         seed: of the recorded noise.
         run: name of the run in tables; the folder's name by default.
         log_dir: TensorBoard's folder: each estimate is written as a scalar in nats, below
-            ``information``, at the step of its epoch. TensorBoard's own callback may share it.
+            ``information``, at the step of its epoch; and the information plane as an image, at
+            about 20 epochs a decade. TensorBoard's own callback may share the folder.
+        log_prefix: before the names in Keras's logs, to tell two recorders apart; ``None`` keeps
+            the estimates out of the logs.
 
     Raises:
         ArgumentError: an argument is invalid, or the path is taken by something else.
-        MissingExtraError: ``log_dir`` is given and TensorBoard is not installed.
+        MissingExtraError: ``log_dir`` is given and TensorBoard or matplotlib is not installed.
 
     Example::
 
@@ -83,6 +104,7 @@ class Recorder(keras.callbacks.Callback):
         seed: int = 0,
         run: str | None = None,
         log_dir: str | os.PathLike | None = None,
+        log_prefix: str | None = "",
     ) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
@@ -102,11 +124,11 @@ class Recorder(keras.callbacks.Callback):
         self.keep = keep
         if keep not in ("activations", "estimates"):
             raise ArgumentError("`keep` is unknown", "'activations' or 'estimates'", repr(keep))
-        if (keep == "estimates" or log_dir is not None) != (estimators is not None):
+        if estimators is None and (keep == "estimates" or log_dir is not None):
             raise ArgumentError(
-                "`estimators` does not go with `keep` and `log_dir`",
-                "estimators with keep='estimates' or a log_dir, else none",
-                f"estimators={estimators!r}, keep={keep!r}, log_dir={log_dir!r}",
+                "`estimators` are missing",
+                "some, with keep='estimates' or a log_dir",
+                f"None, with keep={keep!r}, log_dir={log_dir!r}",
             )
         self._estimators = None if estimators is None else _estimate.make_estimators(estimators)
         for estimator in self._estimators or []:
@@ -121,7 +143,10 @@ class Recorder(keras.callbacks.Callback):
         self._fingerprint = fingerprint(arrays, self.targets)
         self._logs: list[dict[str, Any]] = []
         self._sink: _StoreSink | _TableSink | None = None
-        self._scalars = None if log_dir is None else Scalars(log_dir)
+        self._tensorboard = None if log_dir is None else _tracking.TensorBoard(log_dir)
+        self._draws_plane = selector("log")
+        self.log_prefix = log_prefix
+        self._reported: dict[str, float] = {}
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Finds the taps, and fails early on what could not be recorded."""
@@ -133,6 +158,7 @@ class Recorder(keras.callbacks.Callback):
         self._made = {"model": _provenance.of_model(self.model), "recorder_seed": self.seed}
         self._sink = None
         self._logs = []
+        self._reported = {}
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Opens the record at the first epoch, when it is known where training starts."""
@@ -140,18 +166,28 @@ class Recorder(keras.callbacks.Callback):
             return
         kind = _StoreSink if self.keep == "activations" else _TableSink
         self._sink = kind(self, start=epoch)
+        if self._tensorboard is not None:
+            self._tensorboard.begin(self._sink.rows())
+        self._logs = self._logs or self._sink.noted(epoch)
         if epoch not in self._sink.epochs:
             self._record(epoch)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keeps the epoch's logs, and records if the epoch is one of those chosen."""
-        self._logs.append({"epoch": epoch + 1, **_numbers(logs)})
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keeps the epoch's logs, records if the epoch is one of those chosen, and adds to them."""
+        self._logs.append({"epoch": epoch + 1, **_tracking.numbers(logs)})
+        if self._sink is not None and not self._selects(epoch + 1, self.params.get("epochs")):
+            self._sink.note(self._logs[-1])
+        self._reported = dict.fromkeys(self._reported, math.nan)
         self._record(epoch + 1)
+        if logs is not None and self.log_prefix is not None:
+            logs.update({self.log_prefix + key: value for key, value in self._reported.items()})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Closes TensorBoard's file."""
-        if self._scalars is not None:
-            self._scalars.close()
+        """Closes TensorBoard's file, and lets others write the record."""
+        if self._sink is not None:
+            self._sink.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
     def replay(
         self,
@@ -187,8 +223,11 @@ class Recorder(keras.callbacks.Callback):
         if self._sink is not None and self._selects(epoch, self.params.get("epochs")):
             rows = self._sink.record(epoch, self._logs)
             self._logs = []
-            if self._scalars is not None:
-                self._scalars.write(rows)
+            self._reported |= {_tracking.name(row): float(row["value"]) for row in rows}
+            if self._tensorboard is not None:
+                self._tensorboard.write(rows)
+                if self._draws_plane(epoch, self.params.get("epochs")):
+                    self._tensorboard.draw()
 
     def _propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """S of the chosen rows, pass by pass."""
@@ -200,33 +239,53 @@ class Recorder(keras.callbacks.Callback):
                 yield clean
 
 
-def _numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    return {key: float(value) for key, value in (logs or {}).items() if np.ndim(value) == 0}
-
-
 class _StoreSink:
     """Streams activations into a store."""
 
     def __init__(self, recorder: Recorder, start: int) -> None:
         self._r = recorder
-        if start and (recorder.path / _files.MANIFEST).exists():
-            self._store = ActivationStore(recorder.path)
-            _check_same(recorder, self._store.fingerprint, self._store.layers)
-        else:
-            self._store = ActivationStore.create(
-                recorder.path,
-                inputs=recorder.inputs,
-                targets=recorder.targets,
-                layers=recorder._names,
-                run=recorder.run,
-                draws=recorder.draws,
-                made=recorder._made,
-            )
-        self._stale = {epoch for epoch in self._store.epochs if epoch > start}
+        self._store = self._found(start) or ActivationStore.create(
+            recorder.path,
+            inputs=recorder.inputs,
+            targets=recorder.targets,
+            layers=recorder._names,
+            run=recorder.run,
+            draws=recorder.draws,
+            made=recorder._made,
+        )
+        self._lock = _locks.acquire(recorder.path)
+        _files.remove_unfinished(recorder.path)
+        self._stale = {epoch for epoch in self._store.epochs if epoch > start or not start}
+
+    def _found(self, start: int) -> ActivationStore | None:
+        """The record that is to be continued, if there is one."""
+        path = self._r.path
+        if not (path / _files.MANIFEST).exists():
+            return None
+        store = ActivationStore(path)
+        # What a training left that was killed before it could be backed up.
+        begun = max(store.epochs, default=0) <= 1 and _ENDED not in _journal.read(path)
+        if not start and not (begun and store.made == self._r._made):
+            _files.check_free(path)
+        _check_same(self._r, store.fingerprint, store.layers)
+        return store
+
+    def note(self, row: dict[str, Any]) -> None:
+        self._store.note(row)
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        return self._store.noted(epoch) if epoch else []
+
+    def close(self) -> None:
+        _journal.append(self._r.path, _ENDED)
+        self._lock.release()
 
     @property
     def epochs(self) -> set[int]:
         return set(self._store.epochs) - self._stale
+
+    def rows(self) -> list[dict[str, Any]]:
+        return []
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if epoch in self._stale:
@@ -272,13 +331,19 @@ class _TableSink:
     def __init__(self, recorder: Recorder, start: int) -> None:
         self._r = recorder
         self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
-        if start and (recorder.path / _files.MANIFEST).exists():
+        self._lock: _locks.Lock | None = None
+        # A training that ended well leaves no journal.
+        parts = (_journal.NAME, _files.MANIFEST, frame.ESTIMATES)
+        killed = all((recorder.path / name).exists() for name in parts)
+        if (recorder.path / _files.MANIFEST).exists() and (start or killed):
             table = frame.load(recorder.path)
-            self._frame = table.loc[table["epoch"] <= start, frame.columns(table)]
-            logs_file = recorder.path / frame.LOGS
-            if logs_file.exists():
-                logs = pd.read_parquet(logs_file)
-                self._logs = logs[logs["epoch"] <= start]
+            if not start and table["epoch"].max() > 1:
+                _files.check_free(recorder.path)
+            self._lock = _locks.acquire(recorder.path)
+            kept = (table["epoch"] <= start) & bool(start)
+            self._frame = table.loc[kept, frame.columns(table)]
+            logs = frame.read_logs(recorder.path)
+            self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
         else:
             _files.check_free(recorder.path)
         self._samples = _items.Samples.of(
@@ -291,6 +356,25 @@ class _TableSink:
     @property
     def epochs(self) -> set[int]:
         return set(self._frame["epoch"])
+
+    def note(self, row: dict[str, Any]) -> None:
+        if self._lock is not None:
+            _journal.append(self._r.path, {"logs": _epoch_writer.finite(row)})
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        written = set(self._logs["epoch"]) if len(self._logs) else set()
+        noted = _journal.read(self._r.path) if epoch else []
+        rows = {entry["logs"]["epoch"]: entry["logs"] for entry in noted if "logs" in entry}
+        return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
+
+    def close(self) -> None:
+        if self._lock is not None:
+            (self._r.path / _journal.NAME).unlink(missing_ok=True)
+            self._lock.release()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Those of the epochs before this training."""
+        return [{str(k): v for k, v in row.items()} for row in self._frame.to_dict("records")]
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         r = self._r
@@ -313,6 +397,9 @@ class _TableSink:
         self._logs = pd.concat([self._logs, added], ignore_index=True)
         self._frame.attrs.update(self._attrs)
         frame.write(self._frame, r.path, logs=self._logs)
+        if self._lock is None:
+            self._lock = _locks.acquire(r.path)
+            _journal.append(r.path, {"begun": epoch})
         return rows
 
 

@@ -81,8 +81,6 @@ REMOTE = (
 
 def main() -> None:
     """Entry point of the command ``ib-keras``."""
-    # TensorFlow's start-up messages are no part of the report; what fails is raised.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # As for `python -m`, and as for the tasks: module:function may be in this folder.
     sys.path.append(os.getcwd())
     # absl shows the help of the module that was started, which is the script of the command.
@@ -188,7 +186,7 @@ def _parse(key: str, text: str, hint: Any) -> Any:
         return [_parse(key, text, kind)]
     try:
         items = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{key} is no JSON list ({error})", '["a", "b"]', text) from None
     texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
     return [_parse(key, item, kind) for item in texts]

@@ -65,8 +65,6 @@ def run(
     started = datetime.datetime.now()
     log = folder / TASKS / f"{started:%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(exist_ok=True)
-    # Tasks are separate processes: TensorFlow's start-up messages are not part of their report.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Two tasks of a loop may share a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     local.init(

@@ -1,11 +1,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import ib_keras as ib
 from ib_keras._schedule import log_epochs, selector
-from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.errors import ArgumentError
 
 
 @pytest.fixture
@@ -170,7 +169,6 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
         {"epochs": [1, -2]},
         {"keep": "everything"},
         {"keep": "estimates"},
-        {"estimators": ["ebab"]},
         {"log_dir": "logs"},
         {"keep": "estimates", "estimators": ["ebba"]},
         {"draws": 0},
@@ -201,33 +199,3 @@ def test_schedules():
     assert chosen(5, 12) == [0, 5, 10]
     assert chosen([3, 1], 12) == [1, 3]
     assert chosen(lambda e: e % 4 == 1, 12) == [1, 5, 9]
-
-
-@pytest.mark.parametrize("keep", ["activations", "estimates"])
-def test_scalars_beside_the_tensorboard_callback(noisy, inputs, tmp_path, keep):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    logs = tmp_path / "logs"
-    recorder = ib.Recorder(
-        tmp_path / "r", *inputs, keep=keep, estimators=["ebab"], log_dir=logs, epochs=[0, 2, 3]
-    )
-    fit(noisy, inputs, keras.callbacks.TensorBoard(logs), recorder)
-    folders = {p.name for p in logs.iterdir()}
-    assert folders == {"train", "information"}
-    read = EventAccumulator(str(logs / "information")).Reload()
-    table = ib.load(tmp_path / "r") if keep == "estimates" else ib.estimate(tmp_path / "r", "ebab")
-    for quantity in ("I(X;T)", "I(T;Y)"):
-        for layer in ("first", "output"):
-            tag = f"{quantity} in nats, {table['estimator'][0]}/{layer}"
-            events = read.Tensors(tag)
-            rows = table[(table["quantity"] == quantity) & (table["layer"] == layer)]
-            assert [e.step for e in events] == rows["epoch"].tolist() == [0, 2, 3]
-            values = [tf.make_ndarray(e.tensor_proto) for e in events]
-            np.testing.assert_allclose(values, rows["value"], rtol=1e-6)
-
-
-def test_scalars_without_tensorboard(inputs, tmp_path, monkeypatch):
-    arguments = {"keep": "estimates", "estimators": ["ebab"], "log_dir": tmp_path}
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'ib-keras\[tensorboard\]'"):
-        ib.Recorder(tmp_path / "r", *inputs, **arguments)

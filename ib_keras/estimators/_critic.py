@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from ib_keras._progress import bar
+
 _FOLDS, _BATCH, _SHIFTS = 4, 256, 4
 _EVERY = 50
 
@@ -84,7 +86,7 @@ def held_out_ratios(
     best = np.full(_FOLDS, np.inf)
     kept = [w.numpy() for w in model.weights]
     some = tuple(range(0, stop.shape[1], max(1, stop.shape[1] // 30)))
-    for count in range(settings.steps + 1):
+    for count in bar(range(settings.steps + 1), "critic", unit="step"):
         if count:
             rows = np.stack([rng.choice(fold, batch, replace=False) for fold in train])
             rate = settings.learning_rate * (1 + np.cos(np.pi * count / settings.steps)) / 2

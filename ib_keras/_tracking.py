@@ -1,0 +1,113 @@
+"""Estimates in Keras's logs and in TensorBoard, while a model trains."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ib_keras import frame, plot
+from ib_keras.errors import MissingExtraError
+
+_SYMBOLS = {"I(X;T)": "I_XT", "I(T;Y)": "I_TY", "H(T)": "H_T"}
+# What every tracker takes in a name.
+_OTHER = re.compile(r"[^\w/.-]+")
+_UNIT = "_nats/"
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """The name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
+
+    It has letters, digits and ``_ / . -`` only, as TensorBoard, MLflow and others want it.
+    """
+    parts = (row["estimator"], row["layer"])
+    symbol = _SYMBOLS.get(row["quantity"]) or _plain(row["quantity"])
+    return symbol + _UNIT + "/".join(_plain(part) for part in parts)
+
+
+def _plain(text: str) -> str:
+    return _OTHER.sub(".", text).strip(".")
+
+
+def numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """The losses and metrics among ``logs``: what another recorder has put there is left out."""
+    return {
+        key: float(value)
+        for key, value in (logs or {}).items()
+        if np.ndim(value) == 0 and _UNIT not in key
+    }
+
+
+class TensorBoard:
+    """Writes estimates and the information plane below ``log_dir/information``.
+
+    Args:
+        log_dir: TensorBoard's folder, which its own callback may share.
+
+    Raises:
+        MissingExtraError: TensorBoard or matplotlib is not installed.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike) -> None:
+        for package in ("tensorboard", "matplotlib"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError.of("`log_dir`", package, "tensorboard")
+        self._folder = os.path.join(os.fspath(log_dir), "information")
+        self._writer: Any = None
+        self._rows: list[Mapping[str, Any]] = []
+        self._drawn = True
+
+    def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Starts the plane, with the rows of the epochs before when training goes on."""
+        self._rows, self._drawn = list(rows), True
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes rows as scalars, one chart an estimator and quantity, at the step of their epoch.
+
+        Args:
+            rows: with the columns of ``ib_keras.frame.COLUMNS``.
+        """
+        rows = list(rows)
+        self._rows.extend(rows)
+        self._drawn = False
+        with self._open():
+            for row in rows:
+                tag = f"{row['quantity']} in {row['unit']}, {row['estimator']}/{row['layer']}"
+                tf.summary.scalar(tag, row["value"], step=row["epoch"])
+        self._writer.flush()
+
+    def draw(self) -> None:
+        """Writes the information plane so far as an image, at the step of its last epoch."""
+        table = frame.from_rows(dict(row) for row in self._rows)
+        if self._drawn or not {"I(X;T)", "I(T;Y)"} <= set(table["quantity"]):
+            return
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(plot.information_plane(table))
+        canvas.draw()
+        image = np.asarray(canvas.buffer_rgba())[None, :, :, :3]
+        with self._open():
+            tf.summary.image("information plane", image, step=int(table["epoch"].max()))
+        self._writer.flush()
+        self._drawn = True
+
+    def close(self) -> None:
+        """Draws what was not drawn yet, and closes the file; a later ``write`` opens another."""
+        if self._writer is not None:
+            self.draw()
+            self._writer.close()
+            self._writer = None
+
+    def _open(self) -> Any:
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self._folder)
+        stack = contextlib.ExitStack()
+        stack.enter_context(self._writer.as_default())
+        stack.enter_context(tf.summary.record_if(True))
+        return stack
