@@ -20,7 +20,7 @@ lint: $(INSTALLED)
 
 # Into build/docs; a warning is an error. The theme's note on its successor is left out.
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Measures the estimators against known information, for the pictures of their pages.
 bias: $(INSTALLED)
