@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._checks import as_samples, check_count, check_seed
+from ib_keras._checks import as_samples, check_count, check_seed, moderate, times_two
+from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
 
@@ -63,18 +64,22 @@ class PCA(Configured):
 
         flat = as_samples(x)
         _check_dimension(flat, self.k)
-        if flat.size <= _IN_MEMORY:
-            made = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
-        else:
-            made = decomposition.IncrementalPCA(
-                self.k, batch_size=max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
-            ).fit(flat)
-        explained = float(np.sum(made.explained_variance_ratio_))
-        return Compressed(
-            lambda rows: np.asarray(made.transform(_flat(rows))),
-            {"explained_variance": explained},
-            self.name,
-        )
+        flat, exponent = moderate(flat)
+        varies = bool((flat != flat[0]).any())
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a constant there are no shares
+            if flat.size <= _IN_MEMORY:
+                made = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
+            else:
+                made = decomposition.IncrementalPCA(
+                    self.k, batch_size=max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
+                ).fit(flat)
+            explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
+
+        def transform(rows: np.ndarray) -> np.ndarray:
+            codes = made.transform(times_two(_flat(rows), np.asarray(exponent)))
+            return times_two(np.asarray(codes), np.asarray(-exponent))
+
+        return Compressed(transform, {"explained_variance": explained}, self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +101,7 @@ class FirstCoordinates(Configured):
         """Notes how much of the variance the first coordinates have."""
         flat = as_samples(x)
         _check_dimension(flat, self.k)
-        variance = flat.var(axis=0)
+        variance = moderate(flat)[0].var(axis=0, dtype=np.float64)
         share = float(variance[: self.k].sum() / variance.sum()) if variance.any() else math.nan
         return Compressed(
             lambda rows: _flat(rows)[:, : self.k], {"explained_variance": share}, self.name
@@ -172,7 +177,8 @@ class Autoencoder(Configured):
         batches = batches.shuffle(len(train), seed=seed).batch(self.batch_size)
         model.fit(
             batches, validation_data=(inputs[held], targets[held]),
-            epochs=self.epochs, verbose=0, callbacks=[stop], shuffle=False,
+            epochs=self.epochs, verbose=0, shuffle=False,
+            callbacks=[stop, of_fit("autoencoder", self.epochs)],
         )  # fmt: skip
         error = math.sqrt(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
         of_mean = math.sqrt(np.square(flat[held] - mean).mean())

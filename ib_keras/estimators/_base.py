@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ib_keras._memory import check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation
 
@@ -77,10 +78,23 @@ class FromPairs(Configured):
         """
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
+        n, dim, itemsize = _size(t)
+        check_memory(self, n, dim, _size(x)[1], itemsize)
         xt = self.mutual_information(x, t)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         return LayerInformation(xt, None if y is None else self.with_labels(t, y))
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        raise AssertionError("each subclass has its own")
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) of two continuous variables."""
@@ -89,6 +103,12 @@ class FromPairs(Configured):
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
         """I(A;Y) of a continuous variable and class labels; ``None`` where there is no such."""
         return None
+
+
+def _size(values: Any) -> tuple[int, int, int]:
+    """Number of rows, values in each, and bytes of a value."""
+    array = np.asarray(values) if np.ndim(values) else np.zeros(1)
+    return len(array), array[0].size if len(array) else 0, array.itemsize
 
 
 def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str, ...]:

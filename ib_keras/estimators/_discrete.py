@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras._checks import as_array, as_labels, as_samples
+from ib_keras._memory import TILES, check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import _codes
 from ib_keras.estimators._base import Configured, network_noise, saturation
@@ -23,6 +24,21 @@ class PlugIn(Configured, abc.ABC):
 
     # What the estimates say of their scale.
     measurement: ClassVar[tuple[str, ...]] = ("measurement_bins",)
+
+    def bytes_a_value(self, itemsize: int) -> int:
+        """Bytes that binning needs for each value: its code, copies of that, and a sorted copy."""
+        return itemsize + 4
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        return TILES + n * (dim * self.bytes_a_value(itemsize) + 128)
 
     @abc.abstractmethod
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -62,6 +78,7 @@ class PlugIn(Configured, abc.ABC):
         """
         samples = as_samples(t)
         n, dim = samples.shape
+        check_memory(self, n, dim, itemsize=samples.itemsize)
         labels = None if y is None else as_labels(y, n)
         inputs = None if x is None else input_codes(x, n)
         bins, flags = self.discretise(samples)

@@ -8,14 +8,22 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 Metric = Literal["chebyshev", "euclidean"]
 
 # Above these dimensions all pairs are faster than a tree (benchmarks/neighbors.py).
 _TREE_JOINT, _TREE_ONE = 12, 8
 _ROWS, _PAIRS = 512, 1 << 23
+# Of a squared radius: what is strictly inside, whatever the rounding of distances.
+_INSIDE = 1 - 1e-10
 # Up to here distances are summed coordinate by coordinate; then by a matrix product.
 _UNROLLED = 16
+# Wider samples stay as they were given, and become float64 a tile at a time; so do so few that
+# compiling a program for them takes longer than counting.
+WIDE, _FEW, _COLUMNS = 64, 1024, 4096
+# Squared distances by a matrix product, relative to the squared lengths, that are rounding.
+_ROUNDING = 1e-13
 
 
 def joint_counts(
@@ -40,7 +48,8 @@ def joint_counts(
     dims = x.shape[1] + y.shape[1]
     tree = metric == "chebyshev" or max(x.shape[1], y.shape[1]) == 1
     if not (tree and dims <= _TREE_JOINT):
-        return _all_pairs(x, y, k, metric)
+        compiled = len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE
+        return (_all_pairs if compiled else _pairs_in_tiles)(x, y, k, metric)
     joint = np.concatenate([x, y], axis=1)
     # In spaces of one dimension each, every norm is the same.
     found = KDTree(joint).query(joint, k=[k + 1], p=np.inf, workers=-1)[0]
@@ -73,9 +82,10 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
     if x.shape[1] == 1 or (metric == "chebyshev" and x.shape[1] <= _TREE_ONE):
         return _count(x, np.nextafter(radius, 0))
     found = np.empty(len(x), int)
-    limit = np.square(radius) if metric == "euclidean" else radius
+    # The border belongs to the neighbour that set the radius, whose distance may round otherwise.
+    limit = np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
     for rows, block in _blocks(x, metric):
-        found[rows] = (block < limit[rows, None]).sum(axis=1)
+        found[rows] = (block <= limit[rows, None]).sum(axis=1)
     return np.maximum(found, 1)
 
 
@@ -107,11 +117,61 @@ def _exact(
 
 def _blocks(x: np.ndarray, metric: Metric) -> Any:
     """Rows and their distances to all samples; squared ones for Euclidean."""
+    if len(x) <= _FEW or x.shape[1] > WIDE:
+        centre = x.mean(axis=0, dtype=np.float64)
+        for rows in _rows(len(x)):
+            yield rows, _to_all(x, rows, metric, centre)
+        return
     unrolled = x.shape[1] <= _UNROLLED or metric == "chebyshev"
     kernel = _compiled(metric, unrolled, x.shape)
+    x = x if unrolled else x - x.mean(axis=0)
     whole = _tensor(x)
     for rows in _rows(len(x)):
         yield rows, kernel(_tensor(x[rows]), whole).numpy()
+
+
+def _to_all(x: np.ndarray, rows: np.ndarray, metric: Metric, centre: np.ndarray) -> np.ndarray:
+    """Distances of some rows to all samples, ``(rows, n)``; squared ones for Euclidean."""
+    out = np.empty((len(rows), len(x)))
+    product = metric == "euclidean" and x.shape[1] > _UNROLLED
+    # Only the product needs it; differences of what lies on a grid stay exact without.
+    shift = centre if product else 0.0
+    one = x[rows].astype(np.float64) - shift
+    for start in range(0, len(x), _COLUMNS):
+        tile = x[start : start + _COLUMNS].astype(np.float64)
+        tile -= shift
+        part = out[:, start : start + _COLUMNS]
+        if not product:
+            part[...] = cdist(one, tile, "sqeuclidean" if metric == "euclidean" else metric)
+            continue
+        lengths = np.square(one).sum(axis=1)[:, None] + np.square(tile).sum(axis=1)
+        np.matmul(one, tile.T, out=part)
+        part *= -2
+        part += lengths
+        part[part < _ROUNDING * lengths] = 0
+    return out
+
+
+def _pairs_in_tiles(
+    x: np.ndarray, y: np.ndarray, k: int, metric: Metric
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``joint_counts`` with a memory of tiles beside the samples."""
+    found = np.empty((3, len(x)), int)
+    centres = [v.mean(axis=0, dtype=np.float64) for v in (x, y)]
+    for rows in _rows(len(x)):
+        in_x, in_y = (
+            _to_all(v, rows, metric, centre) for v, centre in zip((x, y), centres, strict=True)
+        )
+        both = np.maximum(in_x, in_y)
+        both[np.arange(len(rows)), rows] = np.inf
+        radius = np.partition(both, k - 1, axis=1)[:, k - 1 : k]
+        same = radius[:, 0] == 0
+        for i, (space, least) in enumerate(((both, 0), (in_x, 1), (in_y, 1))):
+            # At ε = 0 those that coincide, without the sample itself; else those within.
+            coincide = (space <= 0).sum(axis=1) - least
+            inside = k if i == 0 else np.maximum((space < radius).sum(axis=1), 1)
+            found[i, rows] = np.where(same, coincide, inside)
+    return found[0], found[1], found[2]
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:
@@ -131,12 +191,9 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
     import tensorflow as tf
 
     if not unrolled:
-        squared = (
-            tf.reduce_sum(a * a, axis=1)[:, None]
-            + tf.reduce_sum(b * b, axis=1)[None, :]
-            - 2 * tf.matmul(a, b, transpose_b=True)
-        )
-        return tf.maximum(squared, 0)
+        lengths = tf.reduce_sum(a * a, axis=1)[:, None] + tf.reduce_sum(b * b, axis=1)[None, :]
+        squared = lengths - 2 * tf.matmul(a, b, transpose_b=True)
+        return tf.where(squared < _ROUNDING * lengths, tf.zeros_like(squared), squared)
     columns = tf.transpose(b)
     total = tf.zeros([], a.dtype)
     for i in range(a.shape[1]):
@@ -202,6 +259,7 @@ def _all_pairs(
     n = len(x)
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
     kernel = _compiled_joint(metric, k, unrolled, x.shape, y.shape)
+    x, y = (x, y) if unrolled else (x - x.mean(axis=0), y - y.mean(axis=0))
     whole = (_tensor(x), _tensor(y))
     found = np.empty((6, n))
     for rows in _rows(n):

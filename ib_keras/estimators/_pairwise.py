@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from ib_keras._checks import magnitude
+from ib_keras._progress import bar
+
 _TILE = 1024
 # Largest error of an exponent that is tolerated before the next precision is taken. The bounds it
 # is compared with are worst cases; the sums' errors are some hundred times smaller.
 _SINGLE, _DOUBLE = 1e-4, 1e-7
+# Bytes of samples that are kept in the form in which they are multiplied.
+_KEPT = 1 << 28
 
 
 def kernel_sums(
@@ -36,49 +41,65 @@ def kernel_sums(
     """
     n = len(t)
     classes = np.zeros(n, np.int32) if labels is None else labels.astype(np.int32)
-    centred = t.astype(np.float64)
-    # Means of halves, because the sum of huge values would overflow.
-    centred -= 2 * (centred / 2).mean(axis=0)
-    radius = float(np.abs(centred).max())
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = float(np.square(centred).sum(axis=1).max()) if radius < 1e150 else np.inf
-        spread = 4 * squared / (2 * variance)
     sums = np.zeros((4, n))
+    # Beyond, nothing is a number but differences of samples.
+    small = float(magnitude(t)[0, 0]) < 1e150
+    centre = t.mean(axis=0, dtype=np.float64) if small else np.zeros(t.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = max(
+            float(np.square(_centred(t, centre, i)).sum(axis=1).max()) for i in range(0, n, _TILE)
+        )
+        spread = 4 * squared / (2 * variance) if small else np.inf
     if t.dtype == np.float32 and spread * 2.0**-24 < _SINGLE:
-        _gram_sums(centred, variance, classes, np.float32, sums)
+        _gram_sums(t, centre, variance, classes, np.float32, sums)
     elif spread * 2.0**-53 < _DOUBLE:
-        _gram_sums(centred, variance, classes, np.float64, sums)
+        _gram_sums(t, centre, variance, classes, np.float64, sums)
     else:
-        _direct_sums(centred, variance, classes, sums)
+        _direct_sums(t, centre, variance, classes, sums)
     return sums[:2], sums[2:]
 
 
+def _centred(t: np.ndarray, centre: np.ndarray, start: int) -> np.ndarray:
+    """A tile of rows in float64: nothing of the size of all samples is made."""
+    return t[start : start + _TILE].astype(np.float64) - centre
+
+
 def _gram_sums(
-    centred: np.ndarray, variance: float, classes: np.ndarray, dtype: Any, sums: np.ndarray
+    t: np.ndarray,
+    centre: np.ndarray,
+    variance: float,
+    classes: np.ndarray,
+    dtype: Any,
+    sums: np.ndarray,
 ) -> None:
     import tensorflow as tf
 
-    n, dim = centred.shape
+    n, dim = t.shape
     tile = _TILE if n > _TILE // 2 else max(32, 1 << (n - 1).bit_length())
-    rows, columns = -(-n // tile) * tile, _padded(dim)
-    scaled = np.zeros((rows, columns), dtype)
-    scaled[:n, :dim] = centred / np.sqrt(8 * variance)
-    norms = np.full(rows, np.inf, dtype)  # exp(−∞) = 0: the padding adds nothing
-    norms[:n] = np.square(scaled[:n].astype(np.float64)).sum(axis=1)
-    padded_classes = np.full(rows, -1, np.int32)
-    padded_classes[:n] = classes
-    with tf.device("/CPU:0"):
-        blocks = [
-            tuple(tf.constant(a[i : i + tile]) for a in (scaled, norms, padded_classes))
-            for i in range(0, rows, tile)
-        ]
+    columns = _padded(dim)
+
+    def block(start: int) -> Any:
+        rows = _centred(t, centre, start) / np.sqrt(8 * variance)
+        scaled = np.zeros((tile, columns), dtype)
+        scaled[: len(rows), :dim] = rows
+        norms = np.full(tile, np.inf, dtype)  # exp(−∞) = 0: the padding adds nothing
+        norms[: len(rows)] = np.square(scaled[: len(rows)].astype(np.float64)).sum(axis=1)
+        mine = np.full(tile, -1, np.int32)
+        mine[: len(rows)] = classes[start : start + len(rows)]
+        with tf.device("/CPU:0"):
+            return tuple(tf.constant(a) for a in (scaled, norms, mine))
+
+    # Made once where they fit, else again for each row of tiles, which costs little beside it.
+    if n * columns * np.dtype(dtype).itemsize <= _KEPT:
+        block = functools.cache(block)
     kernel = _compiled_tile()
-    for i, row_block in enumerate(blocks):
-        for j in range(i, len(blocks)):
-            along_rows, along_columns = kernel(*row_block, *blocks[j])
-            _add(sums, i * tile, along_rows.numpy())
+    for i in bar(range(0, n, tile), "all pairs", unit="row of tiles"):
+        row_block = block(i)
+        for j in range(i, n, tile):
+            along_rows, along_columns = kernel(*row_block, *block(j))
+            _add(sums, i, along_rows.numpy())
             if j > i:
-                _add(sums, j * tile, along_columns.numpy())
+                _add(sums, j, along_columns.numpy())
 
 
 def _add(sums: np.ndarray, start: int, part: np.ndarray) -> None:
@@ -113,15 +134,20 @@ def _compiled_tile() -> Any:
 
 
 def _direct_sums(
-    centred: np.ndarray, variance: float, classes: np.ndarray, sums: np.ndarray
+    t: np.ndarray, centre: np.ndarray, variance: float, classes: np.ndarray, sums: np.ndarray
 ) -> None:
     """The sums from exact differences: slower, right at any scale."""
-    for i in range(0, len(centred), _TILE):
-        part = slice(i, i + _TILE)
-        # Squares that overflow are distinct samples: their kernel is exp(−∞) = 0, as it should be.
-        with np.errstate(over="ignore", under="ignore"):
-            wide = np.exp(-cdist(centred[part], centred, "sqeuclidean") / (8 * variance))
-            narrow = wide**4
-        same = classes[part, None] == classes[None, :]
-        for row, kernel in enumerate((wide, narrow, wide * same, narrow * same)):
-            sums[row, part] = kernel.sum(axis=1)
+    n = len(t)
+    for i in range(0, n, _TILE):
+        rows = slice(i, i + _TILE)
+        one = _centred(t, centre, i)
+        for j in range(0, n, _TILE):
+            columns = slice(j, j + _TILE)
+            # Squares that overflow are distinct samples: their kernel is exp(−∞) = 0, as it is.
+            with np.errstate(over="ignore", under="ignore"):
+                squared = cdist(one, _centred(t, centre, j), "sqeuclidean")
+                wide = np.exp(-squared / (8 * variance))
+                narrow = wide**4
+            same = classes[rows, None] == classes[None, columns]
+            for row, kernel in enumerate((wide, narrow, wide * same, narrow * same)):
+                sums[row, rows] += kernel.sum(axis=1)

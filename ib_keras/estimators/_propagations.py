@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._checks import as_array, as_samples
+from ib_keras._checks import as_array, as_samples, magnitude
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._mixture import log_sums
 
 # Draws in all, where the number for each centre is not given: a standard error of some 0.005 nats.
 _DRAWS = 1 << 15
+# In units of the noise; squares of it, and sums of those, are numbers.
+_LARGEST = 1e100
 # Fewer rows than this are no sample of anything.
 _SAMPLE = 32
 
@@ -57,6 +59,7 @@ class Propagations:
         n, dim = samples.shape
         if len(codes) != n:
             raise ArgumentError("`x` does not match `t`", f"{n} inputs", len(codes))
+        check_scale(samples, noise_std, "t")
         centre = samples.mean(axis=0, dtype=np.float64)
         s = (samples - centre) / noise_std
         if conditional is None:
@@ -73,6 +76,7 @@ class Propagations:
             )
         m, n_x = array.shape[:2]
         flat = as_samples(array.reshape(m * n_x, dim), "conditional")
+        check_scale(flat, noise_std, "conditional")
         propagated = ((flat - centre) / noise_std).reshape(m, n_x, dim)
         return cls(s, codes, labels, propagated, _rows(rows, m, codes))
 
@@ -252,6 +256,21 @@ class _Mixture:
         return xt, average(ratio, self.weights, random=random)
 
 
+def check_scale(samples: np.ndarray, noise_std: float, name: str) -> None:
+    """Raises where distances, in units of the noise, have no squares.
+
+    Raises:
+        ArgumentError: names the largest magnitude.
+    """
+    largest = float(magnitude(samples)[0, 0])
+    if not largest / _LARGEST < min(1.0, noise_std):
+        raise ArgumentError(
+            f"`{name}` is too large for its noise",
+            f"magnitudes below {_LARGEST:.0e} standard deviations of the noise",
+            f"max|{name}| = {largest:.3g}, noise_std={noise_std:.3g}",
+        )
+
+
 def own_sums(
     centres: np.ndarray, log_weights: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -273,8 +292,11 @@ def _drawn(
     """Points ``(b, n · draws, d)`` drawn around centres ``(b, n, d)``, and their |z|²/2."""
     batch, n, dim = centres.shape
     z = rng.standard_normal((batch, n, draws, dim))
-    points = (centres[:, :, None] + z).reshape(batch, n * draws, dim)
-    return points, 0.5 * np.square(z).sum(axis=-1).reshape(batch, n * draws)
+    points = centres[:, :, None] + z
+    # The noise as it was rounded: far from 0 next to nothing of it is left.
+    np.subtract(points, centres[:, :, None], out=z)
+    noise = 0.5 * np.square(z).sum(axis=-1).reshape(batch, n * draws)
+    return points.reshape(batch, n * draws, dim), noise
 
 
 def average(values: np.ndarray, weights: np.ndarray, *, random: bool) -> Mean:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ib_keras._checks import as_array, as_labels
+from ib_keras._memory import TILES, check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation
@@ -111,6 +112,20 @@ class DecoderBound(Configured):
         names = [field.name for field in dataclasses.fields(DecoderSettings)]
         return DecoderSettings(**{name: getattr(self, name) for name in names})
 
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        filters = self.filters if isinstance(self.filters, int) else max(self.filters)
+        # Activations of a batch of 256 for each block, twice for the gradient; then the images.
+        batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
+        return 4 * TILES + batch + n * (dim_x * 16 + dim * 12)
+
     def images(self, x: Any) -> np.ndarray:
         """``x`` as int32 ``(n, height, width, channels)`` of 0…levels−1.
 
@@ -170,6 +185,7 @@ class DecoderBound(Configured):
             raise ArgumentError(f"{self} compares T with X", "`x`, the images", "x=None")
         images = self.images(x)
         self._checked(t, images, y)
+        check_memory(self, len(images), np.asarray(t)[0].size, images[0].size)
         return self._against(images, self._prior(images, y), t, y)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> DecoderBound:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 
-from ib_keras._checks import as_samples
+from ib_keras._checks import as_samples, magnitude, moderate, power_of_two, times_two
+from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.interface import Estimate
+
+_VALUES_AT_A_TIME, _COLUMNS = 1 << 22, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Gaussian(FromPairs):
 
     name: ClassVar[str] = "gaussian"
 
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        square = 8 * 8 * (dim + dim_x) ** 2
+        return TILES + square + n * (8 * (dim + dim_x) if self.copula else 128)
+
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) in nats.
 
@@ -48,7 +63,7 @@ class Gaussian(FromPairs):
             ArgumentError: lengths differ, n is not above d_a + d_b + 1, or a linear function of A
                 is one of B.
         """
-        first, second = (varying(as_samples(v, n)) for v, n in ((a, "a"), (b, "b")))
+        first, second = (_varying(as_samples(v, n)) for v, n in ((a, "a"), (b, "b")))
         if len(first) != len(second):
             raise ArgumentError(
                 "`a` and `b` differ in length", "as many", f"{len(first)} and {len(second)}"
@@ -62,8 +77,8 @@ class Gaussian(FromPairs):
             )
         if not p or not q:
             return Estimate(0.0, 0.0, n=n, dim=q)
-        u, v = _basis(first), _basis(second)
-        rho = np.linalg.svd(u.T @ v, compute_uv=False)
+        sides = _Columns.of(first), _Columns.of(second)
+        to_a, to_b, rho = _canonical(*sides)
         if rho[0] > 1 - 1e-12:
             raise ArgumentError(
                 "A linear function of `a` is one of `b`: I(A;B) is infinite",
@@ -71,22 +86,114 @@ class Gaussian(FromPairs):
                 f"a canonical correlation of {rho[0]}",
             )
         value = -0.5 * float(np.log1p(-np.square(rho)).sum())
-        value -= _bias(n - 1, u.shape[1], v.shape[1])
-        return Estimate(value, _stderr(u, v, rho), n=n, dim=q)
+        p, q = to_a.shape[1], to_b.shape[1]
+        value -= _bias(n - 1, p, q)
+        ratios = _log_ratios(*sides, to_a, to_b, rho)
+        # Without correlation the ratios say nothing of the error, which is then of second order.
+        error = math.hypot(float(ratios.std(ddof=1)) / math.sqrt(n), math.sqrt(p * q / 2) / n)
+        return Estimate(value, error, n=n, dim=second.shape[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Columns centred and of unit length, of which only parts of the rows are made.
+
+    Args:
+        samples: ``(n, d)`` as they were given, none of them constant.
+        exponent: ``(1, d)`` powers of two that are taken out first.
+        mean: ``(d,)`` of what is left.
+        norm: ``(d,)`` of what is left, centred.
+    """
+
+    samples: np.ndarray
+    exponent: np.ndarray
+    mean: np.ndarray
+    norm: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray) -> _Columns:
+        exponent = power_of_two(magnitude(samples, axis=0))
+        dim = samples.shape[1]
+        made = cls(samples, exponent, np.zeros(dim), np.ones(dim))
+        mean = sum(made.part(rows).sum(axis=0) for rows in made.parts(dim)) / len(samples)
+        made = cls(samples, exponent, mean, np.ones(dim))
+        square = sum(np.square(made.part(rows)).sum(axis=0) for rows in made.parts(dim))
+        return cls(samples, exponent, mean, np.sqrt(square))
+
+    def parts(self, width: int) -> list[slice]:
+        """Runs of rows, of which ``width`` columns fit in memory a few times."""
+        n = len(self.samples)
+        step = max(4 * width, _VALUES_AT_A_TIME // width)
+        return [slice(start, start + step) for start in range(0, n, step)]
+
+    def part(self, rows: slice) -> np.ndarray:
+        """Those rows, in float64."""
+        values = times_two(self.samples[rows], self.exponent).astype(np.float64)
+        values -= self.mean
+        values /= self.norm
+        return values
+
+
+def _canonical(a: _Columns, b: _Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrices that make canonical variates of unit length, and the correlations ``(r,)``.
+
+    The triangle R of [A B] = QR has all inner products of the columns; it grows part by part.
+    """
+    dim = a.samples.shape[1]
+    triangle = np.zeros((0, dim + b.samples.shape[1]))
+    for rows in a.parts(triangle.shape[1]):
+        both = np.concatenate([a.part(rows), b.part(rows)], axis=1)
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, both]), mode="r"))
+    (u, to_a), (v, to_b) = (_orthonormal(side) for side in np.split(triangle, [dim], axis=1))
+    left, rho, right = np.linalg.svd(u.T @ v)
+    return to_a @ left, to_b @ right.T, rho
+
+
+def _orthonormal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the columns, and what makes it of them."""
+    u, s, v = np.linalg.svd(matrix, full_matrices=False)
+    kept = s > 1e-10 * s[0]
+    return u[:, kept], v[kept].T / s[kept]
+
+
+def _log_ratios(
+    a: _Columns, b: _Columns, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
+) -> np.ndarray:
+    """ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, ``(n,)``."""
+    n, k = len(a.samples), len(rho)
+    r2 = np.square(rho)
+    out = np.empty(n)
+    for rows in a.parts(a.samples.shape[1] + b.samples.shape[1]):
+        x = math.sqrt(n) * (a.part(rows) @ to_a[:, :k])
+        y = math.sqrt(n) * (b.part(rows) @ to_b[:, :k])
+        quadratic = (r2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - r2))
+        out[rows] = -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)
+    return out
 
 
 def normal_scores(samples: np.ndarray) -> np.ndarray:
     """Each column's values as the normal quantiles of their ranks; ties share theirs."""
-    return ndtri(rankdata(samples, axis=0) / (len(samples) + 1))
+    out = np.empty(samples.shape)
+    for start in range(0, samples.shape[1], _COLUMNS):
+        ranks = rankdata(samples[:, start : start + _COLUMNS], axis=0)
+        out[:, start : start + _COLUMNS] = ndtri(ranks / (len(samples) + 1))
+    return out
+
+
+def _varying(samples: np.ndarray) -> np.ndarray:
+    """The columns that are not constant."""
+    varies = samples.min(axis=0) < samples.max(axis=0)
+    return samples if varies.all() else samples[:, varies]
 
 
 def varying(samples: np.ndarray) -> np.ndarray:
     """The columns that are not constant, in float64."""
-    return samples[:, samples.min(axis=0) < samples.max(axis=0)].astype(np.float64)
+    return _varying(samples).astype(np.float64)
 
 
 def _basis(samples: np.ndarray) -> np.ndarray:
     """An orthonormal basis of the centred columns."""
+    samples = moderate(samples, axis=0)[0]
     centred = samples - samples.mean(axis=0)
     u, s, _ = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), full_matrices=False)
     return u[:, s > 1e-10 * s[0]]
@@ -99,11 +206,6 @@ def _bias(dof: int, p: int, q: int) -> float:
         return float(digamma((dof - np.arange(d)) / 2).sum())
 
     return 0.5 * (log_det(p) + log_det(q) - log_det(p + q))
-
-
-def _stderr(u: np.ndarray, v: np.ndarray, rho: np.ndarray) -> float:
-    """From the log-density ratios of the samples, which need no Gaussian tails."""
-    return float(log_ratios(u, v).std(ddof=1)) / math.sqrt(len(u))
 
 
 def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,13 +222,3 @@ def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     left, rho, right = np.linalg.svd(u.T @ v)
     scale = math.sqrt(len(a))
     return scale * u @ left, scale * v @ right.T, np.clip(rho, 0, 1 - 1e-9)
-
-
-def log_ratios(u: Any, v: Any) -> np.ndarray:
-    """ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian."""
-    n = len(u)
-    left, rho, right = np.linalg.svd(u.T @ v, full_matrices=False)
-    a, b = math.sqrt(n) * u @ left, math.sqrt(n) * v @ right.T
-    r2 = np.square(rho)
-    quadratic = (r2 * (a**2 + b**2) - 2 * rho * a * b) / (2 * (1 - r2))
-    return -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ib_keras._checks import as_labels, as_samples, check_positive
+from ib_keras._checks import as_labels, as_samples, check_positive, moderate
+from ib_keras._memory import TILES, check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured, network_noise, saturation
 from ib_keras.estimators._mixture import NARROW, log_sums
@@ -23,6 +24,17 @@ class _KDE(Configured):
     """Bounds from pairwise distances; the subclasses choose the variance."""
 
     kind: Literal["upper", "lower"]
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        return 2 * TILES + n * 128 + (n * dim * 64 if dim <= NARROW else 0)
 
     def kernel_variance(self, t: np.ndarray) -> float:
         """The kernel's variance σ² for the samples ``t (n, d)``."""
@@ -57,6 +69,7 @@ class _KDE(Configured):
         """
         samples = as_samples(t)
         n, dim = samples.shape
+        check_memory(self, n, dim, itemsize=samples.itemsize)
         labels = None if y is None else as_labels(y, n)
         everything, within = self._log_means(samples, labels)
         xt = max(0.0, -float(everything.mean()))
@@ -96,6 +109,7 @@ class _KDE(Configured):
     ) -> tuple[np.ndarray, np.ndarray]:
         """ln of the mean kernel over all samples and over those of the same class, ``(n,)``."""
         n = len(samples)
+        samples = self._rescaled(samples)
         variance = self.kernel_variance(samples)
         if not variance > 0:  # a dead layer: all samples coincide
             return np.zeros(n), np.zeros(n)
@@ -107,6 +121,10 @@ class _KDE(Configured):
         sums, class_sums = kernel_sums(samples, variance, labels)
         row = 1 if self.kind == "upper" else 0
         return np.log(sums[row] / n), np.log(class_sums[row] / counts)
+
+    def _rescaled(self, samples: np.ndarray) -> np.ndarray:
+        """The samples, or where their scale does not matter, at one that can be squared."""
+        return samples
 
     def _check_kind(self) -> None:
         if self.kind not in ("upper", "lower"):
@@ -188,7 +206,17 @@ class AdaptiveKDE(_KDE):
     def kernel_variance(self, t: np.ndarray) -> float:
         """scale · max|t|^power."""
         largest = max(abs(float(t.min())), abs(float(t.max())))
-        return self.scale * largest**self.power
+        variance = self.scale * (largest if self.power == 1 else largest * largest)
+        if not math.isfinite(variance):
+            raise ArgumentError(
+                "The kernel's variance is no number",
+                "activations whose square is one",
+                f"max|t| = {largest:.3g}",
+            )
+        return variance
+
+    def _rescaled(self, samples: np.ndarray) -> np.ndarray:
+        return moderate(samples)[0] if self.power == 2 else samples
 
 
 def _narrow_sums(

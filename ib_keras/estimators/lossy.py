@@ -9,10 +9,13 @@ import numpy as np
 
 from ib_keras import compression
 from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
+from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.interface import Estimate, MutualInformation
+
+_VALUES_AT_A_TIME = 1 << 24
 
 _ESTIMATORS = {
     "ksg": lambda k: KSG(k or 3),
@@ -84,6 +87,18 @@ class LossyCompression(FromPairs):
             if (value := getattr(self, name)) is not None
         ]
         return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{''.join(more)})"
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + 8)
+        return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
         """I(E(A);E(B)) in nats, with the compressors' quality and, of a sweep, every step.
@@ -196,13 +211,17 @@ class _Side:
     def codes(self, k: int) -> tuple[np.ndarray, dict[str, float]]:
         """Codes ``(rows, k)`` and the compressor's quality."""
         if k not in self._made:
-            held_out = self._values[self.rest]
             if self.dim <= k:
-                self._made[k] = as_samples(held_out).astype(np.float64), {}
+                self._made[k] = as_samples(self._values[self.rest]).astype(np.float64), {}
             else:
                 made = compression.get(self._compressor, k=k)
                 fitted = made.fit(self._values[self._fit], seed=self._seed)
-                self._made[k] = fitted.transform(held_out), fitted.quality
+                step = max(1024, _VALUES_AT_A_TIME // self.dim)
+                parts = [
+                    fitted.transform(self._values[self.rest[i : i + step]])
+                    for i in range(0, len(self.rest), step)
+                ]
+                self._made[k] = np.concatenate(parts), fitted.quality
         return self._made[k]
 
 

@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
+from ib_keras._checks import (
+    as_array,
+    as_labels,
+    as_samples,
+    check_count,
+    check_seed,
+    magnitude,
+    moderate,
+    power_of_two,
+    times_two,
+)
+from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators._neighbors import counts_within, distances, joint_counts
+from ib_keras.estimators._codes import entropy
+from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
 _NORM, _WIDEST = 5.0, 12
+# Disjoint subsets that a standard error is estimated from, and how often they are drawn.
+_PARTS, _REPEATS = 10, 2
+# Rows that tell most pairs of columns apart, and columns looked at together.
+_FEW, _COLUMNS = 16, 64
 
 
 class _Neighbors(FromPairs):
     """What both estimators share besides."""
 
     k: int
+    # Samples no wider are held in float64, with copies; wider ones as they are given, if at all.
+    widest: ClassVar[float] = WIDE
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        held = sum(d for d in (dim, dim_x) if d <= self.widest)
+        return 2 * TILES + n * (64 * held + 64 * self.k + 128)
 
     def baseline(
         self, a: np.ndarray, b: np.ndarray, *, repeats: int = 10, seed: int = 0
@@ -56,11 +87,13 @@ class KSG(_Neighbors):
     ε_i is the distance from sample i to its k-th neighbour, the larger of the two spaces'
     distances; n_a and n_b count the samples strictly nearer than ε_i in each space. For labels, the
     neighbours are sought among the samples of the same class (Ross). Nothing is rescaled: the
-    estimate is the same after any scaling of A or B as a whole.
+    estimate is the same after any scaling of A and B by one factor, but not of one of them alone,
+    which then rules the joint distances; bring both to one scale first.
 
     The biases of its three entropies largely cancel, so that it is near 0 without information;
     large information is underestimated, the less so the smaller k. Samples that coincide are
-    counted as such, without noise added to them, and flagged ``ties``.
+    counted as such, without noise added to them, and flagged ``ties``. The standard error is that
+    of the terms, and of what near samples' terms share, as seen on disjoint tenths of the samples.
 
     Cost: n·log n in few dimensions (trees), n² in many, in blocks.
 
@@ -75,6 +108,7 @@ class KSG(_Neighbors):
     References:
         Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
         Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
+        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets).
     """
 
     k: int = 5
@@ -100,9 +134,16 @@ class KSG(_Neighbors):
         a, b, flags = check_pair(a, b, self.k)
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        # One factor for both: their ratio is what the joint distances depend on.
+        exponent = power_of_two(np.maximum(magnitude(a), magnitude(b)))
+        a, b = times_two(a, exponent), times_two(b, exponent)
+        terms = self._joint_terms(a, b)
+        excess = _excess(lambda rows: self._joint_terms(a[rows], b[rows]), len(a), self.k)
+        return _mean(terms, flags, b.shape[1], excess)
+
+    def _joint_terms(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
-        terms = digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
-        return _mean(terms, flags, b.shape[1])
+        return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
         """I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of a continuous variable and labels.
@@ -111,6 +152,9 @@ class KSG(_Neighbors):
             a: ``(n, ...)``.
             y: ``(n,)`` class labels. A class of k samples or fewer takes all its others for
                 neighbours; a sample alone in its class is left out.
+
+        Returns:
+            The estimate, at most H(Y) of these labels.
 
         Raises:
             ArgumentError: n ≤ k, or all samples are alone in their classes.
@@ -125,7 +169,21 @@ class KSG(_Neighbors):
             )
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
+        samples = moderate(samples)[0]
+        terms = self._label_terms(samples, labels)
+        excess = _excess(
+            lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
+        )
+        found = _mean(terms, flags, samples.shape[1], excess)
+        # Digamma functions exceed the labels' own entropy a little where classes lie apart.
+        return dataclasses.replace(found, value=min(found.value, entropy(labels)))
+
+    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        counts = np.bincount(labels)[labels]
+        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
         n = len(samples)
+        if not n:
+            return np.zeros(0)
         radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
@@ -142,8 +200,7 @@ class KSG(_Neighbors):
                 tiny = np.full(len(rows), np.nextafter(0, 1))
                 own[rows] = counts_within(samples[rows], tiny, self.metric) - 1
             ks, inside = np.where(same, own, ks), np.where(same, at, inside)
-        terms = digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
-        return _mean(terms, flags, samples.shape[1])
+        return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +210,8 @@ class KozachenkoLeonenko(_Neighbors):
     ρ_k,i is the Euclidean distance from sample i to its k-th neighbour; with ``whiten=True`` after
     whitening by Σ, which is corrected by ½ ln det Σ. I(A;B) = h(A) + h(B) − h(A,B), and
     I(A;Y) = h(A) − Σ_y p(y) h(A|y).
-    The standard error of I is that of the paired terms. Sums of three entropies are biased below 0
+    The standard error of I is that of the paired terms, and of what they share, as seen on disjoint
+    tenths of the samples. Sums of three entropies are biased below 0
     where there is no information (−0.1 to −2 nats on bounded codes): compare with ``baseline``, or
     take ``KSG`` where no entropy is wanted.
 
@@ -179,6 +237,7 @@ class KozachenkoLeonenko(_Neighbors):
     whiten: bool = False
 
     name: ClassVar[str] = "kl"
+    widest: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count(self.k, "k"))
@@ -200,7 +259,8 @@ class KozachenkoLeonenko(_Neighbors):
                 "no column that is constant or a linear function of others",
                 f"{len(rank)} independent columns of {samples.shape[1]}",
             )
-        return _mean(self._terms(samples), flags, samples.shape[1])
+        excess = self._excess(lambda rows: self._terms(samples[rows]), samples)
+        return _mean(self._terms(samples), flags, samples.shape[1], excess)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -225,8 +285,11 @@ class KozachenkoLeonenko(_Neighbors):
                 "variables without an exact relation; add noise to one of them",
                 f"{len(_independent(joint))} independent columns of {joint.shape[1]}",
             )
-        terms = self._terms(a) + self._terms(b) - self._terms(joint)
-        return _mean(terms, flags, b.shape[1])
+
+        def terms(rows: Any) -> np.ndarray:
+            return self._terms(a[rows]) + self._terms(b[rows]) - self._terms(joint[rows])
+
+        return _mean(terms(slice(None)), flags, b.shape[1], self._excess(terms, joint))
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
         """I(A;Y) = h(A) − Σ_y p(y) h(A|y) of a continuous variable and class labels, in nats.
@@ -243,7 +306,6 @@ class KozachenkoLeonenko(_Neighbors):
         labels = as_labels(y, len(samples))
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
-        terms = self._terms(samples)
         for label, count in enumerate(np.bincount(labels)):
             rows = labels == label
             if count <= max(self.k, samples.shape[1]):
@@ -258,20 +320,39 @@ class KozachenkoLeonenko(_Neighbors):
                     "columns that vary within each class; KSG needs none",
                     f"class {label}",
                 )
+        excess = 0.0
+        # Each subset has its share of each class.
+        if np.bincount(labels).min() > 2 * _PARTS * max(self.k, samples.shape[1]):
+            excess = _excess(
+                lambda rows: self._label_terms(samples[rows], labels[rows]), len(labels), self.k,
+                labels,
+            )  # fmt: skip
+        return _mean(self._label_terms(samples, labels), flags, samples.shape[1], excess)
+
+    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        terms = self._terms(samples)
+        for label in np.unique(labels):
+            rows = labels == label
             terms[rows] -= self._terms(samples[rows])
-        return _mean(terms, flags, samples.shape[1])
+        return terms
+
+    def _excess(self, terms: Callable[[np.ndarray], np.ndarray], samples: np.ndarray) -> float:
+        """Of disjoint subsets, where these still span the space."""
+        wide = len(samples) < 4 * _PARTS * samples.shape[1]
+        return 0.0 if wide else _excess(terms, len(samples), self.k)
 
     def _terms(self, samples: np.ndarray) -> np.ndarray:
         """−ln of the density at each sample, ``(n,)``."""
         n, d = samples.shape
-        log_det = 0.0
+        samples, exponent = moderate(samples, axis=0 if self.whiten else None)
+        log_det = math.log(2) * float(np.broadcast_to(exponent, (1, d)).sum())
         centred = samples - samples.mean(axis=0)
         if self.whiten:
             scale = centred.std(axis=0)
             centred = centred / scale
             values, vectors = np.linalg.eigh(centred.T @ centred / n)
             centred = centred @ (vectors / np.sqrt(values))
-            log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
+            log_det += float(np.log(values).sum() / 2 + np.log(scale).sum())
         near = distances(centred, self.k)
         if self.weighted:
             weights = berrett_weights(self.k, d)
@@ -326,11 +407,36 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
     return weights
 
 
-def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int) -> Estimate:
+def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int, excess: float = 0.0) -> Estimate:
     n = len(terms)
-    return Estimate(
-        float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(n)), flags=flags, n=n, dim=dim
-    )
+    error = math.sqrt((float(terms.var(ddof=1)) + excess) / n)
+    return Estimate(float(terms.mean()), error, flags=flags, n=n, dim=dim)
+
+
+def _excess(
+    terms: Callable[[np.ndarray], np.ndarray], n: int, k: int, labels: np.ndarray | None = None
+) -> float:
+    """By how much n times the variance of the estimate exceeds the variance of its terms.
+
+    The terms of near samples are of the same neighbours, and correlated; how much so is seen on
+    disjoint subsets, each estimated by itself. 0 where there are too few samples for them.
+    """
+    parts = min(_PARTS, n // (8 * (k + 1)))
+    if parts < _PARTS // 2:
+        return 0.0
+    size, rng, found = n // parts, np.random.default_rng(0), []
+    for _ in range(_REPEATS):
+        rows = rng.permutation(n)
+        if labels is not None:
+            rows = rows[np.argsort(labels[rows], kind="stable")]
+        # Of one size, and dealt out: of each class its share to each.
+        each = [terms(part) for part in rows[: size * parts].reshape(size, parts).T]
+        if min(map(len, each)) < 2:
+            return 0.0
+        between = float(np.var([part.mean() for part in each], ddof=1))
+        within = float(np.mean([part.var(ddof=1) / len(part) for part in each]))
+        found.append(size * (between - within))
+    return max(0.0, float(np.mean(found)))
 
 
 def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -346,7 +452,8 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
             "`a` and `b` differ in length", "as many samples", f"{len(first)} and {len(second)}"
         )
     for i in range(first.shape[1]):
-        if (first[:, i, None] == second).all(axis=0).any():
+        alike = np.flatnonzero((first[:_FEW, i, None] == second[:_FEW]).all(axis=0))
+        if any(np.array_equal(first[:, i], second[:, j]) for j in alike):
             raise ArgumentError(
                 "`a` and `b` share a variable: I(A;B) is infinite",
                 "variables without an exact relation; add noise to one of them",
@@ -358,25 +465,30 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
 def _continuous(
     values: Any, name: str, k: int, *, drop: bool = True
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Samples in float64 without constant columns, and ``ties`` where values repeat."""
-    samples = as_samples(as_array(values, name), name).astype(np.float64)
+    """Samples without constant columns, narrow ones in float64, and ``ties`` of repeated values."""
+    samples = as_samples(as_array(values, name), name)
     n = len(samples)
     if n <= k:
         raise ArgumentError(
             f"`{name}` has too few samples for k={k}", f"more than {k}", f"{n} samples"
         )
     varies = samples.min(axis=0) < samples.max(axis=0)
-    kept = samples[:, varies]
-    # Repeated values of one coordinate: integers, quantised or saturated units.
-    ordered = np.sort(kept, axis=0)
-    repeated = (ordered[1:] == ordered[:-1]).mean(axis=0) if kept.shape[1] else np.zeros(0)
-    # Float32 data repeat by chance.
-    flags = ("ties",) if (repeated > 0.01).any() else ()
-    return (kept if drop else samples), flags
+    kept = samples if varies.all() else samples[:, varies]
+    ties = False
+    for start in range(0, kept.shape[1], _COLUMNS):
+        # Repeated values of one coordinate: integers, quantised or saturated units.
+        ordered = np.sort(kept[:, start : start + _COLUMNS], axis=0)
+        # Float32 data repeat by chance.
+        ties = ties or bool(((ordered[1:] == ordered[:-1]).mean(axis=0) > 0.01).any())
+    chosen = kept if drop else samples
+    # Wide samples become float64 where they are used.
+    wide = chosen.shape[1] > WIDE
+    return chosen if wide else chosen.astype(np.float64), ("ties",) if ties else ()
 
 
 def _independent(samples: np.ndarray) -> np.ndarray:
     """Indices of columns of which none is a linear function of those before it."""
+    samples = moderate(samples.astype(np.float64, copy=False), axis=0)[0]
     centred = samples - samples.mean(axis=0)
     norms = np.linalg.norm(centred, axis=0)
     centred = centred / np.where(norms > 0, norms, 1)

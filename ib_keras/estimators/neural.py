@@ -16,13 +16,16 @@ from ib_keras._checks import (
     check_count,
     check_positive,
     check_seed,
+    moderate,
 )
+from ib_keras._memory import TILES
+from ib_keras._progress import bar
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators.gaussian import varying
 from ib_keras.interface import Estimate
 
 _EVERY = 50
+_COLUMNS = 64
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
 _CEILING = 0.8
 
@@ -44,6 +47,20 @@ class _Neural(FromPairs):
         object.__setattr__(self, "hidden", widths)
         check_positive(self.learning_rate, "learning_rate")
         check_seed(self.seed)
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        width = dim + dim_x
+        pairs = 3 * 4 * self.batch_size**2 * (width + sum(self.hidden))
+        # Standardised in float32, and a fifth of it at a time.
+        return 2 * TILES + pairs + n * (6 * width + 64)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """A lower bound on I(A;B) in nats, from rows that neither trained nor stopped the critic.
@@ -126,7 +143,7 @@ class _Neural(FromPairs):
 
         rng = np.random.default_rng([self.seed, 1])
         best, kept = -math.inf, critic.get_weights()
-        for count in range(1, self.steps + 1):
+        for count in bar(range(1, self.steps + 1), f"{self.name}: critic", unit="step"):
             batch = rng.choice(train, size, replace=False)
             step(tf.constant(a[batch]), tf.constant(b[batch]))
             if count % _EVERY == 0:
@@ -269,8 +286,15 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> np.ndarray:
-    samples = varying(as_samples(values, name))
-    if not samples.shape[1]:
+    """The columns that vary, at mean 0 and standard deviation 1, in float32."""
+    samples = as_samples(values, name)
+    varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
+    if not len(varies):
         return np.zeros((len(samples), 1), np.float32)
-    centred = samples - samples.mean(axis=0)
-    return (centred / centred.std(axis=0)).astype(np.float32)
+    out = np.empty((len(samples), len(varies)), np.float32)
+    for start in range(0, len(varies), _COLUMNS):
+        chosen = varies[start : start + _COLUMNS]
+        part = moderate(samples[:, chosen].astype(np.float64), axis=0)[0]
+        part -= part.mean(axis=0)
+        out[:, start : start + _COLUMNS] = part / part.std(axis=0)
+    return out

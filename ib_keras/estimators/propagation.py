@@ -17,10 +17,18 @@ from ib_keras._checks import (
     check_positive,
     check_seed,
 )
+from ib_keras._memory import TILES, check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured, saturation
 from ib_keras.estimators._codes import entropy, row_codes
-from ib_keras.estimators._propagations import Mean, Propagations, average, draws_each, own_sums
+from ib_keras.estimators._propagations import (
+    Mean,
+    Propagations,
+    average,
+    check_scale,
+    draws_each,
+    own_sums,
+)
 from ib_keras.interface import Estimate, LayerInformation
 
 
@@ -84,6 +92,18 @@ class SamplePropagation(Configured):
             object.__setattr__(self, field, check_count(getattr(self, field), field, least))
         object.__setattr__(self, "seed", check_seed(self.seed))
 
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """Bytes that an estimate needs beside the samples, at most.
+
+        Args:
+            n: number of samples.
+            dim: of T.
+            dim_x: of X.
+            itemsize: bytes of a value of T.
+        """
+        draws = draws_each(self.mc_draws, n, dim)
+        return TILES + n * dim * (5 + 4 * draws) * 8 + n * draws * 64
+
     def estimate(
         self,
         t: np.ndarray,
@@ -117,6 +137,7 @@ class SamplePropagation(Configured):
         check_channel(noise_std)
         samples = as_samples(t)
         n, dim = samples.shape
+        check_memory(self, n, dim, itemsize=samples.itemsize)
         labels = None if y is None else as_labels(y, n)
         codes = np.arange(n) if x is None else row_codes(as_array(x, "x"))
         data = Propagations.of(samples, noise_std, codes, labels, conditional, conditional_rows)
@@ -173,6 +194,7 @@ def mixture_entropy(
         raise ArgumentError(
             "`weights` are invalid", f"{n} positive numbers", f"shape {w.shape}, min {w.min()}"
         )
+    check_scale(s, noise_std, "centres")
     w = w / w.sum()
     rng = np.random.default_rng(check_seed(seed))
     scaled = (s - s.mean(axis=0)) / noise_std

@@ -40,6 +40,10 @@ class Quantized(PlugIn):
         if isinstance(self.bits, bool) or self.bits not in (*range(1, 17), 32):
             raise ArgumentError("`bits` is invalid", "1 to 16, or 32", repr(self.bits))
 
+    def bytes_a_value(self, itemsize: int) -> int:
+        """As of every plug-in estimator: the codes are the values themselves."""
+        return 3 * itemsize + 2
+
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """The values themselves.
 
@@ -47,14 +51,22 @@ class Quantized(PlugIn):
             ArgumentError: a neuron has more than 2^bits values: the network is not quantised so.
         """
         if self.bits == 32:
-            return t.astype(np.float32), ()
+            with np.errstate(over="ignore"):
+                values = t.astype(np.float32)
+            if not np.isfinite([values.min(), values.max()]).all():
+                raise ArgumentError(
+                    "The activations are no float32 values",
+                    f"magnitudes up to {np.finfo(np.float32).max:.3g}",
+                    f"values from {t.min():.3g} to {t.max():.3g}",
+                )
+            return values, ()
         ordered = np.sort(t, axis=0)
-        values = 1 + (ordered[1:] != ordered[:-1]).sum(axis=0)
-        if values.max() > 2**self.bits:
+        counts = 1 + (ordered[1:] != ordered[:-1]).sum(axis=0)
+        if counts.max() > 2**self.bits:
             raise ArgumentError(
                 f"The activations are not quantised to {self.bits} bits",
                 f"at most {2**self.bits} values a neuron, as `layers.QuantizedActivation(bits="
                 f"{self.bits})` gives; for other networks, 'ebab' or 'binning'",
-                f"{int(values.max())} values in neuron {int(values.argmax())}",
+                f"{int(counts.max())} values in neuron {int(counts.argmax())}",
             )
         return t, ()

@@ -1,0 +1,37 @@
+"""Profiles of the property tests, and how many cases they tried.
+
+``pytest tests/properties`` runs a few examples of each, always the same;
+``pytest tests/properties --hypothesis-profile=soak`` runs hundreds, drawn anew each time. Both end
+with a line ``cases=N``.
+"""
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.register_profile("soak", deadline=None, print_blob=True)
+
+_total = 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    import subjects  # which looks at the profile, chosen after this file was read
+
+    before = subjects.tried.count
+    try:
+        return (yield)
+    finally:
+        # A test without examples is one case.
+        item.user_properties.append(("cases", subjects.tried.count - before or 1))
+
+
+def pytest_runtest_logreport(report):
+    global _total
+    if report.when == "call":
+        _total += sum(count for name, count in report.user_properties if name == "cases")
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _total:
+        terminalreporter.write_line(f"cases={_total}")

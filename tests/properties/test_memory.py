@@ -1,0 +1,120 @@
+"""What estimators say they need of memory is what they take, and nothing of it is kept.
+
+Sizes are ru_maxrss of a process of its own, with TensorFlow and the pages of the mapped file in it.
+The short form goes through 20 000 × 400 values, the soak through the 100 000 × 1 000 of a file.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import subjects
+
+import ib_keras as ib
+from ib_keras import _memory, estimators
+from ib_keras.errors import ArgumentError
+
+SOAK = subjects.SOAK
+LIMIT = 2e9
+# What the allocator and the threads may take besides.
+LOOSE = 32 << 20
+
+# With the seconds after which a run is cut off: its tiles have been the same for long then.
+WHOLE = {
+    "binning": 0,
+    '{"name": "binning", "quantile": true}': 0,
+    "ebab": 0,
+    "gaussian": 0,
+    '{"name": "mine", "steps": 50}': 0,
+}
+IN_TILES = {"kde": 90, "akde": 90, "ksg": 90, "pca+ksg": 400}
+SHORT = ["binning", "ebab", "gaussian"]
+
+
+def measured(*arguments):
+    script = pathlib.Path(__file__).with_name("measured.py")
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Activations on disk, written in parts."""
+    n, dim = (100_000, 1000) if SOAK else (20_000, 400)
+    path = tmp_path_factory.mktemp("memory") / "t.npy"
+    array = np.lib.format.open_memmap(path, "w+", np.float32, (n, dim))
+    rng = np.random.default_rng(0)
+    for start in range(0, n, 10_000):
+        array[start : start + 10_000] = rng.normal(size=(10_000, dim))
+    array.flush()
+    return path, n, dim
+
+
+@pytest.mark.parametrize("identifier", [*WHOLE, *IN_TILES] if SOAK else SHORT)
+def test_estimates_keep_within_what_they_state(file, identifier):
+    path, n, dim = file
+    seconds = IN_TILES.get(identifier, 0) if SOAK else 0
+    found = measured("PEAK", identifier, path, n, dim, seconds)
+    assert found["finished"] or seconds
+    values = n * dim * 4
+    assert found["peak"] - found["before"] <= found["stated"] + values + LOOSE, found
+    if SOAK:
+        assert found["peak"] <= LIMIT, found
+
+
+@pytest.mark.parametrize("name", estimators.names())
+def test_every_estimator_states_what_it_needs(name):
+    made = estimators.get(name)
+    small, large = (made.peak_bytes(n, 10, dim_x=4, itemsize=4) for n in (100, 10_000_000))
+    assert 0 < small <= large
+
+
+def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
+    ran = []
+    monkeypatch.setattr(estimators.EBAB, "discretise", lambda *_: ran.append(1))
+    free = _memory.available()
+    assert free is not None and free > 1 << 20
+    # A view of one value: nothing of the size that is asked for exists.
+    t = np.broadcast_to(np.float32(1), (2_000_000_000, 1000))
+    for identifier in ("binning", "ebab", "mine", "lossy", "kl", "sp", "quantized"):
+        made = estimators.get(identifier)
+        with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, .* GB available"):
+            _memory.check_memory(made, *t.shape, dim_x=10)
+    monkeypatch.setattr(_memory, "available", lambda: 1 << 20)
+    t, x = np.zeros((50, 3)), np.zeros((50, 2))
+    for identifier in ("ebab", "kde", "sp", "ksg", "gaussian", "infonce"):
+        with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, 0.00105 GB available"):
+            estimators.get(identifier).estimate(t, x=x, noise_std=1.0)
+    with pytest.raises(ArgumentError, match="fit in memory"):
+        ib.estimate({"a": t}, ["ebab"])
+    assert not ran
+
+
+def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
+    monkeypatch.setattr(_memory, "_sources", lambda: iter(()))
+    assert _memory.available() is None
+    _memory.check_memory(estimators.get("ebab"), 10**12, 10**6)
+
+
+@pytest.mark.parametrize(
+    "identifier", [n for n in ("ebab", "kde", "sp", "ksg", "kl", "gaussian") if SOAK or n == "kde"]
+)
+def test_estimates_leave_nothing_behind(identifier):
+    times = 1000 if SOAK else 120
+    sizes = measured("GROWTH", identifier, times)["sizes"]
+    # After the first ones programs are compiled and the allocator has settled.
+    assert sizes[-1] - sizes[times // 3] < 4 << 20, sizes[:: times // 20]
+
+
+def test_recorded_epochs_leave_nothing_behind(tmp_path):
+    times = 100 if SOAK else 25
+    found = measured("EPOCHS", times, tmp_path)
+    sizes = found["sizes"]
+    assert found["recorded"] == times + 1
+    assert sizes[-1] - sizes[times // 3] < 8 << 20, sizes[:: max(1, times // 20)]

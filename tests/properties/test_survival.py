@@ -1,0 +1,118 @@
+"""Whatever the samples: an answer, flagged where it must be, or a refusal in three parts."""
+
+import numpy as np
+import pytest
+import subjects
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import ib_keras as ib
+
+LABELS = st.integers(1, 4)
+REAL = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def check(found, y):
+    """What holds of every answer."""
+    quantities = {"I(X;T)": found.xt, "I(T;Y)": found.ty, **found.others}
+    for quantity, estimate in quantities.items():
+        if estimate is None:
+            continue
+        assert estimate.n >= 2 and not np.isinf(estimate.stderr), (quantity, estimate)
+        flags = subjects.flags(quantity, estimate)
+        assert np.isfinite(estimate.value) or flags, (quantity, estimate)
+        slack = subjects.STDERRS * subjects.error_of(estimate)
+        if quantity.startswith("I(") and estimate.kind != "lower":
+            # A lower bound below 0 is a bound all the same.
+            assert estimate.value >= -slack - 0.05 or "negative" in flags, (quantity, estimate)
+        if quantity == "I(T;Y)" and estimate.kind != "upper":
+            assert estimate.value <= subjects.entropy(y) + slack + 1e-6, (quantity, estimate)
+
+
+@pytest.mark.parametrize("name", subjects.CHEAP)
+@subjects.cases(ci=8)
+@given(t=subjects.samples(), x=subjects.samples(d=st.just(2)), data=st.data())
+def test_every_kind_of_samples(name, t, x, data):
+    y = np.array(data.draw(st.lists(LABELS, min_size=len(t), max_size=len(t))))
+    x = np.resize(x, (len(t), 2))
+    noise_std = data.draw(st.sampled_from([0.0, 1e-3, 0.1, 10.0]))
+    found = subjects.attempt(
+        subjects.CHEAP[name].estimate, t, x=x, y=y, noise_std=noise_std
+    )  # fmt: skip
+    if found is not None:
+        check(found, y)
+
+
+@pytest.mark.parametrize("name", subjects.CHEAP)
+@subjects.cases(ci=5)
+@given(
+    t=hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 3)), elements=REAL),
+    x=hnp.arrays(np.float32, (12, 2), elements=st.floats(width=32, allow_nan=True)),
+)
+def test_every_float(name, t, x):
+    y = np.arange(len(t)) % 2
+    found = subjects.attempt(subjects.CHEAP[name].estimate, t, x=x[: len(t)], y=y, noise_std=0.1)
+    if found is not None:
+        check(found, y)
+
+
+@pytest.mark.parametrize("name", subjects.TRAINED)
+@subjects.cases(ci=1, soak=60)
+@given(
+    t=subjects.samples(n=st.sampled_from([5, 40, 80])),
+    x=subjects.samples(n=st.just(80), d=st.just(2)),
+)
+def test_every_kind_of_samples_for_those_that_train(name, t, x):
+    y = np.arange(len(t)) % 2
+    found = subjects.attempt(subjects.TRAINED[name].estimate, t, x=x[: len(t)], y=y, noise_std=0.1)
+    if found is not None:
+        check(found, y)
+
+
+@subjects.cases(ci=1, soak=60)
+@given(t=subjects.samples(n=st.sampled_from([5, 40])), seed=st.integers(0, 2**32))
+def test_every_kind_of_samples_for_a_decoder(t, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 3, (len(t), 3, 3, 1)), np.arange(len(t)) % 2
+    found = subjects.attempt(subjects.DECODER.estimate, t, x=x, y=y)
+    if found is not None:
+        check(found, y)
+
+
+@subjects.cases(ci=20)
+@given(a=subjects.samples(), b=subjects.samples())
+def test_two_variables(a, b):
+    n = min(len(a), len(b))
+    found = subjects.attempt(ib.mutual_information, a[:n], b[:n], neural=False)
+    if found is not None:
+        assert 0 <= found.lower <= found.value <= found.upper < np.inf
+        assert np.isfinite(found.stderr)
+
+
+@subjects.cases(ci=20)
+@given(s=subjects.samples(n=st.integers(1, 40)), noise_std=st.sampled_from([1e-30, 0.1, 1e30]))
+def test_entropies(s, noise_std):
+    from ib_keras.estimators.propagation import mixture_entropy
+
+    found = [subjects.attempt(mixture_entropy, s, noise_std, mc_draws=4)]
+    if len(s) > 1:
+        found += [
+            subjects.attempt(made.entropy, s)
+            for made in subjects.CHEAP.values()
+            if hasattr(made, "entropy")
+        ]
+    assert all(one is None or np.isfinite(one.value) for one in found), found
+
+
+@pytest.mark.parametrize("name", subjects.CHEAP)
+def test_where_the_values_lie_in_memory_does_not_matter(name):
+    t, x = subjects.grid(48, 3, 0).astype("f4"), subjects.grid(48, 2, 1)
+    values = set()
+    for layout in subjects.LAYOUTS:
+        laid = subjects.laid_out(t, layout), subjects.laid_out(x, layout)
+        found = subjects.CHEAP[name].estimate(
+            laid[0], x=laid[1], y=np.arange(48) % 2, noise_std=0.1
+        )
+        values.add((found.xt.value, found.ty.value if found.ty else None))
+    assert np.ptp([v[0] for v in values]) < 1e-9
