@@ -12,7 +12,7 @@ import numpy as np
 from ib_keras import _names
 from ib_keras._checks import as_labels, as_samples
 from ib_keras.activations import Activations, ActivationStore, flat_inputs
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._codes import row_codes
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimator
@@ -98,6 +98,8 @@ def from_store(
 ) -> tuple[Samples, list[Item]]:
     """What there is to estimate in a store."""
     recorded = store.epochs
+    if epochs is None and (missing := store.missing):
+        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
     chosen = recorded if epochs is None else sorted({int(e) for e in epochs})
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:

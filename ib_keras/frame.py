@@ -487,24 +487,25 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
     _check_columns(table.column_names, shown)
     _check_types(table, _TYPES, shown)
     logs_file = file.with_name(LOGS)
-    if not logs_file.is_file():
-        return table, None
     shown = f"{name}, its {LOGS}"
-    _check_whole(logs_file, shown)
+    if not _check_whole(logs_file, shown) and not logs_file.is_file():
+        return table, None
     logs = _read_parquet(logs_file, shown)
     _check_types(logs, {"run": "text", "epoch": "whole"}, shown)
     return table, logs
 
 
-def _check_whole(file: pathlib.Path, name: str) -> None:
+def _check_whole(file: pathlib.Path, name: str) -> bool:
     """Compares a table with its checksum, if there is a manifest that has it."""
     folder = file.parent
     if file.name not in (ESTIMATES, LOGS) or not (folder / _files.MANIFEST).is_file():
-        return
+        return False
     while True:
         manifest = _manifest(folder)
-        if file.name in manifest["files"] and _current(folder, manifest, file.name):
-            return
+        if file.name not in manifest["files"]:
+            return False
+        if _current(folder, manifest, file.name):
+            return True
         if _manifest(folder) == manifest:  # else it was replaced meanwhile
             raise StoreError(
                 f"{name!r} is damaged", f"the checksum in its {_files.MANIFEST}", "another"

@@ -1,0 +1,299 @@
+"""Damaged, missing and misplaced files: named, never read as data."""
+
+import os
+import shutil
+import time
+
+import jobs
+import numpy as np
+import pytest
+import states
+from ib_keras.components.examples import executor as examples
+from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.trainer import executor as trainer
+from nursery import SOAK
+
+import ib_keras as ib
+from ib_keras import _arrays, _backup, _files, _journal
+from ib_keras.errors import ArgumentError, IbKerasError, StoreError
+from ib_keras.pixelcnn.decoding import Decoded
+
+
+def make_store(folder):
+    path = folder / "store"
+    x, y = jobs.data()
+    store = ib.ActivationStore.create(path, inputs=x, targets=y, layers=["a", "b"])
+    rng = np.random.default_rng(0)
+    for epoch in (0, 4):
+        logs = [{"epoch": epoch, "loss": 0.25, "accuracy": 0.5}]
+        repeated = (np.arange(3), 2)
+        with store.writer(
+            epoch, noise_std={"a": 0.0, "b": 0.1}, logs=logs, random=["b"], propagated=repeated
+        ) as writer:
+            for layer in ("a", "b"):
+                writer.write(layer, rng.normal(size=(jobs.N, 3)))
+            writer.write("b", rng.normal(size=(jobs.N, 3)), "clean")
+            writer.write("b", rng.normal(size=(6, 3)), "propagated")
+    store.note({"epoch": 5, "loss": 0.2})
+    return path, lambda: {**states.of_store(path), "noted": ib.ActivationStore(path).noted(9)}
+
+
+def make_table(folder):
+    path, _ = make_store(folder)
+    table = ib.estimate(path, "ebab", progress=False)
+    logs = ib.ActivationStore(path).logs.assign(run="store")
+    ib.frame.write(table, folder / "table", logs=logs)
+    shutil.rmtree(path)
+    return folder / "table", lambda: (
+        states.of_table(folder / "table"),
+        ib.load(folder / "table").attrs,
+    )
+
+
+def make_examples(folder):
+    examples.run("four_points", folder / "examples")
+
+    def read():
+        found = examples.read(folder / "examples")
+        return [states.flat(array) for array in found[:4]]
+
+    return folder / "examples", read
+
+
+def make_prior(folder):
+    made = image_prior.bound("{}")
+
+    def fill(target):
+        rng = np.random.default_rng(0)
+        said = Decoded(rng.normal(size=30), rng.normal(size=20), rng.normal(size=5))
+        (target / image_prior.MODEL).write_bytes(b"a model")
+        image_prior.write(target / "decoded.npz", said, rng.integers(0, 4, (2, 3, 3, 1)))
+        _files.write_manifest(
+            target, image_prior.SCHEMA, image_prior.VERSION, decoder=made.get_config(),
+            files=_files.checksums(target),
+        )  # fmt: skip
+
+    _files.write_folder(folder / "prior", fill)
+    # The model is kept for who wants it, and read by nothing.
+    shutil.copy(folder / "prior" / image_prior.MODEL, folder)
+    return folder / "prior", lambda: list(
+        map(states.flat, image_prior.read(folder / "prior", made))
+    )
+
+
+def make_checkpoints(folder):
+    def fill(target):
+        for epoch in (0, 3):
+            (target / f"epoch-{epoch:06d}.keras").write_bytes(bytes(range(200)))
+        logs = ib.frame.pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.5, 0.25, 0.125]})
+        logs.to_parquet(target / "logs.parquet", index=False)
+        _files.write_manifest(
+            target, trainer.SCHEMA, trainer.VERSION, run="mine", epochs=[0, 3],
+            files=_files.checksums(target),
+        )  # fmt: skip
+
+    _files.write_folder(folder / "checkpoints", fill)
+
+    def read():
+        saved = trainer.read(folder / "checkpoints")
+        models = [saved.path(epoch).read_bytes() for epoch in saved.epochs]
+        return saved.run, saved.epochs, saved.logs.to_dict("list"), models
+
+    return folder / "checkpoints", read
+
+
+def make_backup(folder):
+    (folder / "work").mkdir()
+    file = folder / "work" / "state.npz"
+    _backup.save(file, [], epoch=3, history=np.arange(3.0), best=1, best_0=np.ones((5, 5)))
+    return folder / "work", lambda: {k: states.flat(v) for k, v in _backup.load(file).items()}
+
+
+ARTIFACTS = [make_store, make_table, make_examples, make_prior, make_checkpoints, make_backup]
+# What is there for people, and read by nothing.
+UNREAD = {image_prior.MODEL}
+
+
+def check(read, whole, file):
+    """Reads what was whole, or names the damage; returns whether it was named."""
+    try:
+        found = read()
+    except IbKerasError as error:
+        named = file.name in str(error) or file.parent.name in str(error)
+        assert named, f"{file}: {error}"
+        return True
+    assert found == whole, f"{file}: damage was read as data"
+    return False
+
+
+@pytest.mark.parametrize("make", ARTIFACTS)
+def test_flipped_bits_and_truncated_files(tmp_path, make, count):
+    path, read = make(tmp_path)
+    whole = read()
+    rng = np.random.default_rng(0)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in UNREAD)
+    faults = named = 0
+    for file in files:
+        content = file.read_bytes()
+        for _ in range(100 if SOAK else 4):
+            damaged = bytearray(content)
+            damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+            file.write_bytes(damaged)
+            named += check(read, whole, file)
+            file.write_bytes(content[: rng.integers(len(content))])
+            if file.name == _journal.NAME:  # ends where a killed process may have left it
+                read()
+            else:
+                assert check(read, whole, file), f"{file}: truncation was not noticed"
+            faults += 2
+        file.write_bytes(content)
+    # A flipped bit changes nothing where nothing is read: white space, a date in a zip file.
+    assert named > 0.3 * faults / 2
+    assert read() == whole
+    count(faults=faults)
+
+
+@pytest.mark.parametrize("make", ARTIFACTS)
+def test_missing_files(tmp_path, make, count):
+    path, read = make(tmp_path)
+    whole = read()
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in UNREAD):
+        moved = tmp_path / "moved"
+        os.rename(file, moved)
+        # A table may be read without its manifest; it was not when the manifest was last seen.
+        alone = make is make_table and file.name == _files.MANIFEST
+        if file.name == _journal.NAME:
+            read()
+        elif make is make_backup:
+            with pytest.raises(StoreError, match="cannot be read"):
+                read()
+        else:
+            assert check(read, whole, file) != alone
+        os.rename(moved, file)
+        count(faults=1)
+    assert read() == whole
+
+
+def test_a_missing_epoch(tmp_path):
+    path, _ = make_store(tmp_path)
+    shutil.rmtree(path / "epoch-000004")
+    store = ib.ActivationStore(path)
+    assert (store.epochs, store.missing) == ([0], [4])
+    with pytest.raises(StoreError, match="epoch-000004' is missing"):
+        store.read(4, "a")
+    with pytest.raises(StoreError, match=r"the epochs \[4\]"):
+        store.verify()
+    with pytest.raises(StoreError, match=r"the epochs \[4\]"):
+        ib.estimate(store, "ebab")
+    with pytest.raises(ArgumentError, match="was not recorded"):
+        store.read(5, "a")
+
+
+def test_a_line_of_the_journal_that_was_not_finished(tmp_path):
+    path, read = make_store(tmp_path)
+    whole = read()
+    with open(path / _journal.NAME, "ab") as file:
+        file.write(b'00000000 {"recorded": 7')
+    assert read() == whole
+    ib.ActivationStore(path).note({"epoch": 6, "loss": 0.1})
+    assert [row["epoch"] for row in ib.ActivationStore(path).noted(9)] == [5, 6]
+
+
+@pytest.mark.parametrize("name", ["../secret.npy", "/etc/passwd", "a/../../x.npy", "..", ""])
+def test_paths_do_not_leave_their_folder(tmp_path, name):
+    path, _ = make_store(tmp_path)
+    folder = path / "epoch-000000"
+    manifest = _files.read_manifest(folder, "ib_keras.activations.epoch", 1)
+    manifest["files"][0]["file"] = name
+    _files.write_manifest(folder, **manifest_of(manifest))
+    with pytest.raises(StoreError, match="is not inside of"):
+        ib.ActivationStore(path).read(0, "a")
+
+
+def manifest_of(manifest):
+    return {name: value for name, value in manifest.items() if name != "made_by"}
+
+
+def test_links_do_not_leave_their_folder(tmp_path):
+    path, _ = make_store(tmp_path)
+    file = path / "epoch-000000" / "000-a.npy"
+    os.rename(file, tmp_path / "secret.npy")
+    file.symlink_to(tmp_path / "secret.npy")
+    with pytest.raises(StoreError, match="is not inside of"):
+        ib.ActivationStore(path).read(0, "a")
+    os.rename(path / "epoch-000004", tmp_path / "elsewhere")
+    (path / "epoch-000004").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is not inside of"):
+        ib.ActivationStore(path).read(4, "a")
+
+
+def test_absurd_shapes_are_refused_before_anything_is_allocated(tmp_path):
+    def npy(shape, dtype="<f4", data=b"1234"):
+        file = tmp_path / "array.npy"
+        with open(file, "wb") as opened:
+            header = {"descr": dtype, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(opened, header)
+            opened.write(data)
+        return file
+
+    np.testing.assert_array_equal(_arrays.read_npy(npy((2, 2), "|u1")), [[49, 50], [51, 52]])
+    for shape in [(10**12,), (1 << 40, 1 << 40), (-1,), (2,), ()]:
+        if shape == ():
+            continue
+        with pytest.raises(StoreError, match=r"array\.npy' cannot be read"):
+            _arrays.read_npy(npy(shape))
+    with pytest.raises(StoreError, match="objects"):
+        _arrays.read_npy(npy((1,), "|O"))
+
+
+def test_bombs_are_refused(tmp_path):
+    file = tmp_path / "bomb.npz"
+    with _arrays.zipfile.ZipFile(file, "w", _arrays.zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(1 << 20))
+    content = bytearray(file.read_bytes())
+    # The central directory, and the member itself, say that a terabyte is inside.
+    for mark, at in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        place = content.index(mark) + at
+        content[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"bomb\.npz' cannot be read"):
+        _arrays.read_npz(file)
+    with pytest.raises(StoreError, match=r"bomb\.npz' is too large.*unpacked"):
+        _arrays.check_size(file, 1 << 50)
+
+
+def test_a_bomb_is_measured_before_it_is_unpacked(tmp_path, monkeypatch):
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, x=np.zeros((1000, 1000)), y=np.zeros(1000, int))
+    monkeypatch.setattr(_arrays, "available_memory", lambda: 1_000_000)
+    with pytest.raises(ArgumentError, match="is too large.*memory available"):
+        ib.datasets.load(file)
+    from scipy.io import savemat
+
+    savemat(tmp_path / "data.mat", {"F": np.zeros((1000, 1000)), "y": 1}, do_compression=True)
+    with pytest.raises(ArgumentError, match=r"data\.mat' cannot be read.*too large"):
+        ib.datasets.load(tmp_path / "data.mat")
+
+
+@pytest.mark.parametrize("then", [0.0, 4e9])
+def test_clocks_that_jump(tmp_path, monkeypatch, then):
+    path, read = make_store(tmp_path)
+    whole = read()
+    monkeypatch.setattr(time, "time", lambda: then)
+    monkeypatch.setattr(time, "time_ns", lambda: int(then * 1e9))
+    for file in path.rglob("*"):
+        os.utime(file, (then, then))
+    assert read() == whole
+    store = ib.ActivationStore(path)
+    with store.writer(9, noise_std={}) as writer:
+        for layer in ("a", "b"):
+            writer.write(layer, np.ones((jobs.N, 3)))
+    file = path / "epoch-000009" / "000-a.npy"
+    store.read(9, "a")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    status = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as if nothing had happened
+    with pytest.raises(StoreError, match="damaged"):
+        store.read(9, "a")
