@@ -10,6 +10,7 @@ import numpy as np
 from ib_keras.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -20,6 +21,7 @@ def conditional_samples(
     levels: int = 256,
     labels: Sequence[Any] | None = None,
     title: str = "",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draws images beside what decoders drew given a representation of them.
 
@@ -32,12 +34,13 @@ def conditional_samples(
         levels: values a pixel can have.
         labels: of the originals, to write beside them.
         title: of the figure.
+        ax: axes of a grid, in whose place the panels are drawn; otherwise a figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: there are no samples, or shapes do not match.
+        ArgumentError: there are no samples, shapes do not match, or ``ax`` is in no grid.
         MissingExtraError: matplotlib is not installed.
     """
     from ib_keras import plot
@@ -55,11 +58,9 @@ def conditional_samples(
             raise ArgumentError(f"`samples[{name!r}]` does not match", wanted, values.shape)
     widths = [1, *(values.shape[1] for values in drawn.values())]
     cell = 0.62
-    figure = figures.Figure(
-        figsize=(cell * (sum(widths) + 0.35 * len(widths)) + 0.4, cell * len(images) + 0.9),
-        layout="constrained",
-    )
-    panels = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    size = (cell * (sum(widths) + 0.35 * len(widths)) + 0.4, cell * len(images) + 0.9)
+    figure, grid = plot._divided(figures, ax, 1, len(widths), size, width_ratios=widths)
+    panels = grid[0]
     columns = {"original": images[:, None], **drawn}
     for axes, (name, values) in zip(panels, columns.items(), strict=True):
         axes.imshow(_montage(values, levels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -72,8 +73,10 @@ def conditional_samples(
         places = [pitch * i + images.shape[1] / 2 for i in range(len(images))]
         panels[0].set_yticks(places, labels=[str(label) for label in labels], fontsize=8)
         panels[0].tick_params(length=0)
-    if title:
+    if title and ax is None:
         figure.suptitle(title, fontsize=10)
+    elif title and ax is not None:
+        ax.set_title(title, fontsize=10, pad=24)
     return figure
 
 

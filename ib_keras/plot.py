@@ -194,7 +194,11 @@ def layer_curves(
 
 
 def clusters(
-    histograms: pd.DataFrame, *, run: str | None = None, similarity: str = "distance"
+    histograms: pd.DataFrame,
+    *,
+    run: str | None = None,
+    similarity: str = "distance",
+    ax: Axes | None = None,
 ) -> Figure:
     """Draws how far apart samples lie in each layer, within classes and between: a row an epoch.
 
@@ -202,12 +206,14 @@ def clusters(
         histograms: what ``clustering.histograms`` returns.
         run: the run to draw; the only one by default.
         similarity: ``"distance"`` or ``"cosine"``.
+        ax: axes of a grid, in whose place the panels are drawn; otherwise a figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: columns are missing, or nothing, or more than one run, is left to draw.
+        ArgumentError: columns are missing; nothing, or more than one run, is left to draw; or
+            ``ax`` is in no grid.
         MissingExtraError: matplotlib is not installed.
     """
     figures = _matplotlib("plot.clusters()")
@@ -230,8 +236,7 @@ def clusters(
     layers = _layers(table.sort_values("layer_index"))
     epochs = sorted(table["epoch"].unique())
     size = (2.4 * len(layers) + 0.6, 1.7 * len(epochs) + 0.8)
-    figure = figures.Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(epochs), len(layers), squeeze=False, sharex="col")
+    figure, grid = _divided(figures, ax, len(epochs), len(layers), size, sharex="col")
     colours = {"within": "#1f77b4", "between": "#d95f02", "all": "0.4"}
     names = {"within": "same class", "between": "different classes", "all": "all pairs"}
     shown: dict[str, Any] = {}
@@ -250,8 +255,14 @@ def clusters(
             axes.set_xlabel("distance" if similarity == "distance" else "cosine similarity")
         if layer == layers[0]:
             axes.set_ylabel(f"epoch {epoch}")
-    figure.legend(handles=list(shown.values()), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(f"{table['run'].iloc[0]}: pairs of samples, densities", fontsize=11)
+    title = f"{table['run'].iloc[0]}: pairs of samples, densities"
+    if ax is None:
+        figure.suptitle(title, fontsize=11)
+        place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
+        figure.legend(handles=list(shown.values()), **place)
+    else:
+        ax.set_title(title, fontsize=11, pad=24)
+        grid[0, -1].legend(handles=list(shown.values()), fontsize=8)
     return figure
 
 
@@ -441,6 +452,26 @@ def _panels(
                     yield (run, estimator), axes
 
     return figure, list(used())
+
+
+def _divided(
+    figures: Any, ax: Axes | None, rows: int, columns: int, size: tuple[float, float], **kwargs: Any
+) -> tuple[Figure, Any]:
+    """A grid of panels: of a figure of their own, or in the place of ``ax``."""
+    if ax is None:
+        figure = figures.Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ArgumentError(
+            "`ax` has no place in a grid that could be divided",
+            "axes that `subplots` made",
+            f"axes at {ax.get_position().bounds}",
+        )
+    ax.set_axis_off()
+    ratios = {"width_ratios": kwargs.pop("width_ratios", None)}
+    inner = place.subgridspec(rows, columns, **ratios)
+    return ax.figure, inner.subplots(squeeze=False, **kwargs)  # type: ignore[return-value]
 
 
 def _title(

@@ -190,3 +190,32 @@ def test_truth_with_its_band_in_axes_of_the_caller():
     both = table.assign(run=["gaussian-16-1", "rectangle-16-3"])
     with pytest.raises(ArgumentError, match="one panel"):
         ib.plot.against_truth(both, ax=ax)
+
+
+def test_panels_in_the_place_of_the_callers_axes(tmp_path):
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    bars = pd.DataFrame(
+        [
+            {"run": "r", "epoch": epoch, "layer": layer, "layer_index": i, "similarity": "distance",
+             "pairs": pairs, "left": left, "right": left + 1.0, "density": 0.5}
+            for epoch in (0, 5) for i, layer in enumerate("abc")
+            for pairs in ("within", "between") for left in (0.0, 1.0)
+        ]
+    )  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 5, (2, 6, 6, 1))
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    assert ib.plot.clusters(bars, ax=left) is figure
+    drawn = {"h1": images[:, None], "h2": np.stack([images, images], axis=1)}
+    assert ib.plot.conditional_samples(images, drawn, levels=5, title="draws", ax=right) is figure
+    figure.savefig(tmp_path / "both.png")
+    middle = figure.bbox.width / 2
+    sides = [a.get_window_extent().x0 > middle for a in figure.axes if a.axison]
+    assert (sides.count(False), sides.count(True)) == (6, 3)
+    free = figure.add_axes((0, 0, 0.1, 0.1))
+    with pytest.raises(ArgumentError, match="no place in a grid"):
+        ib.plot.clusters(bars, ax=free)
+    with pytest.raises(ArgumentError, match="no place in a grid"):
+        ib.plot.conditional_samples(images, drawn, levels=5, ax=free)
