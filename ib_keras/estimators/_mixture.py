@@ -65,7 +65,7 @@ def log_sums(
     width = _tile(centres.shape[1], _CENTRES)
     # Small mixtures go through the program many at a time.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
-    kernel = _compiled(dim)
+    kernel = _compiled(dim, many, height, width, dtype)
     for b in range(0, batch, many):
         part = slice(b, b + many)
         tiles = [
@@ -112,10 +112,10 @@ def _block(
 
 
 @functools.cache
-def _compiled(dim: int) -> Any:
+def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
     """Sums over a tile of centres, for a tile of points; both in units of √2 β.
 
-    A function for each dimension: TensorFlow warns of one that it compiles again for each.
+    A program for one shape: TensorFlow would warn of one that it is to compile for many.
     """
     import tensorflow as tf
 
@@ -134,7 +134,9 @@ def _compiled(dim: int) -> Any:
         exponent = 2 * tf.matmul(u, c) + rows[:, :, None] + columns[:, None, :]
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
-    return differences if dim <= NARROW else product
+    shapes = ((many, height, dim), (many, height), (many, dim, width), (many, width))
+    program = differences if dim <= NARROW else product
+    return program.get_concrete_function(*(tf.TensorSpec(shape, dtype) for shape in shapes))
 
 
 def _far_apart(

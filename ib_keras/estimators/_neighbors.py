@@ -123,10 +123,10 @@ def _blocks(x: np.ndarray, metric: Metric) -> Any:
             yield rows, _to_all(x, rows, metric, centre)
         return
     unrolled = x.shape[1] <= _UNROLLED or metric == "chebyshev"
-    kernel = _compiled(metric, unrolled, x.shape)
     x = x if unrolled else x - x.mean(axis=0)
     whole = _tensor(x)
     for rows in _rows(len(x)):
+        kernel = _compiled(metric, unrolled, len(rows), x.shape)
         yield rows, kernel(_tensor(x[rows]), whole).numpy()
 
 
@@ -203,23 +203,23 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
 
 
 @functools.cache
-def _compiled(metric: str, unrolled: bool, shape: tuple[int, ...]) -> Callable:
-    """A function for each shape: TensorFlow warns of one that it compiles for many."""
+def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) -> Callable:
+    """A program for one shape: TensorFlow would warn of one that it is to compile for many."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
     def kernel(a: Any, b: Any) -> Any:
         return _distance(a, b, metric, unrolled)
 
-    return kernel
+    sides = ((rows, shape[1]), shape)
+    return kernel.get_concrete_function(*(tf.TensorSpec(s, tf.float64) for s in sides))
 
 
 @functools.cache
-def _compiled_joint(metric: str, k: int, unrolled: bool, *shapes: tuple[int, ...]) -> Callable:
-    """ε, and the counts within it, from all pairs of a block of rows and all samples.
-
-    A function for each pair of shapes, as above.
-    """
+def _compiled_joint(
+    metric: str, k: int, unrolled: bool, rows: int, *shapes: tuple[int, ...]
+) -> Callable:
+    """ε, and the counts within it, from all pairs of a block of rows and all samples."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -248,7 +248,9 @@ def _compiled_joint(metric: str, k: int, unrolled: bool, *shapes: tuple[int, ...
             count(in_y <= 0),
         )
 
-    return kernel
+    sides = (*((rows, shape[1]) for shape in shapes), *shapes)
+    specs = [tf.TensorSpec(s, tf.float64) for s in sides]
+    return kernel.get_concrete_function(*specs, tf.TensorSpec((rows,), tf.int32))
 
 
 def _all_pairs(
@@ -258,11 +260,11 @@ def _all_pairs(
 
     n = len(x)
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
-    kernel = _compiled_joint(metric, k, unrolled, x.shape, y.shape)
     x, y = (x, y) if unrolled else (x - x.mean(axis=0), y - y.mean(axis=0))
     whole = (_tensor(x), _tensor(y))
     found = np.empty((6, n))
     for rows in _rows(n):
+        kernel = _compiled_joint(metric, k, unrolled, len(rows), x.shape, y.shape)
         block = kernel(_tensor(x[rows]), _tensor(y[rows]), *whole, tf.constant(rows, tf.int32))
         found[:, rows] = [part.numpy() for part in block]
     radius, in_x, in_y, both, same_x, same_y = found

@@ -90,17 +90,6 @@ def test_dead_layers_and_huge_values():
         assert KDE().estimate(t).xt.value == pytest.approx(1.5 * np.log(2))
 
 
-def test_layers_of_many_dimensions_bring_no_warnings_of_tensorflow(monkeypatch):
-    import tensorflow as tf
-
-    said = []
-    monkeypatch.setattr(tf.get_logger(), "warning", lambda text, *args: said.append(text))
-    rng = np.random.default_rng(0)
-    for dim in range(1, 11):
-        KDE(0.01).estimate(rng.normal(size=(60, dim)).astype(np.float32))
-    assert not said
-
-
 @pytest.mark.parametrize(
     ("cls", "arguments"),
     [
