@@ -59,7 +59,7 @@ def conditional_samples(
     widths = [1, *(values.shape[1] for values in drawn.values())]
     cell = 0.62
     size = (cell * (sum(widths) + 0.35 * len(widths)) + 0.4, cell * len(images) + 0.9)
-    figure, grid = plot._divided(figures, ax, 1, len(widths), size, width_ratios=widths)
+    figure, grid = plot._divided(figures, ax, title, 1, len(widths), size, width_ratios=widths)
     panels = grid[0]
     columns = {"original": images[:, None], **drawn}
     for axes, (name, values) in zip(panels, columns.items(), strict=True):
@@ -73,10 +73,6 @@ def conditional_samples(
         places = [pitch * i + images.shape[1] / 2 for i in range(len(images))]
         panels[0].set_yticks(places, labels=[str(label) for label in labels], fontsize=8)
         panels[0].tick_params(length=0)
-    if title and ax is None:
-        figure.suptitle(title, fontsize=10)
-    elif title and ax is not None:
-        ax.set_title(title, fontsize=10, pad=24)
     return figure
 
 

@@ -236,7 +236,8 @@ def clusters(
     layers = _layers(table.sort_values("layer_index"))
     epochs = sorted(table["epoch"].unique())
     size = (2.4 * len(layers) + 0.6, 1.7 * len(epochs) + 0.8)
-    figure, grid = _divided(figures, ax, len(epochs), len(layers), size, sharex="col")
+    title = f"{table['run'].iloc[0]}: pairs of samples, densities"
+    figure, grid = _divided(figures, ax, title, len(epochs), len(layers), size, sharex="col")
     colours = {"within": "#1f77b4", "between": "#d95f02", "all": "0.4"}
     names = {"within": "same class", "between": "different classes", "all": "all pairs"}
     shown: dict[str, Any] = {}
@@ -255,13 +256,10 @@ def clusters(
             axes.set_xlabel("distance" if similarity == "distance" else "cosine similarity")
         if layer == layers[0]:
             axes.set_ylabel(f"epoch {epoch}")
-    title = f"{table['run'].iloc[0]}: pairs of samples, densities"
     if ax is None:
-        figure.suptitle(title, fontsize=11)
         place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
         figure.legend(handles=list(shown.values()), **place)
     else:
-        ax.set_title(title, fontsize=11, pad=24)
         grid[0, -1].legend(handles=list(shown.values()), fontsize=8)
     return figure
 
@@ -455,11 +453,19 @@ def _panels(
 
 
 def _divided(
-    figures: Any, ax: Axes | None, rows: int, columns: int, size: tuple[float, float], **kwargs: Any
+    figures: Any,
+    ax: Axes | None,
+    title: str,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    **kwargs: Any,
 ) -> tuple[Figure, Any]:
-    """A grid of panels: of a figure of their own, or in the place of ``ax``."""
+    """A grid of panels below a title: of a figure of their own, or in the place of ``ax``."""
     if ax is None:
         figure = figures.Figure(figsize=size, layout="constrained")
+        if title:
+            figure.suptitle(title, fontsize=11)
         return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
     place = ax.get_subplotspec()
     if place is None:
@@ -469,8 +475,11 @@ def _divided(
             f"axes at {ax.get_position().bounds}",
         )
     ax.set_axis_off()
-    ratios = {"width_ratios": kwargs.pop("width_ratios", None)}
-    inner = place.subgridspec(rows, columns, **ratios)
+    head, panels = place.subgridspec(2, 1, height_ratios=(1, 20))
+    top = ax.figure.add_subplot(head)
+    top.set_axis_off()
+    top.text(0.5, 0, title, ha="center", fontsize=11)
+    inner = panels.subgridspec(rows, columns, width_ratios=kwargs.pop("width_ratios", None))
     return ax.figure, inner.subplots(squeeze=False, **kwargs)  # type: ignore[return-value]
 
 
