@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint docs bias bench golden clean
+.PHONY: demo test soak lint audit docs bias bench examples golden clean
 
 demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
@@ -16,7 +16,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml ib_keras components pipelines
 	$(BIN)/hadolint Dockerfile
+
+# Kills, damage, nonsense and properties, many times over; the short form is among the tests.
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak
+
+# Are the pins known to be vulnerable? Asks pypi.org.
+audit: $(INSTALLED)
+	sh .ci/install $(BIN)/python pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 # Into build/docs; a warning is an error. The theme's note on its successor is left out.
 docs: $(INSTALLED)
@@ -28,6 +38,10 @@ bias: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+
+# Runs the notebooks of examples/; what they write is in build/examples.
+examples: $(INSTALLED)
+	$(BIN)/python examples/run.py
 
 # Rewrites compiled pipelines and components that have changed: look at the difference.
 golden: $(INSTALLED)
