@@ -16,6 +16,7 @@ from benchmarks import (
     neighbors,
     pipeline,
     pixelcnn,
+    store,
 )
 
 
@@ -28,6 +29,7 @@ def main() -> None:
         "neighbors": neighbors,
         "pixelcnn": pixelcnn,
         "frames": frames,
+        "store": store,
         "pipeline": pipeline,
     }
     groups = {name: module.run() for name, module in modules.items()}

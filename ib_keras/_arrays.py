@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 
+from ib_keras import _memory
 from ib_keras.errors import StoreError
 
 # What the readers of such files raise when these are damaged.
@@ -113,24 +114,13 @@ def check_size(path: pathlib.Path, size: int, available: int | None = None) -> N
     Raises:
         StoreError: it does.
     """
-    available = available_memory() if available is None else available
-    if size > available:
+    available = _memory.available() if available is None else available
+    if available is not None and size > available:
         raise StoreError(
             f"{str(path)!r} is too large",
             f"at most {available / 1e9:.1f} GB, the memory available",
             f"{size / 1e9:.1f} GB unpacked, {path.stat().st_size / 1e9:.3g} GB packed",
         )
-
-
-def available_memory() -> int:
-    """Bytes of memory that this machine could still give."""
-    try:
-        for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import glob
 import hashlib
 import importlib.metadata
@@ -296,6 +297,11 @@ def compare(path: pathlib.Path, expected: str) -> None:
 
 def provenance() -> dict[str, str]:
     """Versions of what made an artifact."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

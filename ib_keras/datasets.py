@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays
+from ib_keras import _arrays, _memory
 from ib_keras.errors import ArgumentError, DataUnavailableError, StoreError
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -279,7 +279,7 @@ def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _check_unpacked(path: pathlib.Path) -> None:
     """Raises if the compressed elements of a MATLAB file are larger than the memory available."""
-    limit, unpacked = _arrays.available_memory(), 0
+    limit, unpacked = _memory.available(), 0
     with open(path, "rb") as file:
         order = "<" if file.read(128)[-2:] == b"IM" else ">"
         while len(tag := file.read(8)) == 8:

@@ -21,7 +21,7 @@ POLL_SECONDS = 10.0
 _HEALTH = "/apis/v2beta1/healthz"
 _DONE = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 # Names the file of a token; kfp's own variable.
-_TOKEN_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"  # nosec B105: a name
+_TOKEN_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"  # nosec B105
 _VERTEX_ONLY = ("project", "region", "network", "labels", "fetch")
 
 
@@ -87,7 +87,7 @@ def _client(host: str) -> Any:
     if os.environ.get(_TOKEN_VARIABLE):
         credentials = kfp.client.ServiceAccountTokenVolumeCredentials()
     try:
-        with urllib.request.urlopen(host + _HEALTH, timeout=10) as answer:  # nosec B310: it is http
+        with urllib.request.urlopen(host + _HEALTH, timeout=10) as answer:  # nosec B310
             kind = answer.headers.get("Content-Type", "")
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):

@@ -14,7 +14,7 @@ from ib_keras.components.trainer import executor as trainer
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _arrays, _backup, _files, _journal
+from ib_keras import _arrays, _backup, _files, _journal, _memory
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 
@@ -265,7 +265,7 @@ def test_bombs_are_refused(tmp_path):
 def test_a_bomb_is_measured_before_it_is_unpacked(tmp_path, monkeypatch):
     file = tmp_path / "data.npz"
     np.savez_compressed(file, x=np.zeros((1000, 1000)), y=np.zeros(1000, int))
-    monkeypatch.setattr(_arrays, "available_memory", lambda: 1_000_000)
+    monkeypatch.setattr(_memory, "available", lambda: 1_000_000)
     with pytest.raises(ArgumentError, match="is too large.*memory available"):
         ib.datasets.load(file)
     from scipy.io import savemat

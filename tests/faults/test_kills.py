@@ -79,7 +79,7 @@ def test_recording_in_fit(with_keras, tmp_path, job):
     at = moments(with_keras, job, tmp_path / "whole")
     next(at)
     whole = state(tmp_path / "whole")
-    for number in range(25 if SOAK else 2):
+    for number in range(15 if SOAK else 1):
         work = tmp_path / str(number)
         work.mkdir()
         with_keras.run(job, work, **next(at))
@@ -99,7 +99,7 @@ def test_training_of_decoders(with_keras, tmp_path):
     at = moments(with_keras, "decode", tmp_path / "whole")
     next(at)
     whole = states.of_npz(tmp_path / "whole" / "trained.npz")
-    for number in range(20 if SOAK else 2):
+    for number in range(15 if SOAK else 1):
         work = tmp_path / str(number)
         work.mkdir()
         with_keras.run("decode", work, **next(at))
