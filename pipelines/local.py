@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from typing import Any
 from ib_keras.pipelines import _graph, _progress
 from kfp import components, local
 
+from ib_keras import _files, _locks
 from ib_keras.errors import ArgumentError, IbKerasError
 
 OWNED = ".ib-keras-run"
@@ -53,6 +55,7 @@ def run(
 
     Raises:
         ArgumentError: ``run_dir`` is not a folder of runs, or a loop is too long.
+        StoreError: another process runs a pipeline there.
         PipelineError: a task failed; the error ends with the task's own.
     """
     folder = check_run_dir(run_dir)
@@ -62,6 +65,17 @@ def run(
     total = len(_graph.tasks(spec, arguments))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWNED).touch()
+    with _locks.held(folder):
+        return _run(folder, spec, arguments, total, enable_caching)
+
+
+def _run(
+    folder: pathlib.Path,
+    spec: dict[str, Any],
+    arguments: dict[str, Any],
+    total: int,
+    enable_caching: bool,
+) -> pathlib.Path:
     started = datetime.datetime.now()
     log = folder / TASKS / f"{started:%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(exist_ok=True)
@@ -87,15 +101,18 @@ def run(
     if failure is not None:
         raise _error(progress.failures, log) from failure
     written = pathlib.Path(result.outputs["Output"].path)
-    results = sorted(written.iterdir())
+    # The manifest, which has the others' checksums, is gone while they are replaced.
+    results = sorted(written.iterdir(), key=lambda path: (path.name == _files.MANIFEST, path.name))
+    _files.remove_unfinished(folder)
+    (folder / _files.MANIFEST).unlink(missing_ok=True)
     for path in results:
-        temporary = folder / f".{path.name}.tmp"
-        shutil.copyfile(path, temporary)
-        os.replace(temporary, folder / path.name)
+        _files.write_file(folder / path.name, functools.partial(shutil.copyfile, path))
     names = [path.name for path in results]
     for name in set((folder / OWNED).read_text().splitlines()) - set(names):
-        (folder / name).unlink(missing_ok=True)  # of an earlier run, which had other results
-    (folder / OWNED).write_text("\n".join(names))
+        _files.inside(folder, name).unlink(
+            missing_ok=True
+        )  # of an earlier run, which had other results
+    _files.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
     return folder
 
 

@@ -19,16 +19,21 @@ def count():
 @pytest.fixture(scope="session")
 def plain(count):
     """A nursery without TensorFlow."""
-    yield from _open(False, count)
+    yield from _open(count)
 
 
 @pytest.fixture(scope="session")
 def with_keras(count):
-    yield from _open(True, count)
+    yield from _open(count, "keras")
 
 
-def _open(keras, count):
-    nursery = Nursery(keras)
+@pytest.fixture(scope="session")
+def with_kfp(count):
+    yield from _open(count, "kfp")
+
+
+def _open(count, *needed):
+    nursery = Nursery(*needed)
     yield nursery
     nursery.close()
     count(kills=nursery.kills)

@@ -1,6 +1,7 @@
 """What is killed: each job is begun anew with the same arguments, and goes on or does it again."""
 
 import functools
+import pathlib
 
 import numpy as np
 
@@ -46,7 +47,27 @@ def estimate(folder):
         ib.frame.write(table, folder / "table", logs=logs)
 
 
-def prepare(with_keras):
+def pipeline(folder):
+    """Runs a pipeline of one task on this machine."""
+    from ib_keras.pipelines import local
+    from kfp import components, dsl
+
+    x, y = data()
+    file = folder / "data.npz"
+    if not file.exists():
+        np.savez(folder / "unfinished.npz", x=x, y=y)
+        (folder / "unfinished.npz").rename(file)
+    root = pathlib.Path(__file__).parents[2] / "components"
+    read = components.load_component_from_file(str(root / "examples" / "component.yaml"))
+
+    @dsl.pipeline(name="one-task")
+    def one_task(data: str) -> dsl.Dataset:
+        return read(data=data).outputs["output"]
+
+    local.run(one_task, {"data": str(file)}, folder / "run")
+
+
+def prepare(needed):
     """Imports what jobs need; of TensorFlow, nothing is used yet, for its threads do not fork."""
     import importlib.metadata  # noqa: F401
 
@@ -56,7 +77,9 @@ def prepare(with_keras):
     from ib_keras import _estimate, _files, activations, frame  # noqa: F401
 
     ib.estimators.get("ebab")
-    if with_keras:
+    if "kfp" in needed:
+        from ib_keras.pipelines import local  # noqa: F401
+    if "keras" in needed:
         import keras  # noqa: F401
 
         from ib_keras import _backup, recorder  # noqa: F401

@@ -23,13 +23,13 @@ class Nursery:
     """Runs jobs of ``jobs.py`` in children.
 
     Args:
-        keras: whether they need Keras.
+        *needed: what they need besides NumPy and pandas: "keras", "kfp".
     """
 
-    def __init__(self, keras: bool) -> None:
+    def __init__(self, *needed: str) -> None:
         self.kills = 0
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *(["keras"] if keras else [])],
+            [sys.executable, __file__, *needed],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -58,7 +58,7 @@ class Nursery:
 def main():
     import jobs
 
-    jobs.prepare("keras" in sys.argv)
+    jobs.prepare(sys.argv[1:])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what jobs print is no answer
     for line in sys.stdin:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import states
+from ib_keras.components.examples import executor as examples
 from nursery import SOAK
 
 import ib_keras as ib
@@ -107,3 +108,25 @@ def test_training_of_decoders(with_keras, tmp_path):
         assert states.of_npz(work / "trained.npz") == whole
         assert states.leftovers(work / "work") == []
         shutil.rmtree(work)
+
+
+@pytest.mark.pipeline
+def test_pipelines(with_kfp, tmp_path):
+    at = moments(with_kfp, "pipeline", tmp_path / "whole")
+    next(at)
+    whole = results(tmp_path / "whole")
+    assert len(whole) == len(examples.PARTS)
+    for number in range(12 if SOAK else 1):
+        work = tmp_path / str(number)
+        work.mkdir()
+        with_kfp.run("pipeline", work, **next(at))
+        found = results(work)
+        assert {name: whole[name] for name in found} == found
+        with_kfp.run("pipeline", work)
+        assert results(work) == whole
+        assert [p.name for p in (work / "run").glob(".*.tmp")] == []
+
+
+def results(folder):
+    """What a run has put into its folder."""
+    return {file.name: states.flat(np.load(file)) for file in (folder / "run").glob("*.npy")}
