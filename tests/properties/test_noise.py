@@ -127,12 +127,12 @@ def test_noise_hides_the_input(name, seed):
 
 
 @subjects.cases(ci=4)
-@given(seed=SEEDS, d=st.sampled_from([1, 3, 20]))
+@given(seed=SEEDS, d=st.sampled_from([1, 20]))
 def test_wider_kernels_tell_less(seed, d):
     # For the kernel sums this is a theorem, sample by sample; only rounding is left.
     t = np.random.default_rng(seed).normal(size=(80, d))
     for kind in ("upper", "lower"):
-        values = [KDE(v, kind).estimate(t).xt.value for v in np.geomspace(1e-6, 1e6, 9)]
+        values = [KDE(v, kind).estimate(t).xt.value for v in np.geomspace(1e-16, 1e6, 9)]
         assert all(np.diff(values) <= 1e-6), values
         assert values[0] == pytest.approx(math.log(80)) and values[-1] < 1e-3
     upper, lower = (KDE(0.5, kind).estimate(t).xt.value for kind in ("upper", "lower"))
