@@ -29,7 +29,7 @@ from ib_keras import _files, _journal, _schedule, models, report
 from ib_keras.errors import IbKerasError
 
 FUZZ = settings(
-    max_examples=3000 if SOAK else 25,
+    max_examples=500 if SOAK else 25,
     deadline=None,
     database=None,
     print_blob=True,
