@@ -113,6 +113,10 @@ def _main(argv: list[str]) -> int:
     except IbKerasError as error:
         print(f"ib-keras: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        # What a shell expects of a command that was interrupted.
+        print("\nib-keras: interrupted. The same command goes on from here.", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def pipeline_of(module: Any, name: str | None) -> Any:

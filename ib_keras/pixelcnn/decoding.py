@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from ib_keras import _backup
 from ib_keras._checks import check_count, check_positive, check_seed
+from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._base import Configured
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths
@@ -150,7 +151,7 @@ class Decoder:
                 keep if nothing better is found.
             folder: where to keep what it takes to go on after an interruption; training that was
                 interrupted there goes on.
-            progress: Keras's progress bar.
+            progress: Keras's progress bar, in place of one over the epochs on a terminal.
 
         Returns:
             −ln q of the stopping rows in nats per image, by epoch; before the first epoch also, if
@@ -187,6 +188,8 @@ class Decoder:
             keeper,
             keras.callbacks.SwapEMAWeights(),
         ]
+        if not progress:
+            callbacks.append(of_fit("decoder", settings.epochs, start=keeper.epoch))
         self.model.fit(
             _batches(*own, settings.batch_size, lambda: (settings.seed, keeper.epoch)),
             validation_data=held,

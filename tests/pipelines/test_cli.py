@@ -275,3 +275,14 @@ def test_description():
             text = cli.describe(module, name)
             for parameter in declared:
                 assert re.search(rf"^  {parameter} \([a-z ]+\): \w", text, re.M), parameter
+
+
+def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli._RUN, "local", interrupted)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["ib-keras"])
+        assert cli._main(["ib-keras"]) == 130
+    assert "The same command goes on" in capsys.readouterr().err
