@@ -94,7 +94,7 @@ def trackers(monkeypatch):
 
 
 def test_every_block_says_what_it_is():
-    known = {"python", "sh", "yaml", "bibtex"} | _SHOWN
+    known = {"python", "sh", "console", "yaml"} | _SHOWN
     for page in PAGES:
         for language, content in blocks(page):
             assert language in known, f"{page.name}: {content.splitlines()[:1]}"
@@ -119,7 +119,7 @@ def test_python(page, folder, trackers, capsys):
     assert "wide" in capsys.readouterr().out
 
 
-@pages_with("sh")
+@pages_with("sh", "console")
 def test_shell(page, folder):
     for name, content in re.findall(
         r"```yaml\n# (\S+\.yaml)\n(.*?)```", "".join(p.read_text() for p in PAGES), flags=re.S
@@ -127,9 +127,12 @@ def test_shell(page, folder):
         pathlib.Path(name).write_text(content)
     ran = 0
     for language, content in blocks(page):
-        if language == "sh":
+        if language in ("sh", "console"):
             for line in content.replace("\\\n", " ").splitlines():
-                for words in _commands(line):
+                # What does not stand behind a prompt is output.
+                if language == "console" and not line.startswith("$ "):
+                    continue
+                for words in _commands(line.removeprefix("$ ")):
                     _run(words)
                     ran += 1
     assert ran
