@@ -27,6 +27,8 @@ _SINGLE, _SINGLE_SHIFT = 2048.0, 60.0
 _HALF = 2**-0.5
 # Largest |c|² at which the float64 product is good to 1e-6.
 _GRAM = 2.0**32
+# Largest |c| of which a multiple can be subtracted from one of u, to 1e-6.
+_FAR = 2.0**32
 
 
 def log_sums(
@@ -51,12 +53,14 @@ def log_sums(
     """
     batch, _, dim = points.shape
     log_weights = np.broadcast_to(log_weights, (batch, centres.shape[1]))
-    if dim > NARROW and float(np.square(centres).sum(-1).max(initial=0)) > _GRAM:
+    largest = float(np.abs(centres).max(initial=0))
+    wide = dim > NARROW and float(np.square(centres).sum(-1).max(initial=0)) > _GRAM
+    if wide or largest > _FAR:
         return _far_apart(points, noise, centres, log_weights)
     single = (
         not double
         and dim <= NARROW
-        and float(np.abs(centres).max(initial=0)) <= _SINGLE
+        and largest <= _SINGLE
         and float(noise.max(initial=0)) <= _SINGLE_SHIFT
     )
     dtype = np.float32 if single else np.float64

@@ -191,3 +191,26 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     t = noisy.capture(x)["first"]
     row = table[(table["estimator"] == "ksg") & (table["layer"] == "first")]
     assert row["value"].iloc[0] == pytest.approx(KSG().mutual_information(x, t).value, abs=0.4)
+
+
+def test_classes_that_lie_apart_tell_no_more_than_their_entropy():
+    # Digamma functions alone give ψ(4) − ψ(2) = 5/6 > ln 2.
+    t, y = np.array([[0.0], [1.0], [0.0], [1.0]]), [0, 1, 0, 1]
+    assert KSG(2).with_labels(t, y).value == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
+def test_the_border_of_a_ball_with_labels_is_outside(metric):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    t = rng.normal(size=(300, 5)) + y[:, None]
+    order = {"chebyshev": np.inf, "euclidean": 2}[metric]
+    apart = np.linalg.norm(t[:, None] - t[None], ord=order, axis=2)
+    inside = np.empty(300)
+    for i in range(300):
+        others = np.delete(apart[i], i)
+        radius = np.sort(others[np.delete(y, i) == y[i]])[2]
+        inside[i] = 1 + (others < radius * (1 - 1e-9)).sum()
+    counts = np.bincount(y)[y]
+    expected = digamma(300) + digamma(3) - digamma(counts).mean() - digamma(inside).mean()
+    assert KSG(3, metric).with_labels(t, y).value == pytest.approx(expected, abs=1e-12)

@@ -334,3 +334,15 @@ def test_bad_input(mlp, inputs):
     ):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             SamplePropagation(**arguments)
+
+
+@pytest.mark.parametrize("scale", [1e9, 1e15, 1e17, 1e30])
+@pytest.mark.parametrize("d", [1, 20])
+def test_noise_that_is_rounded_away_is_not_counted(scale, d):
+    # Forty far points are told apart, however little of the noise is left beside them.
+    t = scale * np.random.default_rng(d).normal(size=(40, d))
+    found = SamplePropagation().estimate(t, y=np.arange(40) % 2, noise_std=0.1)
+    assert found.xt.value == pytest.approx(np.log(40), abs=1e-6)
+    assert found.ty.value == pytest.approx(np.log(2), abs=1e-6)
+    with pytest.raises(ArgumentError, match="too large for its noise"):
+        SamplePropagation().estimate(np.sign(t) * 1e300, noise_std=0.1)
