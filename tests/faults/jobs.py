@@ -89,6 +89,8 @@ def prepare(needed):
 def _fit(folder, **settings):
     import keras
 
+    if not (folder / "backup").exists() and _last(folder / "record") == 7:
+        return  # killed when all was done: begun anew, it would find a finished record
     keras.utils.set_random_seed(0)
     x, y = data()
     model = keras.Sequential(
@@ -102,6 +104,15 @@ def _fit(folder, **settings):
     )  # fmt: skip
     callbacks = [recorder, ib.Backup(folder / "backup")]
     noisy.fit(x, y, epochs=7, batch_size=25, shuffle=False, verbose=0, callbacks=callbacks)
+
+
+def _last(record):
+    """The last epoch of a record."""
+    if not (record / "manifest.json").exists():
+        return None
+    if (record / ib.frame.ESTIMATES).exists():
+        return ib.load(record)["epoch"].max()
+    return max(ib.ActivationStore(record).epochs, default=None)
 
 
 def fit(folder):

@@ -297,3 +297,27 @@ def test_clocks_that_jump(tmp_path, monkeypatch, then):
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # as if nothing had happened
     with pytest.raises(StoreError, match="damaged"):
         store.read(9, "a")
+
+
+def test_models_are_measured_and_compared_before_keras_reads_them(tmp_path, monkeypatch):
+    file = tmp_path / "model.keras"
+    with _arrays.zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", b"{}" * 500)
+    monkeypatch.setattr(_memory, "available", lambda: 100)
+    with pytest.raises(ArgumentError, match=r"model\.keras' is too large"):
+        ib.models.load(file)
+    monkeypatch.undo()
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArgumentError, match=r"model\.keras' is damaged"):
+        ib.models.load(file)
+
+
+def test_no_code_comes_with_a_model(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)])
+    network.save(tmp_path / "model.keras")
+    with pytest.raises(ArgumentError, match=r"model\.keras' cannot be loaded"):
+        ib.models.load(tmp_path / "model.keras")
