@@ -37,8 +37,8 @@ try:
 except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
 
-# What TensorFlow's runtime says at its start goes unless you want it: all of it on a machine without
-# an NVIDIA GPU, its information where there is one.
+# What TensorFlow's runtime says at its start goes unless you want it: all of it on a machine
+# without an NVIDIA GPU, its information where there is one.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if os.path.exists("/dev/nvidiactl") else "3")
 
 _OBJECTS = {

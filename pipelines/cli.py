@@ -39,7 +39,8 @@ _HELP = """Runs a pipeline of ib_keras on this machine, compiles it, or submits 
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
   ib-keras --pipeline=lossy_compression --describe
   ib-keras --runner=compile --output=information_plane.yaml
-  ib-keras --runner=vertex --project=P --region=R --pipeline_root=gs://B/root --image=IMG --dry_run
+  ib-keras --runner=vertex --project=my-project --region=europe-west4 \\
+      --pipeline_root=gs://my-bucket/root --image=IMAGE --dry_run
 
 The same command again runs only what has changed or is missing.
 """

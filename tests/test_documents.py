@@ -1,8 +1,8 @@
 """Every block of code in the README and the documentation runs as it stands.
 
-Python runs block by block, those of a page in one namespace. Of a shell's lines, the command
-`ib-keras` is carried out up to the point where tasks would start: its flags, preset, settings, model
-and data are checked, and the pipeline is compiled; what goes to a server is printed by ``--dry_run``.
+Python runs block by block, those of a page in one namespace. Of a shell's lines, `ib-keras` is
+carried out up to the point where tasks would start: its flags, preset, settings, model and data are
+checked, and the pipeline is compiled; what goes to a server is printed by ``--dry_run``.
 """
 
 import pathlib
@@ -178,7 +178,7 @@ def _ib_keras(arguments):
         arguments = [a for a in arguments if a != "--wait"]
         if any(a.startswith("--fetch=") for a in arguments):
             arguments = [a for a in arguments if not a.startswith("--fetch=")]
-            arguments += ["--image=IMAGE", "--pipeline_root=gs://B/root"]
+            arguments += ["--image=IMAGE", "--pipeline_root=gs://my-bucket/root"]
         arguments.append("--dry_run")
     elif not {"--describe", "--helpshort"} & set(arguments):
         arguments = [
