@@ -621,7 +621,7 @@ def _find(name: str) -> Callable[..., Any]:
         )
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ArgumentError(
             f"The model {name!r} cannot be imported",
             "module:function, with the module on the Python path",
