@@ -321,3 +321,19 @@ def test_no_code_comes_with_a_model(tmp_path):
     network.save(tmp_path / "model.keras")
     with pytest.raises(ArgumentError, match=r"model\.keras' cannot be loaded"):
         ib.models.load(tmp_path / "model.keras")
+
+
+def test_what_fuzzing_found(tmp_path):
+    with pytest.raises(ArgumentError, match="cannot be imported"):
+        ib.models.check(":function")
+    text = b"{'descr': (\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(StoreError, match=r"a\.npy' cannot be read"):
+        _arrays.read_npy(tmp_path / "a.npy")
+    np.savez(tmp_path / "b.npz", x=np.zeros((20, 2)), y=np.arange(20) % 2 * (1 << 40))
+    assert len(ib.datasets.load(tmp_path / "b.npz").y) == 20  # without 8 TB of counts
+    path, _ = make_table(tmp_path)
+    table = ib.frame.pd.read_parquet(path / "estimates.parquet").assign(epoch=None)
+    table.to_parquet(tmp_path / "c.parquet")
+    with pytest.raises(StoreError, match=r"'epoch' of .*c\.parquet' is of another type"):
+        ib.load(tmp_path / "c.parquet")
