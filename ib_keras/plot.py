@@ -257,8 +257,9 @@ def clusters(
         if layer == layers[0]:
             axes.set_ylabel(f"epoch {epoch}")
     if ax is None:
-        place = {"loc": "outside lower center", "ncols": 3, "frameon": False}
-        figure.legend(handles=list(shown.values()), **place)
+        figure.legend(
+            handles=list(shown.values()), loc="outside lower center", ncols=3, frameon=False
+        )
     else:
         grid[0, -1].legend(handles=list(shown.values()), fontsize=8)
     return figure
@@ -475,11 +476,11 @@ def _divided(
             f"axes at {ax.get_position().bounds}",
         )
     ax.set_axis_off()
-    head, panels = place.subgridspec(2, 1, height_ratios=(1, 20))
-    top = ax.figure.add_subplot(head)
+    halves = place.subgridspec(2, 1, height_ratios=(1, 20))
+    top = ax.figure.add_subplot(halves[0])
     top.set_axis_off()
     top.text(0.5, 0, title, ha="center", fontsize=11)
-    inner = panels.subgridspec(rows, columns, width_ratios=kwargs.pop("width_ratios", None))
+    inner = halves[1].subgridspec(rows, columns, width_ratios=kwargs.pop("width_ratios", None))
     return ax.figure, inner.subplots(squeeze=False, **kwargs)  # type: ignore[return-value]
 
 

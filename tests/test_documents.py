@@ -168,6 +168,9 @@ def _run(words):
         text = (ROOT / "Dockerfile").read_text()
         for argument in re.findall(r"--build-arg (\w+)=", " ".join(arguments)):
             assert f"ARG {argument}" in text, words
+    elif program.endswith("/python"):
+        helped = [sys.executable, ROOT / arguments[0], "--help"]
+        assert subprocess.run(helped, capture_output=True).returncode == 0, words
     else:
         pytest.fail(f"a command that is not known: {words}")
 

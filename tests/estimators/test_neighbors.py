@@ -214,3 +214,23 @@ def test_the_border_of_a_ball_with_labels_is_outside(metric):
     counts = np.bincount(y)[y]
     expected = digamma(300) + digamma(3) - digamma(counts).mean() - digamma(inside).mean()
     assert KSG(3, metric).with_labels(t, y).value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
+def test_the_scale_of_one_variable_does_not_matter(metric):
+    x, y = synthetic.correlated_gaussians(500, 2, 1.0, seed=0)
+    made = KSG(3, metric)
+    expected = made.mutual_information(x, y).value
+    assert expected == pytest.approx(1.0, abs=0.15)
+    assert KSG(3, metric, rescale=False).mutual_information(x, y).value == expected
+    for scale in (2.0**-40, 0.25, 64.0, 2.0**200):
+        # Powers of two: the very samples come out.
+        assert made.mutual_information(x, scale * y).value == expected
+        assert made.mutual_information(scale * x, y).value == expected
+        assert made.estimate(scale * y, x=x).xt.value == expected
+    assert made.mutual_information(x, 1000 * y).value == pytest.approx(expected, abs=0.1)
+    plain = KSG(3, metric, rescale=False).mutual_information(x, 1000 * y).value
+    assert plain < 0.3
+    wide = np.repeat(y, 100, axis=1) + np.random.default_rng(0).normal(size=(500, 200))
+    at_once = made.mutual_information(x, wide.astype(np.float32)).value
+    assert made.mutual_information(x, (2.0**30 * wide).astype(np.float32)).value == at_once
