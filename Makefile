@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak
 
-# Are the pins known to be vulnerable? Asks pypi.org.
+# Are the pins known to be vulnerable? Asks the package index, and needs the network.
 audit: $(INSTALLED)
 	sh .ci/install $(BIN)/python pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
