@@ -452,6 +452,8 @@ def _excess(
 
 def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A and B, the narrower one times the power of two that brings their spreads nearest."""
+    # Each at a scale from which the other's is reached without overflow.
+    a, b = moderate(a)[0], moderate(b)[0]
     exponent = round(_log_spread(b) - _log_spread(a))
     if not exponent:
         return a, b
@@ -462,8 +464,11 @@ def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _log_spread(samples: np.ndarray) -> float:
     """log2 of a coordinate's root mean square deviation, from some thousand rows."""
-    some, exponent = moderate(samples[:: max(1, len(samples) // _SPREAD)])
-    return 0.5 * math.log2(np.var(some, axis=0, dtype=np.float64).mean()) + exponent
+    variance = 0.0
+    for some in (samples[:: max(1, len(samples) // _SPREAD)], samples):
+        # What varies in a few rows only may be constant in the first ones looked at.
+        variance = variance or float(np.var(some, axis=0, dtype=np.float64).mean())
+    return 0.5 * math.log2(variance) if variance > 0 else 0.0
 
 
 def _times(samples: np.ndarray, exponent: int) -> np.ndarray:

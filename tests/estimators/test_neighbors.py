@@ -234,3 +234,17 @@ def test_the_scale_of_one_variable_does_not_matter(metric):
     wide = np.repeat(y, 100, axis=1) + np.random.default_rng(0).normal(size=(500, 200))
     at_once = made.mutual_information(x, wide.astype(np.float32)).value
     assert made.mutual_information(x, (2.0**30 * wide).astype(np.float32)).value == at_once
+
+
+def test_scales_that_are_far_apart_or_hardly_there():
+    x, t = synthetic.correlated_gaussians(300, 2, 1.0, seed=0)
+    expected = KSG().mutual_information(x, t).value
+    for power in (-1000, 900):
+        # Powers of two, which are exact.
+        found = KSG().mutual_information(x, np.ldexp(t, power)).value
+        assert found == pytest.approx(expected, abs=1e-9)
+    # One row of thousands that differs from the others.
+    rare = np.zeros((20_001, 1))
+    rare[7] = 1.0
+    x = np.random.default_rng(0).normal(size=(20_001, 1))
+    assert abs(KSG().mutual_information(x, rare).value) < 0.05
