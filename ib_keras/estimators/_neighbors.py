@@ -68,7 +68,8 @@ def joint_counts(
 def distances(x: np.ndarray, k: int, metric: Metric = "euclidean") -> np.ndarray:
     """Distances to the nearest 1…k neighbours, ``(n, k)``."""
     if x.shape[1] <= _TREE_JOINT:
-        p = 2 if metric == "euclidean" else np.inf
+        # Of one coordinate all norms are the same, and this one needs no squares.
+        p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
         found = KDTree(x).query(x, k=np.arange(2, k + 2), p=p, workers=-1)[0]
         return np.asarray(found).reshape(len(x), k)
     out = np.empty((len(x), k))
