@@ -32,6 +32,7 @@ def main() -> int:
         soaked = _Soak(place)
         fuzz = _TESTS / "faults" / "test_fuzz.py"
         soaked.run(_TESTS / "faults", f"--ignore={fuzz}")
+        soaked.run(_TESTS / "pipelines" / "test_local.py", "-k", "killed")
         seed = arguments.seed
         while not soaked.failures and soaked.done["fuzz_cpu_seconds"] < arguments.fuzz_seconds:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")

@@ -78,7 +78,7 @@ def test_identifiers(tmp_path, monkeypatch):
         with pytest.raises(ArgumentError, match=message):
             models.build(bad, **SZT)
     (tmp_path / "bad.keras").write_text("no zip")
-    with pytest.raises(ArgumentError, match="cannot be loaded"):
+    with pytest.raises(ArgumentError, match="is damaged"):
         models.build(str(tmp_path / "bad.keras"), **SZT)
 
 

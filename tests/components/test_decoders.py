@@ -13,8 +13,8 @@ from ib_keras.components.trainer import executor as trainer
 from ib_keras.pipelines import resnet_decoder
 
 import ib_keras as ib
-from ib_keras import models
-from ib_keras.errors import ArgumentError
+from ib_keras import _files, models
+from ib_keras.errors import ArgumentError, StoreError
 
 SETTINGS = json.dumps(
     {"levels": 4, "filters": 6, "stages": 1, "mixtures": 1, "epochs": 2, "learning_rate": 0.01}
@@ -110,6 +110,13 @@ def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
     rows = examples.read(tmp_path / "three").rows
     assert sum(len(part) for part in rows.values()) == 1797
     np.save(tmp_path / "three" / "rows_decoder.npy", rows["train"])
+    with pytest.raises(StoreError, match=r"rows_decoder\.npy' is damaged"):
+        image_prior.run(tmp_path / "three", tmp_path / "out", decoder='{"levels": 17}')
+    manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
+    known = {k: v for k, v in manifest.items() if k not in ("schema", "version", "sha256", "files")}
+    known["files"] = _files.checksums(tmp_path / "three")
+    (tmp_path / "three" / "manifest.json").unlink()
+    _files.write_manifest(tmp_path / "three", manifest["schema"], manifest["version"], **known)
     with pytest.raises(ArgumentError, match="rows in common"):
         image_prior.run(tmp_path / "three", tmp_path / "out", decoder='{"levels": 17}')
     with pytest.raises(ArgumentError, match="decoder_fraction"):
