@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -30,6 +30,10 @@ _BLOCK = re.compile(r"^( *)```[ ]?([^\n`]*)\n(.*?)^\1```$", flags=re.M | re.S)
 _SHOWN = {"text", "math", "mermaid"}
 
 
+# Commands that stand on several pages.
+_RAN: set[tuple[str, ...]] = set()
+
+
 def blocks(page):
     """Language and content of each fenced block of a page."""
     found = []
@@ -133,7 +137,9 @@ def test_shell(page, folder):
                 if language == "console" and not line.startswith("$ "):
                     continue
                 for words in _commands(line.removeprefix("$ ")):
-                    _run(words)
+                    if tuple(words) not in _RAN:
+                        _run(words)
+                    _RAN.add(tuple(words))
                     ran += 1
     assert ran
 
