@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pathlib
 import struct
+import subprocess
+import sys
+import tempfile
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -263,17 +266,36 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ArgumentError(f"The file {error.invalid}", error.expected, error.received) from None
 
 
-def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat
+_MAT_READER = """
+import sys
+import numpy as np
+from scipy.io import loadmat
 
+found = loadmat(sys.argv[1], variable_names=["F", "y"])
+arrays = {name: np.asarray(found[name]) for name in ("F", "y") if name in found}
+if any(array.dtype.hasobject for array in arrays.values()):
+    sys.exit("arrays of objects")
+np.savez(sys.argv[2], **arrays)
+"""
+
+
+def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays F and y, read by another process: SciPy's reader can crash on damaged files."""
+    wanted = "a MATLAB file of version 7 or less"
     try:
         _check_unpacked(path)
-        found = loadmat(path, variable_names=["F", "y"])
     except _arrays.DAMAGE as error:
-        raise ArgumentError(
-            f"The file {str(path)!r} cannot be read", "a MATLAB file of version 7 or less", error
-        ) from None
-    return {k: np.asarray(v) for k, v in found.items() if not k.startswith("__")}
+        raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, error) from None
+    with tempfile.TemporaryDirectory() as folder:
+        found = pathlib.Path(folder, "found.npz")
+        # -P: nothing is imported from the folder that it happens to run in.
+        reader = [sys.executable, "-P", "-c", _MAT_READER, os.path.abspath(path), str(found)]
+        done = subprocess.run(reader, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:] if done.returncode > 0 else []
+            received = said[0] if said else "a file on which the reader crashed"
+            raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, received)
+        return _read_npz(found)
 
 
 def _check_unpacked(path: pathlib.Path) -> None:

@@ -146,3 +146,14 @@ def test_bad_names_and_files(tmp_path):
     for fraction in (0.0, 1.0, 2, "half"):
         with pytest.raises(ArgumentError, match="test_fraction"):
             datasets.load("szt", test_fraction=fraction)
+
+
+def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):
+    (tmp_path / "m.mat").write_bytes(bytes(200))
+    monkeypatch.setattr(datasets, "_check_unpacked", lambda path: None)
+    for reader, said in (
+        ("import os; os.abort()", "crashed"), ("raise ValueError('no arrays')", "no arrays"),
+    ):  # fmt: skip
+        monkeypatch.setattr(datasets, "_MAT_READER", reader)
+        with pytest.raises(ArgumentError, match=f"cannot be read.*{said}"):
+            datasets.load(tmp_path / "m.mat")

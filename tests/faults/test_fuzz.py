@@ -30,6 +30,7 @@ from ib_keras.errors import IbKerasError
 
 FUZZ = settings(
     max_examples=500 if SOAK else 25,
+    derandomize=not SOAK,
     deadline=None,
     database=None,
     print_blob=True,
@@ -171,7 +172,8 @@ def test_npz_data(tmp_path_factory, damaged, header, packed):
         ib.datasets.load(file)
 
 
-@FUZZ
+# Each is read by a process of its own.
+@settings(FUZZ, max_examples=200 if SOAK else 5)
 @given(damaged=damage(), packed=st.booleans())
 def test_mat_data(tmp_path_factory, damaged, packed):
     from scipy.io import savemat
