@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _arrays, _files, _locks, _provenance, _remote
+from ib_keras import _arrays, _files, _journal, _locks, _provenance, _remote
 from ib_keras.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
@@ -144,6 +144,16 @@ def write(
         ArgumentError: the frame lacks columns, or the path holds something else.
         StoreError: another process is writing there, or what is there is damaged.
     """
+    return _write(frame, path, logs)
+
+
+def _write(
+    frame: pd.DataFrame,
+    path: str | os.PathLike,
+    logs: pd.DataFrame | None,
+    begun: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """As ``write``; a new folder comes with a journal that says what was ``begun``."""
     folder = pathlib.Path(path)
     table = validate(frame)[columns(frame)]
     # First the logs: more of them than of estimates do no harm.
@@ -157,6 +167,8 @@ def write(
                 _to_parquet(part, temporary / name)
             files = _files.checksums(temporary)
             _files.write_manifest(temporary, SCHEMA, VERSION, files=files, **runs)
+            if begun is not None:
+                _journal.append(temporary, begun)
 
         _files.write_folder(folder, fill)
         return folder

@@ -396,10 +396,10 @@ class _TableSink:
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
         self._frame.attrs.update(self._attrs)
-        frame.write(self._frame, r.path, logs=self._logs)
+        # The journal comes with the folder: a table without one is of a training that has ended.
+        frame._write(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:
             self._lock = _locks.acquire(r.path)
-            _journal.append(r.path, {"begun": epoch})
         return rows
 
 

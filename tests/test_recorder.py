@@ -199,3 +199,21 @@ def test_schedules():
     assert chosen(5, 12) == [0, 5, 10]
     assert chosen([3, 1], 12) == [1, 3]
     assert chosen(lambda e: e % 4 == 1, 12) == [1, 5, 9]
+
+
+def test_a_table_that_was_killed_behind_its_first_epoch(noisy, inputs, tmp_path, monkeypatch):
+    arguments = {"keep": "estimates", "estimators": ["ebab"]}
+
+    def killed(path):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ib_keras._locks.acquire", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs, **arguments))
+    assert set(ib.load(tmp_path / "r")["epoch"]) == {0}
+    fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs, **arguments))
+    assert set(ib.load(tmp_path / "r")["epoch"]) == {0, 1, 2, 3}
+    # A training that has ended is not overwritten.
+    with pytest.raises(ArgumentError, match="nothing is overwritten"):
+        fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs, **arguments))
