@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
+from ib_keras import _locks
 from ib_keras._schedule import log_epochs, selector
 from ib_keras.errors import ArgumentError
 
@@ -204,8 +205,12 @@ def test_schedules():
 def test_a_table_that_was_killed_behind_its_first_epoch(noisy, inputs, tmp_path, monkeypatch):
     arguments = {"keep": "estimates", "estimators": ["ebab"]}
 
+    acquire = _locks.acquire
+
     def killed(path):
-        raise RuntimeError("killed")
+        if path == tmp_path / "r":
+            raise RuntimeError("killed")
+        return acquire(path)
 
     with monkeypatch.context() as patch:
         patch.setattr("ib_keras._locks.acquire", killed)

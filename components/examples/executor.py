@@ -121,7 +121,8 @@ def read(path: str | os.PathLike) -> Examples:
     """
     folder = pathlib.Path(path)
     manifest = _files.read_manifest(folder, SCHEMA, VERSION)
-    three = f"{DECODER[0]}.npy" in (manifest.get("files") or ())
+    files = manifest.get("files")
+    three = isinstance(files, dict) and f"{DECODER[0]}.npy" in files
     names = (*PARTS, *DECODER, *ROWS) if three else PARTS
     arrays = {
         name: _arrays.read_npy(_files.checked_file(folder, manifest, f"{name}.npy"))

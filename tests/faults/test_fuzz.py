@@ -337,3 +337,11 @@ def test_examples_are_compared_with_their_checksums(tmp_path):
     np.save(path / "x_train.npy", np.zeros((256, 1), "f4"))
     with pytest.raises(IbKerasError, match=r"x_train\.npy' is damaged"):
         examples.read(path)
+
+
+def test_a_list_of_files_that_is_none(tmp_path):
+    path, read = test_damage.make_examples(tmp_path)
+    manifest = path / _files.MANIFEST
+    manifest.write_text(sign({**json.loads(manifest.read_text()), "files": True}))
+    with pytest.raises(IbKerasError, match="in its manifest"):
+        read()
