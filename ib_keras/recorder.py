@@ -145,6 +145,8 @@ class Recorder(keras.callbacks.Callback):
         self._sink: _StoreSink | _TableSink | None = None
         self._tensorboard = None if log_dir is None else _tracking.TensorBoard(log_dir)
         self._draws_plane = selector("log")
+        if not (log_prefix is None or isinstance(log_prefix, str)):
+            raise ArgumentError("`log_prefix` is no text", "a string or None", repr(log_prefix))
         self.log_prefix = log_prefix
         self._reported: dict[str, float] = {}
 

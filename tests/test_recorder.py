@@ -173,6 +173,7 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
         {"log_dir": "logs"},
         {"keep": "estimates", "estimators": ["ebba"]},
         {"draws": 0},
+        {"log_prefix": 3},
     ):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             ib.Recorder(tmp_path / "r", **{"inputs": x, "targets": y} | arguments)

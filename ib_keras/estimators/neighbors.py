@@ -129,6 +129,8 @@ class KSG(_Neighbors):
         object.__setattr__(self, "k", check_count(self.k, "k"))
         if self.metric not in ("chebyshev", "euclidean"):
             raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
+        if not isinstance(self.rescale, bool):
+            raise ArgumentError("`rescale` is unknown", "True or False", repr(self.rescale))
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) of two continuous variables, in nats.

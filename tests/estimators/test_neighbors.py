@@ -148,7 +148,7 @@ def test_bad_input():
         KSG().estimate(x)
     with pytest.raises(ArgumentError, match="too few samples for a covariance"):
         Gaussian().mutual_information(np.ones((5, 3)) * x[:5, :1], x[:5])
-    for arguments in ({"k": 0}, {"metric": "manhattan"}):
+    for arguments in ({"k": 0}, {"metric": "manhattan"}, {"rescale": "no"}):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             KSG(**arguments)
     wide = np.random.default_rng(0).normal(size=(30, 40))
