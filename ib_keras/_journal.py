@@ -35,17 +35,20 @@ def append(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
         file.write(f"{_checksum(text)} {text}\n".encode())
 
 
-def read(folder: pathlib.Path) -> list[dict[str, Any]]:
+def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]]:
     """All lines, but for those that killed processes left unfinished.
 
     Args:
         folder: of the store.
+        required: a folder without a journal is damaged; else there is nothing in it.
 
     Raises:
-        StoreError: a whole line does not have its checksum.
+        StoreError: a whole line does not have its checksum, its end is damaged, or all is missing.
     """
     path = folder / NAME
     if not path.exists():
+        if required:
+            raise StoreError(f"{str(path)!r} is missing", "the store's journal", "nothing")
         return []
     entries = []
     try:
@@ -63,6 +66,12 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
                 _checksum(text),
             )
         entries.append(json.loads(text))
+    written, _, text = lines[-1].partition(" ")
+    # An unfinished line is shorter than its checksum says; this one has something for its end.
+    if text and written == _checksum(text[:-1]):
+        raise StoreError(
+            f"{str(path)!r} is damaged in line {len(lines)}", "a line's end", repr(text[-1])
+        )
     return entries
 
 

@@ -162,6 +162,7 @@ class ActivationStore:
                 made=dict(made or {}),
                 files=_files.checksums(folder),
             )
+            (folder / _journal.NAME).touch()
 
         _files.write_folder(path, fill)
         return cls(path)
@@ -226,7 +227,7 @@ class ActivationStore:
     def missing(self) -> list[int]:
         """Epochs that were recorded, and whose folders have disappeared."""
         there: set[int] = set()
-        for entry in _journal.read(self.path):
+        for entry in _journal.read(self.path, required=True):
             if "recorded" in entry:
                 there.add(entry["recorded"])
             elif "removed" in entry:
@@ -361,7 +362,8 @@ class ActivationStore:
         written = {
             row["epoch"] for e in self.epochs if e <= epoch for row in self._epoch(e)["logs"]
         }
-        rows = {e["logs"]["epoch"]: e["logs"] for e in _journal.read(self.path) if "logs" in e}
+        entries = _journal.read(self.path, required=True)
+        rows = {entry["logs"]["epoch"]: entry["logs"] for entry in entries if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def _epoch(self, epoch: int) -> dict[str, Any]:

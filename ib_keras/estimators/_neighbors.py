@@ -10,6 +10,8 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
+from ib_keras.estimators._rows import Rows
+
 Metric = Literal["chebyshev", "euclidean"]
 
 # Above these dimensions all pairs are faster than a tree (benchmarks/neighbors.py).
@@ -65,9 +67,10 @@ def joint_counts(
     return neighbours, in_x, in_y
 
 
-def distances(x: np.ndarray, k: int, metric: Metric = "euclidean") -> np.ndarray:
+def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
     """Distances to the nearest 1…k neighbours, ``(n, k)``."""
     if x.shape[1] <= _TREE_JOINT:
+        x = x[:]
         # Of one coordinate all norms are the same, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
         found = KDTree(x).query(x, k=np.arange(2, k + 2), p=p, workers=-1)[0]
@@ -116,14 +119,14 @@ def _exact(
     return high - low
 
 
-def _blocks(x: np.ndarray, metric: Metric) -> Any:
+def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
     """Rows and their distances to all samples; squared ones for Euclidean."""
     if len(x) <= _FEW or x.shape[1] > WIDE:
-        centre = x.mean(axis=0, dtype=np.float64)
+        centre = Rows.of(x).mean()
         for rows in _rows(len(x)):
             yield rows, _to_all(x, rows, metric, centre)
         return
-    unrolled = x.shape[1] <= _UNROLLED or metric == "chebyshev"
+    x, unrolled = x[:], x.shape[1] <= _UNROLLED or metric == "chebyshev"
     x = x if unrolled else x - x.mean(axis=0)
     whole = _tensor(x)
     for rows in _rows(len(x)):
@@ -131,7 +134,9 @@ def _blocks(x: np.ndarray, metric: Metric) -> Any:
         yield rows, kernel(_tensor(x[rows]), whole).numpy()
 
 
-def _to_all(x: np.ndarray, rows: np.ndarray, metric: Metric, centre: np.ndarray) -> np.ndarray:
+def _to_all(
+    x: np.ndarray | Rows, rows: np.ndarray, metric: Metric, centre: np.ndarray
+) -> np.ndarray:
     """Distances of some rows to all samples, ``(rows, n)``; squared ones for Euclidean."""
     out = np.empty((len(rows), len(x)))
     product = metric == "euclidean" and x.shape[1] > _UNROLLED

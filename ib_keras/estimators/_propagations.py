@@ -11,6 +11,7 @@ import numpy as np
 from ib_keras._checks import as_array, as_samples, magnitude
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._mixture import log_sums
+from ib_keras.estimators._rows import TILE, Rows
 
 # Draws in all, where the number for each centre is not given: a standard error of some 0.005 nats.
 _DRAWS = 1 << 15
@@ -35,7 +36,7 @@ class Propagations:
         rows: ``(m,)`` the rows that have these inputs, or ``None`` if that is unknown.
     """
 
-    s: np.ndarray
+    s: Rows
     codes: np.ndarray
     labels: np.ndarray | None
     propagated: np.ndarray | None = None
@@ -60,8 +61,7 @@ class Propagations:
         if len(codes) != n:
             raise ArgumentError("`x` does not match `t`", f"{n} inputs", len(codes))
         check_scale(samples, noise_std, "t")
-        centre = samples.mean(axis=0, dtype=np.float64)
-        s = (samples - centre) / noise_std
+        s = Rows.of(samples).centred().divided(noise_std)
         if conditional is None:
             _check_function(samples, codes)
             return cls(s, codes, labels)
@@ -77,7 +77,7 @@ class Propagations:
         m, n_x = array.shape[:2]
         flat = as_samples(array.reshape(m * n_x, dim), "conditional")
         check_scale(flat, noise_std, "conditional")
-        propagated = ((flat - centre) / noise_std).reshape(m, n_x, dim)
+        propagated = ((flat - s.shift) / noise_std).reshape(m, n_x, dim)
         return cls(s, codes, labels, propagated, _rows(rows, m, codes))
 
     def information(
@@ -119,21 +119,23 @@ class Propagations:
                 propagated = propagated[inside]
                 where = {code: i for i, code in reversed(list(enumerate(self.codes[keep])))}
                 rows = np.array([where[code] for code in self.codes[rows[inside]]])
-        return Propagations(self.s[keep], self.codes[keep], labels, propagated, rows)
+        return Propagations(self.s.take(keep), self.codes[keep], labels, propagated, rows)
 
-    def _distinct(self) -> _Mixture:
+    def _distinct(self) -> Mixture:
         """The rows, those that coincide taken together."""
         n = len(self.s)
         labels = np.zeros(n, int) if self.labels is None else self.labels
         together = self.codes * (int(labels.max()) + 1) + labels
         _, first, counts = np.unique(together, return_index=True, return_counts=True)
-        return _Mixture(self.s[first], counts / n, None if self.labels is None else labels[first])
+        return Mixture(
+            self.s.take(first), counts / n, None if self.labels is None else labels[first]
+        )
 
     def _complete(self, rows: np.ndarray) -> bool:
         """Whether every input was propagated."""
         return len(rows) == len(np.unique(self.codes))
 
-    def _pool(self, propagated: np.ndarray, rows: np.ndarray) -> _Mixture:
+    def _pool(self, propagated: np.ndarray, rows: np.ndarray) -> Mixture:
         """The mixture that stands for p(t).
 
         Of all propagations, as many of each input as keep the number within bounds, where all
@@ -141,11 +143,11 @@ class Propagations:
         """
         n = len(self.s)
         if not self._complete(rows):
-            return _Mixture(self.s, np.full(n, 1 / n), self.labels)
+            return Mixture(self.s, np.full(n, 1 / n), self.labels)
         m, n_x, dim = propagated.shape
         q = max(1, min(n_x, _DRAWS // m))
-        return _Mixture(
-            propagated[:, :q].reshape(m * q, dim),
+        return Mixture(
+            Rows.of(propagated[:, :q].reshape(m * q, dim)),
             np.repeat(self._input_weights(rows) / q, q),
             None if self.labels is None else np.repeat(self.labels[rows], q),
         )
@@ -160,11 +162,13 @@ class Propagations:
     ) -> tuple[Mean, Mean | None]:
         """h(T) and the mean of h(T|x_i), each from its own draws."""
         n = len(self.s)
-        rows = _Mixture(self.s, np.full(n, 1 / n), self.labels)
+        rows = Mixture(self.s, np.full(n, 1 / n), self.labels)
         (outer, outer_error), ty = rows.information(mc_draws, rng, random=True)
         m, n_x, _ = propagated.shape
         draws = draws_each(mc_draws, m * n_x, self.s.shape[1])
-        logs = own_sums(propagated, np.full(n_x, -math.log(n_x)), draws, rng)
+        points, noise = _drawn(propagated, draws, rng)
+        logs = log_sums(points, noise, propagated, np.full(n_x, -math.log(n_x)))
+        logs = logs.reshape(m, n_x, draws)
         inner = logs.mean(axis=(1, 2)) - _excess(logs) / n_x
         share = 1 - m / len(np.unique(self.codes))
         within = logs.mean(axis=2).var(axis=1, ddof=1).mean() / (n_x * m)
@@ -175,7 +179,7 @@ class Propagations:
         self,
         propagated: np.ndarray,
         rows: np.ndarray,
-        pool: _Mixture,
+        pool: Mixture,
         mc_draws: int | None,
         rng: np.random.Generator,
     ) -> Mean:
@@ -187,9 +191,7 @@ class Propagations:
         draws = draws_each(mc_draws, m * used, dim)
         points, noise = _drawn(propagated[:, :used], draws, rng)
         own = log_sums(points, noise, propagated, np.full(n_x, -math.log(n_x)))
-        flat = log_sums(
-            points.reshape(1, -1, dim), noise.reshape(1, -1), pool.s[None], np.log(pool.weights)
-        )
+        flat = pool.sums(points.reshape(1, -1, dim), noise.reshape(1, -1), np.arange(len(pool.s)))
         everything = flat.reshape(noise.shape)
         if len(pool.s) != m * n_x or not self._complete(rows):
             # The pool has few of the input's own propagations: p̂_i takes their place.
@@ -209,11 +211,11 @@ class Propagations:
         error = math.sqrt(share * _spread(each) / m + within.mean() / m + unseen)
         return float(each.mean()), error
 
-    def _own(self, pool: _Mixture, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _own(self, pool: Mixture, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the pool holds of each input: ``(m, c, d)``, and its log weights, −∞ for none."""
         m = len(rows)
         if self._complete(rows):
-            return pool.s.reshape(m, -1, pool.s.shape[1]), np.log(pool.weights).reshape(m, -1)
+            return pool.s[:].reshape(m, -1, pool.s.shape[1]), np.log(pool.weights).reshape(m, -1)
         order = np.argsort(self.codes, kind="stable")
         in_order, wanted = self.codes[order], self.codes[rows]
         start = np.searchsorted(in_order, wanted)
@@ -224,36 +226,51 @@ class Propagations:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Mixture:
-    """Centres of a mixture, with weights that sum to 1."""
+class Mixture:
+    """Centres of a mixture, in units of the noise, with weights that sum to 1, and their labels."""
 
-    s: np.ndarray
+    s: Rows
     weights: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray | None = None
 
     def information(
         self, mc_draws: int | None, rng: np.random.Generator, *, random: bool
     ) -> tuple[Mean, Mean | None]:
         """h(T) − h(Z) = −E ln p̂/φ, and E ln p̂(t|y)/p̂(t) where there are labels."""
-        n, dim = self.s.shape
-        draws = draws_each(mc_draws, n, dim)
-        labels = np.zeros(n, int) if self.labels is None else self.labels
-        points, noise = _drawn(self.s[None], draws, rng)
-        everything = np.full(n * draws, -np.inf)
-        within = np.empty(n * draws)
-        of_class = np.repeat(labels, draws)
-        for label in range(int(labels.max()) + 1):
-            mine = labels == label
-            sums = log_sums(points, noise, self.s[None, mine], np.log(self.weights[mine]))[0]
-            everything = np.logaddexp(everything, sums)
-            inside = of_class == label
-            within[inside] = sums[inside] - math.log(self.weights[mine].sum())
-        everything = everything.reshape(n, draws)
+        everything, within = self.logs(mc_draws, rng)
         xt = average(-everything, self.weights, random=random)
         if self.labels is None:
             return xt, None
-        ratio = within.reshape(n, draws) - everything
-        return xt, average(ratio, self.weights, random=random)
+        return xt, average(within - everything, self.weights, random=random)
+
+    def logs(self, mc_draws: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """ln p̂/φ and ln p̂(·|y)/φ at points drawn from each centre, ``(n, draws)`` each."""
+        n, dim = self.s.shape
+        draws = draws_each(mc_draws, n, dim)
+        labels = np.zeros(n, int) if self.labels is None else self.labels
+        classes = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
+        everything, within = np.full((n, draws), -np.inf), np.empty((n, draws))
+        step = max(1, TILE // (draws * dim))
+        for start in range(0, n, step):
+            block = slice(start, start + step)
+            points, noise = _drawn(self.s[block][None], draws, rng)
+            total, own = everything[block], within[block]
+            for label, mine in enumerate(classes):
+                sums = self.sums(points, noise, mine).reshape(total.shape)
+                np.logaddexp(total, sums, out=total)
+                inside = labels[block] == label
+                own[inside] = sums[inside] - math.log(self.weights[mine].sum())
+        return everything, within
+
+    def sums(self, points: np.ndarray, noise: np.ndarray, mine: np.ndarray) -> np.ndarray:
+        """ln Σ_l w_l φ(t − s_l)/φ over some of the centres, at points ``(1, p, d)``: ``(p,)``."""
+        total = np.full(points.shape[1], -np.inf)
+        step = max(1, TILE // self.s.shape[1])
+        for start in range(0, len(mine), step):
+            some = mine[start : start + step]
+            part = log_sums(points, noise, self.s[some][None], np.log(self.weights[some]))[0]
+            total = np.logaddexp(total, part)
+        return total
 
 
 def check_scale(samples: np.ndarray, noise_std: float, name: str) -> None:
@@ -269,21 +286,6 @@ def check_scale(samples: np.ndarray, noise_std: float, name: str) -> None:
             f"magnitudes below {_LARGEST:.0e} standard deviations of the noise",
             f"max|{name}| = {largest:.3g}, noise_std={noise_std:.3g}",
         )
-
-
-def own_sums(
-    centres: np.ndarray, log_weights: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """ln p̂/φ at ``draws`` points drawn from each centre of a batch of mixtures: ``(b, n, draws)``.
-
-    Args:
-        centres: ``(b, n, d)``.
-        log_weights: ``(n,)``.
-        draws: for each centre.
-        rng: of the draws.
-    """
-    points, noise = _drawn(centres, draws, rng)
-    return log_sums(points, noise, centres, log_weights).reshape(*centres.shape[:2], draws)
 
 
 def _drawn(
@@ -354,8 +356,13 @@ def _rows(rows: Any, m: int, codes: np.ndarray) -> np.ndarray | None:
 
 
 def _check_function(samples: np.ndarray, codes: np.ndarray) -> None:
-    first = np.unique(codes, return_index=True)[1]
-    if not np.array_equal(samples, samples[first[codes]]):
+    first = np.unique(codes, return_index=True)[1][codes]
+    again = np.flatnonzero(first != np.arange(len(codes)))
+    step = max(1, TILE // samples.shape[1])
+    for start in range(0, len(again), step):
+        some = again[start : start + step]
+        if np.array_equal(samples[some], samples[first[some]]):
+            continue
         raise ArgumentError(
             "`t` differs between equal inputs: S is no function of X, as behind a noisy layer",
             "`conditional`: S of some inputs, each propagated n_x times with fresh noise",

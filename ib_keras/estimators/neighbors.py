@@ -26,6 +26,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators._codes import entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
+from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
@@ -42,8 +43,8 @@ class _Neighbors(FromPairs):
     """What both estimators share besides."""
 
     k: int
-    # Samples no wider are held in float64, with copies; wider ones as they are given, if at all.
-    widest: ClassVar[float] = WIDE
+    # Of two wide variables one is copied, to be rescaled.
+    copies: ClassVar[bool] = True
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Bytes that an estimate needs beside the samples, at most.
@@ -54,9 +55,9 @@ class _Neighbors(FromPairs):
             dim_x: of X.
             itemsize: bytes of a value of T.
         """
-        held = sum(d for d in (dim, dim_x) if d <= self.widest)
-        # Of two wide variables one is copied, to be rescaled.
-        copied = itemsize * min(dim, dim_x) if min(dim, dim_x) > self.widest else 0
+        # Narrow samples are held in float64, with copies; wider ones as they are given.
+        held = sum(d for d in (dim, dim_x) if d <= WIDE)
+        copied = itemsize * min(dim, dim_x) if self.copies and min(dim, dim_x) > WIDE else 0
         return 2 * TILES + n * (64 * held + copied + 64 * self.k + 128)
 
     def baseline(
@@ -250,7 +251,7 @@ class KozachenkoLeonenko(_Neighbors):
     whiten: bool = False
 
     name: ClassVar[str] = "kl"
-    widest: ClassVar[float] = math.inf
+    copies: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count(self.k, "k"))
@@ -265,15 +266,16 @@ class KozachenkoLeonenko(_Neighbors):
             ArgumentError: n ≤ k, some samples coincide, or A lies in a subspace: h is −∞ then.
         """
         samples, flags = _continuous(a, "a", self.k, drop=False)
-        rank = _independent(samples)
+        rows = Rows.of(samples)
+        rank = _independent(rows)
         if len(rank) < samples.shape[1]:
             raise ArgumentError(
                 "The entropy of `a` is -inf: it lies in a subspace",
                 "no column that is constant or a linear function of others",
                 f"{len(rank)} independent columns of {samples.shape[1]}",
             )
-        excess = self._excess(lambda rows: self._terms(samples[rows]), samples)
-        return _mean(self._terms(samples), flags, samples.shape[1], excess)
+        excess = self._excess(lambda some: self._terms(rows.take(some)), rows)
+        return _mean(self._terms(rows), flags, samples.shape[1], excess)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -288,19 +290,23 @@ class KozachenkoLeonenko(_Neighbors):
                 of B: I is infinite then.
         """
         a, b, flags = check_pair(a, b, self.k)
-        a, b = a[:, _independent(a)], b[:, _independent(b)]
+        a, b = (_columns(v, _independent(Rows.of(v))) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
-        joint = np.concatenate([a, b], axis=1)
-        if len(_independent(joint)) < joint.shape[1]:
+        joint = Rows.of(a, b)
+        rank = _independent(joint)
+        if len(rank) < joint.shape[1]:
             raise ArgumentError(
                 "A linear function of `a` is one of `b`: I(A;B) is infinite",
                 "variables without an exact relation; add noise to one of them",
-                f"{len(_independent(joint))} independent columns of {joint.shape[1]}",
+                f"{len(rank)} independent columns of {joint.shape[1]}",
             )
 
-        def terms(rows: Any) -> np.ndarray:
-            return self._terms(a[rows]) + self._terms(b[rows]) - self._terms(joint[rows])
+        def terms(some: Any) -> np.ndarray:
+            of_a, of_b, of_both = (
+                self._terms(rows.take(some)) for rows in (Rows.of(a), Rows.of(b), joint)
+            )
+            return of_a + of_b - of_both
 
         return _mean(terms(slice(None)), flags, b.shape[1], self._excess(terms, joint))
 
@@ -315,19 +321,20 @@ class KozachenkoLeonenko(_Neighbors):
             ArgumentError: a class has k samples or fewer, or A lies in a subspace within one.
         """
         samples, flags = _continuous(a, "a", self.k)
-        samples = samples[:, _independent(samples)]
+        samples = _columns(samples, _independent(Rows.of(samples)))
         labels = as_labels(y, len(samples))
-        if not samples.shape[1]:
+        dim = samples.shape[1]
+        if not dim:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
+        rows = Rows.of(samples)
         for label, count in enumerate(np.bincount(labels)):
-            rows = labels == label
-            if count <= max(self.k, samples.shape[1]):
+            if count <= max(self.k, dim):
                 raise ArgumentError(
-                    f"A class has too few samples for k={self.k} in {samples.shape[1]} dimensions",
+                    f"A class has too few samples for k={self.k} in {dim} dimensions",
                     "more than k and d samples of each class; KSG takes smaller ones",
                     f"{count} samples",
                 )
-            if len(_independent(samples[rows])) < samples.shape[1]:
+            if len(_independent(rows.take(labels == label))) < dim:
                 raise ArgumentError(
                     "Within a class `a` lies in a subspace: I(A;Y) has no such estimate",
                     "columns that vary within each class; KSG needs none",
@@ -335,38 +342,38 @@ class KozachenkoLeonenko(_Neighbors):
                 )
         excess = 0.0
         # Each subset has its share of each class.
-        if np.bincount(labels).min() > 2 * _PARTS * max(self.k, samples.shape[1]):
+        if np.bincount(labels).min() > 2 * _PARTS * max(self.k, dim):
             excess = _excess(
-                lambda rows: self._label_terms(samples[rows], labels[rows]), len(labels), self.k,
+                lambda some: self._label_terms(rows.take(some), labels[some]), len(labels), self.k,
                 labels,
             )  # fmt: skip
-        return _mean(self._label_terms(samples, labels), flags, samples.shape[1], excess)
+        return _mean(self._label_terms(rows, labels), flags, dim, excess)
 
-    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        terms = self._terms(samples)
+    def _label_terms(self, rows: Rows, labels: np.ndarray) -> np.ndarray:
+        terms = self._terms(rows)
         for label in np.unique(labels):
-            rows = labels == label
-            terms[rows] -= self._terms(samples[rows])
+            mine = labels == label
+            terms[mine] -= self._terms(rows.take(mine))
         return terms
 
-    def _excess(self, terms: Callable[[np.ndarray], np.ndarray], samples: np.ndarray) -> float:
+    def _excess(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> float:
         """Of disjoint subsets, where these still span the space."""
-        wide = len(samples) < 4 * _PARTS * samples.shape[1]
-        return 0.0 if wide else _excess(terms, len(samples), self.k)
+        n, dim = rows.shape
+        return 0.0 if n < 4 * _PARTS * dim else _excess(terms, n, self.k)
 
-    def _terms(self, samples: np.ndarray) -> np.ndarray:
+    def _terms(self, rows: Rows) -> np.ndarray:
         """−ln of the density at each sample, ``(n,)``."""
-        n, d = samples.shape
-        samples, exponent = moderate(samples, axis=0 if self.whiten else None)
+        n, d = rows.shape
+        rows, exponent = rows.moderate(axis=0 if self.whiten else None)
         log_det = math.log(2) * float(np.broadcast_to(exponent, (1, d)).sum())
-        centred = samples - samples.mean(axis=0)
+        rows = rows.centred()
         if self.whiten:
-            scale = centred.std(axis=0)
-            centred = centred / scale
-            values, vectors = np.linalg.eigh(centred.T @ centred / n)
-            centred = centred @ (vectors / np.sqrt(values))
+            scale = np.sqrt(rows.squares() / n)
+            rows = rows.divided(scale)
+            values, vectors = np.linalg.eigh(rows.products() / n)
+            rows = dataclasses.replace(rows, matrix=vectors / np.sqrt(values))
             log_det += float(np.log(values).sum() / 2 + np.log(scale).sum())
-        near = distances(centred, self.k)
+        near = distances(rows, self.k)
         if self.weighted:
             weights = berrett_weights(self.k, d)
         else:
@@ -527,18 +534,28 @@ def _continuous(
     return chosen if wide else chosen.astype(np.float64), ("ties",) if ties else ()
 
 
-def _independent(samples: np.ndarray) -> np.ndarray:
+def _columns(samples: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Some columns, or the samples themselves if these are all."""
+    return samples if len(kept) == samples.shape[1] else samples[:, kept]
+
+
+def _independent(rows: Rows) -> np.ndarray:
     """Indices of columns of which none is a linear function of those before it."""
-    samples = moderate(samples.astype(np.float64, copy=False), axis=0)[0]
-    centred = samples - samples.mean(axis=0)
-    norms = np.linalg.norm(centred, axis=0)
-    centred = centred / np.where(norms > 0, norms, 1)
-    _, r, order = _qr(centred)
+    if not rows.shape[1]:
+        return np.zeros(0, int)
+    rows = rows.moderate(axis=0)[0].centred()
+    norms = np.sqrt(rows.squares())
+    triangle = np.zeros((0, rows.shape[1]))
+    for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():
+        # What is above has the same lengths and angles as its triangle.
+        above = np.linalg.qr(triangle, mode="r") if len(triangle) else triangle
+        triangle = np.concatenate([above, tile])
+    r, order = _qr(triangle)
     size = np.abs(np.diag(r))
-    return np.sort(order[: len(size)][size > 1e-10 * math.sqrt(len(samples))])
+    return np.sort(order[: len(size)][size > 1e-10 * math.sqrt(len(rows))])
 
 
-def _qr(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _qr(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg import qr
 
-    return qr(matrix, mode="economic", pivoting=True)
+    return qr(matrix, mode="r", pivoting=True)

@@ -23,12 +23,13 @@ from ib_keras.estimators._base import Configured, saturation
 from ib_keras.estimators._codes import entropy, row_codes
 from ib_keras.estimators._propagations import (
     Mean,
+    Mixture,
     Propagations,
     average,
     check_scale,
     draws_each,
-    own_sums,
 )
+from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate, LayerInformation
 
 
@@ -102,7 +103,7 @@ class SamplePropagation(Configured):
             itemsize: bytes of a value of T.
         """
         draws = draws_each(self.mc_draws, n, dim)
-        return TILES + n * dim * (5 + 4 * draws) * 8 + n * draws * 64
+        return 2 * TILES + n * draws * 64
 
     def estimate(
         self,
@@ -184,7 +185,7 @@ def mixture_entropy(
     References:
         Goldfeld, Greenewald & Polyanskiy, arXiv:1810.11589, eqs. 6 and 7, Theorem 5.
     """
-    s = as_samples(centres, "centres", min_samples=1).astype(np.float64)
+    s = as_samples(centres, "centres", min_samples=1)
     check_channel(noise_std)
     n, dim = s.shape
     if mc_draws is not None:
@@ -197,8 +198,7 @@ def mixture_entropy(
     check_scale(s, noise_std, "centres")
     w = w / w.sum()
     rng = np.random.default_rng(check_seed(seed))
-    scaled = (s - s.mean(axis=0)) / noise_std
-    logs = own_sums(scaled[None], np.log(w), draws_each(mc_draws, n, dim), rng)[0]
+    logs = Mixture(Rows.of(s).centred().divided(noise_std), w).logs(mc_draws, rng)[0]
     mean, error = average(logs, w, random=False)
     noise = dim / 2 * math.log(2 * math.pi * math.e * noise_std**2)
     return Estimate(noise - mean, error, n=n, dim=dim)
