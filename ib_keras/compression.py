@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._checks import as_samples, check_count, check_seed, moderate, times_two
+from ib_keras._checks import (
+    as_samples,
+    check_count,
+    check_seed,
+    magnitude,
+    moderate,
+    times_two,
+)
 from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
@@ -76,8 +83,17 @@ class PCA(Configured):
             explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:
-            codes = made.transform(times_two(_flat(rows), np.asarray(exponent)))
-            return times_two(np.asarray(codes), np.asarray(-exponent))
+            with np.errstate(over="ignore", invalid="ignore"):
+                codes = made.transform(times_two(_flat(rows), np.asarray(exponent)))
+                codes = times_two(np.asarray(codes), np.asarray(-exponent))
+            if not np.isfinite(codes).all():
+                raise ArgumentError(
+                    "The rows are too large for their components",
+                    "magnitudes that are numbers in units of the rows that were fitted, and sums "
+                    "of them",
+                    f"max|row| = {float(magnitude(_flat(rows))[0, 0]):.3g}",
+                )
+            return codes
 
         return Compressed(transform, {"explained_variance": explained}, self.name)
 

@@ -20,6 +20,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 _POINTS, _CENTRES, _STEP = 4096, 4096, 512
+# Of wide T the exponents are held in float64.
+_WIDE_POINTS = 1024
 # Widest T that is compared coordinate by coordinate; the matrix product is faster beyond.
 NARROW = 16
 # Largest |c| at which float32 places a point to 1e-4 of β, and |z|²/2 that its exp can hold.
@@ -65,7 +67,7 @@ def log_sums(
     )
     dtype = np.float32 if single else np.float64
     sums = np.empty(noise.shape)
-    height = _tile(points.shape[1], _POINTS)
+    height = _tile(points.shape[1], _POINTS if dim <= NARROW else _WIDE_POINTS)
     width = _tile(centres.shape[1], _CENTRES)
     # Small mixtures go through the program many at a time.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))

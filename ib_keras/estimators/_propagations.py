@@ -266,6 +266,7 @@ class Mixture:
         """ln Σ_l w_l φ(t − s_l)/φ over some of the centres, at points ``(1, p, d)``: ``(p,)``."""
         total = np.full(points.shape[1], -np.inf)
         step = max(1, TILE // self.s.shape[1])
+        step -= step % 512 if step > 512 else 0  # a whole tile of the program's
         for start in range(0, len(mine), step):
             some = mine[start : start + step]
             part = log_sums(points, noise, self.s[some][None], np.log(self.weights[some]))[0]

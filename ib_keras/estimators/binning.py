@@ -192,7 +192,8 @@ def _floor_codes(t: np.ndarray, width: float) -> np.ndarray:
             f"width={width}, values up to {largest:.6g}",
         )
     least = np.floor(float(t.min()) / width)
-    small = np.floor(float(t.max()) / width) - least < 65536
+    # Halves, whose difference is a number.
+    small = np.floor(float(t.max()) / width) / 2 - least / 2 < 32768
     out = np.empty(t.shape, np.uint16 if small else np.float64)
     step = max(1, _VALUES_AT_A_TIME // t.shape[1])
     for i in range(0, len(t), step):

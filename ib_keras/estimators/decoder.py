@@ -419,9 +419,14 @@ def condition(t: Any) -> np.ndarray:
     h = as_array(t, "t")
     if h.dtype.kind not in "biuf":
         raise ArgumentError("`t` is not numeric", "real numbers", f"dtype {h.dtype}")
-    h = h.astype(np.float32)
+    with np.errstate(over="ignore"):
+        h = h.astype(np.float32)
     if not np.isfinite(h).all():
-        raise ArgumentError("`t` has NaN or infinite values", "finite numbers", "others")
+        raise ArgumentError(
+            "`t` has NaN or infinite values in float32",
+            f"finite numbers, at most {np.finfo(np.float32).max:.3g}",
+            f"{int((~np.isfinite(h)).sum())} others",
+        )
     return h if h.ndim == 4 else h.reshape(len(h), -1)
 
 

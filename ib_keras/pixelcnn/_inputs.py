@@ -79,7 +79,8 @@ def as_condition(
             f"shape {array.shape}",
         )
     try:
-        array = array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
     except (TypeError, ValueError):
         raise ArgumentError(
             "`condition` is not numeric", "real numbers", f"dtype {array.dtype}"

@@ -35,7 +35,7 @@ def of_peak(identifier, path, n, dim, seconds=0):
     rng = np.random.default_rng(0)
     x = t[:, :8] + rng.normal(size=(len(t), 8)).astype("f4")
     y = rng.integers(0, 2, len(t))
-    small = min(len(t), 2000)
+    small = min(len(t), 4000)
     # Libraries, and programs compiled for these widths, are there before the counting begins.
     made.estimate(np.array(t[:small]), x=x[:small], y=y[:small], noise_std=1.0)
     before, finished = peak(), []

@@ -70,7 +70,11 @@ def test_the_order_of_the_samples(name, n, d, seed):
     if name not in subjects.CHEAP.keys() & DRAWN:
         alike(first, second)
         return
-    for one, other in zip(first or (), second or (), strict=True):
+    if first is None or second is None:
+        # Of a class of four some rows fit the compressor: how many depends on the order.
+        assert first is second or n == 12
+        return
+    for one, other in zip(first, second, strict=True):
         if one is not None and other is not None and np.isfinite(one.stderr + other.stderr):
             # Other rows fit the compressor; other draws meet the mixture.
             limit = 6 * np.hypot(one.stderr, other.stderr) + (0.3 if name != "sp" else 0.05)

@@ -30,7 +30,7 @@ WHOLE = {
     "gaussian": 0,
     '{"name": "mine", "steps": 50}': 0,
 }
-IN_TILES = {"kde": 90, "akde": 90, "ksg": 90, "pca+ksg": 400}
+IN_TILES = {"kde": 90, "akde": 90, "ksg": 90, "kl": 90, "sp": 120, "pca+ksg": 400}
 SHORT = ["binning", "ebab", "gaussian"]
 
 

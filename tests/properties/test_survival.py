@@ -105,6 +105,22 @@ def test_entropies(s, noise_std):
     assert all(one is None or np.isfinite(one.value) for one in found), found
 
 
+def test_magnitudes_that_soaks_have_found():
+    """Differences, sums and ratios that are no numbers, though all values are."""
+    half = np.finfo(float).max / 2
+    t = np.array([[half], [-half]] * 4)
+    found = subjects.attempt(subjects.CHEAP["binning-width"].estimate, t, y=np.arange(8) % 2)
+    assert found.xt.value == pytest.approx(np.log(2))
+    x = np.random.default_rng(0).integers(0, 3, (8, 3, 3, 1))
+    assert subjects.attempt(subjects.DECODER.estimate, t, x=x) is None
+    # One outlier, among the rows that fit the components or among the others.
+    for at in range(8):
+        for low, high in ((1e-192, 1e117), (1e292, 2 * half)):
+            t = np.full((8, 3), low)
+            t[at, 0] = high
+            subjects.attempt(subjects.CHEAP["lossy"].estimate, t, y=np.arange(8) % 2)
+
+
 @pytest.mark.parametrize("name", subjects.CHEAP)
 def test_where_the_values_lie_in_memory_does_not_matter(name):
     t, x = subjects.grid(48, 3, 0).astype("f4"), subjects.grid(48, 2, 1)
