@@ -96,27 +96,30 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
 def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """The number of samples within a Chebyshev radius, border and the sample itself included."""
     if x.shape[1] == 1:
-        ordered = np.sort(x[:, 0])
-        low = np.searchsorted(ordered, x[:, 0] - radius, side="left")
-        high = np.searchsorted(ordered, x[:, 0] + radius, side="right")
-        return _exact(x[:, 0], ordered, radius, low, high)
+        # Values that repeat are one place: however many lie on the border, they count alike.
+        places, counts = np.unique(x[:, 0], return_counts=True)
+        low = np.searchsorted(places, x[:, 0] - radius, side="left")
+        high = np.searchsorted(places, x[:, 0] + radius, side="right")
+        low, high = _exact(x[:, 0], places, radius, low, high)
+        before = np.concatenate([[0], np.cumsum(counts)])
+        return before[high] - before[low]
     from sklearn.neighbors import KDTree as FastTree
 
     return FastTree(x, metric="chebyshev").query_radius(x, radius, count_only=True)
 
 
 def _exact(
-    x: np.ndarray, ordered: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
-    """Corrects counts for the rounding of x ± radius: the rule is |x − x_j| ≤ radius."""
-    n = len(ordered)
+    x: np.ndarray, places: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corrects limits for the rounding of x ± radius: the rule is |x − x_j| ≤ radius."""
+    n = len(places)
     for _ in range(3):
-        low -= (low > 0) & (np.abs(x - ordered[np.maximum(low - 1, 0)]) <= radius)
-        high += (high < n) & (np.abs(x - ordered[np.minimum(high, n - 1)]) <= radius)
+        low -= (low > 0) & (np.abs(x - places[np.maximum(low - 1, 0)]) <= radius)
+        high += (high < n) & (np.abs(x - places[np.minimum(high, n - 1)]) <= radius)
     for _ in range(3):
-        low += (low < high - 1) & (np.abs(x - ordered[np.minimum(low, n - 1)]) > radius)
-        high -= (high > low + 1) & (np.abs(x - ordered[np.maximum(high - 1, 0)]) > radius)
-    return high - low
+        low += (low < high - 1) & (np.abs(x - places[np.minimum(low, n - 1)]) > radius)
+        high -= (high > low + 1) & (np.abs(x - places[np.maximum(high - 1, 0)]) > radius)
+    return low, high
 
 
 def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:

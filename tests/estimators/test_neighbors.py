@@ -248,3 +248,13 @@ def test_scales_that_are_far_apart_or_hardly_there():
     rare[7] = 1.0
     x = np.random.default_rng(0).normal(size=(20_001, 1))
     assert abs(KSG().mutual_information(x, rare).value) < 0.05
+
+
+def test_many_samples_on_the_border_of_an_interval():
+    """Far from 0 the border rounds onto the many samples that lie just beyond it."""
+    x = np.repeat([0.0, 1.0, 2.0, 3.0], [1, 10, 20, 7])[:, None]
+    radius = np.repeat([1.0, 2.0], [30, 8])
+    expected = (np.abs(x - x.T) < radius[:, None]).sum(axis=1)
+    for shift in (0.0, 1.0, 1e6, 2.0**50):
+        found = _neighbors.counts_within(x + shift, radius, "chebyshev")
+        assert found.tolist() == expected.tolist()

@@ -71,8 +71,9 @@ def test_the_order_of_the_samples(name, n, d, seed):
         alike(first, second)
         return
     if first is None or second is None:
-        # Of a class of four some rows fit the compressor: how many depends on the order.
-        assert first is second or n == 12
+        # Which rows fit the compressor depends on the order, and "kl" refuses the rest where some
+        # of them coincide or a class has few.
+        assert first is second or name == "lossy-first"
         return
     for one, other in zip(first, second, strict=True):
         if one is not None and other is not None and np.isfinite(one.stderr + other.stderr):
