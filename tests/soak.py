@@ -37,14 +37,13 @@ def main() -> int:
         while not soaked.failures and soaked.done["fuzz_cpu_seconds"] < arguments.fuzz_seconds:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")
             seed += 1
-        if (_TESTS / "properties").is_dir():
-            soaked.run(_TESTS / "properties", "--hypothesis-profile=soak")
+        soaked.run(_TESTS / "properties", "--hypothesis-profile=soak", "-n", "2")
         done = soaked.done
         minutes = (time.monotonic() - begin) / 60
     print(
         f"soak: {done['kills']:.0f} kills, {done['faults']:.0f} faults, {done['cases']:.0f} fuzzed "
-        f"cases in {done['fuzz_cpu_seconds'] / 60:.1f} CPU minutes, {soaked.tests} tests, "
-        f"{soaked.failures} failures, {minutes:.0f} minutes"
+        f"cases in {done['fuzz_cpu_seconds'] / 60:.1f} CPU minutes, {done['properties']:.0f} cases "
+        f"of properties, {soaked.tests} tests, {soaked.failures} failures, {minutes:.0f} minutes"
     )
     return 1 if soaked.failures else 0
 

@@ -35,7 +35,8 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if _total:
+    # Of several processes the first one has all reports.
+    if _total and not hasattr(terminalreporter.config, "workerinput"):
         if "IB_KERAS_SOAK" in os.environ:
             with open(os.environ["IB_KERAS_SOAK"], "a") as notes:
                 notes.write(f"properties {_total}\n")

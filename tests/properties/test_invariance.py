@@ -98,6 +98,9 @@ def test_the_names_of_the_classes(name, n, d, seed, names):
 @given(n=SIZES, d=WIDTHS, seed=SEEDS, by=st.integers(-4096, 4096))
 def test_a_shift_of_t(name, n, d, seed, by):
     x, t, y = drawn(n, d, seed)
+    if name.startswith("lossy"):
+        # Components of samples on a grid are nearly on one: which are equal is decided by rounding.
+        t = t + 1e-3 * np.random.default_rng(seed + 2).normal(size=t.shape)
     alike(both(subjects.CHEAP[name], t, x, y), both(subjects.CHEAP[name], t + by, x, y))
 
 

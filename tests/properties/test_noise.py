@@ -46,9 +46,8 @@ LABELLED = {
 
 def bias(made, t, classes):
     """What counting adds of itself: (cells − 1)(classes − 1)/2n, Miller's term, and its spread."""
-    if not hasattr(made, "codes"):
-        return 0.02  # of kernels as wide as these
-    cells = len(np.unique(made.codes(t)[0]))
+    # Kernels as wide as these, side by side, are a dozen.
+    cells = len(np.unique(made.codes(t)[0])) if hasattr(made, "codes") else 12
     degrees = (cells - 1) * (classes - 1)
     return (degrees + 4 * math.sqrt(2 * degrees)) / (2 * len(t))
 
@@ -78,7 +77,7 @@ def test_critics_of_independent_variables_bound_nothing(name, seed):
 def test_two_variables_that_are_independent(seed):
     x, t = synthetic.correlated_gaussians(N, 2, 0.0, seed=seed)
     found = ib.mutual_information(x, t, neural=False)
-    assert found.lower <= 0.02
+    assert found.value <= 4.5 * found.stderr + 0.02
 
 
 @pytest.mark.parametrize("name", LABELLED)
