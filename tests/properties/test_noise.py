@@ -46,6 +46,8 @@ LABELLED = {
 
 def bias(made, t, classes):
     """What counting adds of itself: (cells − 1)(classes − 1)/2n, Miller's term, and its spread."""
+    if not hasattr(made, "codes") and not hasattr(made, "kernel_variance"):
+        return 0.02
     # Kernels as wide as these, side by side, are a dozen.
     cells = len(np.unique(made.codes(t)[0])) if hasattr(made, "codes") else 12
     degrees = (cells - 1) * (classes - 1)
