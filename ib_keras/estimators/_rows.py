@@ -16,13 +16,14 @@ TILE = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Arrays side by side, of which some rows are taken, shifted, divided and turned: ``(n, d)``.
+    """Arrays side by side, some of their rows and columns, shifted, divided and turned: ``(n, d)``.
 
     Indexing gives float64 rows; nothing larger than what is asked for is made.
 
     Args:
         parts: ``(N, d_i)`` each.
         index: ``(n,)`` which rows; ``None`` for all.
+        columns: ``(d,)`` which columns; ``None`` for all.
         exponent: the samples are the parts' times 2^−exponent, ``(1, d)`` or a number,
         shift: less this, ``(d,)``,
         scale: divided by this, ``(d,)`` or a number,
@@ -31,6 +32,7 @@ class Rows:
 
     parts: tuple[np.ndarray, ...]
     index: np.ndarray | None = None
+    columns: np.ndarray | None = None
     exponent: Any = 0
     shift: Any = None
     scale: Any = None
@@ -45,7 +47,8 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self), sum(part.shape[1] for part in self.parts)
+        width = sum(part.shape[1] for part in self.parts)
+        return len(self), width if self.columns is None else len(self.columns)
 
     def __len__(self) -> int:
         return len(self.parts[0]) if self.index is None else len(self.index)
@@ -53,6 +56,7 @@ class Rows:
     def __getitem__(self, rows: Any) -> np.ndarray:
         rows = rows if self.index is None else self.index[rows]
         chosen = np.concatenate([part[rows] for part in self.parts], axis=-1, dtype=np.float64)
+        chosen = chosen if self.columns is None else chosen[..., self.columns]
         chosen = times_two(chosen, np.asarray(self.exponent))
         if self.shift is not None:
             chosen -= self.shift

@@ -43,8 +43,6 @@ class _Neighbors(FromPairs):
     """What both estimators share besides."""
 
     k: int
-    # Of two wide variables one is copied, to be rescaled.
-    copies: ClassVar[bool] = True
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Bytes that an estimate needs beside the samples, at most.
@@ -55,9 +53,10 @@ class _Neighbors(FromPairs):
             dim_x: of X.
             itemsize: bytes of a value of T.
         """
-        # Narrow samples are held in float64, with copies; wider ones as they are given.
+        # Narrow samples are held in float64, with copies; wider ones as they are given, but for
+        # copies without constant columns, and of another scale.
         held = sum(d for d in (dim, dim_x) if d <= WIDE)
-        copied = itemsize * min(dim, dim_x) if self.copies and min(dim, dim_x) > WIDE else 0
+        copied = 2 * itemsize * sum(d for d in (dim, dim_x) if d > WIDE)
         return 2 * TILES + n * (64 * held + copied + 64 * self.k + 128)
 
     def baseline(
@@ -254,7 +253,6 @@ class KozachenkoLeonenko(_Neighbors):
     whiten: bool = False
 
     name: ClassVar[str] = "kl"
-    copies: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", check_count(self.k, "k"))

@@ -16,16 +16,15 @@ from ib_keras._checks import (
     check_count,
     check_positive,
     check_seed,
-    moderate,
 )
 from ib_keras._memory import TILES
 from ib_keras._progress import bar
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
+from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
 
 _EVERY = 50
-_COLUMNS = 64
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
 _CEILING = 0.8
 
@@ -59,8 +58,7 @@ class _Neural(FromPairs):
         """
         width = dim + dim_x
         pairs = 3 * 4 * self.batch_size**2 * (width + sum(self.hidden))
-        # Standardised in float32, and a fifth of it at a time.
-        return 2 * TILES + pairs + n * (6 * width + 64)
+        return 2 * TILES + pairs + 64 * n
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """A lower bound on I(A;B) in nats, from rows that neither trained nor stopped the critic.
@@ -88,7 +86,7 @@ class _Neural(FromPairs):
         rows = np.random.default_rng(self.seed).permutation(n)
         train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
         critic = self._train(first, second, train, stop)
-        value, error = self._bound(critic, first[report], second[report])
+        value, error = self._bound(critic, first, second, report)
         return Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
@@ -114,7 +112,7 @@ class _Neural(FromPairs):
         """The bound and its standard error, of held-out scores."""
         raise NotImplementedError
 
-    def _train(self, a: np.ndarray, b: np.ndarray, train: np.ndarray, stop: np.ndarray) -> Any:
+    def _train(self, a: Rows, b: Rows, train: np.ndarray, stop: np.ndarray) -> Any:
         import keras
         import tensorflow as tf
 
@@ -145,22 +143,23 @@ class _Neural(FromPairs):
         best, kept = -math.inf, critic.get_weights()
         for count in bar(range(1, self.steps + 1), f"{self.name}: critic", unit="step"):
             batch = rng.choice(train, size, replace=False)
-            step(tf.constant(a[batch]), tf.constant(b[batch]))
+            step(tf.constant(a[batch], tf.float32), tf.constant(b[batch], tf.float32))
             if count % _EVERY == 0:
-                value, _ = self._bound(critic, a[stop], b[stop])
+                value, _ = self._bound(critic, a, b, stop)
                 if value > best:
                     best, kept = value, critic.get_weights()
         critic.set_weights(kept)
         return critic
 
-    def _bound(self, critic: Any, a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    def _bound(self, critic: Any, a: Rows, b: Rows, rows: np.ndarray) -> tuple[float, float]:
         """The bound on held-out rows: each with itself, and with the others of its block."""
         import tensorflow as tf
 
         size = self.batch_size
         own, others = [], []
-        for start in range(0, len(a) - size + 1, size):
-            x, y = a[start : start + size], b[start : start + size]
+        for start in range(0, len(rows) - size + 1, size):
+            some = rows[start : start + size]
+            x, y = (v[some].astype(np.float32) for v in (a, b))
             pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
             scores = critic(tf.constant(pairs)).numpy().reshape(size, size).astype(np.float64)
             own.append(np.diag(scores))
@@ -285,16 +284,12 @@ class InfoNCE(_Neural):
         return float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(len(terms))
 
 
-def _standard(values: np.ndarray, name: str) -> np.ndarray:
-    """The columns that vary, at mean 0 and standard deviation 1, in float32."""
+def _standard(values: np.ndarray, name: str) -> Rows:
+    """The columns that vary, at mean 0 and standard deviation 1."""
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
-        return np.zeros((len(samples), 1), np.float32)
-    out = np.empty((len(samples), len(varies)), np.float32)
-    for start in range(0, len(varies), _COLUMNS):
-        chosen = varies[start : start + _COLUMNS]
-        part = moderate(samples[:, chosen].astype(np.float64), axis=0)[0]
-        part -= part.mean(axis=0)
-        out[:, start : start + _COLUMNS] = part / part.std(axis=0)
-    return out
+        return Rows.of(np.zeros((len(samples), 1)))
+    rows = dataclasses.replace(Rows.of(samples), columns=varies)
+    rows = rows.moderate(axis=0)[0].centred()
+    return rows.divided(np.sqrt(rows.squares() / len(samples)))

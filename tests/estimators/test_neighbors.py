@@ -159,7 +159,11 @@ def test_weights():
     for k, dim in ((50, 4), (50, 8), (100, 10)):
         w = berrett_weights(k, dim)
         assert w.sum() == pytest.approx(1) and np.linalg.norm(w) < 5
-    for k, dim, message in ((5, 10, "k of 50 to 100"), (1, 5, "k of 10 to 20"), (80, 20, "at most 12")):
+    for k, dim, message in (
+        (5, 10, "k of 50 to 100"),
+        (1, 5, "k of 10 to 20"),
+        (80, 20, "at most 12"),
+    ):
         with pytest.raises(ArgumentError, match=message):
             berrett_weights(k, dim)
     exact = 2 * math.log(2 * math.pi * math.e)

@@ -52,6 +52,7 @@ def file(tmp_path_factory):
     rng = np.random.default_rng(0)
     for start in range(0, n, 10_000):
         array[start : start + 10_000] = rng.normal(size=(10_000, dim))
+    array[:, -20:] = 0  # units that have died
     array.flush()
     return path, n, dim
 
