@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
 
@@ -123,11 +124,9 @@ def run(
         )
         if begun is None:
             begun = Decoder(made.settings(), shape, train[1].shape[1:])
-        folder = None
-        if work is not None:
-            settings = [made.get_config(), *wanted, epoch, warm_start]
-            own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
-            folder = pathlib.Path(work) / f"{own}-{epoch:06d}"
+        settings = [made.get_config(), *wanted, epoch, warm_start]
+        own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
+        folder = None if work is None else pathlib.Path(work) / f"{own}-{epoch:06d}"
         given = begun.decoded(train, held_out, start=start, folder=folder, progress=progress)
         if warm_start:
             start = begun.model.get_weights()
@@ -142,9 +141,7 @@ def run(
         found: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if judge is not None:
             said = judge.predict(_inputs(samples, made, parts.inputs[0]), verbose=0).argmax(axis=1)
-            same = (said == np.repeat(labels[1][shown], draws)).astype(float)
-            error = float(same.std(ddof=1) / np.sqrt(len(same))) if len(same) > 1 else np.nan
-            found["P(class kept)"] = Estimate(float(same.mean()), error, n=len(same), dim=xt.dim)
+            found["P(class kept)"] = _share(said == np.repeat(labels[1][shown], draws), xt.dim)
         item = Item(
             wanted.run, epoch, wanted.layer, model.tap_names.index(wanted.layer), 0.0,
             extent=lambda: None, read=lambda: np.empty(0),
@@ -155,23 +152,29 @@ def run(
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
+    images = {"originals": parts.images[1][shown], "samples": np.stack(drawn)}
+    _write(pathlib.Path(output), table, logs, **images, levels=made.levels, **wanted._asdict())
+    last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
+    return {"run": wanted.run, "layer": wanted.layer, "epochs": len(wanted.epochs), **last}
+
+
+def _share(hits: np.ndarray, dim: int) -> Estimate:
+    """The share of images that were what they should be, with its standard error."""
+    n = len(hits)
+    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return Estimate(float(hits.mean()), error, n=n, dim=dim)
+
+
+def _write(folder: pathlib.Path, table: pd.DataFrame, logs: pd.DataFrame, **drawn: Any) -> None:
+    """Estimates, logs and what was drawn."""
+    arrays: dict[str, Any] = {name: np.asarray(part) for name, part in drawn.items()}
 
     def fill(target: pathlib.Path) -> None:
         frame.write(table, target, logs=logs)
         with open(target / SAMPLES, "wb") as file:
-            np.savez_compressed(
-                file,
-                originals=parts.images[1][shown],
-                samples=np.stack(drawn),
-                epochs=np.array(wanted.epochs),
-                run=np.array(wanted.run),
-                layer=np.array(wanted.layer),
-                levels=np.array(made.levels),
-            )
+            np.savez_compressed(file, **arrays)
 
-    _files.write_folder(pathlib.Path(output), fill)
-    last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
-    return {"run": wanted.run, "layer": wanted.layer, "epochs": len(wanted.epochs), **last}
+    _files.write_folder(folder, fill)
 
 
 def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Checkpoints:

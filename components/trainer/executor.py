@@ -77,17 +77,7 @@ def run(
     built = models.build(
         model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
     )
-    asked = models.noise_std(model)
-    noisy = (
-        built
-        if isinstance(built, InstrumentedModel)
-        else instrument(
-            built,
-            noise_std if asked is None else asked,
-            layers=models.layers(model),
-            seed=seed,
-        )
-    )
+    noisy = _instrumented(built, model, noise_std, seed)
     label = models.label(model)
     x, y = loaded.split("train")
     held_out = loaded.split("test")
@@ -123,6 +113,15 @@ def run(
     _files.write_folder(folder, fill)
     last = read(folder).logs.iloc[-1]
     return {"run": label, "epochs": epochs, **{key: float(last[key]) for key in last.index[1:]}}
+
+
+def _instrumented(built: keras.Model, model: Any, noise_std: float, seed: int) -> InstrumentedModel:
+    """The model with taps, and the noise that its JSON asks for, or else ``noise_std``."""
+    if isinstance(built, InstrumentedModel):
+        return built
+    asked = models.noise_std(model)
+    noise = noise_std if asked is None else asked
+    return instrument(built, noise, layers=models.layers(model), seed=seed)
 
 
 class _Saver(keras.callbacks.Callback):
