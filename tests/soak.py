@@ -33,8 +33,8 @@ def main() -> int:
         fuzz = _TESTS / "faults" / "test_fuzz.py"
         soaked.run(_TESTS / "faults", f"--ignore={fuzz}")
         soaked.run(_TESTS / "pipelines" / "test_local.py", "-k", "killed")
-        seed, failures = arguments.seed, soaked.failures
-        while soaked.failures == failures and soaked.done["fuzz_cpu_seconds"] < arguments.fuzz_seconds:
+        seed, failures, least = arguments.seed, soaked.failures, arguments.fuzz_seconds
+        while soaked.failures == failures and soaked.done["fuzz_cpu_seconds"] < least:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")
             seed += 1
         soaked.run(_TESTS / "properties", "--hypothesis-profile=soak", "-n", "2")

@@ -6,6 +6,7 @@ import pytest
 import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import _critic
 from ib_keras.interface import Estimate
 
 
@@ -80,3 +81,18 @@ def test_bad_input():
         ib.mutual_information(x, np.full((50, 1), np.nan))
     constant = ib.mutual_information(x, np.ones((50, 1)))
     assert constant.value == 0
+
+
+def test_critics_begin_anew():
+    """One program trains many, and nothing is left of those before."""
+    x, y = synthetic.correlated_gaussians(200, 2, 0.5, seed=0)
+    settings = _critic.Settings(width=8, steps=60)
+
+    def ratios(seed):
+        return _critic.held_out_ratios(x, y, None, settings, seed)[0]
+
+    _critic._program.cache_clear()
+    first = [ratios(seed) for seed in (0, 1, 0)]
+    assert (first[0] == first[2]).all() and (first[0] != first[1]).any()
+    _critic._program.cache_clear()
+    assert (ratios(1) == first[1]).all()

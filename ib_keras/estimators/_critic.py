@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,8 @@ from ib_keras._progress import bar
 
 _FOLDS, _BATCH, _SHIFTS = 4, 256, 4
 _EVERY = 50
+# Compiled ones that are kept.
+_PROGRAMS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,42 +62,33 @@ def held_out_ratios(
         ln of the mean of exp(ratio) over pairs that do not belong together, ``(folds,)``; the same
         without the network's part.
     """
-    import tensorflow as tf
-
     rng = np.random.default_rng(seed)
     n = len(a)
     train, stop, test = _folds(n, rng)
     batch = min(_BATCH, train.shape[1])
     zero = np.zeros((n, 1), np.float32)
     u, v = (zero, zero) if pieces is None else pieces
-    data = [tf.constant(x, tf.float32) for x in (a, b, u, v)]
-    model = _Critic(a.shape[1], b.shape[1], settings, rng)
+    data = [np.asarray(x, np.float32) for x in (a, b, u, v)]
+    program = _program(n, batch, *(x.shape[1] for x in data), settings)
+    with program.lock:
+        return _trained(program, data, (train, stop, test), settings, rng)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def step(rows: Any, rate: Any, count: Any) -> None:
-        def loss() -> Any:
-            learned, known = model.ratios([tf.gather(x, rows) for x in data], range(_SHIFTS + 1))
-            logits = learned + known
-            wrong = tf.reduce_mean(tf.nn.softplus(-logits[:, 0]), axis=1)
-            wrong += tf.reduce_mean(tf.nn.softplus(logits[:, 1:]), axis=[1, 2])
-            return tf.reduce_sum(wrong) + settings.decay * model.size()
 
-        model.descend(loss, rate, count)
-
-    @tf.function(autograph=False)
-    def evaluate(rows: Any, shifts: tuple[int, ...]) -> Any:
-        return model.ratios([tf.gather(x, rows) for x in data], shifts)
-
+def _trained(
+    program: _Program, data: list[np.ndarray], parts: Any, settings: Settings, rng: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    train, stop, test = parts
+    model = program.begin(data, rng)
     best = np.full(_FOLDS, np.inf)
     kept = [w.numpy() for w in model.weights]
     some = tuple(range(0, stop.shape[1], max(1, stop.shape[1] // 30)))
     for count in bar(range(settings.steps + 1), "critic", unit="step"):
         if count:
-            rows = np.stack([rng.choice(fold, batch, replace=False) for fold in train])
+            rows = np.stack([rng.choice(fold, program.batch, replace=False) for fold in train])
             rate = settings.learning_rate * (1 + np.cos(np.pi * count / settings.steps)) / 2
-            step(tf.constant(rows), tf.constant(rate, tf.float32), tf.constant(count, tf.float32))
+            program.step(rows, rate, count)
         if count % _EVERY == 0:
-            logits = sum(part.numpy() for part in evaluate(tf.constant(stop), some))
+            logits = np.add(*program.evaluate(stop, some))
             wrong = np.logaddexp(0, -logits[:, 0]).mean(axis=1)
             wrong += np.logaddexp(0, logits[:, 1:]).mean(axis=(1, 2))
             better = wrong < best
@@ -102,7 +98,7 @@ def held_out_ratios(
     for weight, value in zip(model.weights, kept, strict=True):
         weight.assign(value)
     every = tuple(range(0, test.shape[1], max(1, test.shape[1] // 250)))
-    learned, known = (x.numpy().astype(np.float64) for x in evaluate(tf.constant(test), every))
+    learned, known = (x.astype(np.float64) for x in program.evaluate(test, every))
     logits = learned + known
 
     def log_mean(x: np.ndarray) -> np.ndarray:
@@ -111,18 +107,85 @@ def held_out_ratios(
     return logits[:, 0], log_mean(logits), known[:, 0] - log_mean(known)[:, None]
 
 
+class _Program:
+    """Training and evaluation for one shape, compiled once for any number of trainings.
+
+    Args:
+        n: number of rows.
+        batch: of these, in a step.
+        widths: of A, B and the two parts of what is known.
+        settings: of the training.
+    """
+
+    def __init__(self, n: int, batch: int, widths: Sequence[int], settings: Settings) -> None:
+        import tensorflow as tf
+
+        self.lock, self.batch = threading.Lock(), batch
+        self._model = model = _Critic(widths[0], widths[1], settings)
+        self._data: list[Any] = []
+
+        @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
+        def step(rows: Any, rate: Any, count: Any, data: list[Any]) -> None:
+            def loss() -> Any:
+                some = [tf.gather(x, rows) for x in data]
+                learned, known = model.ratios(some, range(_SHIFTS + 1))
+                logits = learned + known
+                wrong = tf.reduce_mean(tf.nn.softplus(-logits[:, 0]), axis=1)
+                wrong += tf.reduce_mean(tf.nn.softplus(logits[:, 1:]), axis=[1, 2])
+                return tf.reduce_sum(wrong) + settings.decay * model.size()
+
+            model.descend(loss, rate, count)
+
+        @tf.function(autograph=False)
+        def evaluate(rows: Any, shifts: tuple[int, ...], data: list[Any]) -> Any:
+            return model.ratios([tf.gather(x, rows) for x in data], shifts)
+
+        number = tf.TensorSpec((), tf.float32)
+        self._step = step.get_concrete_function(
+            tf.TensorSpec((_FOLDS, batch), tf.int64),
+            number,
+            number,
+            [tf.TensorSpec((n, width), tf.float32) for width in widths],
+        )
+        self._evaluate = evaluate
+
+    def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _Critic:
+        """Takes the rows ``[a, b, u, v]``, and draws new weights."""
+        import tensorflow as tf
+
+        self._data = [tf.constant(x) for x in data]
+        self._model.begin(rng)
+        return self._model
+
+    def step(self, rows: np.ndarray, rate: float, count: int) -> None:
+        """One of Adam's, for each fold on its rows."""
+        import tensorflow as tf
+
+        numbers = (tf.constant(x, tf.float32) for x in (rate, count))
+        self._step(tf.constant(rows), *numbers, self._data)
+
+    def evaluate(self, rows: np.ndarray, shifts: tuple[int, ...]) -> list[np.ndarray]:
+        """The learned and the known part of the ratios of rows with those some places on."""
+        import tensorflow as tf
+
+        return [x.numpy() for x in self._evaluate(tf.constant(rows), shifts, self._data)]
+
+
+@functools.lru_cache(maxsize=_PROGRAMS)
+def _program(n: int, batch: int, da: int, db: int, du: int, dv: int, settings: Settings) -> Any:
+    return _Program(n, batch, (da, db, du, dv), settings)
+
+
 class _Critic:
     """Networks with a leading axis of folds: φ_a(a) + φ_b(b), then two layers more."""
 
-    def __init__(self, da: int, db: int, settings: Settings, rng: np.random.Generator) -> None:
+    def __init__(self, da: int, db: int, settings: Settings) -> None:
         import tensorflow as tf
 
-        def matrix(*shape: int) -> Any:
-            values = rng.normal(size=(_FOLDS, *shape)) / np.sqrt(shape[0])
-            return tf.Variable(values.astype(np.float32))
-
         width = settings.width
-        self._a, self._b, self._deep = matrix(da, width), matrix(db, width), matrix(width, width)
+        self._a, self._b, self._deep = (
+            tf.Variable(tf.zeros([_FOLDS, k, width])) for k in (da, db, width)
+        )
         # The network begins with nothing to say.
         self._last = tf.Variable(tf.zeros([_FOLDS, width, 1]))
         self._biases = [tf.Variable(tf.zeros([_FOLDS, 1, k])) for k in (width, width, 1)]
@@ -130,6 +193,14 @@ class _Critic:
         self._moments = [
             (tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in self.weights
         ]
+
+    def begin(self, rng: np.random.Generator) -> None:
+        """New weights, and moments of nothing."""
+        for weight in (self._a, self._b, self._deep):
+            values = rng.normal(size=weight.shape) / np.sqrt(weight.shape[1])
+            weight.assign(values.astype(np.float32))
+        for variable in (self._last, *self._biases, *sum(self._moments, ())):
+            variable.assign(np.zeros(variable.shape, np.float32))
 
     def size(self) -> Any:
         import tensorflow as tf

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +27,8 @@ from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
 
 _EVERY = 50
+# Compiled critics that are kept.
+_CRITICS = 16
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
 _CEILING = 0.8
 
@@ -85,8 +89,12 @@ class _Neural(FromPairs):
             )
         rows = np.random.default_rng(self.seed).permutation(n)
         train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
-        critic = self._train(first, second, train, stop)
-        value, error = self._bound(critic, first, second, report)
+        # Of one program for all seeds.
+        made = dataclasses.replace(self, seed=0)  # type: ignore[type-var]
+        critic = _critic(made, first.shape[1], second.shape[1])
+        with critic.lock:
+            self._train(critic, first, second, train, stop)
+            value, error = self._bound(critic, first, second, report)
         return Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
@@ -112,59 +120,102 @@ class _Neural(FromPairs):
         """The bound and its standard error, of held-out scores."""
         raise NotImplementedError
 
-    def _train(self, a: Rows, b: Rows, train: np.ndarray, stop: np.ndarray) -> Any:
-        import keras
-        import tensorflow as tf
-
-        size = self.batch_size
-        layers: list[Any] = [keras.Input((a.shape[1] + b.shape[1],))]
-        for i, width in enumerate((*self.hidden, 1)):
-            start = keras.initializers.GlorotUniform(seed=1000 * self.seed + i)
-            activation = "silu" if i < len(self.hidden) else None
-            layers.append(
-                keras.layers.Dense(width, activation=activation, kernel_initializer=start)
-            )
-        critic = keras.Sequential(layers)
-        steps = keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps)
-        optimizer = keras.optimizers.Adam(steps)
-        optimizer.build(critic.trainable_variables)
-        state = tf.Variable(1.0, trainable=False)
-
-        @tf.function(jit_compile=True, autograph=False)
-        def step(x: Any, y: Any) -> None:
-            with tf.GradientTape() as tape:
-                left, right = tf.repeat(x, size, axis=0), tf.tile(y, [size, 1])
-                scores = critic(tf.concat([left, right], axis=1), training=True)
-                loss = self._loss(tf.reshape(scores, [size, size]), state)
-            weights = [v.value for v in critic.trainable_variables]
-            optimizer.apply(tape.gradient(loss, weights), critic.trainable_variables)
-
+    def _train(
+        self, critic: _Critic, a: Rows, b: Rows, train: np.ndarray, stop: np.ndarray
+    ) -> None:
         rng = np.random.default_rng([self.seed, 1])
-        best, kept = -math.inf, critic.get_weights()
+        critic.begin(self.seed)
+        best, kept = -math.inf, critic.model.get_weights()
         for count in bar(range(1, self.steps + 1), f"{self.name}: critic", unit="step"):
-            batch = rng.choice(train, size, replace=False)
-            step(tf.constant(a[batch], tf.float32), tf.constant(b[batch], tf.float32))
+            batch = rng.choice(train, self.batch_size, replace=False)
+            critic.step(a[batch], b[batch])
             if count % _EVERY == 0:
                 value, _ = self._bound(critic, a, b, stop)
                 if value > best:
-                    best, kept = value, critic.get_weights()
-        critic.set_weights(kept)
-        return critic
+                    best, kept = value, critic.model.get_weights()
+        critic.model.set_weights(kept)
 
-    def _bound(self, critic: Any, a: Rows, b: Rows, rows: np.ndarray) -> tuple[float, float]:
+    def _bound(self, critic: _Critic, a: Rows, b: Rows, rows: np.ndarray) -> tuple[float, float]:
         """The bound on held-out rows: each with itself, and with the others of its block."""
-        import tensorflow as tf
-
         size = self.batch_size
         own, others = [], []
         for start in range(0, len(rows) - size + 1, size):
             some = rows[start : start + size]
-            x, y = (v[some].astype(np.float32) for v in (a, b))
-            pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
-            scores = critic(tf.constant(pairs)).numpy().reshape(size, size).astype(np.float64)
+            scores = critic.scores(a[some], b[some])
             own.append(np.diag(scores))
             others.append(scores[~np.eye(size, dtype=bool)].reshape(size, size - 1))
         return self._value(np.concatenate(own), np.concatenate(others))
+
+
+class _Critic:
+    """f(a, b) of one shape, and a step of its training, compiled once for any number of trainings.
+
+    Args:
+        made: the estimator that trains it.
+        widths: of A and B.
+    """
+
+    def __init__(self, made: _Neural, *widths: int) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.lock = threading.Lock()
+        self._size = size = made.batch_size
+        layers: list[Any] = [keras.Input((sum(widths),), dtype="float32")]
+        for i, width in enumerate((*made.hidden, 1)):
+            activation = "silu" if i < len(made.hidden) else None
+            layers.append(keras.layers.Dense(width, activation, dtype="float32"))
+        self.model = model = keras.Sequential(layers)
+        rate = keras.optimizers.schedules.CosineDecay(made.learning_rate, made.steps)
+        optimizer = keras.optimizers.Adam(rate)
+        optimizer.build(model.trainable_variables)
+        state = tf.Variable(1.0, trainable=False)
+        self._rest = [*(v.value for v in optimizer.variables), state]
+        self._zero = [v.numpy() for v in self._rest]
+
+        @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
+        def step(x: Any, y: Any) -> None:
+            with tf.GradientTape() as tape:
+                left, right = tf.repeat(x, size, axis=0), tf.tile(y, [size, 1])
+                scores = model(tf.concat([left, right], axis=1), training=True)
+                loss = made._loss(tf.reshape(scores, [size, size]), state)
+            weights = [v.value for v in model.trainable_variables]
+            optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
+
+        # A program for one shape: TensorFlow would warn of one that it is to compile for many.
+        self._step = step.get_concrete_function(
+            *(tf.TensorSpec((size, width), tf.float32) for width in widths)
+        )
+
+    def begin(self, seed: int) -> None:
+        """New weights, and an optimizer that has done nothing."""
+        import keras
+
+        for i, layer in enumerate(self.model.layers):
+            kernel = keras.initializers.GlorotUniform(seed=1000 * seed + i)(layer.kernel.shape)
+            layer.set_weights([np.asarray(kernel), np.zeros(layer.bias.shape, np.float32)])
+        for variable, value in zip(self._rest, self._zero, strict=True):
+            variable.assign(value)
+
+    def step(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Trains on a batch of pairs that belong together."""
+        import tensorflow as tf
+
+        self._step(tf.constant(x, tf.float32), tf.constant(y, tf.float32))
+
+    def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """f of each x with each y of a batch, ``(size, size)``."""
+        import tensorflow as tf
+
+        size, x, y = self._size, x.astype(np.float32), y.astype(np.float32)
+        pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
+        found = self.model(tf.constant(pairs)).numpy()
+        return found.reshape(size, size).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=_CRITICS)
+def _critic(made: _Neural, *widths: int) -> _Critic:
+    return _Critic(made, *widths)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,34 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 
 import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import MINE, NWJ, InfoNCE
+from ib_keras.estimators import MINE, NWJ, InfoNCE, neural
 
 KINDS = [MINE, NWJ, InfoNCE]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_trained_before_leaves_nothing(kind):
+    """Not weights, not the optimizer's state; nor does the global policy enter."""
+    x, y = synthetic.correlated_gaussians(300, 1, 0.5, seed=0)
+
+    def values(*seeds):
+        neural._critic.cache_clear()
+        made = [kind(hidden=(8,), steps=60, batch_size=20, seed=seed) for seed in seeds]
+        return {m.seed: m.mutual_information(x, y).value for m in made}
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        first = values(0, 1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert first[0] != first[1]
+    assert values(1, 0) == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
