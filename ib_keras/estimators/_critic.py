@@ -71,7 +71,10 @@ def held_out_ratios(
     data = [np.asarray(x, np.float32) for x in (a, b, u, v)]
     program = _program(n, batch, *(x.shape[1] for x in data), settings)
     with program.lock:
-        return _trained(program, data, (train, stop, test), settings, rng)
+        try:
+            return _trained(program, data, (train, stop, test), settings, rng)
+        finally:
+            program.end()
 
 
 def _trained(
@@ -156,6 +159,10 @@ class _Program:
         self._data = [tf.constant(x) for x in data]
         self._model.begin(rng)
         return self._model
+
+    def end(self) -> None:
+        """Lets go of the rows."""
+        self._data = []
 
     def step(self, rows: np.ndarray, rate: float, count: int) -> None:
         """One of Adam's, for each fold on its rows."""
