@@ -83,7 +83,7 @@ def _trained(
     train, stop, test = parts
     model = program.begin(data, rng)
     best = np.full(_FOLDS, np.inf)
-    kept = [w.numpy() for w in model.weights]
+    kept = [np.array(w.numpy()) for w in model.weights]
     some = tuple(range(0, stop.shape[1], max(1, stop.shape[1] // 30)))
     for count in bar(range(settings.steps + 1), "critic", unit="step"):
         if count:

@@ -171,7 +171,7 @@ class _Critic:
         optimizer.build(model.trainable_variables)
         state = tf.Variable(1.0, trainable=False)
         self._rest = [*(v.value for v in optimizer.variables), state]
-        self._zero = [v.numpy() for v in self._rest]
+        self._zero = [np.array(v.numpy()) for v in self._rest]
 
         @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
         def step(x: Any, y: Any) -> None:
