@@ -17,8 +17,12 @@ import numpy as np
 
 
 def peak():
-    """The largest resident size so far, in bytes; mapped files count as far as they were read."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The largest resident size so far, in bytes; mapped files count as far as they were read.
+
+    Not ru_maxrss, which a process inherits from the one that started it.
+    """
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
 def resident():

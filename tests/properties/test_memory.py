@@ -1,6 +1,6 @@
 """What estimators say they need of memory is what they take, and nothing of it is kept.
 
-Sizes are ru_maxrss of a process of its own, with TensorFlow and the pages of the mapped file in it.
+Sizes are the peak of a process of its own, with TensorFlow and the pages of the mapped file in it.
 The short form goes through 20 000 × 400 values, the soak through the 100 000 × 1 000 of a file.
 """
 
