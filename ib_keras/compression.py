@@ -15,12 +15,15 @@ from ib_keras._checks import (
     check_seed,
     magnitude,
     moderate,
+    power_of_two,
     times_two,
 )
 from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
 
+# Up to here sums of squares of float32 are numbers.
+_SQUARES = 1e12
 # Above this many values PCA goes through the rows in parts.
 _IN_MEMORY = 1 << 27
 
@@ -83,17 +86,8 @@ class PCA(Configured):
             explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore", invalid="ignore"):
-                codes = made.transform(times_two(_flat(rows), np.asarray(exponent)))
-                codes = times_two(np.asarray(codes), np.asarray(-exponent))
-            if not np.isfinite(codes).all():
-                raise ArgumentError(
-                    "The rows are too large for their components",
-                    "magnitudes that are numbers in units of the rows that were fitted, and sums "
-                    "of them",
-                    f"max|row| = {float(magnitude(_flat(rows))[0, 0]):.3g}",
-                )
-            return codes
+            codes = np.asarray(made.transform(_times_two(_flat(rows), np.asarray(exponent))))
+            return _times_two(codes, np.asarray(-exponent))
 
         return Compressed(transform, {"explained_variance": explained}, self.name)
 
@@ -163,8 +157,10 @@ class Autoencoder(Configured):
         import keras
         import tensorflow as tf
 
-        flat = as_samples(x, min_samples=20).astype(np.float32)
+        flat = as_samples(x, min_samples=20)
         _check_dimension(flat, self.k)
+        exponent = power_of_two(magnitude(flat), _SQUARES)
+        flat = _times_two(flat, exponent).astype(np.float32)
         rng = np.random.default_rng(check_seed(seed))
         rows = rng.permutation(len(flat))
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
@@ -198,10 +194,13 @@ class Autoencoder(Configured):
         )  # fmt: skip
         error = math.sqrt(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
         of_mean = math.sqrt(np.square(flat[held] - mean).mean())
+        with np.errstate(over="ignore"):
+            error, of_mean = (float(np.ldexp(v, int(exponent.max()))) for v in (error, of_mean))
         quality = {"error": error, "error_of_mean": of_mean}
 
         def transform(values: np.ndarray) -> np.ndarray:
-            part = scaled(_flat(values).astype(np.float32)).reshape(len(values), *shape)
+            part = _times_two(_flat(values), exponent, np.float32)
+            part = scaled(part).reshape(len(values), *shape)
             return encoder.predict(part, batch_size=1024, verbose=0).astype(np.float64)
 
         return Compressed(transform, quality, self.name)
@@ -293,6 +292,24 @@ def serialise(identifier: Any) -> Any:
     if isinstance(identifier, str) or not isinstance(made, Configured):
         return identifier
     return {"name": made.name, **made.get_config()}
+
+
+def _times_two(rows: np.ndarray, exponent: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """``times_two``, in another type if asked for; raises where the result is no number.
+
+    Raises:
+        ArgumentError: names the largest magnitude.
+    """
+    with np.errstate(over="ignore"):
+        found = times_two(rows, exponent)
+        found = found if dtype is None else found.astype(dtype)
+    if not np.isfinite(found).all():
+        raise ArgumentError(
+            "The rows are too large to be compressed",
+            "magnitudes that are numbers in units of the rows that were fitted",
+            f"max|row| = {float(magnitude(rows)[0, 0]):.3g}",
+        )
+    return found
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:

@@ -118,7 +118,17 @@ def test_magnitudes_that_soaks_have_found():
         for low, high in ((1e-192, 1e117), (1e292, 2 * half)):
             t = np.full((8, 3), low)
             t[at, 0] = high
-            subjects.attempt(subjects.CHEAP["lossy"].estimate, t, y=np.arange(8) % 2)
+            for name in ("lossy", "lossy-sweep"):
+                subjects.attempt(subjects.CHEAP[name].estimate, t, x=np.zeros((8, 2)))
+    # Of one column, of which the one large value may be in units of 1e-107.
+    for seed in range(4):
+        t = np.full((5, 2), 1e-107)
+        t[seed, 0] = 1e201
+        subjects.attempt(subjects.CHEAP["lossy-sweep"].estimate, t, x=np.zeros((5, 2)))
+    t = np.random.default_rng(0).normal(size=(80, 3))
+    for scale in (1e-300, 1e30, 1e300):
+        found = subjects.attempt(subjects.TRAINED["lossy-ae"].estimate, t * scale, x=t)
+        assert found.xt.value > 0.1
 
 
 @pytest.mark.parametrize("name", subjects.CHEAP)
