@@ -160,7 +160,7 @@ class Autoencoder(Configured):
         flat = as_samples(x, min_samples=20)
         _check_dimension(flat, self.k)
         exponent = power_of_two(magnitude(flat), _SQUARES)
-        flat = _times_two(flat, exponent).astype(np.float32)
+        flat = _times_two(flat, exponent, np.float32)
         rng = np.random.default_rng(check_seed(seed))
         rows = rng.permutation(len(flat))
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]

@@ -124,9 +124,11 @@ def run(
         )
         if begun is None:
             begun = Decoder(made.settings(), shape, train[1].shape[1:])
-        settings = [made.get_config(), *wanted, epoch, warm_start]
-        own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
-        folder = None if work is None else pathlib.Path(work) / f"{own}-{epoch:06d}"
+        folder = None
+        if work is not None:
+            settings = [made.get_config(), *wanted, epoch, warm_start]
+            own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
+            folder = pathlib.Path(work) / f"{own}-{epoch:06d}"
         given = begun.decoded(train, held_out, start=start, folder=folder, progress=progress)
         if warm_start:
             start = begun.model.get_weights()

@@ -341,6 +341,8 @@ def _standard(values: np.ndarray, name: str) -> Rows:
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
         return Rows.of(np.zeros((len(samples), 1)))
-    rows = dataclasses.replace(Rows.of(samples), columns=varies)
+    rows = Rows.of(samples)
+    if len(varies) < samples.shape[1]:
+        rows = dataclasses.replace(rows, columns=varies)
     rows = rows.moderate(axis=0)[0].centred()
     return rows.divided(np.sqrt(rows.squares() / len(samples)))
