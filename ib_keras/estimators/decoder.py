@@ -38,10 +38,12 @@ class DecoderBound(Configured):
     deterministic network Î is the information that such decoders can use: I(X;T) itself may be
     H(X) throughout, and data processing need not hold.
 
-    q(x) is a decoder without a condition, trained alike; or, where that is better on rows that say
-    when to stop, a mixture Σ p(c) q(x|c) over the classes c, or over the values of a T of few
-    values; all of these are distributions of images, and bound H(X). q(x|h) is a decoder with the
-    condition h, or q(x) where that is better: what tells nothing gives 0.
+    q(x) is the best of three, all of which are distributions of images and bound H(X): pixels on
+    their own, Π q_i(x_i); a decoder without a condition, trained alike; and a mixture Σ p(c) q(x|c)
+    over the classes c, or over the values of a T of few values. q(x|h) is a decoder with the
+    condition h, or q(x) where that is better: what tells nothing gives 0. Better is what tells more
+    of the rows that say when to stop, unless it tells as much less of all training rows: few of the
+    former may choose, by chance, a network that knows nothing.
 
     I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q trained on h.
 
@@ -325,7 +327,7 @@ def prior(
     folder: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> tuple[PixelCNN, Decoded]:
-    """q(x): a decoder without a condition, or the mixture of one with the class as condition.
+    """q(x): pixels on their own, a decoder without a condition, or the mixture of one of classes.
 
     Args:
         settings: of both.
@@ -336,13 +338,16 @@ def prior(
         progress: as of ``Decoder.train``.
 
     Returns:
-        The decoder without a condition, and what the better of the two says.
+        The decoder without a condition, and what the best of the three says.
     """
     from ib_keras.pixelcnn.decoding import Decoder
 
     places = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
     plain = Decoder(settings, train.shape[1:])
-    nothing = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
+    said = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
+    nothing = _pixels(train, held_out, plain)._replace(history=said.history)
+    if _better(said, nothing, plain):
+        nothing = said
     if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
         decoder = Decoder(settings, train.shape[1:], classes.shape[1:])
@@ -359,7 +364,7 @@ def compared(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> tuple[Decoded, Decoded]:
-    """q(x) and q(x|h) as they are compared: each the best that is known on the stopping rows.
+    """q(x) and q(x|h) as they are compared: each the best that is known.
 
     Args:
         nothing: what q(x) says.
@@ -373,8 +378,8 @@ def compared(
         what the better of that and the decoder says.
     """
     nothing = with_mixture(nothing, decoder, train, held_out)
-    ignored = nothing.train[decoder.stop].mean() < given.train[decoder.stop].mean()
-    return nothing, nothing._replace(history=given.history) if ignored else given
+    kept = _better(given, nothing, decoder)
+    return nothing, given if kept else nothing._replace(history=given.history)
 
 
 def with_mixture(
@@ -401,10 +406,33 @@ def with_mixture(
         logs = [decoder.model.log_prob(images, value[None]) for value in values]
         return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
 
-    seen = nats(train[0])
-    if seen[decoder.stop].mean() > nothing.train[decoder.stop].mean():
-        return nothing
-    return nothing._replace(train=seen, held_out=nats(held_out[0]))
+    mixed = nothing._replace(train=nats(train[0]), held_out=nats(held_out[0]))
+    return mixed if _better(mixed, nothing, decoder) else nothing
+
+
+def _better(said: Decoded, other: Decoded, decoder: Decoder) -> bool:
+    """Whether it tells more of the stopping rows, and does not tell as much less of all rows."""
+    gains = other.train - said.train
+    of_few, of_all = gains[decoder.stop].mean(), gains.mean()
+    return bool(of_few >= 0 and of_few + of_all >= 0)
+
+
+def _pixels(train: np.ndarray, held_out: np.ndarray, decoder: Decoder) -> Decoded:
+    """What Π q_i(x_i) says; levels are counted pixel by pixel, one more of each."""
+    from ib_keras.pixelcnn.decoding import Decoded
+
+    seen = np.delete(train, decoder.stop, axis=0).reshape(-1, train[0].size)
+    levels = decoder.settings.levels
+    counts = np.array([np.bincount(pixel, minlength=levels) for pixel in seen.T]) + 1
+    nats = np.log(counts.sum(axis=1, keepdims=True)) - np.log(counts)
+
+    def code(images: np.ndarray) -> np.ndarray:
+        total = np.zeros(len(images))
+        for own, pixel in zip(nats, images.reshape(len(images), -1).T, strict=True):
+            total += own[pixel]
+        return total
+
+    return Decoded(code(train), code(held_out), np.empty(0))
 
 
 def condition(t: Any) -> np.ndarray:

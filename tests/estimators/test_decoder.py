@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import pytest
 import ib_keras as ib
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators import DecoderBound
-from ib_keras.estimators.decoder import check_disjoint
-from ib_keras.pixelcnn.decoding import Decoder, DecoderSettings
+from ib_keras.estimators.decoder import check_disjoint, compared, prior
+from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings, stopping_rows
 
 N, FLIP = 1500, 0.05
 # Four patterns of 3×3 pixels.
@@ -81,6 +82,39 @@ def test_what_tells_nothing(found):
 def test_the_image_itself(found):
     value = found["image"]["value"]
     assert value["I(X;T)"] >= 0.95 * entropies()[0] and value["H(X|T)"] >= 0
+
+
+def test_a_decoder_that_learned_nothing_is_not_believed():
+    """Pixels on their own are a better q(x) than a network that was stopped before it learned."""
+    rng = np.random.default_rng(0)
+    ones = np.array([0.5, 0.1, 0.9, 0.3])
+    train, held_out = ((rng.uniform(size=(n, 4)) < ones).astype(int) for n in (400, 500))
+    settings = DecoderSettings(**{**SMALL, "epochs": 1, "learning_rate": 1e-9})
+    said = prior(settings, *(rows.reshape(-1, 2, 2, 1) for rows in (train, held_out)))[1]
+    entropy = -(ones * np.log(ones) + (1 - ones) * np.log(1 - ones)).sum()
+    error = said.held_out.std() / math.sqrt(500)
+    # The shares were counted in 360 images, which costs half a nat an image for each.
+    assert abs(said.held_out.mean() - entropy - 2 / 360) < 3 * error
+    own = stopping_rows(400, settings.seed)[1]
+    shares = (train[own].sum(axis=0) + 1) / (len(own) + 2)
+    exact = -np.log(np.where(held_out == 1, shares, 1 - shares)).sum(axis=1)
+    np.testing.assert_allclose(said.held_out, exact)
+
+
+@pytest.mark.parametrize(
+    ("all_rows", "stopping", "kept"),
+    [(1.0, 1.0, True), (2.2, 1.5, True), (3.0, 1.5, False), (1.0, 2.1, False), (np.nan, 1, False)],
+)
+def test_which_decoder_is_compared(all_rows, stopping, kept):
+    stop = np.arange(10)
+    h = np.arange(100.0)[:, None]
+    nothing = Decoded(np.full(100, 2.0), np.full(5, 2.0), np.zeros(1))
+    given = Decoded(np.full(100, all_rows), np.full(5, 1.0), np.ones(3))
+    given.train[stop] = stopping
+    rows = ((np.zeros((100, 2, 2, 1), int), h), (np.zeros((5, 2, 2, 1), int), h[:5]))
+    pair = compared(nothing, given, types.SimpleNamespace(stop=stop), *rows)
+    assert pair[0] is nothing
+    assert (pair[1].held_out == (1.0 if kept else 2.0)).all() and len(pair[1].history) == 3
 
 
 def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
