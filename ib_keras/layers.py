@@ -71,8 +71,16 @@ class GaussianChannel(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         # A variable, so that it can change without retracing; not one of `weights`, so that an
         # instrumented model has the weights of the original, no more.
+        # From an initializer, so that the layer can be made where variables have no values.
+        value = check_stddev(stddev)
         self._stddev = _Hidden(
-            keras.Variable(check_stddev(stddev), dtype="float64", trainable=False, name="stddev")
+            keras.Variable(
+                lambda shape, dtype: keras.ops.full(shape, value, dtype),
+                shape=(),
+                dtype="float64",
+                trainable=False,
+                name="stddev",
+            )
         )
         self.built = True
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ib_keras import _arrays
+from ib_keras import _saved
 from ib_keras._checks import check_count
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.layers import GaussianChannel, check_stddev
@@ -592,15 +592,15 @@ def load(path: str | os.PathLike) -> keras.Model:
         path: of the file.
 
     Raises:
-        ArgumentError: it is missing, damaged, larger than the memory available, or needs code that
-            Keras's safe mode refuses.
+        ArgumentError: it is missing or damaged; it, or the model, is larger than the memory
+            available; or it needs code that Keras's safe mode refuses.
     """
     import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
 
     file = _existing(os.fspath(path))
     wanted = "a .keras file of this Keras"
     try:
-        _arrays.check_zip(file)
+        _saved.check(file)
         # Keras and TensorFlow raise whatever a configuration that makes no sense leads to.
         return keras.models.load_model(file, compile=False, safe_mode=True)
     except StoreError as error:

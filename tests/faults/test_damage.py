@@ -1,6 +1,7 @@
 """Damaged, missing and misplaced files: named, never read as data."""
 
 import os
+import re
 import shutil
 import time
 
@@ -14,7 +15,7 @@ from ib_keras.components.trainer import executor as trainer
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _arrays, _backup, _files, _journal, _memory
+from ib_keras import _arrays, _backup, _files, _journal, _memory, _saved
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 
@@ -321,6 +322,58 @@ def test_models_are_measured_and_compared_before_keras_reads_them(tmp_path, monk
     file.write_bytes(content)
     with pytest.raises(ArgumentError, match=r"model\.keras' is damaged"):
         ib.models.load(file)
+
+
+@pytest.mark.parametrize("layer", ["dense", "conv", "embedding", "lstm", "instrumented"])
+def test_a_configuration_that_asks_for_too_much(tmp_path, layer):
+    import keras
+
+    network = {
+        "dense": [keras.Input((3,)), keras.layers.Dense(5)],
+        "conv": [keras.Input((4, 4, 1)), keras.layers.Conv2D(5, 2)],
+        "embedding": [keras.Input((3,)), keras.layers.Embedding(5, 2)],
+        "lstm": [keras.Input((3, 2)), keras.layers.LSTM(5)],
+        "instrumented": [keras.Input((3,)), keras.layers.Dense(5), keras.layers.ReLU()],
+    }[layer]
+    model = keras.Sequential(network)
+    if layer == "instrumented":
+        model = ib.instrument(model, noise_std=0.1)
+    model.compile("adam", "mse")
+    file = tmp_path / "model.keras"
+    model.save(file)
+    with _arrays.zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = members["config.json"].decode()
+    asked = re.sub(r'"(units|filters|input_dim)": 5', r'"\1": 5000000000000', config)
+    assert asked != config
+    with _arrays.zipfile.ZipFile(file, "w") as archive:
+        for name, content in {**members, "config.json": asked}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ArgumentError, match=r"model\.keras' is too large.*GB unpacked"):
+        ib.models.load(file)
+
+
+def test_a_model_is_weighed_without_being_made(tmp_path):
+    import keras
+
+    @keras.saving.register_keras_serializable("test_damage")
+    class Constant(keras.layers.Layer):
+        def build(self, input_shape):
+            self.constant = keras.Variable(np.ones(3, "float32"), trainable=False)
+
+        def call(self, x):
+            return x + self.constant
+
+    plain = [keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(3, dtype="bfloat16")]
+    # A layer that cannot do without values is not weighed, but read all the same.
+    for layers, weighed in ((plain, True), ([*plain, Constant()], False)):
+        model = keras.Sequential(layers)
+        model.save(tmp_path / "model.keras")
+        size = sum(np.asarray(v).nbytes for v in model.variables)
+        assert _saved._bytes(tmp_path / "model.keras") == (size if weighed else 0)
+        loaded = ib.models.load(tmp_path / "model.keras")
+        x = np.ones((2, 3), "float32")
+        np.testing.assert_array_equal(loaded(x), model(x))
 
 
 def test_no_code_comes_with_a_model(tmp_path):
