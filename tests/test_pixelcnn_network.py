@@ -55,6 +55,19 @@ def trained(data):
     return model, history.history
 
 
+def test_many_networks_without_a_warning(caplog):
+    """TensorFlow warns where one line is compiled again and again; here a network each time."""
+    tf.get_logger().propagate = True
+    try:
+        for seed in range(3):
+            model = PixelCNN((1, 2, 1), levels=2, **{**SMALL, "stages": 1, "seed": seed})
+            model.log_prob(np.zeros((3, 1, 2, 1), int))
+            assert model.log_prob(every_image((1, 2, 1), 2)).shape == (4,)
+    finally:
+        tf.get_logger().propagate = False
+    assert "retracing" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("shape", "levels"),
     [((2, 2, 1), 2), ((2, 2, 1), 3), ((2, 2, 1), 4), ((3, 3, 1), 2), ((1, 2, 3), 2)],

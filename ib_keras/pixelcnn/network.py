@@ -167,7 +167,8 @@ class PixelCNN(keras.Model):
             ArgumentError: images or condition do not match the model.
         """
         inputs = self._checked(images, condition)
-        return self._in_batches(self._log_prob, inputs, batch_size).astype(np.float64)
+        nats = self._in_batches(lambda part: _call(self._log_prob, part), inputs, batch_size)
+        return nats.astype(np.float64)
 
     def sample(
         self,
@@ -207,7 +208,7 @@ class PixelCNN(keras.Model):
         noise = sampling.as_noise(noise, n, self.image_shape)
         inputs = noise if h is None else (noise, h)
         return self._in_batches(
-            lambda part: self._sample(part, tf.constant(temperature, self._precision))[0],
+            lambda part: _call(self._sample, part, tf.constant(temperature, self._precision))[0],
             inputs,
             batch_size,
         )
@@ -413,6 +414,11 @@ class PixelCNN(keras.Model):
             rows = np.minimum(np.arange(start, start + size), n - 1)
             results.append(program(_map(lambda v, r=rows: tf.constant(v[r]), inputs)).numpy())
         return np.concatenate(results)[:n]
+
+
+def _call(program: Any, *arguments: Any) -> Any:
+    """What a compiled program returns; TensorFlow warns of direct calls where networks are many."""
+    return program.get_concrete_function(*arguments)(*arguments)
 
 
 def _map(function: Any, inputs: Any) -> Any:
