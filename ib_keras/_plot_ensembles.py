@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import _drawing
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 
@@ -34,15 +35,13 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         ArgumentError: the table lacks columns or the estimator.
         MissingExtraError: matplotlib is not installed.
     """
-    from ib_keras import plot
-
-    figures = plot._matplotlib("plot.ensemble_planes()")
-    table = plot._select(frame, None, estimator)
-    points = plot._points(table)
+    figures = _drawing.matplotlib("plot.ensemble_planes()")
+    table = _drawing.select(frame, None, estimator)
+    points = _drawing.points_of(table)
     if points.empty:
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
-    groups, layers = sorted(points["group"].unique()), plot._layers(points)
+    groups, layers = sorted(points["group"].unique()), _drawing.layers_of(points)
     # Layers by their place: an activation of its own makes another name of the same place.
     places = sorted(points["layer_index"].unique())
     colours = dict(zip(places, figures.colormap(np.linspace(0, 0.92, len(places))), strict=True))
@@ -66,7 +65,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
         for place, name in zip(places, names, strict=True)
     ]
-    plot._legend(figure, handles, ax)
+    _drawing.legend(figure, handles, ax)
     if ax is None:
         figure.suptitle(estimator, fontsize=11)
     return figure
@@ -91,9 +90,7 @@ def compression(
         ArgumentError: the table has no such estimator or columns.
         MissingExtraError: matplotlib is not installed.
     """
-    from ib_keras import plot
-
-    figures = plot._matplotlib("plot.compression()")
+    figures = _drawing.matplotlib("plot.compression()")
     if f"{measure}_std" not in table:
         raise ArgumentError(
             "`table` has no spread over seeds",
@@ -156,9 +153,7 @@ def scatter(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    from ib_keras import plot
-
-    figures = plot._matplotlib("plot.scatter()")
+    figures = _drawing.matplotlib("plot.scatter()")
     figure, axes = _one(figures, ax, (5.6, 3.8))
     table = pd.DataFrame({"x": list(x), "y": list(y), "group": list(groups)})
     names = sorted(table["group"].unique())
@@ -191,9 +186,9 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
         ArgumentError: the table lacks columns.
         MissingExtraError: matplotlib is not installed.
     """
-    from ib_keras import plot, studies
+    from ib_keras import studies
 
-    figures = plot._matplotlib("plot.against_truth()")
+    figures = _drawing.matplotlib("plot.against_truth()")
     table = frames.validate(frame)
     if studies.TRUTH not in table:
         raise ArgumentError(
@@ -219,13 +214,13 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             handles[label] = axes.errorbar(
                 line[studies.TRUTH], line["value"], yerr=line["stderr"].fillna(0), label=label,
                 color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
-                fmt=":" if of_latents else f"-{plot._MARKERS[names.index(estimator) % 10]}",
+                fmt=":" if of_latents else f"-{_drawing.MARKERS[names.index(estimator) % 10]}",
             )  # fmt: skip
             flagged = line[line["flags"] != ""]
             if len(flagged) and not of_latents:
                 axes.plot(
                     flagged[studies.TRUTH], flagged["value"], linestyle="none", markersize=4,
-                    marker=plot._MARKERS[names.index(estimator) % 10], color=colours[estimator],
+                    marker=_drawing.MARKERS[names.index(estimator) % 10], color=colours[estimator],
                     markerfacecolor="white", zorder=4,
                 )  # fmt: skip
             if {"calibrated_lower", "calibrated_upper"} <= set(line):

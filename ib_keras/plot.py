@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _verdict
+from ib_keras import _drawing, _verdict
 from ib_keras import frame as frames
 from ib_keras._plot_ensembles import against_truth as against_truth
 from ib_keras._plot_ensembles import compression as compression
 from ib_keras._plot_ensembles import ensemble_planes as ensemble_planes
 from ib_keras._plot_ensembles import scatter as scatter
 from ib_keras._plot_samples import conditional_samples as conditional_samples
-from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.errors import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_XT, _TY = "I(X;T)", "I(T;Y)"
-_LEGEND_ROWS = 18
-_MARKERS = "osD^vP*Xph<>8"
-_BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
 
 
 def information_plane(
@@ -58,21 +51,21 @@ def information_plane(
         ArgumentError: the table lacks columns, or nothing is left to draw.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _matplotlib("plot.information_plane()")
-    table = _select(frame, run, estimator)
+    figures = _drawing.matplotlib("plot.information_plane()")
+    table = _drawing.select(frame, run, estimator)
     table = frames.over_seeds(table) if over_seeds else table
-    points = _points(table)
+    points = _drawing.points_of(table)
     if points.empty:
         raise ArgumentError(
             "There is nothing to draw",
-            f"rows of both {_XT} and {_TY} with finite values",
+            f"rows of both {_drawing.XT} and {_drawing.TY} with finite values",
             f"quantities {sorted(table['quantity'].unique())}",
         )
     norm = figures.SymLogNorm(linthresh=1, vmin=0, vmax=max(1, points["epoch"].max()))
-    layers = _layers(points)
-    figure, panels = _panels(figures, points, ax)
+    layers = _drawing.layers_of(points)
+    figure, panels = _drawing.panels(figures, points, ax)
     for (panel_run, panel_estimator), axes in panels:
-        part = _part(points, panel_run, panel_estimator)
+        part = _drawing.part_of(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
             axes.plot(trace["x"], trace["y"], color="0.75", linewidth=0.8, zorder=1)
             if over_seeds:
@@ -80,21 +73,21 @@ def information_plane(
                     trace["x"], trace["y"], xerr=trace["x_error"], yerr=trace["y_error"],
                     fmt="none", ecolor="0.8", elinewidth=0.8, zorder=0,
                 )  # fmt: skip
-            _scatter(axes, trace, _marker(layers, str(layer)), figures.colormap, norm)
+            _scatter(axes, trace, _drawing.marker(layers, str(layer)), figures.colormap, norm)
         unit = part["unit"].iloc[0]
         axes.set(
-            xlabel=f"{_XT} [{unit}]",
-            ylabel=f"{_TY} [{unit}]",
-            title=_title(part, panel_run, panel_estimator, points),
+            xlabel=f"{_drawing.XT} [{unit}]",
+            ylabel=f"{_drawing.TY} [{unit}]",
+            title=_drawing.title_of(part, panel_run, panel_estimator, points),
         )
         axes.margins(0.06)
     grey = {"linestyle": "none", "color": "0.35"}
     handles = [
-        figures.Line2D([], [], marker=_marker(layers, layer), label=layer, **grey)
+        figures.Line2D([], [], marker=_drawing.marker(layers, layer), label=layer, **grey)
         for layer in layers
     ]
     handles += _doubts(figures, points)
-    _legend(figure, handles, ax)
+    _drawing.legend(figure, handles, ax)
     if ax is None:
         bar = figure.colorbar(
             figures.ScalarMappable(norm, figures.colormap),
@@ -104,7 +97,7 @@ def information_plane(
             pad=0.01,
             aspect=30,
         )
-        ticks = _epoch_ticks(int(points["epoch"].max()))
+        ticks = _drawing.epoch_ticks(int(points["epoch"].max()))
         bar.set_ticks(ticks, labels=[str(t) for t in ticks])
         bar.minorticks_off()
     return figure
@@ -113,7 +106,7 @@ def information_plane(
 def layer_curves(
     frame: pd.DataFrame,
     *,
-    quantity: str = _XT,
+    quantity: str = "I(X;T)",
     run: str | Sequence[str] | None = None,
     estimator: str | Sequence[str] | None = None,
     levels: Mapping[str, float] | None = None,
@@ -144,8 +137,8 @@ def layer_curves(
         ArgumentError: the table lacks columns, or nothing is left to draw.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _matplotlib("plot.layer_curves()")
-    table = _select(frame, run, estimator)
+    figures = _drawing.matplotlib("plot.layer_curves()")
+    table = _drawing.select(frame, run, estimator)
     table = frames.over_seeds(table) if over_seeds else table
     points = table[(table["quantity"] == quantity) & np.isfinite(table["value"])]
     if points.empty:
@@ -155,17 +148,17 @@ def layer_curves(
     points = points.sort_values(["layer_index", "epoch"])
     points = points.assign(doubt=points["flags"].map(_verdict.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None
-    layers = _layers(points)
+    layers = _drawing.layers_of(points)
     colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))
-    figure, panels = _panels(figures, points, ax)
+    figure, panels = _drawing.panels(figures, points, ax)
     last = int(points["epoch"].max())
     for (panel_run, panel_estimator), axes in panels:
-        part = _part(points, panel_run, panel_estimator)
+        part = _drawing.part_of(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
             colour = colours[layers.index(str(layer))]
-            _curve(axes, trace, _marker(layers, str(layer)), colour)
+            _curve(axes, trace, _drawing.marker(layers, str(layer)), colour)
             if falls is not None:
-                own = _part(falls, panel_run, panel_estimator)
+                own = _drawing.part_of(falls, panel_run, panel_estimator)
                 _falls(axes, trace, own[own["layer"] == layer], colour)
         for label, level in (levels or {}).items():
             axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
@@ -175,21 +168,22 @@ def layer_curves(
             )  # fmt: skip
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.1, max(1, last) * 1.15)
-        axes.set_xticks(_epoch_ticks(last), labels=[str(t) for t in _epoch_ticks(last)])
+        ticks = _drawing.epoch_ticks(last)
+        axes.set_xticks(ticks, labels=[str(t) for t in ticks])
         axes.minorticks_off()
         axes.set(
             xlabel="epoch",
             ylabel=f"{quantity} [{part['unit'].iloc[0]}]",
-            title=_title(part, panel_run, panel_estimator, points, quantity),
+            title=_drawing.title_of(part, panel_run, panel_estimator, points, quantity),
         )
     handles = [
-        figures.Line2D([], [], marker=_marker(layers, layer), color=colour, label=layer)
+        figures.Line2D([], [], marker=_drawing.marker(layers, layer), color=colour, label=layer)
         for layer, colour in zip(layers, colours, strict=True)
     ]
     handles += _doubts(figures, points)
     if falls is not None and (falls["phase"] == "compression").any():
         handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
-    _legend(figure, handles, ax)
+    _drawing.legend(figure, handles, ax)
     return figure
 
 
@@ -216,7 +210,7 @@ def clusters(
             ``ax`` is in no grid.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _matplotlib("plot.clusters()")
+    figures = _drawing.matplotlib("plot.clusters()")
     needed = {"run", "epoch", "layer", "layer_index", "similarity", "pairs", "density"}
     if not needed <= set(histograms):
         raise ArgumentError(
@@ -233,11 +227,13 @@ def clusters(
             f"of {sorted(histograms['similarity'].unique())}",
             f"run={run!r}, similarity={similarity!r}",
         )
-    layers = _layers(table.sort_values("layer_index"))
+    layers = _drawing.layers_of(table.sort_values("layer_index"))
     epochs = sorted(table["epoch"].unique())
     size = (2.4 * len(layers) + 0.6, 1.7 * len(epochs) + 0.8)
     title = f"{table['run'].iloc[0]}: pairs of samples, densities"
-    figure, grid = _divided(figures, ax, title, len(epochs), len(layers), size, sharex="col")
+    figure, grid = _drawing.divided(
+        figures, ax, title, len(epochs), len(layers), size, sharex="col"
+    )
     colours = {"within": "#1f77b4", "between": "#d95f02", "all": "0.4"}
     names = {"within": "same class", "between": "different classes", "all": "all pairs"}
     shown: dict[str, Any] = {}
@@ -335,180 +331,3 @@ def _doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
         for doubt, face, label in kinds
         if (points["doubt"] == doubt).any()
     ]
-
-
-class _Matplotlib:
-    """What the figures need of matplotlib, imported once it is asked for. No global state."""
-
-    def __init__(self) -> None:
-        from matplotlib import colormaps
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import SymLogNorm
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-
-        _show_in_notebooks()
-        self.ScalarMappable, self.SymLogNorm = ScalarMappable, SymLogNorm
-        self.Figure, self.Line2D = Figure, Line2D
-        # Even in brightness and safe for the colour-blind.
-        self.colormap = colormaps["viridis"]
-
-
-def _show_in_notebooks() -> None:
-    """Lets a notebook draw these figures, which are not pyplot's: as ``%matplotlib inline``."""
-    if "ipykernel" not in sys.modules:
-        return
-    import matplotlib
-
-    if "inline" in str(matplotlib.get_backend(auto_select=False)):
-        importlib.import_module("matplotlib_inline.backend_inline")
-
-
-def _matplotlib(feature: str) -> Any:
-    try:
-        return _Matplotlib()
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.of(feature, "matplotlib", "plot") from error
-
-
-def _select(
-    frame: pd.DataFrame, run: str | Sequence[str] | None, estimator: str | Sequence[str] | None
-) -> pd.DataFrame:
-    table = frames.validate(frame)
-    for column, wanted in (("run", run), ("estimator", estimator)):
-        if wanted is None:
-            continue
-        known = list(dict.fromkeys(table[column]))
-        chosen = [wanted] if isinstance(wanted, str) else list(wanted)
-        if not set(chosen) <= set(known):
-            raise ArgumentError(f"`{column}` is not in the table", f"some of {known}", chosen)
-        table = table[table[column].isin(chosen)]
-    units = list(dict.fromkeys(table["unit"]))
-    if len(units) > 1:
-        raise ArgumentError(
-            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
-        )
-    return table
-
-
-def _points(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a point of the plane: x, y, their errors, and how much to doubt either."""
-    keys = ["run", "estimator", "layer_index", "layer", "epoch"]
-    sides = []
-    for quantity in (_XT, _TY):
-        side = table[table["quantity"] == quantity].set_index(keys)
-        sides.append(side[~side.index.duplicated()])
-    x, y = sides
-    points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
-    points["y"] = y["value"]
-    points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
-    doubts = pd.DataFrame({i: s["flags"].map(_verdict.doubt) for i, s in enumerate(sides)})
-    points["doubt"] = doubts.max(axis=1)
-    points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
-    return points.reset_index().sort_values(["layer_index", "epoch"])
-
-
-def _layers(points: pd.DataFrame) -> list[str]:
-    return list(points.sort_values("layer_index")["layer"].drop_duplicates())
-
-
-def _marker(layers: list[str], layer: str) -> str:
-    return _MARKERS[layers.index(layer) % len(_MARKERS)]
-
-
-def _part(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
-    return points[(points["run"] == run) & (points["estimator"] == estimator)]
-
-
-def _panels(
-    figures: Any, points: pd.DataFrame, ax: Axes | None
-) -> tuple[Figure, list[tuple[tuple[str, str], Axes]]]:
-    """A grid of axes, a row a run and a column an estimator, of those that have points."""
-    runs, estimators = (sorted(points[c].unique()) for c in ("run", "estimator"))
-    if ax is not None:
-        if len(runs) * len(estimators) != 1:
-            raise ArgumentError(
-                "`ax` is for one panel", "one run and one estimator: choose by `run`, `estimator`",
-                f"runs {runs}, estimators {estimators}",
-            )  # fmt: skip
-        return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
-    # Room for a legend of many layers, beside the panels and not in their place.
-    names = points["layer"].unique()
-    columns = -(-(len(names) + 3) // _LEGEND_ROWS)
-    legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
-    least = 0.19 * min(len(names) + 3, _LEGEND_ROWS) + 0.7
-    size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
-    figure = figures.Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(runs), len(estimators), squeeze=False)
-
-    def used() -> Iterator[tuple[tuple[str, str], Axes]]:
-        for row, run in zip(grid, runs, strict=True):
-            for axes, estimator in zip(row, estimators, strict=True):
-                if _part(points, run, estimator).empty:
-                    axes.set_axis_off()
-                else:
-                    axes.tick_params(labelsize=9)
-                    yield (run, estimator), axes
-
-    return figure, list(used())
-
-
-def _divided(
-    figures: Any,
-    ax: Axes | None,
-    title: str,
-    rows: int,
-    columns: int,
-    size: tuple[float, float],
-    **kwargs: Any,
-) -> tuple[Figure, Any]:
-    """A grid of panels below a title: of a figure of their own, or in the place of ``ax``."""
-    if ax is None:
-        figure = figures.Figure(figsize=size, layout="constrained")
-        if title:
-            figure.suptitle(title, fontsize=11)
-        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
-    place = ax.get_subplotspec()
-    if place is None:
-        raise ArgumentError(
-            "`ax` has no place in a grid that could be divided",
-            "axes that `subplots` made",
-            f"axes at {ax.get_position().bounds}",
-        )
-    ax.set_axis_off()
-    halves = place.subgridspec(2, 1, height_ratios=(1, 20))
-    top = ax.figure.add_subplot(halves[0])
-    top.set_axis_off()
-    top.text(0.5, 0, title, ha="center", fontsize=11)
-    inner = halves[1].subgridspec(rows, columns, width_ratios=kwargs.pop("width_ratios", None))
-    return ax.figure, inner.subplots(squeeze=False, **kwargs)  # type: ignore[return-value]
-
-
-def _title(
-    part: pd.DataFrame, run: str, estimator: str, points: pd.DataFrame, quantity: str = _XT
-) -> str:
-    lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
-    if part["kind"].iloc[0] in _BOUNDS:
-        lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
-    return "\n".join(lines)
-
-
-def _legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
-    arguments: dict[str, Any] = {
-        "handles": handles,
-        "title": "layer",
-        "fontsize": 9,
-        "ncols": -(-len(handles) // _LEGEND_ROWS),
-    }
-    if ax is not None:
-        ax.legend(**arguments, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
-    else:
-        figure.legend(**arguments, loc="outside right upper")
-
-
-def _epoch_ticks(last: int) -> list[int]:
-    """0, the powers of ten, and the last epoch if it does not crowd them."""
-    ticks = [0, *(10**k for k in range(12) if 10**k <= last)]
-    if last > 1.8 * ticks[-1]:
-        ticks.append(last)
-    return ticks

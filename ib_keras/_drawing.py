@@ -1,0 +1,208 @@
+"""What the pictures share: choosing rows, panels, markers, legends."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import _verdict
+from ib_keras import frame as frames
+from ib_keras.errors import ArgumentError, MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+XT, TY = "I(X;T)", "I(T;Y)"
+_LEGEND_ROWS = 18
+MARKERS = "osD^vP*Xph<>8"
+_BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
+
+
+class _Matplotlib:
+    """What the figures need of matplotlib, imported once it is asked for. No global state."""
+
+    def __init__(self) -> None:
+        from matplotlib import colormaps
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import SymLogNorm
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+
+        _show_in_notebooks()
+        self.ScalarMappable, self.SymLogNorm = ScalarMappable, SymLogNorm
+        self.Figure, self.Line2D = Figure, Line2D
+        # Even in brightness and safe for the colour-blind.
+        self.colormap = colormaps["viridis"]
+
+
+def _show_in_notebooks() -> None:
+    """Lets a notebook draw these figures, which are not pyplot's: as ``%matplotlib inline``."""
+    if "ipykernel" not in sys.modules:
+        return
+    import matplotlib
+
+    if "inline" in str(matplotlib.get_backend(auto_select=False)):
+        importlib.import_module("matplotlib_inline.backend_inline")
+
+
+def matplotlib(feature: str) -> Any:
+    """matplotlib, or the error that says how to install it for this feature."""
+    try:
+        return _Matplotlib()
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of(feature, "matplotlib", "plot") from error
+
+
+def select(
+    frame: pd.DataFrame, run: str | Sequence[str] | None, estimator: str | Sequence[str] | None
+) -> pd.DataFrame:
+    """The rows of these runs and estimators, in one unit."""
+    table = frames.validate(frame)
+    for column, wanted in (("run", run), ("estimator", estimator)):
+        if wanted is None:
+            continue
+        known = list(dict.fromkeys(table[column]))
+        chosen = [wanted] if isinstance(wanted, str) else list(wanted)
+        if not set(chosen) <= set(known):
+            raise ArgumentError(f"`{column}` is not in the table", f"some of {known}", chosen)
+        table = table[table[column].isin(chosen)]
+    units = list(dict.fromkeys(table["unit"]))
+    if len(units) > 1:
+        raise ArgumentError(
+            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
+        )
+    return table
+
+
+def points_of(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a point of the plane: x, y, their errors, and how much to doubt either."""
+    keys = ["run", "estimator", "layer_index", "layer", "epoch"]
+    sides = []
+    for quantity in (XT, TY):
+        side = table[table["quantity"] == quantity].set_index(keys)
+        sides.append(side[~side.index.duplicated()])
+    x, y = sides
+    points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
+    points["y"] = y["value"]
+    points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
+    doubts = pd.DataFrame({i: s["flags"].map(_verdict.doubt) for i, s in enumerate(sides)})
+    points["doubt"] = doubts.max(axis=1)
+    points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
+    return points.reset_index().sort_values(["layer_index", "epoch"])
+
+
+def layers_of(points: pd.DataFrame) -> list[str]:
+    """The layers' names, in the network's order."""
+    return list(points.sort_values("layer_index")["layer"].drop_duplicates())
+
+
+def marker(layers: list[str], layer: str) -> str:
+    """A layer's marker."""
+    return MARKERS[layers.index(layer) % len(MARKERS)]
+
+
+def part_of(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
+    """The rows of a panel."""
+    return points[(points["run"] == run) & (points["estimator"] == estimator)]
+
+
+def panels(
+    figures: Any, points: pd.DataFrame, ax: Axes | None
+) -> tuple[Figure, list[tuple[tuple[str, str], Axes]]]:
+    """A grid of axes, a row a run and a column an estimator, of those that have points."""
+    runs, estimators = (sorted(points[c].unique()) for c in ("run", "estimator"))
+    if ax is not None:
+        if len(runs) * len(estimators) != 1:
+            raise ArgumentError(
+                "`ax` is for one panel", "one run and one estimator: choose by `run`, `estimator`",
+                f"runs {runs}, estimators {estimators}",
+            )  # fmt: skip
+        return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
+    # Room for a legend of many layers, beside the panels and not in their place.
+    names = points["layer"].unique()
+    columns = -(-(len(names) + 3) // _LEGEND_ROWS)
+    legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
+    least = 0.19 * min(len(names) + 3, _LEGEND_ROWS) + 0.7
+    size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(runs), len(estimators), squeeze=False)
+
+    def used() -> Iterator[tuple[tuple[str, str], Axes]]:
+        for row, run in zip(grid, runs, strict=True):
+            for axes, estimator in zip(row, estimators, strict=True):
+                if part_of(points, run, estimator).empty:
+                    axes.set_axis_off()
+                else:
+                    axes.tick_params(labelsize=9)
+                    yield (run, estimator), axes
+
+    return figure, list(used())
+
+
+def divided(
+    figures: Any,
+    ax: Axes | None,
+    title: str,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    **kwargs: Any,
+) -> tuple[Figure, Any]:
+    """A grid of panels below a title: of a figure of their own, or in the place of ``ax``."""
+    if ax is None:
+        figure = figures.Figure(figsize=size, layout="constrained")
+        if title:
+            figure.suptitle(title, fontsize=11)
+        return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ArgumentError(
+            "`ax` has no place in a grid that could be divided",
+            "axes that `subplots` made",
+            f"axes at {ax.get_position().bounds}",
+        )
+    ax.set_axis_off()
+    halves = place.subgridspec(2, 1, height_ratios=(1, 20))
+    top = ax.figure.add_subplot(halves[0])
+    top.set_axis_off()
+    top.text(0.5, 0, title, ha="center", fontsize=11)
+    inner = halves[1].subgridspec(rows, columns, width_ratios=kwargs.pop("width_ratios", None))
+    return ax.figure, inner.subplots(squeeze=False, **kwargs)  # type: ignore[return-value]
+
+
+def title_of(
+    part: pd.DataFrame, run: str, estimator: str, points: pd.DataFrame, quantity: str = XT
+) -> str:
+    """What a panel is called."""
+    lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
+    if part["kind"].iloc[0] in _BOUNDS:
+        lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
+    return "\n".join(lines)
+
+
+def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
+    """A legend of layers beside the panels."""
+    arguments: dict[str, Any] = {
+        "handles": handles,
+        "title": "layer",
+        "fontsize": 9,
+        "ncols": -(-len(handles) // _LEGEND_ROWS),
+    }
+    if ax is not None:
+        ax.legend(**arguments, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    else:
+        figure.legend(**arguments, loc="outside right upper")
+
+
+def epoch_ticks(last: int) -> list[int]:
+    """0, the powers of ten, and the last epoch if it does not crowd them."""
+    ticks = [0, *(10**k for k in range(12) if 10**k <= last)]
+    if last > 1.8 * ticks[-1]:
+        ticks.append(last)
+    return ticks
