@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from ib_keras.interface import Estimate
 
 _ROWS_AT_A_TIME = 1 << 22  # bytes
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -76,6 +79,11 @@ def entropy(codes: np.ndarray) -> float:
     counts = np.bincount(codes) if small else np.unique(codes, return_counts=True)[1]
     counts = counts[counts > 0].astype(np.float64)
     return max(0.0, float(math.log(n) - (counts * np.log(counts)).sum() / n))
+
+
+def at_most_entropy(found: Estimate, labels: np.ndarray) -> Estimate:
+    """I(T;Y) of the labels 0…K−1, cut off at H(Y), which estimates exceed by their errors."""
+    return dataclasses.replace(found, value=min(found.value, entropy(labels)))
 
 
 def joint_entropy(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from ib_keras._checks import as_array, as_labels, as_samples, check_count, check
 from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
+from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.interface import Estimate, MutualInformation
 
@@ -118,10 +119,14 @@ class LossyCompression(FromPairs):
         Args:
             a: ``(n, ...)``.
             y: ``(n,)`` class labels.
+
+        Returns:
+            The estimate of the rows that fit no compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
-        labels = as_labels(y, side.n)[side.rest]
-        return self._neighbors().with_labels(side.codes(self.k)[0], labels)
+        labels = as_labels(y, side.n)
+        found = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
+        return at_most_entropy(found, labels)
 
     def baseline(
         self, a: np.ndarray, b: np.ndarray, *, repeats: int = 5, seed: int = 0

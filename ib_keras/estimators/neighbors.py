@@ -24,7 +24,7 @@ from ib_keras._checks import (
 from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators._codes import entropy
+from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
 from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
@@ -189,7 +189,7 @@ class KSG(_Neighbors):
         )
         found = _mean(terms, flags, samples.shape[1], excess)
         # Digamma functions exceed the labels' own entropy a little where classes lie apart.
-        return dataclasses.replace(found, value=min(found.value, entropy(labels)))
+        return at_most_entropy(found, labels)
 
     def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         counts = np.bincount(labels)[labels]
@@ -318,6 +318,9 @@ class KozachenkoLeonenko(_Neighbors):
             a: ``(n, ...)``.
             y: ``(n,)`` class labels.
 
+        Returns:
+            The estimate, at most H(Y) of these labels.
+
         Raises:
             ArgumentError: a class has k samples or fewer, or A lies in a subspace within one.
         """
@@ -348,7 +351,7 @@ class KozachenkoLeonenko(_Neighbors):
                 lambda some: self._label_terms(rows.take(some), labels[some]), len(labels), self.k,
                 labels,
             )  # fmt: skip
-        return _mean(self._label_terms(rows, labels), flags, dim, excess)
+        return at_most_entropy(_mean(self._label_terms(rows, labels), flags, dim, excess), labels)
 
     def _label_terms(self, rows: Rows, labels: np.ndarray) -> np.ndarray:
         terms = self._terms(rows)

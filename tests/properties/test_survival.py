@@ -105,6 +105,22 @@ def test_entropies(s, noise_std):
     assert all(one is None or np.isfinite(one.value) for one in found), found
 
 
+def test_classes_that_soaks_have_found():
+    """More than H(Y): by one sample far off, and of rows whose classes are more even than all."""
+    rng = np.random.default_rng(0)
+    far = rng.normal(size=(40, 2))
+    far[0] = 32750
+    few = np.array([[0, 0], [0, 0], [1, 1], [0, 1], [1, 1], [1, 1], [0, 1], [1, 1], [1, 1]])
+    rare = (rng.permutation(40) < 6).astype(int)
+    for made, t, y in (
+        (ib.estimators.get("kl", k=1, whiten=True), far, rare),
+        (subjects.CHEAP["lossy-first"], far, rare),
+        (subjects.CHEAP["lossy"], few, np.arange(9) % 2),
+    ):
+        found = made.estimate(t, x=rng.normal(size=t.shape), y=y, noise_std=0.1)
+        assert found.ty.value <= subjects.entropy(y)
+
+
 def test_magnitudes_that_soaks_have_found():
     """Differences, sums and ratios that are no numbers, though all values are."""
     half = np.finfo(float).max / 2
