@@ -18,7 +18,6 @@ from ib_keras._checks import (
     power_of_two,
     times_two,
 )
-from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
 
@@ -154,8 +153,7 @@ class Autoencoder(Configured):
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop."""
-        import keras
-        import tensorflow as tf
+        from ib_keras import _autoencoder
 
         flat = as_samples(x, min_samples=20)
         _check_dimension(flat, self.k)
@@ -169,30 +167,18 @@ class Autoencoder(Configured):
         shape = np.shape(x)[1:]
         if self.convolutional and len(shape) == 2:
             shape = (*shape, 1)
-        encoder = self._encoder(shape, seed)
-        model = keras.Sequential([encoder, *self._decoder(flat.shape[1], seed)])
-        steps = -(-len(train) // self.batch_size) * self.epochs
-        # One call of the compiled program an epoch.
-        rate = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps)
-        per_epoch = -(-len(train) // self.batch_size)
-        model.compile(keras.optimizers.Adam(rate), "mse", steps_per_execution=per_epoch)
+        steps = -(-len(train) // self.batch_size)
+        network = _autoencoder.network(self, shape, flat.shape[1], steps, seed)
 
         def scaled(part: np.ndarray) -> np.ndarray:
             return (part - mean) / scale
 
-        inputs, targets = scaled(flat).reshape(len(flat), *shape), scaled(flat)
-        stop = keras.callbacks.EarlyStopping(
-            patience=self.patience, restore_best_weights=True, start_from_epoch=self.patience
+        targets = scaled(flat)
+        inputs = targets.reshape(len(flat), *shape)
+        weights, error = network.train(
+            (inputs[train], targets[train]), (inputs[held], targets[held])
         )
-        # In an order of its own: Keras shuffles by the state of the process.
-        batches = tf.data.Dataset.from_tensor_slices((inputs[train], targets[train]))
-        batches = batches.shuffle(len(train), seed=seed).batch(self.batch_size)
-        model.fit(
-            batches, validation_data=(inputs[held], targets[held]),
-            epochs=self.epochs, verbose=0, shuffle=False,
-            callbacks=[stop, of_fit("autoencoder", self.epochs)],
-        )  # fmt: skip
-        error = math.sqrt(model.evaluate(inputs[held], targets[held], verbose=0)) * scale
+        error = math.sqrt(error) * scale
         of_mean = math.sqrt(np.square(flat[held] - mean).mean())
         with np.errstate(over="ignore"):
             error, of_mean = (float(np.ldexp(v, int(exponent.max()))) for v in (error, of_mean))
@@ -200,48 +186,9 @@ class Autoencoder(Configured):
 
         def transform(values: np.ndarray) -> np.ndarray:
             part = _times_two(_flat(values), exponent, np.float32)
-            part = scaled(part).reshape(len(values), *shape)
-            return encoder.predict(part, batch_size=1024, verbose=0).astype(np.float64)
+            return network.encode(weights, scaled(part).reshape(len(values), *shape))
 
         return Compressed(transform, quality, self.name)
-
-    def _encoder(self, shape: tuple[int, ...], seed: int) -> Any:
-        import keras
-
-        layers: list[Any] = [keras.Input(shape)]
-        if self.convolutional:
-            if len(shape) != 3 or min(shape[:2]) < 8:
-                raise ArgumentError(
-                    "Convolutions want images", "(n, height, width[, channels]) >= 8×8", shape
-                )
-            for i, filters in enumerate((16, 32, 64)):
-                start = keras.initializers.GlorotUniform(seed=1000 * seed + 20 + i)
-                layers.append(
-                    keras.layers.Conv2D(
-                        filters, 3, strides=2, padding="same", activation="silu",
-                        kernel_initializer=start,
-                    )
-                )  # fmt: skip
-        layers.append(keras.layers.Flatten())
-        for i, width in enumerate((256, 256, 128)):
-            start = keras.initializers.GlorotUniform(seed=1000 * seed + i)
-            layers.append(keras.layers.Dense(width, activation="silu", kernel_initializer=start))
-        start = keras.initializers.GlorotUniform(seed=1000 * seed + 3)
-        layers.append(keras.layers.Dense(self.k, activation="tanh", kernel_initializer=start))
-        return keras.Sequential(layers)
-
-    def _decoder(self, size: int, seed: int) -> list[Any]:
-        import keras
-
-        layers: list[Any] = [keras.layers.GaussianNoise(self.noise, seed=seed)]
-        for i, (width, activation) in enumerate(
-            ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))
-        ):
-            start = keras.initializers.GlorotUniform(seed=1000 * seed + 10 + i)
-            layers.append(
-                keras.layers.Dense(width, activation=activation, kernel_initializer=start)
-            )
-        return layers
 
 
 _COMPRESSORS: dict[str, Any] = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import pathlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -26,6 +28,9 @@ Rows = tuple[np.ndarray, np.ndarray]
 # With so many values of h at most, the mixture of q(x|h) over them is looked at.
 _FEW = 64
 _FEWEST = 20
+# Compiled decoders that are kept, one for each shape of h; and who may train them.
+_DECODERS = 8
+_LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +131,7 @@ class DecoderBound(Configured):
         filters = self.filters if isinstance(self.filters, int) else max(self.filters)
         # Activations of a batch of 256 for each block, twice for the gradient; then the images.
         batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
-        return 4 * TILES + batch + n * (dim_x * 16 + dim * 12)
+        return 4 * TILES + batch + n * (dim_x * 16 + dim * 16)
 
     def images(self, x: Any) -> np.ndarray:
         """``x`` as int32 ``(n, height, width, channels)`` of 0…levels−1.
@@ -253,7 +258,9 @@ class DecoderBound(Configured):
         Returns:
             The lower bound, with its standard error over rows.
         """
-        logs = _classifier(*train, held_out[0], classes=classes, seed=self.seed)
+        from ib_keras.estimators._classifier import log_probabilities
+
+        logs = log_probabilities(*train, held_out[0], classes=classes, seed=self.seed)
         y = held_out[1]
         shares = np.bincount(y, minlength=classes) / len(y)
         terms = logs[np.arange(len(y)), y] - np.log(shares[y])
@@ -263,15 +270,18 @@ class DecoderBound(Configured):
         train, test = self._parts(len(images))
         labels = None if y is None else as_labels(y, len(images))
         both = None if labels is None else (labels[train], labels[test])
-        return prior(self.settings(), images[train], images[test], both)[1]
+        with _LOCK:
+            return prior(self.settings(), images[train], images[test], both, make=_decoder)[1]
 
     def _against(self, images: np.ndarray, nothing: Decoded, t: Any, y: Any) -> LayerInformation:
         h, labels = self._checked(t, images, y)
         train, test = self._parts(len(images))
-        decoder = self._decoder(images, h.shape[1:])
         parts = ((images[train], h[train]), (images[test], h[test]))
-        given = decoder.decoded(*parts)
-        xt, bounds = self.combine(*compared(nothing, given, decoder, *parts), dim=h[0].size)
+        with _LOCK:
+            decoder = _decoder(self.settings(), images.shape[1:], h.shape[1:])
+            given = decoder.decoded(*parts)
+            pair = compared(nothing, given, decoder, *parts)
+        xt, bounds = self.combine(*pair, dim=h[0].size)
         ty = None
         if labels is not None:
             ty = self.labels(
@@ -288,11 +298,6 @@ class DecoderBound(Configured):
         if round((1 - self.test_fraction) * len(h)) < _FEWEST:
             raise ArgumentError("Too few rows train a decoder", f">= {_FEWEST}", len(h))
         return h, None if y is None else as_labels(y, len(h))
-
-    def _decoder(self, images: np.ndarray, condition_shape: Any = None) -> Decoder:
-        from ib_keras.pixelcnn.decoding import Decoder
-
-        return Decoder(self.settings(), images.shape[1:], condition_shape)
 
     def _parts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, n]).permutation(n)
@@ -326,6 +331,7 @@ def prior(
     *,
     folder: str | os.PathLike | None = None,
     progress: bool = False,
+    make: Callable[..., Decoder] | None = None,
 ) -> tuple[PixelCNN, Decoded]:
     """q(x): pixels on their own, a decoder without a condition, or the mixture of one of classes.
 
@@ -336,25 +342,35 @@ def prior(
         labels: of both parts, 0, 1, …
         folder: as of ``Decoder.train``.
         progress: as of ``Decoder.train``.
+        make: in place of ``Decoder``.
 
     Returns:
         The decoder without a condition, and what the best of the three says.
     """
     from ib_keras.pixelcnn.decoding import Decoder
 
+    make = make or Decoder
     places = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
-    plain = Decoder(settings, train.shape[1:])
+    plain = make(settings, train.shape[1:])
     said = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
     nothing = _pixels(train, held_out, plain)._replace(history=said.history)
     if _better(said, nothing, plain):
         nothing = said
     if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
-        decoder = Decoder(settings, train.shape[1:], classes.shape[1:])
+        decoder = make(settings, train.shape[1:], classes.shape[1:])
         parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
         decoder.train(*parts[0], folder=places["y"], progress=progress)
         nothing = with_mixture(nothing, decoder, *parts)
     return plain.model, nothing
+
+
+@functools.lru_cache(maxsize=_DECODERS)
+def _decoder(settings: DecoderSettings, *shapes: tuple[int, ...]) -> Decoder:
+    """A decoder of such shapes, which is compiled once; whoever trains it has ``_LOCK``."""
+    from ib_keras.pixelcnn.decoding import Decoder
+
+    return Decoder(settings, *shapes)
 
 
 def compared(
@@ -485,46 +501,3 @@ def check_disjoint(**rows: Any) -> None:
 def _mean(terms: np.ndarray) -> tuple[float, float]:
     error = float(terms.std(ddof=1)) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
     return float(terms.mean()), error
-
-
-def _classifier(
-    h: np.ndarray, y: np.ndarray, held_out: np.ndarray, *, classes: int, seed: int
-) -> np.ndarray:
-    """ln q(y|h) ``(m, classes)`` of rows that a classifier has not seen."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    axes = tuple(range(h.ndim - 1))
-    mean, std = h.mean(axis=axes), h.std(axis=axes)
-    inputs = keras.Input(h.shape[1:])
-    x = keras.layers.Rescaling(1 / np.where(std > 0, std, 1), -mean / np.where(std > 0, std, 1))(
-        inputs
-    )
-    while x.ndim == 4 and max(x.shape[1:3]) > 4:
-        x = keras.layers.Conv2D(64, 3, 2, padding="same", activation="relu")(x)
-    x = keras.layers.Flatten()(x)
-    for _ in range(2):
-        x = keras.layers.Dropout(0.4)(x)
-        x = keras.layers.Dense(128, activation="relu")(x)
-    outputs = keras.layers.Dense(classes, activation="log_softmax")(x)
-    model = keras.Model(inputs, outputs)
-    steps = -(-len(h) // 64)
-    model.compile(
-        keras.optimizers.AdamW(1e-3, weight_decay=1e-3),
-        lambda labels, logs: -keras.ops.sum(keras.ops.one_hot(labels, classes) * logs, axis=-1),
-        steps_per_execution=min(32, steps),
-        jit_compile=False,
-    )
-    order = np.random.default_rng(seed).permutation(len(h))
-    cut = max(1, len(h) // 10)
-    stop, train = order[:cut], order[cut:]
-    model.fit(
-        h[train],
-        y[train],
-        batch_size=64,
-        epochs=200,
-        verbose=0,
-        validation_data=(h[stop], y[stop]),
-        callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
-    )
-    return np.asarray(model.predict(held_out, batch_size=256, verbose=0), np.float64)

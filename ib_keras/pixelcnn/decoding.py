@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras import _backup
+from ib_keras._batches import batches
 from ib_keras._checks import check_count, check_positive, check_seed
 from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError, StoreError
@@ -190,8 +190,12 @@ class Decoder:
         ]
         if not progress:
             callbacks.append(of_fit("decoder", settings.epochs, start=keeper.epoch))
+        epochs = range(keeper.epoch, settings.epochs)
+        arrays = [array for array in own if array is not None]
+        data, steps = batches(arrays, settings.batch_size, settings.seed, epochs)
         self.model.fit(
-            _batches(*own, settings.batch_size, lambda: (settings.seed, keeper.epoch)),
+            data,
+            steps_per_epoch=steps,
             validation_data=held,
             validation_batch_size=min(len(self.stop), 256),
             initial_epoch=keeper.epoch,
@@ -305,21 +309,3 @@ class _Keeper(keras.callbacks.Callback):
                 self._path, variables, epoch=epoch, finished=self.finished,
                 history=np.array(self.history), best=len(self.weights), **best,
             )  # fmt: skip
-
-
-def _batches(
-    images: np.ndarray, h: np.ndarray | None, size: int, seed: Callable[[], tuple[int, int]]
-) -> Any:
-    """Batches of one size, in an order that the seed decides, which is another in each epoch."""
-    arrays = (images,) if h is None else (images, h)
-    size = min(size, len(images))
-
-    def epoch() -> Iterator[tuple[np.ndarray, ...]]:
-        order = np.random.default_rng(seed()).permutation(len(images))
-        for start in range(0, len(images) - size + 1, size):
-            yield tuple(array[order[start : start + size]] for array in arrays)
-
-    kinds = tuple(tf.TensorSpec((size, *a.shape[1:]), a.dtype) for a in arrays)
-    data = tf.data.Dataset.from_generator(epoch, output_signature=kinds)
-    count = tf.data.experimental.assert_cardinality(len(images) // size)
-    return data.apply(count).prefetch(2)

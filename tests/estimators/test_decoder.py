@@ -1,14 +1,19 @@
+import gc
 import itertools
 import json
 import math
+import random
 import types
+import weakref
 
+import keras
 import numpy as np
 import pytest
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators import DecoderBound
+from ib_keras.estimators._classifier import log_probabilities
 from ib_keras.estimators.decoder import check_disjoint, compared, prior
 from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings, stopping_rows
 
@@ -123,8 +128,6 @@ def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
     plain = Decoder(settings, (3, 3, 1))
     whole = plain.train(images)
 
-    import keras
-
     class Stop(Exception):
         pass
 
@@ -150,6 +153,35 @@ def test_an_interrupted_training_goes_on(data, tmp_path, monkeypatch):
     np.testing.assert_array_equal(later.train(images, folder=tmp_path), history)
     for first, second in zip(kept, later.model.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_trained_decoder_is_not_kept(data):
+    decoder = Decoder(DecoderSettings(**{**SMALL, "epochs": 1}), (3, 3, 1))
+    decoder.train(data[0][:100])
+    model = weakref.ref(decoder.model)
+    del decoder
+    gc.collect()
+    assert model() is None
+
+
+def test_a_classifier_of_labels():
+    """Its bound is near what four normal densities allow, and it is nobody else's state."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 2600)
+    h = (np.eye(4)[y] * 3 + rng.normal(size=(2600, 4))).astype("f4")
+    logs = 3 * h - np.log(np.exp(3 * h).sum(axis=1, keepdims=True))
+    train, held_out = slice(600), slice(600, None)
+    exact = logs[held_out][np.arange(2000), y[held_out]]
+    found = []
+    for state in range(2):
+        keras.utils.set_random_seed(state)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        found.append(log_probabilities(h[train], y[train], h[held_out], classes=4, seed=0))
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_allclose(np.exp(found[0]).sum(axis=1), 1, rtol=1e-5)
+    gap = exact - found[0][np.arange(2000), y[held_out]]
+    assert -3 * gap.std() / math.sqrt(2000) < gap.mean() < 0.05
 
 
 def test_a_damaged_state_is_named(data, tmp_path):

@@ -63,6 +63,8 @@ def of_growth(identifier, times):
 
     made, rng = estimators.get(identifier), np.random.default_rng(0)
     t, x, y = rng.normal(size=(200, 5)), rng.normal(size=(200, 3)), np.arange(200) % 2
+    if made.name == "decoder":
+        x = rng.integers(0, 2, (200, 2, 2, 1))
     sizes = []
     for _ in range(int(times)):
         made.estimate(t, x=x, y=y, noise_std=0.5)

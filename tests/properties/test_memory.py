@@ -32,6 +32,12 @@ WHOLE = {
 }
 IN_TILES = {"kde": 90, "akde": 90, "ksg": 90, "kl": 90, "sp": 120, "pca+ksg": 400}
 SHORT = ["binning", "ebab", "gaussian"]
+# Networks that are trained each time, in a few seconds.
+TRAINED = [
+    '{"name": "mine", "steps": 50, "batch_size": 16}',
+    '{"name": "lossy", "k": 2, "compress_t": {"name": "ae", "epochs": 3}}',
+    '{"name": "decoder", "levels": 2, "filters": 8, "stages": 1, "mixtures": 1, "epochs": 2}',
+]
 
 
 def measured(*arguments):
@@ -104,13 +110,15 @@ def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "identifier", [n for n in ("ebab", "kde", "sp", "ksg", "kl", "gaussian") if SOAK or n == "kde"]
+    "identifier",
+    ["ebab", "kde", "sp", "ksg", "kl", "gaussian", "pca+ksg", *TRAINED] if SOAK else ["kde"],
 )
 def test_estimates_leave_nothing_behind(identifier):
-    times = 1000 if SOAK else 120
+    times = 60 if identifier in TRAINED else 1000 if SOAK else 120
     sizes = measured("GROWTH", identifier, times)["sizes"]
-    # After the first ones programs are compiled and the allocator has settled.
-    assert sizes[-1] - sizes[times // 3] < 4 << 20, sizes[:: times // 20]
+    # After the first ones programs are compiled; Keras's buffers come and go.
+    band = (8 if identifier in TRAINED else 4) << 20
+    assert sizes[-1] - sizes[times // 3] < band, sizes[:: times // 20]
 
 
 def test_recorded_epochs_leave_nothing_behind(tmp_path):

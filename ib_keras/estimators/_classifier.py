@@ -1,0 +1,108 @@
+"""Classifiers of a layer's outputs, for I(T;Y) >= H(Y) + E[ln q(y|h)]."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import Any
+
+import keras
+import numpy as np
+
+from ib_keras._batches import batches
+
+# Compiled classifiers that are kept, one for each shape of h and number of classes.
+_KEPT = 8
+_BATCH, _EPOCHS = 64, 200
+# Steps that are one call, at most.
+_AT_ONCE = 32
+_DROPPED, _FEW = 0.4, 64
+
+
+def log_probabilities(
+    h: np.ndarray, y: np.ndarray, held_out: np.ndarray, *, classes: int, seed: int
+) -> np.ndarray:
+    """ln q(y|h) ``(m, classes)`` of rows that the classifier has not seen.
+
+    Args:
+        h: ``(n, ...)`` maps or vectors that train it.
+        y: ``(n,)`` their labels 0…classes−1.
+        held_out: ``(m, ...)``.
+        classes: their number.
+        seed: of weights, dropout, batches, and the tenth of the rows that says when to stop.
+    """
+    axes = tuple(range(h.ndim - 1))
+    mean, std = h.mean(axis=axes), h.std(axis=axes)
+    std = np.where(std > 0, std, 1).astype(np.float32)
+    order = np.random.default_rng(seed).permutation(len(h))
+    cut = max(1, len(h) // 10)
+    stop, train = ((h[rows] - mean) / std for rows in (order[:cut], order[cut:]))
+    steps = max(1, len(train) // _BATCH)
+    classifier = _classifier(h.shape[1:], classes, steps // -(-steps // _AT_ONCE), seed)
+    with classifier.lock:
+        classifier.train((train, y[order[cut:]]), (stop, y[order[:cut]]))
+        said = classifier.model.predict((held_out - mean) / std, batch_size=256, verbose=0)
+    return np.asarray(said, np.float64)
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _classifier(shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> _Classifier:
+    return _Classifier(shape, classes, at_once, seed)
+
+
+class _Classifier:
+    """A network that is compiled once and trained again and again; the lock says by whom."""
+
+    def __init__(self, shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> None:
+        self.lock = threading.Lock()
+        self._at_once, self._seed = at_once, seed
+        seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
+
+        def weights() -> keras.initializers.Initializer:
+            return keras.initializers.GlorotUniform(next(seeds))
+
+        # Whatever the global policy.
+        exact: dict[str, Any] = {"dtype": "float32"}
+        x = inputs = keras.Input(shape, **exact)
+        while x.ndim == 4 and max(x.shape[1:3]) > 4:
+            x = keras.layers.Conv2D(
+                64, 3, 2, padding="same", activation="relu", kernel_initializer=weights(), **exact
+            )(x)
+        x = keras.layers.Flatten(**exact)(x)
+        for hidden in (False, True):
+            # Of few values each counts.
+            if hidden or x.shape[-1] > _FEW:
+                x = keras.layers.Dropout(_DROPPED, seed=next(seeds), **exact)(x)
+            x = keras.layers.Dense(128, activation="relu", kernel_initializer=weights(), **exact)(x)
+        outputs = keras.layers.Dense(
+            classes, activation="log_softmax", kernel_initializer=weights(), **exact
+        )(x)
+        self.model = keras.Model(inputs, outputs)
+        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-3)
+        self.model.compile(
+            optimizer,
+            lambda labels, logs: -keras.ops.sum(keras.ops.one_hot(labels, classes) * logs, axis=-1),
+            steps_per_execution=at_once,
+            jit_compile=False,
+        )
+        optimizer.build(self.model.trainable_variables)
+        self._variables = [*self.model.variables, *optimizer.variables]
+        self._start = [variable.numpy() for variable in self._variables]
+
+    def train(
+        self, train: tuple[np.ndarray, np.ndarray], stop: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        """Trains anew, and keeps the weights that serve the stopping rows best."""
+        for variable, value in zip(self._variables, self._start, strict=True):
+            variable.assign(value)
+        epochs = range(_EPOCHS)
+        data, steps = batches(train, _BATCH, self._seed, epochs, multiple=self._at_once)
+        self.model.fit(
+            data,
+            steps_per_epoch=steps,
+            epochs=_EPOCHS,
+            shuffle=False,
+            verbose=0,
+            validation_data=stop,
+            callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
+        )
