@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from ib_keras._batches import batches
+from ib_keras.pixelcnn._inputs import statistics
 
 # Compiled classifiers that are kept, one for each shape of h and number of classes.
 _KEPT = 8
@@ -17,6 +18,10 @@ _BATCH, _EPOCHS = 64, 200
 # Steps that are one call, at most.
 _AT_ONCE = 32
 _DROPPED, _FEW = 0.4, 64
+# Standard deviations: what lies further off is as far.
+_FAR = 30.0
+# Rows at a time.
+_IN_DOUBLE = 256
 
 
 def log_probabilities(
@@ -31,17 +36,23 @@ def log_probabilities(
         classes: their number.
         seed: of weights, dropout, batches, and the tenth of the rows that says when to stop.
     """
-    axes = tuple(range(h.ndim - 1))
-    mean, std = h.mean(axis=axes), h.std(axis=axes)
-    std = np.where(std > 0, std, 1).astype(np.float32)
+    mean, std = statistics(h)
+
+    def standard(rows: np.ndarray) -> np.ndarray:
+        found = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), _IN_DOUBLE):
+            part = slice(start, start + _IN_DOUBLE)
+            found[part] = np.clip((rows[part] - mean) / std, -_FAR, _FAR)
+        return found
+
     order = np.random.default_rng(seed).permutation(len(h))
     cut = max(1, len(h) // 10)
-    stop, train = ((h[rows] - mean) / std for rows in (order[:cut], order[cut:]))
+    stop, train = (standard(h[rows]) for rows in (order[:cut], order[cut:]))
     steps = max(1, len(train) // _BATCH)
     classifier = _classifier(h.shape[1:], classes, steps // -(-steps // _AT_ONCE), seed)
     with classifier.lock:
         classifier.train((train, y[order[cut:]]), (stop, y[order[:cut]]))
-        said = classifier.model.predict((held_out - mean) / std, batch_size=256, verbose=0)
+        said = classifier.model.predict(standard(held_out), batch_size=256, verbose=0)
     return np.asarray(said, np.float64)
 
 

@@ -10,6 +10,9 @@ import tensorflow as tf
 from ib_keras._checks import as_array
 from ib_keras.errors import ArgumentError
 
+# What varies by less, of its mean or at all, varies by float32's rounding only.
+_RESOLUTION, _LEAST = 1e-6, 1e-35
+
 
 def as_levels(values: Any, levels: int, name: str = "images") -> Any:
     """``values`` as whole numbers 0…levels−1; tensors of a graph pass as they are.
@@ -88,3 +91,18 @@ def as_condition(
     if not np.isfinite(array).all():
         raise ArgumentError("`condition` has NaN or infinite values", "finite numbers", "others")
     return np.broadcast_to(array, (n, *condition_shape))
+
+
+def statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel; 1 for one that does not vary.
+
+    Args:
+        h: ``(n, ..., channels)``.
+    """
+    axes = tuple(range(h.ndim - 1))
+    mean = h.mean(axis=axes, dtype=np.float64)
+    # In parts: a temporary of the whole condition may not fit.
+    squares = [np.square(part - mean).sum(axis=axes) for part in np.array_split(h, len(h))]
+    std = np.sqrt(np.sum(squares, axis=0) / (h.size // h.shape[-1]))
+    varies = std > np.maximum(_RESOLUTION * np.abs(mean), _LEAST)
+    return mean, np.where(varies, std, 1.0)

@@ -243,7 +243,7 @@ class PixelCNN(keras.Model):
         Args:
             condition: ``(n, *condition_shape)``.
         """
-        mean, std = _statistics(condition)
+        mean, std = _inputs.statistics(condition)
         self.streams.standardise.mean.assign(mean)
         self.streams.standardise.std.assign(std)
 
@@ -467,15 +467,6 @@ def _prepended(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     """A generator, as Keras asks for."""
     yield first
     yield from rest
-
-
-def _statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    axes = tuple(range(h.ndim - 1))
-    mean = h.mean(axis=axes, dtype=np.float64)
-    # In parts: a temporary of the whole condition may not fit.
-    squares = [np.square(part - mean).sum(axis=axes) for part in np.array_split(h, len(h))]
-    std = np.sqrt(np.sum(squares, axis=0) / (h.size // h.shape[-1]))
-    return mean, np.where(std > 1e-6 * (1 + np.abs(mean)), std, 1.0)
 
 
 def _as_map(shape: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators import DecoderBound
 from ib_keras.estimators._classifier import log_probabilities
 from ib_keras.estimators.decoder import check_disjoint, compared, prior
+from ib_keras.pixelcnn._inputs import statistics
 from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings, stopping_rows
 
 N, FLIP = 1500, 0.05
@@ -182,6 +183,25 @@ def test_a_classifier_of_labels():
     np.testing.assert_allclose(np.exp(found[0]).sum(axis=1), 1, rtol=1e-5)
     gap = exact - found[0][np.arange(2000), y[held_out]]
     assert -3 * gap.std() / math.sqrt(2000) < gap.mean() < 0.05
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("scale", [1e-34, 1e38])
+def test_layers_of_all_scales_are_read(scale):
+    """As far as float32 goes; and one sample far off is no more than far off."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    h = np.clip(y[:, None] + 0.1 * rng.normal(size=(400, 2)), -0.5, 3) * scale
+    h[0] = 3.4 * max(scale, 1e30)
+    h = np.minimum(h, 3.4e38).astype("f4")
+    logs = log_probabilities(h[1:], y[1:], h, classes=2, seed=0)
+    assert np.isfinite(logs).all() and -1e4 < logs.min()
+    assert logs[np.arange(1, 400), y[1:]].mean() > -0.1
+    mean, std = statistics(h[1:])
+    np.testing.assert_allclose(mean / scale, 0.5, rtol=0.05)
+    np.testing.assert_allclose(std / scale, 0.51, rtol=0.05)
+    dead = np.full((50, 2), np.float32(scale / 3))
+    np.testing.assert_array_equal(statistics(dead)[1], 1)
 
 
 def test_a_damaged_state_is_named(data, tmp_path):
