@@ -116,8 +116,9 @@ def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
 def test_estimates_leave_nothing_behind(identifier):
     times = 60 if identifier in TRAINED else 1000 if SOAK else 120
     sizes = measured("GROWTH", identifier, times)["sizes"]
-    # After the first ones programs are compiled; Keras's buffers come and go.
-    band = (8 if identifier in TRAINED else 4) << 20
+    # After the first ones programs are compiled. Autoencoders still leave 0.12 MB each time, which
+    # docs/reliability.md says: more than that must not be.
+    band = (8 if '"ae"' in identifier else 4) << 20
     assert sizes[-1] - sizes[times // 3] < band, sizes[:: times // 20]
 
 
