@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from ib_keras._batches import batches
+from ib_keras._batches import batches, in_order
 from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ib_keras.compression import Autoencoder
 
 _KEPT = 4
+# Rows whose codes or errors are one step.
+_AT_ONCE = 1024
 # Whatever the global policy.
 _EXACT: dict[str, Any] = {"dtype": "float32"}
 
@@ -75,21 +77,22 @@ class Network:
         # Batches of one size, of which an epoch leaves next to nothing out.
         size = len(train[0]) // self._steps
         data, steps = batches(train, size, self._seed, range(made.epochs), multiple=self._steps)
+        held_out = in_order(held, _AT_ONCE)
         with self._lock:
             for variable, value in zip(self._variables, self._start, strict=True):
                 variable.assign(value)
             self._model.fit(
-                data, steps_per_epoch=steps, validation_data=held, epochs=made.epochs,
+                data, steps_per_epoch=steps, validation_data=held_out, epochs=made.epochs,
                 verbose=0, shuffle=False, callbacks=[stop, of_fit("autoencoder", made.epochs)],
             )  # fmt: skip
-            error = self._model.evaluate(*held, verbose=0)
+            error = self._model.evaluate(held_out, verbose=0)
             return self._encoder.get_weights(), float(error)
 
     def encode(self, weights: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Codes ``(n, k)`` by the encoder with these weights."""
         with self._lock:
             self._encoder.set_weights(weights)
-            codes = self._encoder.predict(rows, batch_size=1024, verbose=0)
+            codes = self._encoder.predict(in_order((rows,), _AT_ONCE), verbose=0)
         return np.asarray(codes, np.float64)
 
 

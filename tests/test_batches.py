@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from ib_keras._batches import batches
+from ib_keras._batches import batches, in_order
 
 
 def test_every_epoch_has_its_order_and_each_row_once():
@@ -28,3 +28,11 @@ def test_few_rows_and_multiples():
     assert steps == 1
     assert sorted(next(data.as_numpy_iterator())[0]) == [0, 1, 2, 3, 4]
     assert batches((np.arange(100),), 9, 0, range(2), multiple=4)[1] == 8
+
+
+def test_in_order_leaves_no_row_out():
+    a, b = np.arange(10)[:, None] * np.ones(3), np.arange(10)
+    parts = list(in_order((a, b), 4).as_numpy_iterator())
+    assert [len(part) for part, _ in parts] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), a)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), b)

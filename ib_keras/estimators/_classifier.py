@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from ib_keras._batches import batches
+from ib_keras._batches import batches, in_order
 from ib_keras.pixelcnn._inputs import statistics
 
 # Compiled classifiers that are kept, one for each shape of h and number of classes.
 _KEPT = 8
 _BATCH, _EPOCHS = 64, 200
+_PREDICTED = 256
 # Steps that are one call, at most.
 _AT_ONCE = 32
 _DROPPED, _FEW = 0.4, 64
@@ -52,7 +53,7 @@ def log_probabilities(
     classifier = _classifier(h.shape[1:], classes, steps // -(-steps // _AT_ONCE), seed)
     with classifier.lock:
         classifier.train((train, y[order[cut:]]), (stop, y[order[:cut]]))
-        said = classifier.model.predict(standard(held_out), batch_size=256, verbose=0)
+        said = classifier.model.predict(in_order((standard(held_out),), _PREDICTED), verbose=0)
     return np.asarray(said, np.float64)
 
 
@@ -114,6 +115,6 @@ class _Classifier:
             epochs=_EPOCHS,
             shuffle=False,
             verbose=0,
-            validation_data=stop,
+            validation_data=in_order(stop, _PREDICTED),
             callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
         )

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras import _backup
-from ib_keras._batches import batches
+from ib_keras._batches import batches, in_order
 from ib_keras._checks import check_count, check_positive, check_seed
 from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError, StoreError
@@ -23,6 +23,8 @@ from ib_keras.pixelcnn.network import PixelCNN, rate, widths
 # Of the rows that train, so many say when to stop.
 _STOP = 0.1
 _STATE = "state.npz"
+# Images whose likelihood is one step.
+_VALIDATED = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,8 +198,7 @@ class Decoder:
         self.model.fit(
             data,
             steps_per_epoch=steps,
-            validation_data=held,
-            validation_batch_size=min(len(self.stop), 256),
+            validation_data=in_order(held, _VALIDATED),
             initial_epoch=keeper.epoch,
             epochs=settings.epochs,
             callbacks=callbacks,

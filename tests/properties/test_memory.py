@@ -114,12 +114,10 @@ def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
     ["ebab", "kde", "sp", "ksg", "kl", "gaussian", "pca+ksg", *TRAINED] if SOAK else ["kde"],
 )
 def test_estimates_leave_nothing_behind(identifier):
-    times = 60 if identifier in TRAINED else 1000 if SOAK else 120
+    times = 1000 if SOAK and identifier not in TRAINED else 120
     sizes = measured("GROWTH", identifier, times)["sizes"]
-    # After the first ones programs are compiled. Autoencoders still leave 0.12 MB each time, which
-    # docs/reliability.md says: more than that must not be.
-    band = (8 if '"ae"' in identifier else 4) << 20
-    assert sizes[-1] - sizes[times // 3] < band, sizes[:: times // 20]
+    # After the first ones programs are compiled.
+    assert sizes[-1] - sizes[times // 3] < 4 << 20, sizes[:: times // 20]
 
 
 def test_recorded_epochs_leave_nothing_behind(tmp_path):
