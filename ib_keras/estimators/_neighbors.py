@@ -125,12 +125,12 @@ def _exact(
 def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
     """Rows and their distances to all samples; squared ones for Euclidean."""
     if len(x) <= _FEW or x.shape[1] > WIDE:
-        centre = Rows.of(x).mean()
+        centre = Rows.of(x).centre()
         for rows in _rows(len(x)):
             yield rows, _to_all(x, rows, metric, centre)
         return
     x, unrolled = x[:], x.shape[1] <= _UNROLLED or metric == "chebyshev"
-    x = x if unrolled else x - x.mean(axis=0)
+    x = x if unrolled else x - Rows.of(x).centre()
     whole = _tensor(x)
     for rows in _rows(len(x)):
         kernel = _compiled(metric, unrolled, len(rows), x.shape)
@@ -166,7 +166,7 @@ def _pairs_in_tiles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``joint_counts`` with a memory of tiles beside the samples."""
     found = np.empty((3, len(x)), int)
-    centres = [v.mean(axis=0, dtype=np.float64) for v in (x, y)]
+    centres = [Rows.of(v).centre() for v in (x, y)]
     for rows in _rows(len(x)):
         in_x, in_y = (
             _to_all(v, rows, metric, centre) for v, centre in zip((x, y), centres, strict=True)
@@ -269,7 +269,7 @@ def _all_pairs(
 
     n = len(x)
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
-    x, y = (x, y) if unrolled else (x - x.mean(axis=0), y - y.mean(axis=0))
+    x, y = (x, y) if unrolled else (v - Rows.of(v).centre() for v in (x, y))
     whole = (_tensor(x), _tensor(y))
     found = np.empty((6, n))
     for rows in _rows(n):

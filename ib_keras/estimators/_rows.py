@@ -12,6 +12,10 @@ from ib_keras._checks import power_of_two, times_two
 
 # Values of a tile.
 TILE = 1 << 22
+# Rows, and values, from which is seen how far values spread.
+_SEEN, _VALUES = 4096, 1 << 20
+# Median distances that are far: some 30 standard deviations of normal values.
+_FAR = 45.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,17 @@ class Rows:
         index = np.arange(len(self)) if self.index is None else self.index
         return dataclasses.replace(self, index=index[rows])
 
+    def near(self) -> Rows:
+        """The rows of which no value lies far off in its column.
+
+        All, if that would leave less than half of them.
+        """
+        n = len(self)
+        low, high = usual(self[:: step(*self.shape)])
+        near = [((tile >= low) & (tile <= high)).all(axis=1) for tile in self.tiles()]
+        found = np.flatnonzero(np.concatenate(near))
+        return self if len(found) == n or 2 * len(found) < n else self.take(found)
+
     def tiles(self) -> Iterator[np.ndarray]:
         """All rows, in order, some at a time."""
         step = max(1, TILE // max(1, self.shape[1]))
@@ -97,9 +112,16 @@ class Rows:
             return found[0][1]
         return np.average([mean for _, mean in found], axis=0, weights=[n for n, _ in found])
 
+    def centre(self) -> np.ndarray:
+        """The mean of the rows that do not lie far off, ``(d,)``.
+
+        Less this the others lose no digits, which less the mean of all they do.
+        """
+        return self.near().mean()
+
     def centred(self) -> Rows:
-        """Each column less its mean; before anything is divided."""
-        return dataclasses.replace(self, shift=self.mean())
+        """Each column less its centre; before anything is divided."""
+        return dataclasses.replace(self, shift=self.centre())
 
     def divided(self, scale: Any) -> Rows:
         """Each column by its scale; before anything is turned."""
@@ -112,3 +134,29 @@ class Rows:
     def products(self) -> np.ndarray:
         """The sums of products of columns, ``(d, d)``."""
         return sum((tile.T @ tile for tile in self.tiles()), np.zeros((self.shape[1],) * 2))
+
+
+def step(n: int, dim: int) -> int:
+    """So many rows on is the next of those from which is seen how far values spread."""
+    return max(1, n // max(1, min(_SEEN, _VALUES // max(1, dim))))
+
+
+def usual(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the values of each column lie but for the few, at most one in twenty, that are far off.
+
+    Far is some 30 standard deviations of normal values, by the median distance from the column's
+    median, of those that are not 0.
+
+    Args:
+        some: ``(n, d)``.
+
+    Returns:
+        The lowest and the highest, ``(d,)`` each.
+    """
+    n = len(some)
+    centre = np.median(some, axis=0)
+    away = np.sort(np.abs(some - centre), axis=0)
+    zeros = np.count_nonzero(away == 0, axis=0)
+    middle = np.take_along_axis(away, (np.minimum(zeros, n - 1) + n)[None] // 2, axis=0)[0]
+    reach = np.maximum(_FAR * middle, away[int(0.95 * (n - 1))])
+    return centre - reach, centre + reach

@@ -26,15 +26,15 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
-from ib_keras.estimators._rows import Rows
+from ib_keras.estimators._rows import Rows, step, usual
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
 _NORM, _WIDEST = 5.0, 12
 # Disjoint subsets that a standard error is estimated from, and how often they are drawn.
 _PARTS, _REPEATS = 10, 2
-# Rows of which the spread of a variable is taken.
-_SPREAD = 4096
+# The least variance of any direction of columns of variance 1, where they span the space.
+_SPANNED = 1e-10
 # Rows that tell most pairs of columns apart, and columns looked at together.
 _FEW, _COLUMNS = 16, 64
 
@@ -370,13 +370,8 @@ class KozachenkoLeonenko(_Neighbors):
         n, d = rows.shape
         rows, exponent = rows.moderate(axis=0 if self.whiten else None)
         log_det = math.log(2) * float(np.broadcast_to(exponent, (1, d)).sum())
-        rows = rows.centred()
-        if self.whiten:
-            scale = np.sqrt(rows.squares() / n)
-            rows = rows.divided(scale)
-            values, vectors = np.linalg.eigh(rows.products() / n)
-            rows = dataclasses.replace(rows, matrix=vectors / np.sqrt(values))
-            log_det += float(np.log(values).sum() / 2 + np.log(scale).sum())
+        rows, log_scale = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
+        log_det += log_scale
         near = distances(rows, self.k)
         if self.weighted:
             weights = berrett_weights(self.k, d)
@@ -432,6 +427,25 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
     return weights
 
 
+def _whitened(rows: Rows) -> tuple[Rows, float]:
+    """Rows of covariance 1, and ln of the determinant of what they were divided by.
+
+    The covariance is that of rows that do not lie far off, if these span the space: any linear map
+    serves, but that of one row at 10⁴ makes a thin disc of the others.
+    """
+    for some in (rows.near(), rows):
+        some = some.centred()
+        scale = np.sqrt(some.squares() / len(some))
+        scale[scale == 0] = 1.0
+        some = some.divided(scale)
+        values, vectors = np.linalg.eigh(some.products() / len(some))
+        if values[0] > _SPANNED:
+            break
+    matrix = vectors / np.sqrt(values)
+    log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
+    return dataclasses.replace(rows, shift=some.shift, scale=scale, matrix=matrix), log_det
+
+
 def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int, excess: float = 0.0) -> Estimate:
     n = len(terms)
     error = math.sqrt((float(terms.var(ddof=1)) + excess) / n)
@@ -477,12 +491,18 @@ def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _log_spread(samples: np.ndarray) -> float:
-    """log2 of a coordinate's root mean square deviation, from some thousand rows."""
-    variance = 0.0
-    for some in (samples[:: max(1, len(samples) // _SPREAD)], samples):
+    """log2 of a coordinate's root mean square deviation, from some thousand rows.
+
+    What lies far off counts as the farthest that does not: one row at 10⁴ would make nothing of
+    the others.
+    """
+    for some in (samples[:: step(*samples.shape)], samples):
+        clipped = np.clip(some, *usual(some))
+        variance = float(np.var(clipped, axis=0, dtype=np.float64).mean())
+        if variance > 0:
+            return 0.5 * math.log2(variance)
         # What varies in a few rows only may be constant in the first ones looked at.
-        variance = variance or float(np.var(some, axis=0, dtype=np.float64).mean())
-    return 0.5 * math.log2(variance) if variance > 0 else 0.0
+    return 0.0
 
 
 def _times(samples: np.ndarray, exponent: int) -> np.ndarray:
@@ -548,7 +568,16 @@ def _independent(rows: Rows) -> np.ndarray:
     """Indices of columns of which none is a linear function of those before it."""
     if not rows.shape[1]:
         return np.zeros(0, int)
-    rows = rows.moderate(axis=0)[0].centred()
+    rows = rows.moderate(axis=0)[0]
+    near = rows.near()
+    # What is far off hides the others from sums over all.
+    found = _spanning(near.centred())
+    if near is rows or len(found) == rows.shape[1]:
+        return found
+    return _spanning(rows.centred())
+
+
+def _spanning(rows: Rows) -> np.ndarray:
     norms = np.sqrt(rows.squares())
     triangle = np.zeros((0, rows.shape[1]))
     for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():

@@ -27,6 +27,8 @@ from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
 
 _EVERY = 50
+# Standard deviations: what lies further off is as far, to the critic.
+_FAR = 30.0
 # Compiled critics that are kept.
 _CRITICS = 16
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
@@ -201,13 +203,14 @@ class _Critic:
         """Trains on a batch of pairs that belong together."""
         import tensorflow as tf
 
-        self._step(tf.constant(x, tf.float32), tf.constant(y, tf.float32))
+        self._step(*(tf.constant(np.clip(v, -_FAR, _FAR), tf.float32) for v in (x, y)))
 
     def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """f of each x with each y of a batch, ``(size, size)``."""
         import tensorflow as tf
 
-        size, x, y = self._size, x.astype(np.float32), y.astype(np.float32)
+        size = self._size
+        x, y = (np.clip(v, -_FAR, _FAR).astype(np.float32) for v in (x, y))
         pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
         found = self.model(tf.constant(pairs)).numpy()
         return found.reshape(size, size).astype(np.float64)
@@ -336,7 +339,7 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> Rows:
-    """The columns that vary, at mean 0 and standard deviation 1."""
+    """The columns that vary, at mean 0 and standard deviation 1 but for rows that lie far off."""
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
@@ -344,5 +347,10 @@ def _standard(values: np.ndarray, name: str) -> Rows:
     rows = Rows.of(samples)
     if len(varies) < samples.shape[1]:
         rows = dataclasses.replace(rows, columns=varies)
-    rows = rows.moderate(axis=0)[0].centred()
-    return rows.divided(np.sqrt(rows.squares() / len(samples)))
+    rows = rows.moderate(axis=0)[0]
+    for some in (rows.near(), rows):
+        some = some.centred()
+        scale = np.sqrt(some.squares() / len(some))
+        if scale.all():
+            break
+    return dataclasses.replace(rows, shift=some.shift, scale=scale)

@@ -42,6 +42,14 @@ def test_bounds_come_near_and_stay_below(kind):
     assert -0.3 < nothing.value < 3 * nothing.stderr + 0.02
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_sample_far_off_does_not_blind_the_critic(kind):
+    x, y = synthetic.correlated_gaussians(2000, 2, 1.0, seed=0)
+    y[7] = 1e6
+    found = kind(steps=400, hidden=(64, 64)).mutual_information(x, y)
+    assert 0.5 < found.value < 1.0 + 3 * found.stderr
+
+
 def test_infonce_is_flagged_where_the_batch_is_its_ceiling():
     x, y = synthetic.correlated_gaussians(1500, 1, 4.0, seed=1)
     made = InfoNCE(batch_size=4, steps=1500, hidden=(64, 64), learning_rate=3e-3)
