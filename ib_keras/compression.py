@@ -20,11 +20,14 @@ from ib_keras._checks import (
 )
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
+from ib_keras.estimators._rows import Rows
 
 # Up to here sums of squares of float32 are numbers.
 _SQUARES = 1e12
 # Above this many values PCA goes through the rows in parts.
 _IN_MEMORY = 1 << 27
+# Standard deviations of all values: what lies further off is as far, to the autoencoder.
+_FAR = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +155,10 @@ class Autoencoder(Configured):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
-        """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop."""
+        """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop.
+
+        Rows that lie far off, some 30 standard deviations in a column, do neither.
+        """
         from ib_keras import _autoencoder
 
         flat = as_samples(x, min_samples=20)
@@ -160,7 +166,9 @@ class Autoencoder(Configured):
         exponent = power_of_two(magnitude(flat), _SQUARES)
         flat = _times_two(flat, exponent, np.float32)
         rng = np.random.default_rng(check_seed(seed))
-        rows = rng.permutation(len(flat))
+        # A row far off would be all that is learned.
+        near = Rows.of(flat).near().index
+        rows = rng.permutation(len(flat) if near is None else near)
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         mean = flat[train].mean(axis=0)
         scale = float(flat[train].std()) or 1.0
@@ -171,7 +179,7 @@ class Autoencoder(Configured):
         network = _autoencoder.network(self, shape, flat.shape[1], steps, seed)
 
         def scaled(part: np.ndarray) -> np.ndarray:
-            return (part - mean) / scale
+            return np.clip((part - mean) / scale, -_FAR, _FAR)
 
         targets = scaled(flat)
         inputs = targets.reshape(len(flat), *shape)
@@ -179,7 +187,7 @@ class Autoencoder(Configured):
             (inputs[train], targets[train]), (inputs[held], targets[held])
         )
         error = math.sqrt(error) * scale
-        of_mean = math.sqrt(np.square(flat[held] - mean).mean())
+        of_mean = math.sqrt(np.square(targets[held]).mean()) * scale
         with np.errstate(over="ignore"):
             error, of_mean = (float(np.ldexp(v, int(exponent.max()))) for v in (error, of_mean))
         quality = {"error": error, "error_of_mean": of_mean}

@@ -125,3 +125,14 @@ def test_bad_input():
         Autoencoder(2, convolutional=True).fit(x)
     with pytest.raises(ArgumentError, match="x=None"):
         LossyCompression().estimate(x)
+
+
+def test_rows_far_off_are_not_all_that_an_autoencoder_learns():
+    rng = np.random.default_rng(0)
+    x = np.tanh(rng.normal(size=(600, 2)) @ rng.normal(size=(2, 8)))
+    usual = np.arange(600) % 100 != 0
+    x[~usual] *= 1e5
+    fitted = Autoencoder(k=2, epochs=40).fit(x)
+    codes = fitted.transform(x)
+    assert np.isfinite(codes).all() and codes[usual].std(axis=0).min() > 0.2
+    assert fitted.quality["error"] < 0.3 * fitted.quality["error_of_mean"] < 0.3

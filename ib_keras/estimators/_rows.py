@@ -79,7 +79,7 @@ class Rows:
         All, if that would leave less than half of them.
         """
         n = len(self)
-        low, high = usual(self[:: step(*self.shape)])
+        low, high = usual(self[:: stride(*self.shape)])
         near = [((tile >= low) & (tile <= high)).all(axis=1) for tile in self.tiles()]
         found = np.flatnonzero(np.concatenate(near))
         return self if len(found) == n or 2 * len(found) < n else self.take(found)
@@ -131,12 +131,16 @@ class Rows:
         """The sum of squares of each column, ``(d,)``."""
         return np.sum([np.square(tile).sum(axis=0) for tile in self.tiles()], axis=0)
 
+    def spread(self) -> np.ndarray:
+        """The root of the mean square of each column, ``(d,)``."""
+        return np.sqrt(self.squares() / len(self))
+
     def products(self) -> np.ndarray:
         """The sums of products of columns, ``(d, d)``."""
         return sum((tile.T @ tile for tile in self.tiles()), np.zeros((self.shape[1],) * 2))
 
 
-def step(n: int, dim: int) -> int:
+def stride(n: int, dim: int) -> int:
     """So many rows on is the next of those from which is seen how far values spread."""
     return max(1, n // max(1, min(_SEEN, _VALUES // max(1, dim))))
 
@@ -145,7 +149,8 @@ def usual(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the values of each column lie but for the few, at most one in twenty, that are far off.
 
     Far is some 30 standard deviations of normal values, by the median distance from the column's
-    median, of those that are not 0.
+    median, of those that are not 0. A column that does not vary has no limits: rows that are not
+    here may differ.
 
     Args:
         some: ``(n, d)``.
@@ -159,4 +164,5 @@ def usual(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     zeros = np.count_nonzero(away == 0, axis=0)
     middle = np.take_along_axis(away, (np.minimum(zeros, n - 1) + n)[None] // 2, axis=0)[0]
     reach = np.maximum(_FAR * middle, away[int(0.95 * (n - 1))])
+    reach = np.where(middle > 0, reach, np.inf)
     return centre - reach, centre + reach

@@ -26,7 +26,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
-from ib_keras.estimators._rows import Rows, step, usual
+from ib_keras.estimators._rows import Rows, stride, usual
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
@@ -435,7 +435,7 @@ def _whitened(rows: Rows) -> tuple[Rows, float]:
     """
     for some in (rows.near(), rows):
         some = some.centred()
-        scale = np.sqrt(some.squares() / len(some))
+        scale = some.spread()
         scale[scale == 0] = 1.0
         some = some.divided(scale)
         values, vectors = np.linalg.eigh(some.products() / len(some))
@@ -496,7 +496,7 @@ def _log_spread(samples: np.ndarray) -> float:
     What lies far off counts as the farthest that does not: one row at 10⁴ would make nothing of
     the others.
     """
-    for some in (samples[:: step(*samples.shape)], samples):
+    for some in (samples[:: stride(*samples.shape)], samples):
         clipped = np.clip(some, *usual(some))
         variance = float(np.var(clipped, axis=0, dtype=np.float64).mean())
         if variance > 0:

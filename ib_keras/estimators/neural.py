@@ -350,7 +350,7 @@ def _standard(values: np.ndarray, name: str) -> Rows:
     rows = rows.moderate(axis=0)[0]
     for some in (rows.near(), rows):
         some = some.centred()
-        scale = np.sqrt(some.squares() / len(some))
+        scale = some.spread()
         if scale.all():
             break
     return dataclasses.replace(rows, shift=some.shift, scale=scale)
