@@ -88,7 +88,9 @@ class PCA(Configured):
             explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:
-            codes = np.asarray(made.transform(_times_two(_flat(rows), np.asarray(exponent))))
+            units = _times_two(_flat(rows), np.asarray(exponent))
+            with np.errstate(over="ignore", invalid="ignore"):  # named below
+                codes = np.asarray(made.transform(units))
             return _times_two(codes, np.asarray(-exponent))
 
         return Compressed(transform, {"explained_variance": explained}, self.name)
@@ -179,7 +181,8 @@ class Autoencoder(Configured):
         network = _autoencoder.network(self, shape, flat.shape[1], steps, seed)
 
         def scaled(part: np.ndarray) -> np.ndarray:
-            return np.clip((part - mean) / scale, -_FAR, _FAR)
+            with np.errstate(over="ignore"):  # as far as what lies far off
+                return np.clip((part - mean) / scale, -_FAR, _FAR)
 
         targets = scaled(flat)
         inputs = targets.reshape(len(flat), *shape)

@@ -136,3 +136,13 @@ def test_rows_far_off_are_not_all_that_an_autoencoder_learns():
     codes = fitted.transform(x)
     assert np.isfinite(codes).all() and codes[usual].std(axis=0).min() > 0.2
     assert fitted.quality["error"] < 0.3 * fitted.quality["error_of_mean"] < 0.3
+
+
+def test_rows_beyond_what_was_fitted():
+    """The largest numbers there are: refused or as far as can be, and no warning."""
+    rng = np.random.default_rng(0)
+    x, far = rng.normal(size=(60, 3)), np.full((2, 3), np.finfo(float).max)
+    with pytest.raises(ArgumentError, match="too large to be compressed"):
+        PCA(k=1).fit(x).transform(far)
+    x, far = x.astype("f4") / 100, np.full((2, 3), np.finfo("f4").max)
+    assert np.isfinite(Autoencoder(k=1, epochs=2).fit(x).transform(far)).all()

@@ -99,11 +99,13 @@ class Rows:
         Returns:
             The rows, and e such that they are the given ones times 2^−e.
         """
-        largest = np.maximum.reduce(
-            [np.abs(tile).max(axis=axis, keepdims=True) for tile in self.tiles()]
-        )
-        exponent = power_of_two(largest)
+        exponent = power_of_two(self.largest(axis))
         return dataclasses.replace(self, exponent=self.exponent + exponent), exponent
+
+    def largest(self, axis: int | None = None) -> np.ndarray:
+        """The largest magnitude, ``(1, 1)``, or that of each column ``(1, d)`` for ``axis=0``."""
+        found = [np.abs(tile).max(axis=axis, keepdims=True) for tile in self.tiles()]
+        return np.maximum.reduce(found)
 
     def mean(self) -> np.ndarray:
         """Of each column, ``(d,)``."""

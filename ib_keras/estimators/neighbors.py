@@ -35,6 +35,8 @@ _NORM, _WIDEST = 5.0, 12
 _PARTS, _REPEATS = 10, 2
 # The least variance of any direction of columns of variance 1, where they span the space.
 _SPANNED = 1e-10
+# Squares of such values, and sums of them, are numbers.
+_LARGEST = 1e140
 # Rows that tell most pairs of columns apart, and columns looked at together.
 _FEW, _COLUMNS = 16, 64
 
@@ -435,12 +437,16 @@ def _whitened(rows: Rows) -> tuple[Rows, float]:
     """
     for some in (rows.near(), rows):
         some = some.centred()
-        scale = some.spread()
+        # Whose far values, divided, still have squares that are numbers.
+        least = dataclasses.replace(rows, shift=some.shift).largest(axis=0)[0] / _LARGEST
+        scale = np.maximum(some.spread(), least)
         scale[scale == 0] = 1.0
         some = some.divided(scale)
         values, vectors = np.linalg.eigh(some.products() / len(some))
         if values[0] > _SPANNED:
             break
+    # Below are roundings, which may be negative.
+    values = np.maximum(values, 1e-14 * values[-1])
     matrix = vectors / np.sqrt(values)
     log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
     return dataclasses.replace(rows, shift=some.shift, scale=scale, matrix=matrix), log_det
@@ -483,11 +489,13 @@ def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
     # Each at a scale from which the other's is reached without overflow.
     a, b = moderate(a)[0], moderate(b)[0]
     exponent = round(_log_spread(b) - _log_spread(a))
+    narrow, wide = (a, b) if a.shape[1] < b.shape[1] else (b, a)
+    exponent = exponent if narrow is a else -exponent
+    exponent = min(exponent, int(math.log2(_LARGEST / (float(magnitude(narrow)[0, 0]) or 1.0))))
     if not exponent:
         return a, b
-    if a.shape[1] < b.shape[1]:
-        return _times(a, exponent), b
-    return a, _times(b, -exponent)
+    narrow = _times(narrow, exponent)
+    return (wide, narrow) if wide is a else (narrow, wide)
 
 
 def _log_spread(samples: np.ndarray) -> float:
