@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ib_keras._labels import as_labels as as_labels
 from ib_keras.errors import ArgumentError
 
 
@@ -99,42 +100,6 @@ def times_two(samples: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     half = -exponent // 2  # 2^−exponent itself may be no number
     with np.errstate(under="ignore"):
         return np.ldexp(np.ldexp(samples.astype(np.float64), half), -exponent - half)
-
-
-def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
-    """Class labels as ``(n,)`` integer codes 0…K−1; one-hot rows are argmaxed.
-
-    Raises:
-        ArgumentError: lengths differ, or the labels are neither integers, booleans, strings nor
-            one-hot.
-    """
-    labels = as_array(y, name)
-    if labels.ndim == 0 or len(labels) != n:
-        raise ArgumentError(
-            f"`{name}` does not match the activations",
-            f"one label for each of the {n} samples",
-            f"shape {labels.shape}",
-        )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim == 2 and labels.dtype.kind in "fiub":
-        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
-            raise ArgumentError(
-                f"`{name}` is a matrix but not one-hot",
-                "shape (n,) of class labels, or (n, classes) with a single 1 in each row",
-                f"shape {labels.shape}, rows such as {labels[0].tolist()}",
-            )
-        labels = labels.argmax(axis=1)
-    if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
-        labels = labels.astype(str)  # as pandas holds text
-    if labels.ndim != 1 or labels.dtype.kind not in "iubUS":
-        raise ArgumentError(
-            f"`{name}` holds no class labels",
-            "integers, booleans or strings of shape (n,), or one-hot rows; "
-            "cast integer-valued floats with .astype(int), bin regression targets first",
-            f"dtype {labels.dtype}, shape {labels.shape}",
-        )
-    return np.unique(labels, return_inverse=True)[1].reshape(-1)
 
 
 def check_seed(value: Any) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _arrays, _epoch_writer, _files, _journal, _locks
+from ib_keras import _arrays, _epoch_writer, _files, _journal, _labels, _locks
 from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
 from ib_keras.errors import ArgumentError, StoreError
 
@@ -101,6 +101,7 @@ class ActivationStore:
         self.path = pathlib.Path(path)
         manifest = _files.read_manifest(self.path, _SCHEMA, _VERSION)
         self._manifest = _files.check_fields(self.path, manifest, _FIELDS)
+        _files.check_fields(self.path, {"label_names": None, **manifest}, _LATER_FIELDS)
         self._epochs: dict[int, dict[str, Any]] = {}
 
     @classmethod
@@ -121,7 +122,8 @@ class ActivationStore:
         Args:
             path: where; it must not exist, or be an empty folder.
             inputs: array, or list or dict of arrays, ``(n, ...)``.
-            targets: ``(n,)`` or ``(n, classes)`` labels, or ``None``.
+            targets: class labels of any kind, which are kept as codes 0…K−1 with their names;
+                numbers ``(n,)`` or ``(n, k)``; or ``None``.
             layers: the layers' names, in order.
             rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
             run: the name of the run in tables; the folder's name by default.
@@ -129,25 +131,28 @@ class ActivationStore:
             made: what tables of it should say of its origin, such as its model and seed; of JSON.
 
         Raises:
-            ArgumentError: the path is taken, or the lengths differ.
+            ArgumentError: the path is taken, the lengths differ, or the labels are no classes.
         """
         path = pathlib.Path(path)
         arrays, structure = _flatten(inputs)
         n = len(arrays[0])
         rows = np.arange(n) if rows is None else np.asarray(rows)
-        targets = None if targets is None else np.asarray(targets)
+        given = None if targets is None else np.asarray(targets)
         lengths = {"inputs": n, "rows": len(rows)}
         lengths |= {f"inputs[{i}]": len(a) for i, a in enumerate(arrays[1:], start=1)}
-        if targets is not None:
-            lengths["targets"] = len(targets)
+        if given is not None:
+            lengths["targets"] = len(given) if given.ndim else 0
         if len(set(lengths.values())) > 1:
             raise ArgumentError("Lengths differ", "as many targets as inputs", str(lengths))
+        kept, names = given, None
+        if targets is not None and _labels.are_labels(targets):
+            kept, names = _labels.encode_labels(targets, n, "targets")
 
         def fill(folder: pathlib.Path) -> None:
             for i, array in enumerate(arrays):
                 np.save(folder / f"inputs-{i}.npy", array, allow_pickle=False)
-            if targets is not None:
-                np.save(folder / "targets.npy", targets, allow_pickle=False)
+            if kept is not None:
+                np.save(folder / "targets.npy", kept, allow_pickle=False)
             np.save(folder / "rows.npy", rows, allow_pickle=False)
             _files.write_manifest(
                 folder,
@@ -158,7 +163,8 @@ class ActivationStore:
                 draws=draws,
                 layers=list(layers),
                 inputs=structure,
-                fingerprint=fingerprint(arrays, targets),
+                fingerprint=fingerprint(arrays, given),
+                label_names=None if names is None else list(names),
                 made=dict(made or {}),
                 files=_files.checksums(folder),
             )
@@ -216,8 +222,19 @@ class ActivationStore:
         return arrays[0] if structure["single"] else arrays
 
     def targets(self) -> np.ndarray | None:
-        """Y, or ``None`` if none was given."""
+        """Y, labels as codes 0…K−1; ``None`` if none was given."""
         return self._own("targets.npy") if "targets.npy" in self._manifest["files"] else None
+
+    @property
+    def label_names(self) -> tuple[str | int, ...] | None:
+        """What the labels' codes stand for; ``None`` if there are no labels."""
+        if "label_names" in self._manifest:
+            names = self._manifest["label_names"]
+            return None if names is None else tuple(names)
+        targets = self.targets()  # a store from before there were names has the labels themselves
+        if targets is None or not _labels.are_labels(targets):
+            return None
+        return _labels.recode(targets, self.n, "targets").names
 
     def rows(self) -> np.ndarray:
         """The rows' ids in the data set, ``(n,)``."""
@@ -461,6 +478,13 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "made": lambda value: isinstance(value, dict),
     "files": lambda value: isinstance(value, dict),
 }
+# What stores from before there was such a field do not say.
+_LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "label_names": lambda value: (
+        value is None
+        or (isinstance(value, list) and all(isinstance(name, (str, int)) for name in value))
+    ),
+}
 _EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
     "epoch": _files.is_count,
     "noise_std": lambda value: (
@@ -489,6 +513,8 @@ def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str
     """A checksum of arrays, their shapes and dtypes."""
     digest = hashlib.sha256()
     for array in (*arrays, *(() if targets is None else (targets,))):
+        if array.dtype.hasobject:  # whose bytes are addresses
+            array = array.astype(str)
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
