@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import os
 import pathlib
-import struct
-import subprocess
-import sys
-import tempfile
-import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
-from ib_keras import _arrays, _memory
-from ib_keras.errors import ArgumentError, DataUnavailableError, StoreError
+from ib_keras import _data_files
+from ib_keras._labels import encode_labels
+from ib_keras.errors import ArgumentError, DataUnavailableError
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-
-# The type of an element of a MATLAB file.
-_COMPRESSED = 15
 
 # The 12 bits are the vertices of an icosahedron. Each row lists the five far neighbours of a
 # vertex; the five that are neither these nor the antipode are near.
@@ -41,16 +35,36 @@ _FAR = (
 )
 
 
-class Dataset(NamedTuple):
-    """Inputs and labels in two parts; unpacks as Keras's data sets do.
-
-    Attributes:
-        train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` integers.
-        test: the same for the rows held out.
-    """
-
+class _Parts(NamedTuple):
     train: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
+
+
+class Dataset(_Parts):
+    """Inputs and labels in two parts; unpacks as Keras's data sets do.
+
+    Args:
+        train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` codes of classes, 0…K−1.
+        test: the same for the rows held out.
+        label_names: the K labels that the codes stand for; 0…K−1 by default.
+        arrays: the names of the arrays in the file that was read.
+    """
+
+    label_names: tuple[str | int, ...]
+    arrays: tuple[str, ...]
+
+    def __new__(  # noqa: D102
+        cls,
+        train: tuple[np.ndarray, np.ndarray],
+        test: tuple[np.ndarray, np.ndarray],
+        label_names: Sequence[str | int] | None = None,
+        arrays: Sequence[str] = (),
+    ) -> Dataset:
+        made = super().__new__(cls, train, test)
+        if label_names is None:
+            label_names = range(int(max(train[1].max(), test[1].max())) + 1)
+        made.label_names, made.arrays = tuple(label_names), tuple(arrays)
+        return made
 
     @property
     def x_train(self) -> np.ndarray:
@@ -84,8 +98,8 @@ class Dataset(NamedTuple):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        """Number of classes, of both parts together."""
+        return len(self.label_names)
 
 
 def names() -> list[str]:
@@ -100,20 +114,23 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
         name_or_path: ``"szt"`` (the 12-bit task), ``"four_points"`` (−3, −1, 1 against 3) or
             ``"digits"`` (scikit-learn's 8×8 handwritten digits, as 64 numbers k/16) or
             ``"digit_images"`` (the same as images 8×8×1), all without a download; ``"mnist"``,
-            ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; a ``.npz`` file with
-            ``x_train, y_train, x_test, y_test``, or ``x, y``; a ``.mat`` file with ``F`` and ``y``,
-            such as the original ``var_u.mat``.
+            ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; or an ``.npz`` or
+            ``.mat`` file with ``x_train, y_train, x_test, y_test``, or ``x, y``. For x it may say
+            ``X``, ``F``, ``data``, ``inputs``, ``features`` or ``images``, for y ``labels``,
+            ``targets`` or ``classes``, if there is one such array. Labels are integers of any kind,
+            booleans, texts, whole numbers as floats (of few values), or one-hot rows.
         test_fraction: share of the rows held out, where the data come unsplit. The split is
             shuffled and stratified by class. (The 12-bit task in counting order must not be cut
             unshuffled: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
         seed: of that split.
 
     Returns:
-        A ``Dataset``; ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks it.
+        A ``Dataset``; ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks it. The labels
+        of both parts are codes 0…K−1, and ``label_names`` says what they stand for.
 
     Raises:
-        ArgumentError: the name is unknown (the known ones are listed), or the file is missing,
-            damaged or lacks arrays.
+        ArgumentError: the name is unknown (the known ones are listed), the file is missing, damaged
+            or lacks arrays, or its labels are no classes.
         DataUnavailableError: a download failed; the error says which file to pass instead.
     """
     text = check(name_or_path)
@@ -133,22 +150,7 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
         return _split((x / 16).astype(np.float32), y.astype(np.int64), test_fraction, seed)
     if text in _KERAS:
         return _load_keras(text)
-    path = pathlib.Path(text)
-    if path.suffix == ".mat":
-        arrays = _read_mat(path)
-        _require(arrays, ("F", "y"), path)
-        return _split(_inputs(arrays["F"]), _labels(arrays["y"].reshape(-1)), test_fraction, seed)
-    arrays = _read_npz(path)
-    if "x" in arrays and "y" in arrays:
-        return _split(_inputs(arrays["x"]), _labels(arrays["y"]), test_fraction, seed)
-    _require(arrays, ("x_train", "y_train", "x_test", "y_test"), path)
-    train = _checked(_inputs(arrays["x_train"]), _labels(arrays["y_train"]))
-    test = _checked(_inputs(arrays["x_test"]), _labels(arrays["y_test"]))
-    if train[0].shape[1:] != test[0].shape[1:]:
-        raise ArgumentError(
-            "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
-        )
-    return Dataset(train, test)
+    return _of_file(pathlib.Path(text), test_fraction, seed)
 
 
 def check(name_or_path: str | os.PathLike) -> str:
@@ -220,10 +222,31 @@ def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] > 2).astype(np.int64)
 
 
-def _split(x: np.ndarray, y: np.ndarray, test_fraction: float, seed: int) -> Dataset:
+def _of_file(path: pathlib.Path, test_fraction: float, seed: int) -> Dataset:
+    found = _data_files.read(path)
+    logging.info("%s: read %s.", path, ", ".join(found.names))
+    parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.names[1])
+    if len(parts) == 1:
+        x, y = parts[0]
+        return _split(x, y, test_fraction, seed, label_names, found.names)
+    train, test = parts
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise ArgumentError(
+            "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
+        )
+    return Dataset(train, test, label_names, found.names)
+
+
+def _split(
+    x: np.ndarray,
+    y: np.ndarray,
+    test_fraction: float,
+    seed: int,
+    label_names: Sequence[str | int] | None = None,
+    arrays: Sequence[str] = (),
+) -> Dataset:
     from sklearn.model_selection import train_test_split
 
-    _checked(x, y)
     counts = np.unique(y, return_counts=True)[1]
     classes, fewest = len(counts), int(counts.min())
     held_out = int(np.ceil(test_fraction * len(y)))
@@ -237,7 +260,7 @@ def _split(x: np.ndarray, y: np.ndarray, test_fraction: float, seed: int) -> Dat
     x_train, x_test, y_train, y_test = train_test_split(
         x, y, test_size=test_fraction, stratify=y, random_state=seed
     )
-    return Dataset((x_train, y_train), (x_test, y_test))
+    return Dataset((x_train, y_train), (x_test, y_test), label_names, arrays)
 
 
 def _load_keras(name: str) -> Dataset:
@@ -256,72 +279,8 @@ def _load_keras(name: str) -> Dataset:
             "y_train, x_test, y_test",
             str(error).splitlines()[0] if str(error) else repr(error),
         ) from error
-    return Dataset((x_train, _labels(y_train)), (x_test, _labels(y_test)))
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        return _arrays.read_npz(path)
-    except StoreError as error:
-        raise ArgumentError(f"The file {error.invalid}", error.expected, error.received) from None
-
-
-_MAT_READER = """
-import sys
-import numpy as np
-from scipy.io import loadmat
-
-found = loadmat(sys.argv[1], variable_names=["F", "y"])
-arrays = {name: np.asarray(found[name]) for name in ("F", "y") if name in found}
-if any(array.dtype.hasobject for array in arrays.values()):
-    sys.exit("arrays of objects")
-np.savez(sys.argv[2], **arrays)
-"""
-
-
-def _read_mat(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays F and y, read by another process: SciPy's reader can crash on damaged files."""
-    wanted = "a MATLAB file of version 7 or less"
-    try:
-        _check_unpacked(path)
-    except _arrays.DAMAGE as error:
-        raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, error) from None
-    with tempfile.TemporaryDirectory() as folder:
-        found = pathlib.Path(folder, "found.npz")
-        # -P: nothing is imported from the folder that it happens to run in.
-        reader = [sys.executable, "-P", "-c", _MAT_READER, os.path.abspath(path), str(found)]
-        done = subprocess.run(reader, capture_output=True, text=True)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:] if done.returncode > 0 else []
-            received = said[0] if said else "a file on which the reader crashed"
-            raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, received)
-        return _read_npz(found)
-
-
-def _check_unpacked(path: pathlib.Path) -> None:
-    """Raises if the compressed elements of a MATLAB file are larger than the memory available."""
-    limit, unpacked = _memory.available(), 0
-    with open(path, "rb") as file:
-        order = "<" if file.read(128)[-2:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}II", tag)
-            if kind != _COMPRESSED:
-                file.seek(size, os.SEEK_CUR)
-                continue
-            packed = zlib.decompressobj()
-            rest = file.read(size)
-            while rest and not packed.eof:
-                unpacked += len(packed.decompress(rest, 1 << 20))
-                rest = packed.unconsumed_tail
-                _arrays.check_size(path, unpacked, limit)
-
-
-def _require(arrays: Mapping[str, Any], keys: tuple[str, ...], path: pathlib.Path) -> None:
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        raise ArgumentError(
-            f"The file {str(path)!r} lacks {missing}", f"the arrays {list(keys)}", sorted(arrays)
-        )
+    (train, test), label_names = _coded([(x_train, y_train), (x_test, y_test)], "y_train")
+    return Dataset(train, test, label_names)
 
 
 def _inputs(x: np.ndarray) -> np.ndarray:
@@ -333,25 +292,25 @@ def _inputs(x: np.ndarray) -> np.ndarray:
     return x if x.ndim > 2 else x.astype(np.float32)
 
 
-def _labels(y: np.ndarray) -> np.ndarray:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.dtype.kind == "f" and np.array_equal(y, np.round(y)):
-        y = y.astype(np.int64)  # MATLAB writes whole numbers as doubles
-    if y.ndim != 1 or y.dtype.kind not in "iub" or (y.size and y.min() < 0):
+def _coded(
+    parts: list[tuple[np.ndarray, np.ndarray]], name: str
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str | int, ...]]:
+    """The parts with their labels as codes in which they agree, and the labels' names."""
+    for x, y in parts:
+        rows = len(y) if y.ndim else 0
+        if len(x) != rows or not rows:
+            raise ArgumentError(
+                "Inputs and labels differ in length or are empty",
+                "one label an input",
+                f"{len(x)} inputs and {rows} labels",
+            )
+    each = [y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for _, y in parts]
+    if len({(y.shape[1:], y.dtype.kind in "US") for y in each}) > 1:
         raise ArgumentError(
-            "The labels are no classes",
-            "integers 0…K−1 of shape (n,) or (n, 1)",
-            f"dtype {y.dtype}, shape {y.shape}",
+            "Training and test labels differ in kind",
+            "both texts, both numbers, or both one-hot of the same classes",
+            " and ".join(f"{y.dtype}{list(y.shape)}" for y in each),
         )
-    return y.astype(np.int64)
-
-
-def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if len(x) != len(y) or not len(x):
-        raise ArgumentError(
-            "Inputs and labels differ in length or are empty",
-            "one label an input",
-            f"{len(x)} inputs and {len(y)} labels",
-        )
-    return x, y
+    codes, names = encode_labels(np.concatenate(each), sum(map(len, each)), name)
+    ends = np.cumsum([len(y) for y in each])[:-1]
+    return [(x, y) for (x, _), y in zip(parts, np.split(codes, ends), strict=True)], names

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ib_keras import datasets
+from ib_keras import _data_files, datasets
 from ib_keras.errors import ArgumentError, DataUnavailableError
 
 DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
@@ -124,10 +124,10 @@ def test_bad_names_and_files(tmp_path):
     for name, message in {
         "mnits": "'mnist'.*or an .npz",
         tmp_path / "no.npz": "does not exist",
-        tmp_path / "keys.npz": r"lacks \['x_train'.*\['a'\]",
+        tmp_path / "keys.npz": r"lacks 'x' and 'y'.*x_train.*Received: a float64\[4, 2\]$",
         tmp_path / "short.npz": "4 inputs and 3 labels",
-        tmp_path / "floats.npz": "no classes",
-        tmp_path / "objects.npz": "cannot be read",
+        tmp_path / "floats.npz": "no class labels",
+        tmp_path / "objects.npz": "cannot be read.*astype",
         tmp_path / "rare.npz": "too few",
         tmp_path / "text_x.npz": "no numbers",
         tmp_path / "shapes.npz": "differ in shape",
@@ -150,10 +150,151 @@ def test_bad_names_and_files(tmp_path):
 
 def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):
     (tmp_path / "m.mat").write_bytes(bytes(200))
-    monkeypatch.setattr(datasets, "_check_unpacked", lambda path: None)
+    monkeypatch.setattr(_data_files, "_check_unpacked", lambda path: None)
     for reader, said in (
         ("import os; os.abort()", "crashed"), ("raise ValueError('no arrays')", "no arrays"),
     ):  # fmt: skip
-        monkeypatch.setattr(datasets, "_MAT_READER", reader)
+        monkeypatch.setattr(_data_files, "_MAT_READER", reader)
         with pytest.raises(ArgumentError, match=f"cannot be read.*{said}"):
             datasets.load(tmp_path / "m.mat")
+
+
+KINDS = [
+    (np.arange(-6, 7), tuple(range(-6, 7))),
+    (np.array([900, 3, 7]), (3, 7, 900)),
+    (np.array([3000000, 10001, 204500]), (10001, 204500, 3000000)),
+    (np.array([1, -1]), (-1, 1)),
+    (np.array([2.0, 1.0]), (1, 2)),
+    (np.array([True, False]), (False, True)),
+    (np.array(["dog", "a cat", "Ära"]), ("a cat", "dog", "Ära")),
+    (np.array([b"dog", b"cat"]), ("cat", "dog")),
+    (np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], "f4"), (0, 1, 2)),
+]
+
+
+def named(loaded, y):
+    """The labels of a data set as they were given."""
+    names = np.array(loaded.label_names, object)
+    return names[y].tolist()
+
+
+@pytest.mark.parametrize(("values", "names"), KINDS)
+def test_labels_of_any_kind(values, names, tmp_path):
+    rows = np.arange(10 * len(values)) % len(values)
+    x, y = np.arange(len(rows), dtype="f4")[:, None], values[rows]
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    loaded = datasets.load(tmp_path / "d.npz")
+    assert loaded.label_names == names and loaded.n_classes == len(names)
+    assert sorted(np.unique(loaded.y)) == list(range(len(names)))
+    assert loaded.y.dtype == np.int64
+    # Each row still has its label.
+    given = values.argmax(axis=1) if values.ndim == 2 else values
+    given = [v.decode() if isinstance(v, bytes) else v for v in given.tolist()]
+    assert named(loaded, loaded.y) == [given[int(row) % len(values)] for row in loaded.x[:, 0]]
+
+
+def test_both_parts_are_recoded_together(tmp_path):
+    x = np.zeros((4, 1))
+    np.savez(
+        tmp_path / "d.npz", x_train=x, y_train=["b", "d", "b", "d"], x_test=x,
+        y_test=["d", "a", "long", "b"],
+    )  # fmt: skip
+    loaded = datasets.load(tmp_path / "d.npz")
+    assert loaded.label_names == ("a", "b", "d", "long") and loaded.n_classes == 4
+    assert loaded.y_train.tolist() == [1, 2, 1, 2] and loaded.y_test.tolist() == [2, 0, 3, 1]
+    assert loaded.arrays == ("x_train", "y_train", "x_test", "y_test")
+    (x_train, _), (_, y_test) = loaded
+    assert len(x_train) == len(y_test) == 4
+    for test in (np.arange(4), np.eye(4)):
+        np.savez(tmp_path / "e.npz", x_train=x, y_train=list("abab"), x_test=x, y_test=test)
+        with pytest.raises(ArgumentError, match="labels differ in kind"):
+            datasets.load(tmp_path / "e.npz")
+
+
+def test_a_data_set_is_a_pair_that_survives():
+    import copy
+    import pickle
+
+    loaded = datasets.Dataset(([0.0], np.array([0])), ([1.0], np.array([1])), ["cat", "dog"])
+    for again in (loaded, copy.copy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert again.label_names == ("cat", "dog") and len(again) == 2
+    plain = datasets.Dataset(([0.0], np.array([0])), ([1.0], np.array([2])))
+    assert plain.label_names == (0, 1, 2) and plain.n_classes == 3
+    assert datasets.load("digits").label_names == tuple(range(10))
+
+
+@pytest.mark.parametrize("y", [np.arange(40), np.array([f"id_{i}" for i in range(40)])])
+def test_an_identifier_is_no_label(y, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((40, 2)), y=y)
+    np.savez(
+        tmp_path / "e.npz", x_train=np.zeros((40, 2)), y_train=y, x_test=np.zeros((5, 2)),
+        y_test=y[:5],
+    )  # fmt: skip
+    for name, what in (("d.npz", "`y`"), ("e.npz", "`y_train`")):
+        with pytest.raises(ArgumentError, match=f"{what} is an identifier, not a class"):
+            datasets.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "chosen"),
+    [
+        ({"x": 0, "labels": 1}, "x labels"),
+        ({"X": 0, "y": 1}, "X y"),
+        ({"data": 0, "target": 1}, "data target"),
+        ({"inputs": 0, "targets": 1}, "inputs targets"),
+        ({"images": 0, "Label": 1, "other": 0}, "images Label"),
+        ({"x": 0, "y": 1, "data": 0, "labels": 1}, "x y"),
+        ({"X": 0, "features": 0, "Y": 1}, "X Y"),
+        ({"x": 0, "labels": 1, "classes": 2}, "x labels"),
+        ({"X_train": 0, "Y_train": 1, "X_test": 0, "Y_test": 1}, "X_train Y_train X_test Y_test"),
+        (
+            {"train_images": 0, "train_labels": 1, "test_images": 0, "test_labels": 1},
+            "train_images train_labels test_images test_labels",
+        ),
+        ({"xTrain": 0, "yTrain": 1, "xTest": 0, "yTest": 1}, "xTrain yTrain xTest yTest"),
+    ],
+)
+def test_arrays_of_other_names(arrays, chosen, tmp_path):
+    values = (np.arange(8.0).reshape(8, 1), np.arange(8) % 2, np.array(["cat", "dog"]))
+    np.savez(tmp_path / "d.npz", **{name: values[i] for name, i in arrays.items()})
+    loaded = datasets.load(tmp_path / "d.npz")
+    assert " ".join(loaded.arrays) == chosen
+    assert (loaded.x[:, 0] % 2 == loaded.y).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ("x", "lacks 'y'.*x_train, y_train, x_test and y_test;.*labels.*taken for x = 'x'$"),
+        ("labels", "lacks 'x'.*taken for y = 'labels'$"),
+        ("inputs other", "lacks 'y'.*other float64\\[4\\]; taken for x = 'inputs'$"),
+        ("x_train y_train x_test", "lacks 'y_test'"),
+        ("X_train labels_train", "lacks 'x_test' and 'y_test'"),
+        ("data inputs y", "several arrays may be x: 'data', 'inputs'.*one that is called x"),
+        ("x label targets", "several arrays may be y: 'label', 'targets'"),
+        ("a b", "lacks 'x' and 'y'"),
+    ],
+)
+def test_arrays_that_are_not_clear(arrays, message, tmp_path):
+    np.savez(tmp_path / "d.npz", **{name: np.zeros(4) for name in arrays.split()})
+    with pytest.raises(ArgumentError, match=message) as error:
+        datasets.load(tmp_path / "d.npz")
+    assert "\n" not in str(error.value)
+
+
+def test_matlab_files_of_other_names_and_labels(tmp_path):
+    x, texts = np.eye(6), ["cat", "tiger", "cat", "tiger", "cat", "tiger"]
+    for labels, names in (
+        (np.array(texts, object), ("cat", "tiger")),  # a cell array
+        (np.array(texts), ("cat", "tiger")),  # a matrix of characters, padded by blanks
+        (np.array([[3.0], [7], [3], [7], [3], [7]]), (3, 7)),
+        (np.array([[3.0, 7, 3, 7, 3, 7]]), (3, 7)),
+        (np.eye(2)[[0, 1, 0, 1, 0, 1]], (0, 1)),
+    ):
+        scipy.io.savemat(tmp_path / "m.mat", {"data": x, "labels": labels, "note": "mine"})
+        loaded = datasets.load(tmp_path / "m.mat", test_fraction=0.34)
+        assert loaded.label_names == names and loaded.arrays == ("data", "labels")
+        assert (loaded.x.argmax(axis=1) % 2 == loaded.y).all()
+    scipy.io.savemat(tmp_path / "m.mat", {"F": x, "note": "mine"})
+    with pytest.raises(ArgumentError, match="lacks 'y'.*note; taken for x = 'F'"):
+        datasets.load(tmp_path / "m.mat")

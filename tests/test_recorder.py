@@ -164,7 +164,7 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
     x, y = inputs
     for arguments in (
         {"targets": y[:5]},
-        {"targets": y.astype(float)},
+        {"targets": y + 0.5},
         {"epochs": "sometimes"},
         {"epochs": 0},
         {"epochs": [1, -2]},
