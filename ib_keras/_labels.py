@@ -101,6 +101,11 @@ def refuse_identifier(labels: Labels, name: str = "y") -> Labels:
     return labels
 
 
+def are_names(value: Any) -> bool:
+    """Whether a value of JSON is a list of labels' names."""
+    return isinstance(value, list) and all(isinstance(name, (str, int)) for name in value)
+
+
 def provenance_of(names: Sequence[Name] | None) -> list[Name] | int | None:
     """What the provenance of a table says of its labels: their names, or of many their number."""
     if names is None:

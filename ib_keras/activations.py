@@ -480,10 +480,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 # What stores from before there was such a field do not say.
 _LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "label_names": lambda value: (
-        value is None
-        or (isinstance(value, list) and all(isinstance(name, (str, int)) for name in value))
-    ),
+    "label_names": lambda value: value is None or _labels.are_names(value),
 }
 _EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
     "epoch": _files.is_count,

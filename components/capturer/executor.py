@@ -46,8 +46,9 @@ def run(
     if split not in ("train", "test", "all"):
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", repr(split))
     saved = trainer.read(checkpoints)
-    x, y = examples.read(data).split(split)
-    x, y = x[:max_samples], y[:max_samples]
+    loaded = examples.read(data)
+    x, y = loaded.split(split)
+    x, y = x[:max_samples], loaded.labels(y[:max_samples])
     model = saved.load(saved.epochs[0])
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays, _files, datasets
+from ib_keras import _arrays, _files, _labels, datasets
 from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.examples", 1
 PARTS = ("x_train", "y_train", "x_test", "y_test")
 DECODER = ("x_decoder", "y_decoder")
+# So many labels are named in the artifact's metadata; all of them in the manifest.
+_SHOWN = 12
 ROWS = ("rows_train", "rows_decoder", "rows_test")
 
 
@@ -29,6 +31,7 @@ class Examples(NamedTuple):
         y_decoder: their labels.
         rows: of the three parts, where there are three: positions in the data set as loaded, by the
             names ``train``, ``decoder`` and ``test``.
+        label_names: what the labels' codes 0…K−1 stand for.
     """
 
     x_train: np.ndarray
@@ -38,6 +41,7 @@ class Examples(NamedTuple):
     x_decoder: np.ndarray | None = None
     y_decoder: np.ndarray | None = None
     rows: dict[str, np.ndarray] | None = None
+    label_names: tuple[str | int, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -47,7 +51,11 @@ class Examples(NamedTuple):
     @property
     def n_classes(self) -> int:
         """Number of classes."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        return len(self.label_names)
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        """Codes as the labels that they stand for."""
+        return np.array(self.label_names)[y]
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """X and Y of ``"train"``, ``"test"`` or ``"all"`` (train, then test)."""
@@ -68,7 +76,7 @@ def run(
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
     seed: int = 0,
-) -> dict[str, int | str]:
+) -> dict[str, Any]:
     """Loads a data set and writes it.
 
     Args:
@@ -100,7 +108,7 @@ def run(
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         _files.write_manifest(
             folder, SCHEMA, VERSION, data=data, seed=seed, shapes=shapes,
-            files=_files.checksums(folder),
+            label_names=list(loaded.label_names), files=_files.checksums(folder),
         )  # fmt: skip
 
     _files.write_folder(pathlib.Path(output), fill)
@@ -110,6 +118,7 @@ def run(
         **({"decoder": len(arrays["x_decoder"])} if decoder_fraction else {}),
         "test": len(loaded.x_test),
         "classes": loaded.n_classes,
+        **_named(loaded),
     }
 
 
@@ -133,7 +142,11 @@ def read(path: str | os.PathLike) -> Examples:
         if lengths[f"x_{part}"] != lengths[f"y_{part}"] or 0 in lengths[f"x_{part}"]:
             raise StoreError(f"{str(folder)!r} is damaged", "a label an input", str(lengths))
     rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
-    return Examples(**arrays, rows=rows)
+    classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
+    names = manifest.get("label_names", list(range(classes)))  # earlier folders have none
+    if not _labels.are_names(names) or len(names) < classes:
+        raise StoreError(f"{str(folder)!r} is damaged", "a name for each label", repr(names)[:200])
+    return Examples(**arrays, rows=rows, label_names=tuple(names))
 
 
 def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
@@ -156,6 +169,17 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
         "rows_decoder": decoder,
         "rows_test": np.arange(n, n + len(arrays["x_test"])),
     }
+
+
+def _named(loaded: datasets.Dataset) -> dict[str, str]:
+    """What the labels were, unless they were 0…K−1, and the arrays of a file."""
+    names, facts = loaded.label_names, {}
+    if names != tuple(range(len(names))):
+        shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
+        facts["labels"] = " / ".join(map(str, shown))
+    if loaded.arrays:
+        facts["arrays"] = " / ".join(loaded.arrays)
+    return facts
 
 
 def _floats(x: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 
 import ib_keras as ib
+from ib_keras import _files
 from ib_keras.errors import ArgumentError, StoreError
 
 
@@ -109,6 +110,44 @@ def test_own_data_and_model(tmp_path, monkeypatch):
     assert facts["run"] == "mine"
     first = keras.models.load_model(trainer.read(tmp_path / "m").path(0), compile=False)
     np.testing.assert_array_equal(first.get_weights()[0], model.get_weights()[0])
+
+
+def test_names_of_labels_reach_the_store(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = np.array(["owl", "cat", "dog"])
+    y = kinds[np.arange(60) % 3]
+    np.savez(tmp_path / "mine.npz", data=rng.normal(size=(60, 4)), labels=y)
+    facts = examples.run(str(tmp_path / "mine.npz"), tmp_path / "e")
+    assert facts["classes"] == 3
+    assert facts["labels"] == "cat / dog / owl" and facts["arrays"] == "data / labels"
+    loaded = examples.read(tmp_path / "e")
+    assert loaded.label_names == ("cat", "dog", "owl") and loaded.n_classes == 3
+    assert loaded.y_train.dtype == np.int64 and set(loaded.labels(loaded.y_test)) == set(kinds)
+    trainer.run(tmp_path / "e", tmp_path / "m", model='{"name": "mlp", "hidden": [4]}', epochs=1)
+    capturer.run(tmp_path / "m", tmp_path / "e", tmp_path / "s")
+    store = ib.ActivationStore(tmp_path / "s")
+    assert store.label_names == ("cat", "dog", "owl")
+    assert store.read(0, "output").shape == (60, 3)
+    np.testing.assert_array_equal(store.targets(), loaded.split("all")[1])
+
+
+def test_examples_from_before_there_were_names(tmp_path):
+    examples.run("szt", tmp_path / "e")
+    manifest = json.loads((tmp_path / "e" / "manifest.json").read_text())
+    assert manifest["label_names"] == [0, 1]
+    for names, read in ((None, (0, 1)), (["a", "b"], ("a", "b")), (["a"], None), ("ab", None)):
+        changed = {k: v for k, v in manifest.items() if k not in ("sha256", "made_by")}
+        changed["label_names"] = names
+        if names is None:
+            del changed["label_names"]
+        _files.write_manifest(
+            tmp_path / "e", changed.pop("schema"), changed.pop("version"), **changed
+        )
+        if read:
+            assert examples.read(tmp_path / "e").label_names == read
+        else:
+            with pytest.raises(StoreError, match="a name for each label"):
+                examples.read(tmp_path / "e")
 
 
 def test_bad_input_leaves_nothing_behind(chain, tmp_path):
