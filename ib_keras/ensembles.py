@@ -12,7 +12,8 @@ import pandas as pd
 import tensorflow as tf
 
 from ib_keras import _estimate, _items, _taps, datasets, frame
-from ib_keras._checks import as_labels, check_count, check_positive
+from ib_keras._checks import check_count, check_positive
+from ib_keras._labels import Name, encode_labels, recode
 from ib_keras._progress import bar
 from ib_keras._schedule import Epochs, selector
 from ib_keras._shadow import Session
@@ -54,6 +55,7 @@ class Ensemble:
         ]
         self._plan = _taps.plan(self._model, None, _taps.input_spec(self._model))
         self._forward = tf.function(self._all_taps, autograph=False)
+        self._label_names: tuple[Name, ...] = tuple(range(self._model.output_shape[-1]))
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -74,7 +76,7 @@ class Ensemble:
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
         """``loss`` (cross-entropy and penalties, in nats) and ``accuracy`` of each network."""
-        labels = tf.constant(as_labels(y, len(x)), tf.int32)
+        labels = tf.constant(self._codes(y, len(x)), tf.int32)
         losses, correct = self._evaluate(tf.constant(x, self._plan.spec.dtype), labels)
         return {"loss": losses.numpy(), "accuracy": correct.numpy()}
 
@@ -92,7 +94,8 @@ class Ensemble:
 
         Args:
             x: ``(n, ...)`` inputs.
-            y: ``(n,)`` labels.
+            y: ``(n,)`` labels of any kind; the classes of the outputs are 0…K−1, or if labels are
+                none of these, the K different ones in their order.
             epochs: number of epochs.
             batch_size: samples a step; the last batch of an epoch may be smaller.
             learning_rate: Adam's.
@@ -104,7 +107,12 @@ class Ensemble:
         """
         epochs, batch_size = check_count(epochs, "epochs", 0), check_count(batch_size, "batch_size")
         n = len(x)
-        labels = tf.constant(as_labels(y, n), tf.int32)
+        names, classes = encode_labels(y, n).names, self._model.output_shape[-1]
+        known = all(type(one) is int and 0 <= one < classes for one in names)
+        if not known and len(names) != classes:
+            raise ArgumentError("`y` does not fit the outputs", f"{classes} classes", list(names))
+        self._label_names = tuple(range(classes)) if known else names
+        labels = tf.constant(self._codes(y, n), tf.int32)
         data = tf.constant(x, self._plan.spec.dtype)
         optimizer = keras.optimizers.Adam(check_positive(learning_rate, "learning_rate"))
         optimizer.build(self._weights)
@@ -140,6 +148,15 @@ class Ensemble:
     def order(seed: int, epoch: int, n: int) -> np.ndarray:
         """The order in which a network goes through ``n`` rows in an epoch."""
         return np.random.default_rng([seed, epoch]).permutation(n)
+
+    def _codes(self, y: Any, n: int) -> np.ndarray:
+        """Labels as positions in the outputs, of some of the classes only, too."""
+        labels = recode(y, n)
+        if unknown := sorted(set(labels.names) - set(self._label_names), key=str):
+            raise ArgumentError(
+                "`y` has other labels than the networks", str(list(self._label_names)), unknown
+            )
+        return np.array([self._label_names.index(one) for one in labels.names])[labels.codes]
 
     def _check_stackable(self) -> None:
         frozen = [w.path for w in self._model.non_trainable_variables]

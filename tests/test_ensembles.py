@@ -94,3 +94,28 @@ def test_bad_input(data):
     for arguments in ({"epochs": -1}, {"epochs": 1, "batch_size": 0}):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             list(Ensemble(build, [0]).fit(*data.train, **arguments))
+
+
+def test_labels_are_of_the_networks_classes(data):
+    """Also where only some of them occur, or they are texts."""
+    names = np.array(["ant", "bee", "cat"])
+
+    def trained(y):
+        made = Ensemble(lambda s: ib.models.mlp((6,), 3, hidden=(4,), seed=s), [1])
+        list(made.fit(data.x_train, y, epochs=2, batch_size=32))
+        return made
+
+    codes, texts = trained(data.y_train), trained(names[data.y_train])
+    np.testing.assert_array_equal(codes.weights(0)[0], texts.weights(0)[0])
+    for rows in (data.y_test == 2, data.y_test != 1):
+        x, y = data.x_test[rows], data.y_test[rows]
+        chance = codes.capture(x)["output"][0]
+        expected = -np.log(chance[np.arange(len(y)), y]).mean()
+        assert codes.evaluate(x, y)["loss"][0] == pytest.approx(expected, rel=1e-4)
+        assert texts.evaluate(x, names[y])["loss"][0] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ArgumentError, match=r"other labels.*\['dog'\]"):
+        texts.evaluate(x, np.array(["dog"] * len(x)))
+    with pytest.raises(ArgumentError, match="does not fit the outputs.*3 classes"):
+        trained(np.arange(len(data.y_train)) % 4)
+    with pytest.raises(ArgumentError, match="identifier"):
+        trained(np.arange(len(data.y_train)))
