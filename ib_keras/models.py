@@ -500,7 +500,7 @@ def build(
     name, arguments = _parse(identifier)
     for key in _OF_THE_RUN:
         arguments.pop(key, None)
-    if name.endswith(".keras"):
+    if _saved.is_file(name):
         model = load(name)
     else:
         offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
@@ -551,7 +551,7 @@ def check(identifier: Identifier) -> None:
     noise_std(identifier)
     layers(identifier)
     loss(identifier)
-    if name.endswith(".keras"):
+    if _saved.is_file(name):
         _existing(name)
     else:
         _find(name)
@@ -580,20 +580,25 @@ def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
 
 
 def _existing(path: str) -> pathlib.Path:
-    if not pathlib.Path(path).is_file():
+    file = pathlib.Path(path)
+    if not file.exists():
         raise ArgumentError(f"The model {path!r} does not exist", "an existing .keras file", path)
-    return pathlib.Path(path)
+    _saved.refuse_other_formats(file)
+    return file
 
 
 def load(path: str | os.PathLike) -> keras.Model:
     """A model from a ``.keras`` file; nothing in it is executed but Keras's own layers and ours.
 
+    HDF5 files and SavedModels are not read. Keras converts the former:
+    ``keras.models.load_model("m.h5").save("m.keras")``.
+
     Args:
         path: of the file.
 
     Raises:
-        ArgumentError: it is missing or damaged; it, or the model, is larger than the memory
-            available; or it needs code that Keras's safe mode refuses.
+        ArgumentError: it is missing, damaged or of another format; it, or the model, is larger than
+            the memory available; or it needs code that Keras's safe mode refuses.
     """
     import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
 

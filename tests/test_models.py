@@ -95,3 +95,35 @@ def test_labels():
     assert models.label({"name": "szt", "label": "mine"}) == "mine"
     assert models.label("/a/b/best.keras") == "best"
     assert models.label("pkg.mod:net") == "net"
+
+
+def test_other_formats_are_named_with_the_way_to_convert_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = models.szt(seed=1)
+    model.save("v1.2.h5")
+    model.save_weights("v1.weights.h5")
+    model.export("exported", verbose=False)
+    (tmp_path / "net.pt").write_bytes(b"PK")
+    (tmp_path / "empty.keras").mkdir()
+    (tmp_path / "renamed.keras").write_bytes((tmp_path / "v1.2.h5").read_bytes())
+    hint = "keras.models.load_model('v1.2.h5').save('v1.2.keras')"
+    for file, said in {
+        "v1.2.h5": f"'v1.2.h5' is not read. Expected a .keras file: {hint}. Received: HDF5",
+        "renamed.keras": "rename it to renamed.h5, then keras.models.load_model('renamed.h5').",
+        "v1.weights.h5": "model.load_weights('v1.weights.h5'), model.save('v1.keras')",
+        "exported": "is not read. Expected a .keras file: model.save('m.keras'). Received: a Saved",
+        "net.pt": "a PyTorch model",
+        "empty.keras": "a folder",
+        "missing.h5": "does not exist",
+    }.items():
+        for call in (models.load, models.check, lambda name: models.build(name, **SZT)):
+            with pytest.raises(ArgumentError) as error:
+                call(file)
+            assert said in str(error.value) and "\n" not in str(error.value)
+    # What is advised works.
+    keras.models.load_model("v1.2.h5").save("v1.2.keras")
+    (tmp_path / "renamed.keras").rename("renamed.h5")
+    keras.models.load_model("renamed.h5").save("renamed.keras")
+    for file in ("v1.2.keras", "renamed.keras"):
+        for a, b in zip(models.load(file).get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
