@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,44 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _taps
+from ib_keras import _randomness, _trace
 from ib_keras._checks import check_seed
 from ib_keras._progress import bar
 from ib_keras._shadow import Session
 
 if TYPE_CHECKING:
     from ib_keras._instrument import InstrumentedModel
+
+
+@dataclasses.dataclass
+class Program:
+    """A compiled forward pass.
+
+    Args:
+        forward: a function of the inputs and a seed, int32 ``(2,)``.
+        written: the variables that a pass writes. They have their values back after each batch, so
+            that training finds them as it left them.
+    """
+
+    forward: Callable
+    written: list[tf.Variable]
+
+    def __call__(self, inputs: Any, seed: Any, entropy: Sequence[int]) -> tuple[list, list]:
+        """Runs one batch.
+
+        Args:
+            inputs: a batch, in the model's structure.
+            seed: of the channels' noise.
+            entropy: integers that seed the random numbers which the model draws by itself.
+        """
+        kept = [variable.read_value() for variable in self.written]
+        try:
+            for i, value in _randomness.seed_values(self.written, entropy).items():
+                self.written[i].assign(value)
+            return self.forward(inputs, seed)
+        finally:
+            for variable, value in zip(self.written, kept, strict=True):
+                variable.assign(value)
 
 
 class Programs:
@@ -26,7 +58,7 @@ class Programs:
     """
 
     def __init__(self, seed: int | None) -> None:
-        self.functions: dict[tuple, Callable] = {}
+        self.programs: dict[tuple, Program] = {}
         self._seeds = np.random.default_rng(None if seed is None else [seed, 1])
 
     def seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
@@ -36,21 +68,43 @@ class Programs:
         return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)
 
     def get(
-        self, model: InstrumentedModel, names: Sequence[str], cleaned: Sequence[str], spec: Any
-    ) -> Callable:
-        """A function of the inputs and a seed that returns T of ``names`` and S of ``cleaned``."""
+        self,
+        model: InstrumentedModel,
+        names: Sequence[str],
+        cleaned: Sequence[str],
+        spec: Any,
+        seed: tuple[int, ...],
+    ) -> Program:
+        """The program that returns T of ``names`` and S of ``cleaned``.
+
+        Args:
+            model: the instrumented model.
+            names: taps.
+            cleaned: taps.
+            spec: the structure of the inputs.
+            seed: of the capture. TensorFlow's own random operations (``tf.random.normal``) keep
+                their state in the compiled program: a model with such has a new program for each
+                capture, seeded while it is traced.
+        """
         key = (tuple(names), tuple(cleaned), tuple(keras.tree.flatten(spec)))
-        if key not in self.functions:
-            self.functions[key] = tf.function(
-                _forward(model, key[0], key[1]),
-                autograph=False,
-                input_signature=[spec, tf.TensorSpec([2], tf.int32)],
-            )
-        return self.functions[key]
+        if key in self.programs:
+            return self.programs[key]
+        words = np.random.SeedSequence([*seed, 3]).generate_state(1)
+        forward = tf.function(
+            _forward(model, key[0], key[1], int(words[0] >> 1)),
+            autograph=False,
+            input_signature=[spec, tf.TensorSpec([2], tf.int32)],
+        )
+        with tf.init_scope():
+            graph = forward.get_concrete_function().graph
+        program = Program(forward, _randomness.written_variables(graph))
+        if not _randomness.draws_from_kernels(graph):
+            self.programs[key] = program
+        return program
 
 
 def _forward(
-    model: InstrumentedModel, names: tuple[str, ...], cleaned: tuple[str, ...]
+    model: InstrumentedModel, names: tuple[str, ...], cleaned: tuple[str, ...], kernel_seed: int
 ) -> Callable:
     plan, channels = model.plan, model.channels
 
@@ -69,8 +123,10 @@ def _forward(
             return noisy[name]
 
         def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            return _taps.map_outputs(name, output, record_one)
+            return _trace.map_outputs(name, output, record_one)
 
+        if not tf.executing_eagerly():
+            tf.random.set_seed(kernel_seed)  # of this graph alone
         with Session(plan.watched, record):
             model.model(inputs, training=False)
         return (
@@ -82,7 +138,7 @@ def _forward(
 
 
 def run(
-    forward: Callable,
+    program: Program,
     spec: Any,
     arrays: Sequence[np.ndarray],
     n: int,
@@ -92,7 +148,7 @@ def run(
     """Runs a program over all rows.
 
     Args:
-        forward: of ``Programs.get``.
+        program: of ``Programs.get``.
         spec: the structure and dtypes of its inputs.
         arrays: the inputs, flat.
         n: their length.
@@ -100,7 +156,7 @@ def run(
         seed: integers that, with the batch size, determine the noise.
 
     Yields:
-        The number of the batch's first row, and what ``forward`` returns, as arrays.
+        The number of the batch's first row, and what the program returns, as arrays.
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
     root = np.random.SeedSequence(seed)
@@ -110,8 +166,10 @@ def run(
             for a, dtype in zip(arrays, dtypes, strict=True)
         ]
         state = root.spawn(1)[0].generate_state(2) >> 1
-        noisy, clean = forward(
-            keras.tree.pack_sequence_as(spec, batch), tf.constant(state.astype(np.int32))
+        noisy, clean = program(
+            keras.tree.pack_sequence_as(spec, batch),
+            tf.constant(state.astype(np.int32)),
+            [*seed, start],
         )
         yield start, [_view(t) for t in noisy], [_view(t) for t in clean]
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _names, _steps, _taps
+from ib_keras import _names, _steps, _taps, _trace
 from ib_keras._capture import Programs, run
 from ib_keras._checks import check_count, check_seed
 from ib_keras._shadow import Session
@@ -43,8 +43,9 @@ def instrument(
             (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none. An output
             has a channel only if it is named.
         layers: what to tap. ``None``: the output of each layer with weights, taken behind the
-            activation and normalisation layers that belong to it. Else names, globs
-            (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
+            activation and normalisation layers that belong to it. ``"blocks"``: the stages of a
+            deep network, which are its residual sums, concatenations and nested blocks. Else names,
+            globs (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
             taps ``name``, ``name:1``, …; one that returns a tuple or dict the taps ``name[0]``,
             ``name[key]``, of which the first is the default.
         seed: integer seed of all noise; ``None`` for a random one.
@@ -132,7 +133,7 @@ class InstrumentedModel(keras.Model):
                 tap.name: GaussianChannel(
                     stddev.get(tap.name, 0.0),
                     seed=None if self.seed is None else int(seeds[i]),
-                    dtype=tap.layer.dtype_policy,
+                    dtype=tap.dtype,
                     name=f"channel_{i}",
                 )
                 for i, tap in enumerate(plan.taps)
@@ -231,7 +232,7 @@ class InstrumentedModel(keras.Model):
             channel = self.channels.get(name)
             return tensor if channel is None else channel(tensor)
 
-        return _taps.map_outputs(name, output, add_noise)
+        return _trace.map_outputs(name, output, add_noise)
 
     def train_step(self, data: Any) -> Any:
         """The wrapped model's training step where it has one of its own, else Keras's."""
@@ -277,12 +278,13 @@ class InstrumentedModel(keras.Model):
         Args:
             inputs: ``(n, ...)``, or the structure of arrays that the model takes.
             batch_size: samples a forward pass.
-            layers: names or globs of taps; ``None`` for all.
+            layers: names or globs of taps, or ``"blocks"``; ``None`` for all.
             clean: S, each layer's output before its own noise (earlier layers still noisy),
                 instead of T.
             draws: number of independent passes, each with fresh noise.
-            seed: of the noise; ``None`` for fresh noise at every call. The noise that training
-                draws is not affected.
+            seed: of the noise, and of the random numbers that the model's own layers draw at
+                inference; ``None`` for fresh ones at every call. What training draws is not
+                affected.
 
         Returns:
             Tap name → float32 ``(n, *shape)``, or ``(draws, n, *shape)`` for ``draws`` > 1.
@@ -376,10 +378,12 @@ class InstrumentedModel(keras.Model):
 
     @property
     def random_taps(self) -> frozenset[str]:
-        """The taps whose S is random given the input: noise acts before them."""
+        """The taps whose S is random given the input: noise acts before them, or they depend on
+        random numbers that the model draws at inference by itself, as a VAE's sampling does."""
         noise = self.noise_std
         upstream = self.plan.upstream
-        return frozenset(t for t in self.tap_names if any(noise[u] > 0 for u in upstream[t]))
+        behind_noise = {t for t in self.tap_names if any(noise[u] > 0 for u in upstream[t])}
+        return frozenset(behind_noise | self.plan.drawn)
 
     def stream(
         self,
@@ -405,8 +409,8 @@ class InstrumentedModel(keras.Model):
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
         spec = self.plan.spec if self._state.defined else _taps.spec_of(_arrays(inputs))
-        forward = self._state.programs.get(self, names, cleaned, spec)
-        for start, noisy, clean in run(forward, spec, flat, n, batch_size, seed):
+        program = self._state.programs.get(self, names, cleaned, spec, seed)
+        for start, noisy, clean in run(program, spec, flat, n, batch_size, seed):
             yield (
                 start,
                 n,
@@ -490,6 +494,15 @@ class InstrumentedModel(keras.Model):
         """
         if layers is None:
             return self.tap_names
+        if layers == _taps.BLOCKS:
+            found = [name for name in self.tap_names if name in self.plan.blocks]
+            if not found:
+                raise ArgumentError(
+                    "None of the taps is a block of the model",
+                    'a model instrumented by `instrument(model, layers="blocks")`',
+                    f"taps {self.tap_names}",
+                )
+            return found
         if callable(layers):
             raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
         return _names.select(layers, self.plan.names)

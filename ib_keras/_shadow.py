@@ -22,8 +22,9 @@ import keras
 _lock = threading.Lock()
 _watchers: dict[int, int] = {}
 _local = threading.local()
+_METHODS = ("call", "quantized_call")
 
-OnOutput = Callable[[str, keras.layers.Layer, tuple, Any], Any]
+OnOutput = Callable[[str, keras.Operation, tuple, Any], Any]
 
 
 class Session:
@@ -31,8 +32,8 @@ class Session:
 
     Args:
         layers: the layers to watch.
-        on_output: called with the name of the call, the layer, its arguments and its output;
-            what it returns becomes the output. The name is the path of the watched layers that
+        on_output: called with the name of the call, the layer, all its arguments (positional ones,
+            then those by name) and its output; what it returns becomes the output. The name is the path of the watched layers that
             are being called, ``encoder/dense``, and from the second call of the same path on a
             suffix, ``encoder/dense:1``.
         root: a model whose calls begin the count anew and are no part of the names, where the block
@@ -41,7 +42,7 @@ class Session:
 
     def __init__(
         self,
-        layers: Iterable[keras.layers.Layer],
+        layers: Iterable[keras.Operation],
         on_output: OnOutput,
         root: keras.Model | None = None,
     ) -> None:
@@ -50,14 +51,20 @@ class Session:
         if root is not None:
             self._layers[id(root)] = root
         self._on_output = on_output
-        self._path: list[str] = []
+        self._path: list[keras.Operation] = []
         self._calls: Counter[str] = Counter()
+
+    @property
+    def holders(self) -> tuple[keras.Operation, ...]:
+        """The watched layers inside whose calls a layer is being called, the outermost first."""
+        return tuple(self._path)
 
     def __enter__(self) -> Session:
         with _lock:
             for key, layer in self._layers.items():
                 if not _watchers.get(key):
-                    layer.__dict__["call"] = _dispatcher(layer)
+                    for method in _methods(layer):
+                        layer.__dict__[method] = _dispatcher(layer, method)
                 _watchers[key] = _watchers.get(key, 0) + 1
         _sessions().append(self)
         return self
@@ -74,26 +81,28 @@ class Session:
                 _watchers[key] -= 1
                 if not _watchers[key]:
                     del _watchers[key]
-                    layer.__dict__.pop("call")
+                    for method in _METHODS:
+                        layer.__dict__.pop(method, None)
 
     def intercept(
-        self, layer: keras.layers.Layer, proceed: Callable, args: tuple, kwargs: dict
+        self, layer: keras.Operation, proceed: Callable, args: tuple, kwargs: dict
     ) -> Any:
         """Runs the call by ``proceed`` and hands its output to ``on_output``."""
         if layer is self._root:
             self._path, self._calls = [], Counter()
             return proceed(*args, **kwargs)
-        self._path.append(layer.name)
-        path = "/".join(self._path)
+        self._path.append(layer)
+        path = "/".join(part.name for part in self._path)
         try:
             output = proceed(*args, **kwargs)
         finally:
             self._path.pop()
         index = self._calls[path]
         self._calls[path] += 1
-        return self._on_output(f"{path}:{index}" if index else path, layer, args, output)
+        given = (*args, *kwargs.values())
+        return self._on_output(f"{path}:{index}" if index else path, layer, given, output)
 
-    def watches(self, layer: keras.layers.Layer) -> bool:
+    def watches(self, layer: keras.Operation) -> bool:
         """Whether this session watches ``layer``."""
         return id(layer) in self._layers
 
@@ -104,8 +113,13 @@ def _sessions() -> list[Session]:
     return _local.sessions
 
 
-def _dispatcher(layer: keras.layers.Layer) -> Callable:
-    original = layer.call
+def _methods(layer: keras.Operation) -> list[str]:
+    """What ``__call__`` may run of a layer: a quantized one has another ``call``."""
+    return [m for m in _METHODS if m == "call" or getattr(layer, "quantization_mode", None)]
+
+
+def _dispatcher(layer: keras.Operation, method: str) -> Callable:
+    original = getattr(layer, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         proceed = original
@@ -117,5 +131,5 @@ def _dispatcher(layer: keras.layers.Layer) -> Callable:
     return call
 
 
-def _through(session: Session, layer: keras.layers.Layer, proceed: Callable) -> Callable:
+def _through(session: Session, layer: keras.Operation, proceed: Callable) -> Callable:
     return lambda *args, **kwargs: session.intercept(layer, proceed, args, kwargs)

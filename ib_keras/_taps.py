@@ -1,4 +1,4 @@
-"""Which layers' outputs are recorded: one look at the model's calls, and the rules of choice."""
+"""Which layers' outputs are recorded: the rules of choice, on the calls of one forward pass."""
 
 from __future__ import annotations
 
@@ -12,92 +12,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras import _names
-from ib_keras._shadow import Session
+from ib_keras import _blocks, _names
+from ib_keras._trace import Call, Trace, hidden_layers, source, trace, watchable
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import check_stddev
 
 Layers = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
-
-# Layers that belong to the one before them: T is what comes out behind them.
-_ACTIVATIONS = (
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-)
-# The same; and where they follow no layer with weights, they are no T of their own.
-_NORMALISATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.RMSNormalization,
-    keras.layers.SpectralNormalization,
-    keras.layers.UnitNormalization,
-)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Call:
-    """One tensor that a layer returned in a forward pass.
-
-    Args:
-        name: path of the layer, with ``:k`` from the second call on, and ``[key]`` for the entries
-            of a tuple, list or dict.
-        layer: the layer.
-        inputs: the tensors that it was given.
-        output: the tensor.
-        first: whether it is all that the call returned, or the first of it.
-        children: whether watched layers were called inside it.
-        in_loop: whether it lives inside a loop or branch, out of reach.
-    """
-
-    name: str
-    layer: keras.layers.Layer
-    inputs: tuple
-    output: Any
-    first: bool
-    children: bool
-    in_loop: bool
-
-    @property
-    def path(self) -> str:
-        """The layer's path, without the number of the call."""
-        return base_path(self.name)
-
-    @property
-    def tappable(self) -> bool:
-        """Whether the output is one that noise can be added to."""
-        return self.output.dtype.is_floating and not self.in_loop
-
-
-def base_path(name: str) -> str:
-    """A tap's name without the number of the call and the key of its output."""
-    return name.partition("[")[0].partition(":")[0]
-
-
-def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> Any:
-    """``output`` with each tensor replaced by ``function`` of its name and it."""
-    if isinstance(output, dict):
-        entries = {k: map_outputs(f"{name}[{k}]", v, function) for k, v in output.items()}
-        return type(output)(entries)
-    if isinstance(output, (list, tuple)):
-        items = [map_outputs(f"{name}[{i}]", v, function) for i, v in enumerate(output)]
-        # A named tuple takes its fields one by one.
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-    return function(name, output) if tf.is_tensor(output) else output
+BLOCKS = "blocks"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tap:
-    """A tapped call: its name, the layer, and the output's shape without the batch axis."""
+    """A tapped call: its name, the layer, the output's shape without the batch axis, its dtype."""
 
     name: str
-    layer: keras.layers.Layer
+    layer: keras.Operation
     shape: tuple
+    dtype: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +41,17 @@ class Plan:
         outputs: the names of those that are outputs of the model.
         watched: the layers whose calls make up the taps' names.
         upstream: tap → the taps that its output is computed from.
+        drawn: the taps that depend on random numbers which the model draws at inference by itself.
+        blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
     """
 
     spec: Any
     taps: tuple[Tap, ...]
     outputs: frozenset[str]
-    watched: tuple[keras.layers.Layer, ...]
+    watched: tuple[keras.Operation, ...]
     upstream: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
+    blocks: frozenset[str] = frozenset()
 
     @property
     def names(self) -> list[str]:
@@ -182,40 +117,29 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         ArgumentError: nothing can be tapped.
     """
     _check_lambdas(model, layers)
-    calls, outputs = trace_calls(model, spec)
-    chosen = select(calls, layers)
+    traced = trace(model, spec)
+    if _asks_for_hidden(layers, traced):
+        traced = _deep_trace(model, spec, layers)
+    chosen = select(traced, layers)
     paths = {call.path for call in chosen}
     watched = {
         id(call.layer): call.layer
-        for call in calls
+        for call in traced.calls
         if any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
     }
+    blocks = {id(call) for call in _blocks.blocks(traced)}
     return Plan(
         spec,
-        tuple(Tap(call.name, call.layer, tuple(call.output.shape[1:])) for call in chosen),
-        frozenset(output_taps(calls, chosen, outputs)),
+        tuple(
+            Tap(call.name, call.layer, tuple(call.output.shape[1:]), call.output.dtype.name)
+            for call in chosen
+        ),
+        frozenset(output_taps(traced, chosen)),
         tuple(watched.values()),
-        _upstream(chosen),
+        traced.upstream(chosen),
+        traced.drawn(chosen),
+        frozenset(call.name for call in chosen if id(call) in blocks),
     )
-
-
-def watchable(model: keras.Model) -> list[keras.layers.Layer]:
-    """The model's layers, nested ones included; layers inside Keras's own layers are not."""
-    found: dict[int, keras.layers.Layer] = {}
-    pending = _sublayers(model)
-    while pending:
-        layer = pending.pop()
-        if id(layer) in found or isinstance(layer, keras.layers.InputLayer):
-            continue
-        found[id(layer)] = layer
-        atomic = type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
-        if not atomic:
-            pending.extend(_sublayers(layer))
-    return list(found.values())
-
-
-def _sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def input_spec(model: keras.Model) -> Any:
@@ -270,47 +194,19 @@ def build(model: keras.Model, spec: Any) -> None:
         model(zeros, training=False)
 
 
-def trace_calls(model: keras.Model, spec: Any) -> tuple[list[Call], list[Any]]:
-    """The calls of one symbolic forward pass in order of completion, and the model's outputs."""
-    calls: list[Call] = []
-    outputs: list[Any] = []
-
-    def forward(inputs: Any) -> None:
-        graph = tf.compat.v1.get_default_graph()
-        # TensorFlow traces anew what made variables.
-        calls.clear()
-        outputs.clear()
-
-        def note(name: str, layer: keras.layers.Layer, args: tuple, output: Any) -> Any:
-            inputs = tuple(x for x in keras.tree.flatten(args) if tf.is_tensor(x))
-            children = any(call.path.startswith(f"{base_path(name)}/") for call in calls)
-            found: list[tuple[str, Any]] = []
-            map_outputs(name, output, lambda leaf, tensor: found.append((leaf, tensor)))
-            for i, (leaf, tensor) in enumerate(found):
-                in_loop = tensor.graph is not graph
-                calls.append(Call(leaf, layer, inputs, tensor, i == 0, children, in_loop))
-            return output
-
-        with Session(watchable(model), note):
-            outputs.extend(keras.tree.flatten(model(inputs, training=False)))
-
-    with tf.init_scope():
-        tf.function(forward, autograph=False).get_concrete_function(spec)
-    return calls, outputs
-
-
-def select(calls: Sequence[Call], layers: Layers) -> list[Call]:
+def select(traced: Trace, layers: Layers) -> list[Call]:
     """The calls that ``layers`` asks for, in the order of the forward pass.
 
     Args:
-        calls: of ``trace_calls``.
-        layers: ``None`` for the default, names or globs, or a predicate of the layer.
+        traced: a forward pass.
+        layers: ``None`` for the default, ``"blocks"``, names or globs, or a predicate of the layer.
 
     Raises:
         ArgumentError: nothing matches, or what matches cannot be tapped.
     """
+    calls = traced.calls
     if layers is None:
-        chosen = default_taps(calls)
+        chosen = default_taps(traced)
         if not chosen:
             raise ArgumentError(
                 "The model has no layer with weights",
@@ -318,42 +214,94 @@ def select(calls: Sequence[Call], layers: Layers) -> list[Call]:
                 f"layers {[call.name for call in calls]}",
             )
         return chosen
+    if layers == BLOCKS:
+        return _blocks.chosen(traced)
     if callable(layers):
-        chosen = [call for call in calls if call.tappable and layers(call.layer)]
+        chosen = [
+            call
+            for call in calls
+            if call.tappable and isinstance(call.layer, keras.layers.Layer) and layers(call.layer)
+        ]
         if not chosen:
             raise ArgumentError(
                 "The predicate `layers` is true of no layer",
-                f"of some of {[call.name for call in calls if call.tappable]}",
+                f"True for some of {[call.name for call in calls if call.tappable]}",
                 layers,
             )
         return chosen
-    wanted = set(_names.select(layers, [call.name for call in calls]))
-    chosen = [call for call in calls if call.name in wanted]
-    for call in chosen:
-        _check_reach(call)
-        if not call.tappable:
-            raise ArgumentError(
-                f"The layer {call.name!r} cannot be tapped",
-                "a layer that returns floating-point numbers",
-                f"{type(call.layer).__name__} returning {call.output.dtype.name}",
-            )
+    names = [call.name for call in calls]
+    wanted = set(_names.select(layers, names))
+    named = wanted.intersection([layers] if isinstance(layers, str) else layers)
+    for call in calls:
+        if call.name in named:
+            _check_tappable(call)
+    # A glob asks for what can be tapped among the layers that it matches.
+    chosen = [call for call in calls if call.name in wanted and call.tappable]
+    if not chosen:
+        for call in calls:
+            if call.name in wanted:
+                _check_tappable(call)
     return chosen
 
 
-def _upstream(taps: Sequence[Call]) -> dict[str, frozenset[str]]:
-    """Tap → the taps that it depends on, from the operations of the traced graph."""
-    names = {tap.output.name: tap.name for tap in taps}
-    sources: dict[str, frozenset[str]] = {}
-    found: dict[str, frozenset[str]] = {}
-    # A graph lists its operations in an order in which they can run.
-    for operation in taps[0].output.graph.get_operations():
-        inputs = frozenset().union(*(sources.get(x.name, frozenset()) for x in operation.inputs))
-        for output in operation.outputs:
-            name = names.get(output.name)
-            sources[output.name] = inputs if name is None else inputs | {name}
-            if name is not None:
-                found[name] = inputs
-    return found
+def _check_tappable(call: Call) -> None:
+    _check_reach(call)
+    if not call.tappable:
+        raise ArgumentError(
+            f"The layer {call.name!r} cannot be tapped",
+            "a layer that returns floating-point numbers",
+            f"{type(call.layer).__name__} returning {call.output.dtype.name}",
+        )
+
+
+def _asks_for_hidden(layers: Layers, traced: Trace) -> bool:
+    """Whether some pattern matches none of the layers that are watched by default."""
+    if not isinstance(layers, (str, Sequence)) or layers == BLOCKS:
+        return False
+    patterns = [layers] if isinstance(layers, str) else layers
+    names = [call.name for call in traced.calls]
+    return any(isinstance(p, str) and not _names.match(p, names) for p in patterns)
+
+
+def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
+    """A trace that looks into Keras's own layers, whose inner layers can be named by their paths.
+
+    Raises:
+        ArgumentError: a pattern names an inner layer that is out of reach; the error says which
+            layer holds it, and what can be tapped.
+    """
+    traced = trace(model, spec, deep=True)
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    reached = [call for call in traced.calls if not call.in_loop]
+    names = [call.name for call in reached]
+    hidden = hidden_layers(model)
+    for pattern in patterns:
+        if _names.match(pattern, names):
+            continue
+        inside = sorted(_names.match(pattern.rpartition("/")[2], hidden))
+        if not inside:
+            continue
+        holder = hidden[inside[0]]
+        kind = type(holder).__name__
+        within = [
+            call.name
+            for call in reached
+            if holder in call.holders and call.tappable and call.name.endswith(f"/{inside[0]}")
+        ]
+        if within:
+            raise ArgumentError(
+                f"The layer {inside[0]!r} is inside the {kind} {holder.name!r}",
+                f"its path, {within[0]!r}, in `layers`",
+                repr(pattern),
+            )
+        raise ArgumentError(
+            f"The layer {inside[0]!r} is out of reach: the {kind} {holder.name!r} calls it inside "
+            "a loop, or not as a layer of its own",
+            f"the {kind} itself, {holder.name!r}, or others of "
+            f"{[call.name for call in reached if call.tappable and not call.holders]}",
+            repr(pattern),
+        )
+    return traced
 
 
 def _check_reach(call: Call) -> None:
@@ -397,49 +345,39 @@ def _is_wanted(layer: keras.layers.Layer, layers: Layers) -> bool:
     return any(isinstance(p, str) and _names.match(p, [layer.name]) for p in patterns)
 
 
-def default_taps(calls: Sequence[Call]) -> list[Call]:
+def default_taps(traced: Trace) -> list[Call]:
     """T_1…T_L: the output of each layer with weights, behind the activation that belongs to it.
 
     A normalisation or activation layer that takes a layer's output and nothing else belongs to it,
-    unless other layers take that output too. A normalisation that follows no such layer is no T. Of
-    a layer that returns several tensors the first is T.
+    unless other layers take that output too. A normalisation that follows no such layer is no T. A
+    layer that hands on what it is given, such as a linear activation or a dropout at inference, is
+    no T either, and what follows it follows the layer before. Of a layer that returns several
+    tensors the first is T. A wrapper stands for the layer that it wraps.
 
     Raises:
         ArgumentError: one of them is out of reach.
     """
-    taps = _weighted(calls)
+    taps = _weighted(traced)
     for call in taps:
         _check_reach(call)
     return [call for call in taps if call.tappable]
 
 
-def _weighted(calls: Sequence[Call]) -> list[Call]:
-    leaves = [call for call in calls if not call.children and call.first]
-    readers: dict[int, list[Call]] = {}
-    for call in leaves:
-        for tensor in call.inputs:
-            readers.setdefault(id(tensor), []).append(call)
-    found: list[Call] = []
-    for call in leaves:
-        if not call.layer.weights or isinstance(call.layer, _ACTIVATIONS + _NORMALISATIONS):
+def _weighted(traced: Trace) -> list[Call]:
+    found = {}
+    for call in traced.leaves:
+        if not call.weights or _blocks.belongs_to_others(call.layer) or call.hands_on:
             continue
-        last = call
-        while True:
-            following = readers.get(id(last.output), [])
-            if len(following) != 1 or not isinstance(
-                following[0].layer, _ACTIVATIONS + _NORMALISATIONS
-            ):
-                break
-            last = following[0]
-        found.append(last)
-    order = {id(call): i for i, call in enumerate(calls)}
-    return sorted(found, key=lambda call: order[id(call)])
+        last = call if call.in_loop else _blocks.behind(traced, call)
+        found[id(last)] = last
+    order = {id(call): i for i, call in enumerate(traced.calls)}
+    return sorted(found.values(), key=lambda call: order[id(call)])
 
 
-def output_taps(calls: Sequence[Call], taps: Sequence[Call], outputs: Sequence[Any]) -> set[str]:
+def output_taps(traced: Trace, taps: Sequence[Call]) -> set[str]:
     """The taps that are outputs of the model, or the last layer with weights where none is."""
-    ids = {id(tensor) for tensor in outputs}
-    last = _weighted(calls)[-1:]
-    return {call.name for call in taps if id(call.output) in ids} or {
+    values = {id(source(tensor)) for tensor in traced.outputs if isinstance(tensor, tf.Tensor)}
+    last = _weighted(traced)[-1:]
+    return {call.name for call in taps if not call.in_loop and id(call.value) in values} or {
         call.name for call in taps if call in last
     }

@@ -368,7 +368,7 @@ def test_set_noise_std_retraces_nothing(mlp, inputs):
     x, _ = inputs
     noisy = ib.instrument(mlp, 0.0)
     plain = noisy.capture(x)["first"]
-    function = next(iter(noisy._state.programs.functions.values()))
+    function = next(iter(noisy._state.programs.programs.values())).forward
     assert function.experimental_get_tracing_count() == 1
     noisy.set_noise_std(0.1)
     assert np.std(noisy.capture(x, batch_size=7)["first"] - plain) == pytest.approx(0.1, rel=0.2)
