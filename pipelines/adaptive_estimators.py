@@ -65,7 +65,7 @@ def adaptive_estimators(
     """Trains ensembles that differ in their activation functions, and measures their compression.
 
     Args:
-        data: a name ("szt", "digits", …) or the path of an .npz or .mat file.
+        data: a name such as "szt" or "digits", or the path of an .npz or .mat file.
         models: JSON with name, activation, l2 and label, one for each cell of the grid.
         estimators: names, or JSON with parameters; all are run on each network.
         seeds: networks of each cell, which differ in their initial weights and batches.

@@ -6,18 +6,23 @@ import concurrent.futures
 import contextlib
 import importlib
 import inspect
-import json
 import multiprocessing
 import os
 import pathlib
 import re
 import signal
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn, get_args, get_type_hints
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from absl import app, flags
+from ib_keras.pipelines._settings import (
+    describe,
+    own_model_and_data,
+    parse_settings,
+    pipeline_of,
+    preset,
+)
 
 from ib_keras.errors import ArgumentError, IbKerasError
 
@@ -118,180 +123,6 @@ def _main(argv: list[str]) -> int:
         # What a shell expects of a command that was interrupted.
         print("\nib-keras: interrupted. The same command goes on from here.", file=sys.stderr)
         return 128 + signal.SIGINT
-
-
-def pipeline_of(module: Any, name: str | None) -> Any:
-    """The pipeline that a preset is of: that of the module's name, unless the module says another.
-
-    Args:
-        module: of ``ib_keras.pipelines``.
-        name: of a preset, or ``None``.
-    """
-    own = getattr(module, module.__name__.rpartition(".")[2])
-    return getattr(module, "VARIANTS", {}).get(name, own)
-
-
-def preset(module: Any, name: str | None) -> dict[str, Any]:
-    """The settings of a pipeline's preset.
-
-    Raises:
-        ArgumentError: it has no such preset; the known ones are listed.
-    """
-    if name is None:
-        return {}
-    if name not in module.PRESETS:
-        raise ArgumentError(
-            f"The preset {name!r} is unknown", f"one of {list(module.PRESETS)}", name
-        )
-    return dict(module.PRESETS[name])
-
-
-def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
-    """``key=value`` texts as arguments of a pipeline, in the types that it declares.
-
-    Args:
-        pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        settings: the texts. A list is JSON, or a single item.
-
-    Raises:
-        ArgumentError: a parameter is unknown (the known ones are listed), or a value is not of its
-            type.
-    """
-    hints = _parameters(pipeline)
-    known = list(hints)
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or key not in known:
-            raise ArgumentError(
-                f"The parameter {key!r} is unknown" if equals else f"{setting!r} sets nothing",
-                f"key=value with one of {known}",
-                setting,
-            )
-        parsed[key] = _parse(key, text, hints[key])
-    return parsed
-
-
-def _parse(key: str, text: str, hint: Any) -> Any:
-    if hint is str:
-        return text
-    if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise ArgumentError(f"{key} is no bool", f"{key}=true or {key}=false", repr(text))
-        return text.lower() == "true"
-    if hint in (int, float):
-        try:
-            return hint(text)
-        except ValueError:
-            raise ArgumentError(
-                f"{key} is no {hint.__name__}", f"a value such as {key}={hint(3)}", repr(text)
-            ) from None
-    kind = (get_args(hint) or (str,))[0]
-    if not text.lstrip().startswith("["):
-        return [_parse(key, text, kind)]
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"{key} is no JSON list ({error})", '["a", "b"]', text) from None
-    texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
-    return [_parse(key, item, kind) for item in texts]
-
-
-def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
-    """The user's models and data as arguments of a pipeline.
-
-    Args:
-        pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        models: names, files or functions.
-        data: a name or a file.
-
-    Raises:
-        ArgumentError: the pipeline has no parameter for them.
-    """
-    hints = _parameters(pipeline)
-    given: dict[str, Any] = {}
-    if data is not None:
-        given[_named(hints, "--data", ("data",), data)] = _absolute(data)
-    if models:
-        key = _named(hints, "--model", ("models", "model"), models)
-        if key == "model" and len(models) > 1:
-            raise ArgumentError("--model is repeated", "one model for this pipeline", models)
-        paths = [_absolute(model) for model in models]
-        given[key] = paths if key == "models" else paths[0]
-    return given
-
-
-def _named(hints: Mapping[str, Any], flag: str, names: tuple[str, ...], value: Any) -> str:
-    for name in names:
-        if name in hints:
-            return name
-    raise ArgumentError(
-        f"{flag} cannot be given: this pipeline has no parameter `{names[0]}`",
-        f"parameters among {list(hints)}",
-        f"{flag}={value}",
-    )
-
-
-def _parameters(pipeline: Any) -> dict[str, Any]:
-    """Name → type of a pipeline's parameters."""
-    function = pipeline.pipeline_func
-    hints = get_type_hints(function)
-    return {name: hints[name] for name in inspect.signature(function).parameters}
-
-
-def _absolute(text: str) -> str:
-    """A path as absolute, because tasks may run elsewhere; anything else as it is."""
-    if "://" in text or text.lstrip().startswith("{"):
-        return text
-    path = pathlib.Path(text)
-    return str(path.resolve()) if path.suffix in (".keras", ".npz", ".mat") else text
-
-
-def describe(module: Any, name: str | None = None) -> str:
-    """What can be set: parameters with their types, defaults and meaning, and presets.
-
-    Args:
-        module: of ``ib_keras.pipelines``.
-        name: of a preset, whose values are shown in place of the defaults.
-
-    Raises:
-        ArgumentError: there is no such preset.
-    """
-    pipeline, chosen = pipeline_of(module, name), preset(module, name)
-    function = pipeline.pipeline_func
-    summary, _, documented = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
-    own = module.__name__.rpartition(".")[2]
-    meaning = dict(re.findall(r"^    (\w+): ((?:.*\n?)(?:^     +.*\n?)*)", documented, re.M))
-    lines = [f"{own}: {summary.strip()}", "", "Parameters, for --set name=value:"]
-    signature = inspect.signature(function).parameters
-    for key, hint in _parameters(pipeline).items():
-        kind = getattr(hint, "__name__", str(hint))
-        if items := get_args(hint):
-            kind = f"list of {items[0].__name__}"
-        text = " ".join(meaning.get(key, "").split())
-        lines += textwrap.wrap(
-            f"{key} ({kind}): {text}", 96, initial_indent="  ", subsequent_indent="      "
-        )
-        default = chosen.get(key, signature[key].default)
-        if default is not inspect.Parameter.empty:
-            lines.append(f"      {'preset' if key in chosen else 'default'}: {_short(default)}")
-    lines += ["", "Presets, for --preset=name:"]
-    for other in module.PRESETS:
-        values = ", ".join(f"{k}={_short(v, 40)}" for k, v in module.PRESETS[other].items())
-        lines += textwrap.wrap(
-            f"{other}: {values or 'the defaults'}",
-            96,
-            initial_indent="  ",
-            subsequent_indent="      ",
-        )
-    return "\n".join(lines)
-
-
-def _short(value: Any, width: int = 300) -> str:
-    if isinstance(value, list):  # as it can be given, without quotes in quotes
-        value = [json.loads(v) if str(v).startswith("{") else v for v in value]
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:

@@ -52,7 +52,7 @@ def information_plane(
     """Trains models, records them at log-spaced epochs and estimates I(X;T) and I(T;Y).
 
     Args:
-        data: a name ("szt", "digits", "mnist", …) or the path of an .npz or .mat file.
+        data: a name such as "szt", "digits" or "mnist", or the path of an .npz or .mat file.
         models: names, JSON with parameters, .keras files, or "module:function"; all are trained.
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.

@@ -128,7 +128,7 @@ def lossy_compression(
     """Trains networks and estimates I(X;T) and I(T;Y) through compression.
 
     Args:
-        data: a name ("mnist", "digits", …) or the path of an .npz or .mat file.
+        data: a name such as "mnist" or "digits", or the path of an .npz or .mat file.
         models: names, JSON with parameters and "layers", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.

@@ -75,7 +75,7 @@ def noisy_dnn(
     """Trains noisy networks, measures I(X;T) by sample propagation, and how samples cluster.
 
     Args:
-        data: a name ("szt", "four_points", "mnist", …) or the path of an .npz or .mat file.
+        data: a name such as "szt", "four_points" or "mnist", or the path of an .npz or .mat file.
         models: names, JSON with parameters and "noise_std", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.

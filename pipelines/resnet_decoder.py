@@ -120,7 +120,7 @@ def resnet_decoder(
     """Trains networks, and decoders of their stages at some checkpoints.
 
     Args:
-        data: a name ("digit_images", "cifar10", …) or the path of an .npz file with images.
+        data: a name such as "digit_images" or "cifar10", or the path of an .npz file with images.
         models: names, JSON with parameters and "layers", .keras files, or "module:function"; a
             model with outputs of the shape of its inputs is trained to reconstruct them.
         cells: what to decode, JSON: {"run": the model's label, "layer": "h3", "epochs": [0, 10]}; a

@@ -1,3 +1,4 @@
+import importlib
 import inspect
 import json
 import os
@@ -193,7 +194,7 @@ def broken(input_shape):
         ({"models": ["mnist_cnn"]}, "The images do not fit"),
         ({"models": ['{"name": "szt", "activation": "tan"}']}, "'szt-tan' cannot be built"),
         ({"models": ['{"name": "szt", "layers": ["conv_*"]}']}, "conv_"),
-        ({"data": "{npz}"}, "lacks \\['x_train', 'y_train', 'x_test', 'y_test'\\].*'inputs'"),
+        ({"data": "{npz}"}, "lacks 'y'.*taken for x = 'inputs'"),
     ],
 )
 def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
@@ -221,6 +222,8 @@ def test_own_model_and_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = cli.own_model_and_data(PIPELINE, ["m.keras", "szt"], "d.npz")
     assert given == {"models": [str(tmp_path / "m.keras"), "szt"], "data": str(tmp_path / "d.npz")}
+    given = cli.own_model_and_data(PIPELINE, ["m.h5", "my.nets:build"], "digits")
+    assert given == {"models": [str(tmp_path / "m.h5"), "my.nets:build"], "data": "digits"}
     assert cli.own_model_and_data(PIPELINE, [], "gs://b/d.npz") == {"data": "gs://b/d.npz"}
     pairs = cli.pipeline_of(lossy_compression, "synthetic")
     for models, data, flag in (([], "d.npz", "--data"), (["szt"], None, "--model")):
@@ -265,16 +268,51 @@ def test_description():
         "  epochs (int): number of epochs.\n      default: 600",
         "  learning_rate (float): Adam's.\n      default: 0.002",
         '      default: [{"name": "binning", "bins": 30}, "ebab", "akde"]',
-        "  quick: epochs=20",
+        '\n  quick:\n      epochs=20\n      models=["szt"]\n      estimators=["ebab"]\n',
     ):
         assert line in text
     assert "      preset: 20\n" in cli.describe(information_plane, "quick")
-    for module in (noisy_dnn, adaptive_estimators, lossy_compression):
-        for name in (None, *module.PRESETS):
-            declared = inspect.signature(cli.pipeline_of(module, name).pipeline_func).parameters
-            text = cli.describe(module, name)
-            for parameter in declared:
-                assert re.search(rf"^  {parameter} \([a-z ]+\): \w", text, re.M), parameter
+
+
+@pytest.mark.parametrize("name", cli.PIPELINES)
+def test_descriptions_are_whole(name):
+    module = importlib.import_module(f"ib_keras.pipelines.{name}")
+    of_all = cli.describe(module)
+    for preset in (None, *module.PRESETS):
+        text = cli.describe(module, preset)
+        assert "…" not in text and max(map(len, text.splitlines())) <= 100
+        words = " ".join(text.split())
+        declared = inspect.signature(cli.pipeline_of(module, preset).pipeline_func).parameters
+        for parameter, about in declared.items():
+            assert re.search(rf"^  {parameter} \([a-z ]+\): \w", text, re.M), parameter
+            of, value = "default", about.default
+            if parameter in module.PRESETS.get(preset, {}):
+                of, value = "preset", module.PRESETS[preset][parameter]
+            assert f"{of}: {as_given(value)}" in words.replace("[ ", "[").replace(" ]", "]")
+        # Whatever a preset sets is explained, also where it is of another pipeline.
+        for key, value in module.PRESETS.get(preset, {}).items():
+            assert re.search(rf"^  {key} \([a-z ]+\): \w", of_all, re.M), key
+            given = f"{key}={as_given(value)}"
+            assert given in " ".join(of_all.split()).replace("[ ", "[").replace(" ]", "]")
+
+
+def as_given(value):
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return json.dumps(value)
+    return f"[{', '.join(v if str(v)[:1] == '{' else json.dumps(v) for v in value)}]"
+
+
+def test_presets_of_other_parameters_are_told_apart():
+    text = cli.describe(lossy_compression)
+    own, others = text.split("\n\nlossy_compression: Runs estimators on pairs")
+    assert "(without a preset, or with the presets mnist, mnist-quick):" in own
+    assert "(with the presets synthetic, synthetic-quick):" in others
+    assert "  cells (" in others and "  cells (" not in own
+    text = cli.describe(lossy_compression, "synthetic")
+    assert "  mi (" in text and "  models (" not in text
+    assert "mnist, mnist-quick (--preset=mnist --describe)" in text
 
 
 def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
