@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -59,6 +60,54 @@ def tasks(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Task]:
         arguments: of the pipeline; those that are not given have their defaults.
     """
     return [task for task, _ in _walk(spec, spec["root"]["dag"], {**defaults(spec), **arguments})]
+
+
+def in_order(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The name and the executor of each task, loops not counted out, none before what it waits for.
+
+    Args:
+        spec: of a pipeline.
+    """
+    return list(_in_order(spec, spec["root"]["dag"]))
+
+
+def _in_order(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    left = dict(dag["tasks"])
+    while left:
+        ready = [
+            name
+            for name, task in left.items()
+            if left.keys().isdisjoint(task.get("dependentTasks", ()))
+        ]
+        for name in ready:
+            component = spec["components"][left.pop(name)["componentRef"]["name"]]
+            if "dag" in component:
+                yield from _in_order(spec, component["dag"])
+            else:
+                yield name, component["executorLabel"]
+
+
+def modules(value: Any) -> list[str]:
+    """The ``module:function`` texts in an argument, as such or in its JSON.
+
+    Args:
+        value: of a pipeline's parameter, or all of them.
+    """
+    return sorted({text for text in _texts(value) if _FUNCTION.fullmatch(text)})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in an argument, also those in its JSON."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(json.JSONDecodeError):
+            yield from _texts(json.loads(value))
+    elif isinstance(value, str):
+        yield value
 
 
 def loops(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
@@ -168,20 +217,11 @@ def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 def _fingerprints(value: Any) -> Iterator[str]:
     """Of all files and functions that an argument names, as such or in its JSON."""
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _fingerprints(item)
-    elif isinstance(value, Mapping):
-        yield from _fingerprints(list(value.values()))
-    elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            yield from _fingerprints(json.loads(value))
-        except json.JSONDecodeError:
-            return
-    elif isinstance(value, str) and _FUNCTION.fullmatch(value):
-        yield _of_module(value.partition(":")[0])
-    elif isinstance(value, str) and pathlib.Path(value).suffix and pathlib.Path(value).is_file():
-        yield _digest([pathlib.Path(value)])
+    for text in _texts(value):
+        if _FUNCTION.fullmatch(text):
+            yield _of_module(text.partition(":")[0])
+        elif pathlib.Path(text).suffix and pathlib.Path(text).is_file():
+            yield _digest([pathlib.Path(text)])
 
 
 def _of_module(name: str) -> str:

@@ -173,7 +173,7 @@ def describe(module: Any, name: str | None = None) -> str:
     for other in (other for pipeline in shown for other in presets[pipeline]):
         lines.append(f"  {other}:{'' if module.PRESETS[other] else ' the defaults'}")
         for key, value in module.PRESETS[other].items():
-            lines += _valued(f"{key}=", value)
+            lines += valued(f"{key}=", value, 6)
     for pipeline in presets.keys() - set(shown):
         lines.append(
             f"Others, with parameters of their own: {', '.join(presets[pipeline])} "
@@ -198,7 +198,7 @@ def _described(module: Any, pipeline: Any, chosen: Mapping[str, Any], which: str
         default = chosen.get(key, signature[key].default)
         if default is not inspect.Parameter.empty:
             of = "preset" if key in chosen else "default"
-            lines += _valued(f"{of}: ", default)
+            lines += valued(f"{of}: ", default, 6)
     return lines
 
 
@@ -213,14 +213,21 @@ def _wrapped(text: str, indent: int) -> list[str]:
     )
 
 
-def _valued(label: str, value: Any) -> list[str]:
-    """A value as it can be given; a long list with an item a line."""
+def valued(label: str, value: Any, indent: int) -> list[str]:
+    """A value as it can be given, on lines; a long list with an item a line.
+
+    Args:
+        label: before it.
+        value: of a parameter.
+        indent: number of blanks before each line.
+    """
     if not isinstance(value, list):
-        return _wrapped(label + (value if isinstance(value, str) else json.dumps(value)), 6)
+        text = value if isinstance(value, str) else json.dumps(value)
+        return _wrapped(label + text, indent)
     # Items that are JSON, without quotes in quotes.
     items = [json.dumps(json.loads(v) if str(v).startswith("{") else v) for v in value]
-    if 6 + len(whole := f"{label}[{', '.join(items)}]") <= _WIDTH:
-        return [f"      {whole}"]
+    if indent + len(whole := f"{label}[{', '.join(items)}]") <= _WIDTH:
+        return [" " * indent + whole]
     ended = [f"{item}," for item in items[:-1]] + items[-1:]
-    inner = [line for item in ended for line in _wrapped(item, 10)]
-    return [f"      {label}[", *inner, "      ]"]
+    inner = [line for item in ended for line in _wrapped(item, indent + 4)]
+    return [f"{' ' * indent}{label}[", *inner, f"{' ' * indent}]"]

@@ -64,7 +64,11 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_bool("enable_caching", True, "Do not run again what has not changed.")
 flags.DEFINE_string("run_dir", None, "[local] Folder of the results; runs/<pipeline> by default.")
-flags.DEFINE_string("output", None, "[compile] The file to write; <pipeline>.yaml by default.")
+flags.DEFINE_string(
+    "output", None,
+    "[compile] The file to write; <pipeline>.yaml by default. With --dry_run: a file for the whole "
+    "request, or - to print it.",
+)  # fmt: skip
 
 # What the remote runners are given. Their modules are imported when they are asked for.
 flags.DEFINE_string("project", None, "[vertex] The project's id.")
@@ -76,12 +80,12 @@ flags.DEFINE_string("network", None, "[vertex] A VPC network, by its full name."
 flags.DEFINE_list("labels", [], "[vertex] key=value,…: labels of the job.")
 flags.DEFINE_string("machines", None, "[vertex, kubeflow] YAML file: machine types by component.")
 flags.DEFINE_bool("wait", False, "[vertex, kubeflow] Follow the job to its end.")
-flags.DEFINE_bool("dry_run", False, "[vertex, kubeflow] Print what would be submitted, and stop.")
+flags.DEFINE_bool("dry_run", False, "[vertex, kubeflow] Print a summary, and stop.")
 flags.DEFINE_string("fetch", None, "[vertex] Name of a finished job whose estimates to fetch.")
 flags.DEFINE_string("host", None, "[kubeflow] Address of the Kubeflow Pipelines server.")
 REMOTE = (
     "project", "region", "pipeline_root", "image", "service_account", "network", "enable_caching",
-    "labels", "machines", "wait", "dry_run", "fetch", "host", "run_dir",
+    "labels", "machines", "wait", "dry_run", "output", "fetch", "host", "run_dir",
 )  # fmt: skip
 
 

@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-from ib_keras.pipelines import _remote
+from ib_keras.pipelines import _dry_run, _remote
 from ib_keras.pipelines._remote import JobError
 
 from ib_keras.errors import ArgumentError
@@ -35,7 +34,8 @@ def run(
         settings: its arguments.
         name: of the pipeline; its experiment on the server has it, too.
         options: ``host``, ``image``, ``pipeline_root``, ``service_account``, ``enable_caching``,
-            ``machines``; ``wait`` follows the run, ``dry_run`` prints what would be submitted.
+            ``machines``; ``wait`` follows the run, ``dry_run`` prints a summary of
+            what would be submitted (``output``: a file for the whole, or ``"-"`` to print it).
 
     Returns:
         0; what goes wrong is raised.
@@ -54,6 +54,7 @@ def run(
     ).rstrip("/")
     if not host.startswith(("http://", "https://")):
         raise ArgumentError("`host` is no address", "http://… or https://…", repr(host))
+    _dry_run.check_output(options.get("output"))
     spec = _remote.specification(pipeline, options)
     values = _remote.arguments(settings)
     given = {
@@ -65,9 +66,16 @@ def run(
     }
     if options.get("dry_run"):
         request = {key: value for key, value in given.items() if value not in (None, {})}
-        shown = {"host": host, **request, "pipelineSpec": spec}
-        print(yaml.safe_dump(shown, sort_keys=False), end="")
+        about = {
+            "run": name,
+            "runs at": host,
+            "results": options.get("pipeline_root") or "where the server keeps its artifacts",
+        }
+        whole = {"host": host, **request, "pipelineSpec": spec}
+        _dry_run.show(whole, spec, settings, about, options.get("output"))
         return 0
+    for hint in _dry_run.hints(settings):
+        print(f"Note: {hint}")
     client = _client(host)
     with _remote.written(spec) as path, _explained(host):
         started = client.create_run_from_pipeline_package(

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-import yaml
-from ib_keras.pipelines import _remote
+from ib_keras.pipelines import _dry_run, _remote
 from ib_keras.pipelines._remote import JobError
 
 import ib_keras
@@ -40,7 +39,8 @@ def run(
         name: of the pipeline, for people.
         options: ``project``, ``region``, ``pipeline_root``, ``image``, ``service_account``,
             ``network``, ``enable_caching``, ``labels``, ``machines``; ``wait`` follows the job,
-            ``dry_run`` prints it and needs no credentials, ``fetch`` prints the estimates of a
+            ``dry_run`` prints a summary and needs no credentials (``output``: a file for the whole
+            request, or ``"-"`` to print it), ``fetch`` prints the estimates of a
             finished job and writes them to ``run_dir``.
 
     Returns:
@@ -56,6 +56,7 @@ def run(
     _project(options)
     root = _pipeline_root(options)
     labels = _remote.labels(options.get("labels"))
+    _dry_run.check_output(options.get("output"))
     aiplatform = _aiplatform(options)
     from google.cloud.aiplatform_v1 import AcceleratorType
 
@@ -75,20 +76,30 @@ def run(
             credentials=_anonymous() if options.get("dry_run") else None,
         )
     if options.get("dry_run"):
-        print(yaml.safe_dump(_request(job, options), sort_keys=False), end="")
+        about = {
+            "job": name,
+            "runs at": f"project {options['project']}, region {options['region']}",
+            "results": f"{root}; to fetch: ib-keras {_again(options)} --fetch=JOB",
+        }
+        _dry_run.show(_request(job, options), spec, settings, about, options.get("output"))
         return 0
     _check_bucket(root, options)
+    for hint in _dry_run.hints(settings):
+        print(f"Note: {hint}")
     with _explained(options), _quiet():
         job.submit(
             service_account=options.get("service_account") or None,
             network=options.get("network") or None,
         )
-    again = f"--runner=vertex --project={options['project']} --region={options['region']}"
     print(f"Submitted {job.resource_name}\nSee {_page(job.job_id, options)}", flush=True)
     if options.get("wait"):
         _follow(job, options)
-    print(f"Its estimates, once it has ended: ib-keras {again} --fetch={job.job_id}")
+    print(f"Its estimates, once it has ended: ib-keras {_again(options)} --fetch={job.job_id}")
     return 0
+
+
+def _again(options: Mapping[str, Any]) -> str:
+    return f"--runner=vertex --project={options['project']} --region={options['region']}"
 
 
 def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:

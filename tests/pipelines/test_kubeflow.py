@@ -139,7 +139,14 @@ def test_no_server():
 
 
 def test_a_dry_run_asks_no_server(capsys):
-    assert run(SETTINGS, host="http://127.0.0.1:9", dry_run=True) == 0
+    settings = {**SETTINGS, "models": ["my_nets:build"]}
+    assert run(settings, host="http://127.0.0.1:9", dry_run=True) == 0
+    text = capsys.readouterr().out
+    for part in ("runs at:    http://127.0.0.1:9", "models=[\"my_nets:build\"]",
+                 "must hold the module 'my_nets'", "--output=FILE"):  # fmt: skip
+        assert part in text
+    assert len(text.splitlines()) < 25
+    assert run(SETTINGS, host="http://127.0.0.1:9", dry_run=True, output="-") == 0
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["arguments"] == SETTINGS
     assert shown["pipelineSpec"]["pipelineInfo"]["name"] == "information-plane"

@@ -280,7 +280,8 @@ def test_files_of_this_machine_are_refused_and_those_of_buckets_mounted(tmp_path
         run({"data": str(tmp_path / "mine.npz")}, dry_run=True)
     with pytest.raises(ArgumentError, match="`models` is a file of this machine"):
         run({"models": [str(tmp_path / "mine.keras")]}, dry_run=True)
-    run({"data": "gs://b/mine.npz", "models": ["szt", "gs://b/mine.keras"]}, dry_run=True)
+    settings = {"data": "gs://b/mine.npz", "models": ["szt", "gs://b/mine.keras"]}
+    run(settings, dry_run=True, output="-")
     job = yaml.safe_load(capsys.readouterr().out)["pipelineJob"]
     assert job["runtimeConfig"]["parameterValues"] == {
         "data": "/gcs/b/mine.npz",
@@ -290,12 +291,52 @@ def test_files_of_this_machine_are_refused_and_those_of_buckets_mounted(tmp_path
 
 def test_a_dry_run_needs_no_credentials_and_shows_the_job(monkeypatch, capsys):
     monkeypatch.setattr("google.auth.default", None)
-    assert run({"epochs": 3}, dry_run=True, labels=["a=b"], service_account="a@b") == 0
+    given = {"dry_run": True, "labels": ["a=b"], "service_account": "a@b"}
+    assert run({"epochs": 3}, **given, output="-") == 0
     request = yaml.safe_load(capsys.readouterr().out)
     assert request["parent"] == "projects/proj/locations/europe-west4"
     job = request["pipelineJob"]
     assert job["labels"] == {"a": "b"} and job["serviceAccount"] == "a@b"
     assert job["runtimeConfig"]["parameterValues"] == {"epochs": 3}
+
+
+def test_a_dry_run_is_summed_up_and_written_whole(tmp_path, capsys):
+    settings = {
+        "epochs": 3,
+        "models": ["my_nets:build", '{"name": "pkg.nets:f", "width": 2}', "szt"],
+    }
+    machines = "trainer.accelerator=NVIDIA_L4,trainer.cpu=8,trainer.memory=32G"
+    assert run(settings, dry_run=True, machines=machines, output=str(tmp_path / "job.yaml")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Nothing was submitted")
+    assert "  runs at:    project proj, region europe-west4" in lines
+    assert "  image:      host/ib-keras-python:1" in lines
+    assert any(line.startswith("  results:    gs://bucket/root;") for line in lines)
+    # Three models, and the default three estimators for each of them.
+    tasks = [line.split() for line in lines[lines.index("  tasks, in their order:") + 1 :][:6]]
+    assert [" ".join(words[:3]) for words in tasks] == [
+        "examples the engine's", "trainer × 3", "capturer × 3", "estimator × 9", "reporter × 3",
+        "reporter-2 the engine's",
+    ]  # fmt: skip
+    assert " ".join(tasks[1][3:]) == "1 NVIDIA_L4, 8 CPUs, 32G memory"
+    given = "\n".join(lines[lines.index("  parameters given:") + 1 :])
+    assert given.startswith("    epochs=3\n    models=[")
+    for module in ("my_nets", "pkg.nets"):
+        assert f"The image must hold the module '{module}'" in given
+    request = yaml.safe_load((tmp_path / "job.yaml").read_text())
+    assert request["pipelineJob"]["runtimeConfig"]["parameterValues"] == settings
+    assert f"{len((tmp_path / 'job.yaml').read_text().splitlines())} lines" in lines[-1]
+    # Without a file, the summary alone: a screen, not 850 lines.
+    assert run(settings, dry_run=True) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) == len(lines) <= 25 and "--output=FILE" in text
+    with pytest.raises(ArgumentError, match="`output` is no file"):
+        run(dry_run=True, output=str(tmp_path / "nowhere" / "job.yaml"))
+
+
+def test_a_submission_says_what_the_image_must_hold(service, capsys):
+    assert run({"models": ["my_nets:build"]}) == 0
+    assert "Note: The image must hold the module 'my_nets'" in capsys.readouterr().out
 
 
 @pytest.fixture
