@@ -94,8 +94,7 @@ def refuse_identifier(labels: Labels, name: str = "y") -> Labels:
         some = ", ".join(repr(one) for one in labels.names[:3])
         raise ArgumentError(
             f"`{name}` is an identifier, not a class: nearly every row has its own",
-            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows (numbers that are no "
-            "classes are given as floats)",
+            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; quantities are binned",
             f"{k} different ones, {some}, …",
         )
     return labels
