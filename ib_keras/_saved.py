@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import math
+import os
 import pathlib
 import zipfile
 
@@ -35,8 +36,9 @@ def is_file(name: str) -> bool:
     Args:
         name: what ``models.build`` takes.
     """
-    path = pathlib.PurePath(name)
-    return path.suffix in (".keras", *_OTHERS) or pathlib.Path(name, "saved_model.pb").is_file()
+    # os.path takes any text, also such as cannot be a name.
+    known = pathlib.PurePath(name).suffix in (".keras", *_OTHERS)
+    return known or os.path.isfile(os.path.join(name, "saved_model.pb"))
 
 
 def refuse_other_formats(file: pathlib.Path) -> None:

@@ -175,7 +175,7 @@ def check(name_or_path: str | os.PathLike) -> str:
         raise ArgumentError(
             f"The data set {text!r} is unknown", f"one of {names()}, or an .npz or .mat file", text
         )
-    if not path.is_file():
+    if not os.path.isfile(text):
         raise ArgumentError(f"The file {text!r} does not exist", "an existing file", text)
     return text
 

@@ -580,9 +580,9 @@ def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
 
 
 def _existing(path: str) -> pathlib.Path:
-    file = pathlib.Path(path)
-    if not file.exists():
+    if not os.path.exists(path):
         raise ArgumentError(f"The model {path!r} does not exist", "an existing .keras file", path)
+    file = pathlib.Path(path)
     _saved.refuse_other_formats(file)
     return file
 

@@ -21,11 +21,11 @@ from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.known_pairs import executor as known_pairs
-from ib_keras.pipelines import cli, machines
+from ib_keras.pipelines import _settings, machines
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _files, _journal, _schedule, models, report
+from ib_keras import _files, _journal, _labels, _schedule, datasets, models, report
 from ib_keras.errors import IbKerasError
 
 FUZZ = settings(
@@ -238,7 +238,8 @@ def test_texts_from_the_command_line(text):
     for read in (
         ib.estimators.get, _schedule.parse, decoder.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
-        *(lambda given, hint=hint: cli._parse("key", given, hint)
+        lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
+        *(lambda given, hint=hint: _settings._parse("key", given, hint)
           for hint in (str, bool, int, float, list[str], list[int], list[float])),
     ):  # fmt: skip
         with our_errors():
@@ -345,3 +346,24 @@ def test_a_list_of_files_that_is_none(tmp_path):
     manifest.write_text(sign({**json.loads(manifest.read_text()), "files": True}))
     with pytest.raises(IbKerasError, match="in its manifest"):
         read()
+
+
+@FUZZ
+@given(
+    y=st.lists(
+        VALUES | st.binary(max_size=3) | st.sampled_from([None, np.nan, pd.NA, 1j]), max_size=9
+    ),
+    as_objects=st.booleans(),
+    repeat=st.sampled_from([1, 3]),
+)
+def test_labels(y, as_objects, repeat):
+    y = y * repeat
+    given_labels = y
+    if as_objects:
+        given_labels = np.empty(len(y), object)
+        given_labels[:] = y
+    with our_errors():
+        _labels.are_labels(given_labels)
+        codes, names = _labels.encode_labels(given_labels, len(y))
+        assert codes.tolist() == [] or sorted(set(codes.tolist())) == list(range(len(names)))
+        assert json.loads(json.dumps(names)) == list(names)
