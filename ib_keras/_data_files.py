@@ -25,7 +25,7 @@ _ALIASES = {
     "y": ("label", "labels", "target", "targets", "class", "classes"),
 }
 _LABELS = ("y", "y_train", "y_test")
-_LAYOUTS = (("x", "y"), ("x_train", "y_train", "x_test", "y_test"))
+LAYOUTS = (("x", "y"), ("x_train", "y_train", "x_test", "y_test"))
 _EXPECTED = (
     "the arrays x and y, or x_train, y_train, x_test and y_test; for x it may say "
     f"{', '.join(_ALIASES['x'])}, for y {', '.join(_ALIASES['y'])}"
@@ -71,7 +71,7 @@ def _choose(
     arrays: Mapping[str, np.ndarray], path: pathlib.Path, others: Sequence[str]
 ) -> tuple[str, ...]:
     """The arrays of the first layout that is there whole, with one array for each of its names."""
-    layouts = [_candidates(roles, arrays) for roles in _LAYOUTS]
+    layouts = [_candidates(roles, arrays) for roles in LAYOUTS]
     for layout in layouts:
         if all(len(names) == 1 for names in layout.values()):
             return tuple(names[0] for names in layout.values())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays, _files, _labels, datasets
+from ib_keras import _arrays, _data_files, _files, _labels, datasets
 from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.examples", 1
@@ -172,12 +172,12 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
 
 
 def _named(loaded: datasets.Dataset) -> dict[str, str]:
-    """What the labels were, unless they were 0…K−1, and the arrays of a file."""
+    """What the labels were, unless 0…K−1, and which arrays were taken for x and y."""
     names, facts = loaded.label_names, {}
     if names != tuple(range(len(names))):
         shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
         facts["labels"] = " / ".join(map(str, shown))
-    if loaded.arrays:
+    if loaded.arrays and loaded.arrays not in _data_files.LAYOUTS:
         facts["arrays"] = " / ".join(loaded.arrays)
     return facts
 

@@ -144,7 +144,7 @@ def pipeline_of_examples(version="1"):
 def test_failure_change_and_new_version(tmp_path, capsys):
     data, run_dir = tmp_path / "d.npz", tmp_path / "run"
     settings = {"data": str(data)}
-    np.savez(data, x=np.zeros((40, 3)), labels=np.arange(40) % 2)
+    np.savez(data, x=np.zeros((40, 3)), colours=np.arange(40) % 2)
     with pytest.raises(local.PipelineError) as failed:
         local.run(pipeline_of_examples(), settings, run_dir)
     assert "FAILED" in capsys.readouterr().out
@@ -152,7 +152,7 @@ def test_failure_change_and_new_version(tmp_path, capsys):
     assert "Traceback (most recent call last)" in message
     assert (
         message.splitlines()[-1].startswith("ib_keras.errors.ArgumentError: The file")
-        and "'labels'" in message.splitlines()[-1]
+        and "colours" in message.splitlines()[-1]
     )
     (log,) = (run_dir / "tasks").rglob("examples/log.txt")
     assert f"Log of the task: {log}" in message and "lacks" in log.read_text()
