@@ -10,9 +10,13 @@ Everything is loaded on first use, so that importing this package does not impor
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.abc
 import importlib.metadata
+import importlib.util
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,6 +92,38 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ib_keras' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _WithKeras(importlib.abc.MetaPathFinder):
+    """Registers this package's layers and models with Keras as soon as Keras is imported, so that
+    ``keras.models.load_model`` knows them."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _register() -> None:
+    # Of Keras on another backend nothing here can be used, and the import says so.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("ib_keras._instrument")
+
+
+if "keras" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _WithKeras())
 
 
 def __dir__() -> list[str]:

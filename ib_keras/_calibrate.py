@@ -220,14 +220,19 @@ class Calibrator:
         noise_std: float,
         estimate: Estimate,
     ) -> dict[str, Any]:
-        """What the calibration adds to a row of the table, its flags included."""
+        """What the calibration says of one estimate.
+
+        Returns:
+            ``calibrated_lower`` and ``calibrated_upper``, the ends of the interval in nats, and
+            ``untrusted``, whether the interval leaves the trusted range. The caller adds the flag
+            ``untrusted`` to the flags that the row already has.
+        """
         try:
             found = calibrate(estimator, t, inputs=x, noise_std=noise_std, **self.settings)
         except ArgumentError:  # a dead layer, or no noise: there is nothing alike to try it on
             lower, upper, trusted = math.nan, math.nan, False
         else:
             (lower, upper), trusted = found.interval(estimate.value), found.trusts(estimate.value)
-        flags = estimate.flags if trusted else (*estimate.flags, "untrusted")
         return {
-            "calibrated_lower": lower, "calibrated_upper": upper, "flags": ",".join(flags)
+            "calibrated_lower": lower, "calibrated_upper": upper, "untrusted": not trusted
         }  # fmt: skip

@@ -22,10 +22,18 @@ def as_array(values: Any, name: str) -> np.ndarray:
         raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
 
 
-def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndarray:
+def as_samples(
+    values: Any, name: str = "t", *, min_samples: int = 2, finite: bool = True
+) -> np.ndarray:
     """``values`` as a finite ``(n, d)`` array of float32 or float64.
 
     float32 and float64 are kept, narrower floats become float32, integers float64.
+
+    Args:
+        values: the samples.
+        name: of the argument, for errors.
+        min_samples: the least number of rows.
+        finite: whether NaN and infinite values are refused.
 
     Raises:
         ArgumentError: not numeric, fewer than ``min_samples`` rows, no columns, NaN or infinite.
@@ -54,7 +62,7 @@ def as_samples(values: Any, name: str = "t", *, min_samples: int = 2) -> np.ndar
     if array.shape[1] == 0:
         raise ArgumentError(f"`{name}` has no features", "d >= 1", f"shape {np.shape(values)}")
     # min and max propagate NaN, and need no temporary of the array's size.
-    if not (np.isfinite(array.min()) and np.isfinite(array.max())):
+    if finite and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = int((~np.isfinite(array)).sum())
         raise ArgumentError(
             f"`{name}` has NaN or infinite values",

@@ -44,10 +44,10 @@ def instrument(
             has a channel only if it is named.
         layers: what to tap. ``None``: the output of each layer with weights, taken behind the
             activation and normalisation layers that belong to it. ``"blocks"``: the stages of a
-            deep network, which are its residual sums, concatenations and nested blocks. Else names,
-            globs (``"encoder/*"``), or a predicate of the layer. A layer called several times has the
-            taps ``name``, ``name:1``, …; one that returns a tuple or dict the taps ``name[0]``,
-            ``name[key]``, of which the first is the default.
+            deep network, which are its residual sums, concatenations and nested blocks. Else
+            names, globs (``"encoder/*"``), or a predicate of the layer. A layer called several
+            times has the taps ``name``, ``name:1``, …; one that returns a tuple or dict the taps
+            ``name[0]``, ``name[key]``, of which the first is the default.
         seed: integer seed of all noise; ``None`` for a random one.
 
     Returns:
@@ -428,6 +428,8 @@ class InstrumentedModel(keras.Model):
         """
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
         print_fn(f"{title}\n{self.plan.table(self.noise_std, samples)}")
+        if self.plan.all_blocks > len(self.plan.blocks):
+            print_fn(f'The model has {self.plan.all_blocks} blocks: `layers="blocks"` taps these.')
 
     def get_config(self) -> dict[str, Any]:
         """The wrapped model, the taps by name, and the noise as it is now."""

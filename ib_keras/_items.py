@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ib_keras import _names
-from ib_keras._checks import as_labels, as_samples
+from ib_keras._checks import as_samples
+from ib_keras._labels import Name, encode_labels
 from ib_keras.activations import Activations, ActivationStore, flat_inputs
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._codes import row_codes
@@ -57,11 +58,22 @@ class Samples:
     inputs: np.ndarray | None
     draws: int = 1
     raw: tuple[np.ndarray, ...] = ()
+    label_names: tuple[Name, ...] | None = None
 
     @classmethod
-    def of(cls, n: int, targets: Any, inputs: Any, draws: int = 1) -> Samples:
-        """Checks targets and inputs and reduces them to codes."""
-        labels = None if targets is None else as_labels(targets, n, "targets")
+    def of(
+        cls, n: int, targets: Any, inputs: Any, draws: int = 1, names: Sequence[Name] | None = None
+    ) -> Samples:
+        """Checks targets and inputs and reduces them to codes.
+
+        Args:
+            n: number of rows.
+            targets: their labels, or ``None``.
+            inputs: X, or ``None``.
+            draws: number of passes over the rows.
+            names: of the classes, where the targets are codes of them already.
+        """
+        encoded = None if targets is None else encode_labels(targets, n, "targets")
         codes = None
         if inputs is not None:
             codes = _input_codes(inputs, n)
@@ -70,12 +82,23 @@ class Samples:
         elif draws > 1:
             codes = np.arange(n)
         raw = () if inputs is None else tuple(flat_inputs(inputs))
-        return cls(n, labels, codes, draws, raw)
+        if encoded is None:
+            return cls(n, None, codes, draws, raw)
+        known = encoded.names if names is None else tuple(names)
+        return cls(n, encoded.codes, codes, draws, raw, known)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments ``y`` and ``x`` of an estimator."""
         codes = {"y": self.labels, "x": self.inputs}
         return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
+
+    @property
+    def y_of_x(self) -> bool:
+        """Whether Y is a function of X: equal inputs have equal labels."""
+        if self.inputs is None or self.labels is None:
+            return True  # all inputs are distinct
+        pairs = np.unique(np.stack([self.inputs, self.labels]), axis=1).shape[1]
+        return pairs == len(np.unique(self.inputs))
 
     def values(self) -> np.ndarray | None:
         """The inputs themselves, ``(n · draws, ...)``, for estimators that compare T with them."""
@@ -109,7 +132,7 @@ def from_store(
             unknown or chosen,
         )
     names = store.layers if layers is None else _names.select(layers, store.layers)
-    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws)
+    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
     items = [
         Item(
             run=store.run,
@@ -247,15 +270,20 @@ def items_of(
             layer=name,
             layer_index=list(arrays).index(name),
             noise_std=noise.get(name, 0.0),
-            extent=lambda t=t: (float(t.min()), float(t.max())),  # type: ignore[misc]
+            extent=lambda t=t: _extent(t),  # type: ignore[misc]
             read=lambda t=t: t,  # type: ignore[misc]
             clean=lambda name=name: None if clean is None else clean[name],  # type: ignore[misc]
             random=name in random,
             propagated=lambda name=name: repeated.get(name),  # type: ignore[misc]
         )
         for name in (arrays if names is None else names)
-        for t in [as_samples(arrays[name], name)]
+        for t in [as_samples(arrays[name], name, finite=False)]
     ]
+
+
+def _extent(t: np.ndarray) -> tuple[float, float] | None:
+    low, high = float(t.min()), float(t.max())
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def from_model(
@@ -276,12 +304,13 @@ def from_model(
         raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
     n = len(flat_inputs(inputs)[0])
     samples = Samples.of(n, targets, inputs)  # fails before the forward passes
-    tapped = model if isinstance(model, InstrumentedModel) else instrument(model)
+    own = isinstance(model, InstrumentedModel)
+    tapped = model if own else instrument(model, layers=layers)
     tapped.check_inputs(inputs)
-    names = tapped.select_taps(layers)
+    names = tapped.select_taps(layers if own else None)
     asked: list[Any] = [estimator for estimator in made if propagates(estimator)]
     if len(asked) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
-        check_channel(0.0)
+        check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(
         tapped,
         inputs,

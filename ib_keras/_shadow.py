@@ -33,9 +33,9 @@ class Session:
     Args:
         layers: the layers to watch.
         on_output: called with the name of the call, the layer, all its arguments (positional ones,
-            then those by name) and its output; what it returns becomes the output. The name is the path of the watched layers that
-            are being called, ``encoder/dense``, and from the second call of the same path on a
-            suffix, ``encoder/dense:1``.
+            then those by name) and its output; what it returns becomes the output. The name is the
+            path of the watched layers that are being called, ``encoder/dense``, and from the second
+            call of the same path on a suffix, ``encoder/dense:1``.
         root: a model whose calls begin the count anew and are no part of the names, where the block
             calls it several times.
     """

@@ -43,6 +43,7 @@ class Plan:
         upstream: tap → the taps that its output is computed from.
         drawn: the taps that depend on random numbers which the model draws at inference by itself.
         blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
+        all_blocks: the number of the model's blocks.
     """
 
     spec: Any
@@ -52,6 +53,7 @@ class Plan:
     upstream: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     drawn: frozenset[str] = frozenset()
     blocks: frozenset[str] = frozenset()
+    all_blocks: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -139,6 +141,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         traced.upstream(chosen),
         traced.drawn(chosen),
         frozenset(call.name for call in chosen if id(call) in blocks),
+        len(blocks),
     )
 
 

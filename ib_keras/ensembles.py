@@ -263,9 +263,10 @@ def study(
             def one(k: int, epoch: int = epoch, captured: Any = captured) -> list[dict[str, Any]]:
                 arrays = {name: taps[k] for name, taps in captured.items()}
                 found = _items.items_of(_items.Captured(arrays), run=runs[k], epoch=epoch)
-                _estimate.check(found, made)
                 return list(_estimate.run_all(found, made, samples))
 
             for part in pool.map(one, range(len(runs))):
                 rows += part
-    return frame.from_rows(rows), pd.DataFrame(logs)
+    table = frame.from_rows(rows)
+    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
+    return table, pd.DataFrame(logs)

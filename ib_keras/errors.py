@@ -31,6 +31,10 @@ class ArgumentError(IbKerasError, ValueError):
     """An argument has a value that cannot be used."""
 
 
+class InfiniteError(ArgumentError):
+    """An information is infinite, because one variable determines part of another exactly."""
+
+
 class StoreError(IbKerasError, ValueError):
     """A file or folder is not what it should be: no store, damaged, or of another schema."""
 

@@ -54,6 +54,8 @@ _CURVE = ["run", "layer", "layer_index", "estimator"]
 _SEED = r"-(?:seed)?\d+$"
 # The number of a row's file, while tables and logs are joined.
 _FILE = "__file__"
+# In a table's attrs: the number of its rows without an estimate.
+NOT_ESTIMATED = "not_estimated"
 _NATS = {"nats": 1.0, "bits": math.log(2)}
 
 
@@ -68,6 +70,11 @@ def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(
         {c: "str" if c in _TEXT else "int64" if c in _WHOLE else "float64" for c in frame.columns}
     )
+
+
+def count_not_estimated(frame: pd.DataFrame) -> int:
+    """The number of rows of a table whose estimate could not be made (flag ``not_estimated``)."""
+    return int(frame["flags"].str.split(",").map(lambda own: NOT_ESTIMATED in own).sum())
 
 
 def columns(frame: pd.DataFrame) -> list[str]:

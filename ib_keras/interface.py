@@ -44,13 +44,14 @@ class MutualInformation(Estimate):
         lower: end of the interval, in nats.
         upper: the other end.
         parts: what each estimator, or each step, said.
-        details: further numbers by name, such as the quality of a compression.
+        details: further numbers or texts by name, such as the quality of a compression, or the
+            reason why there is no estimate.
     """
 
     lower: float = math.nan
     upper: float = math.nan
     parts: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
-    details: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

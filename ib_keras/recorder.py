@@ -23,8 +23,9 @@ from ib_keras import (
     _tracking,
     frame,
 )
-from ib_keras._checks import as_labels, check_count
+from ib_keras._checks import check_count
 from ib_keras._instrument import InstrumentedModel, instrument
+from ib_keras._labels import encode_labels, provenance_of
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
 from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
@@ -111,9 +112,9 @@ class Recorder(keras.callbacks.Callback):
         self.inputs = inputs
         arrays = flat_inputs(inputs)
         self._n = len(arrays[0])
-        self.targets = None if targets is None else np.asarray(targets)
-        if self.targets is not None:
-            as_labels(self.targets, self._n, "targets")
+        self.targets = targets
+        if targets is not None:
+            encode_labels(targets, self._n, "targets")
         self.draws = check_count(draws, "draws")
         self.batch_size = check_count(batch_size, "batch_size")
         self.conditional_inputs = check_count(conditional_inputs, "conditional_inputs", 0)
@@ -140,7 +141,7 @@ class Recorder(keras.callbacks.Callback):
                     "range='global'",
                 )
         self._selects = selector(epochs)
-        self._fingerprint = fingerprint(arrays, self.targets)
+        self._fingerprint = fingerprint(arrays, None if targets is None else np.asarray(targets))
         self._logs: list[dict[str, Any]] = []
         self._sink: _StoreSink | _TableSink | None = None
         self._tensorboard = None if log_dir is None else _tracking.TensorBoard(log_dir)
@@ -323,7 +324,6 @@ class _StoreSink:
         if r._estimators is None:
             return []
         samples, items = _items.from_store(self._store, epochs=[epoch])
-        _estimate.check(items, r._estimators)
         return list(_estimate.run_all(items, r._estimators, samples))
 
 
@@ -352,7 +352,10 @@ class _TableSink:
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
         self._attrs = _provenance.attrs(
-            recorder._estimators or [], data=recorder._fingerprint, **recorder._made
+            recorder._estimators or [],
+            data=recorder._fingerprint,
+            labels=provenance_of(self._samples.label_names),
+            **recorder._made,
         )
 
     @property
@@ -392,12 +395,12 @@ class _TableSink:
             seed=(r.seed, epoch),
         )
         items = _items.items_of(captured, run=r.run, epoch=epoch)
-        _estimate.check(items, r._estimators or [])
         rows = list(_estimate.run_all(items, r._estimators or [], self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
         self._frame.attrs.update(self._attrs)
+        self._frame.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(self._frame)
         # The journal comes with the folder: a table without one is of a training that has ended.
         frame._write(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:

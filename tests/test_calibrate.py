@@ -122,6 +122,18 @@ def test_tables_are_calibrated():
     assert bits["calibrated_upper"][0] == pytest.approx(good["calibrated_upper"] / math.log(2))
 
 
+def test_calibration_only_adds_flags():
+    # Sums of three entropies lie below 0 where there is no information, in many dimensions.
+    x, t = np.random.default_rng(0).uniform(size=(2, 300, 8))
+    settings = {"mi": (0, 0.5), "repeats": 2, "tolerance": 1e-6}
+    plain, calibrated = (
+        ib.estimate({"h": t}, "kl", inputs=x, calibrate=more).iloc[0] for more in (False, settings)
+    )
+    assert plain["value"] < -0.3 and plain["flags"] == "no_noise,negative"
+    assert calibrated["flags"] == "no_noise,negative,untrusted"
+    assert calibrated["value"] == plain["value"] and "untrusted" not in calibrated.index
+
+
 def test_tables_keep_what_a_compressor_tells(tmp_path):
     x, y = synthetic.gaussian_images(600, 8, 1.0, seed=0)
     table = ib.estimate({"y": y}, ["pca+ksg"], inputs=x)

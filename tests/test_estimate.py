@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,22 +87,114 @@ def test_one_hot_targets_equal_labels(arrays):
     assert a["value"].tolist() == b["value"].tolist()
 
 
-def test_a_value_outside_a_range_names_layer_and_options_before_work(store, monkeypatch):
+def reason(row):
+    return json.loads(row["details"])["reason"]
+
+
+def lost_and_others(table):
+    lost = table["flags"].isin(["not_estimated", "infinite"])
+    assert table.attrs["not_estimated"] == (table["flags"] == "not_estimated").sum()
+    return table[lost].to_dict("records"), table[~lost]
+
+
+def test_a_value_outside_a_range_costs_its_cell(store):
     narrow = ib.estimators.Binning(range=(-1, 1))
-    ran = []
-    monkeypatch.setattr(ib.estimators.EBAB, "estimate", lambda *a, **k: ran.append(1))
-    with pytest.raises(ArgumentError, match=r"'near' at epoch 3.*\[-1.0, 1.0\].*clip=True"):
-        ib.estimate(store, ["ebab", narrow])
-    assert not ran
+    lost, others = lost_and_others(ib.estimate(store, ["ebab", narrow]))
+    assert {(row["layer"], row["epoch"]) for row in lost} == {("near", 3)}
+    assert all("[-1.0, 1.0]" in reason(row) and "clip=True" in reason(row) for row in lost)
+    assert len(lost) == 2 and len(others) == 14 and np.isfinite(others["value"]).all()
+    with pytest.raises(ArgumentError, match=r"'near' at epoch 3, binning.*\[-1.0, 1.0\]"):
+        ib.estimate(store, ["ebab", narrow], on_error="raise")
 
 
-def test_nan_activations_are_named_before_work(store, arrays):
+def test_nan_activations_cost_their_epoch(store, arrays):
     with store.writer(4, noise_std={}) as writer:
         for name, t in arrays[0].items():
             writer.write(name, np.where(np.arange(100) == 7, np.nan, 1.0)[:, None])
-    with pytest.raises(ArgumentError, match="Layer 'near' at epoch 4 has NaN"):
-        ib.estimate(store, "ebab")
-    assert len(ib.estimate(store, "ebab", epochs=[0, 3])) == 8
+    for estimator in ("ebab", ib.estimators.Binning(range="global")):
+        lost, others = lost_and_others(ib.estimate(store, estimator))
+        assert {row["epoch"] for row in lost} == {4} and len(lost) == 4
+        assert all("NaN" in reason(row) for row in lost)
+        assert len(others) == 8 and np.isfinite(others["value"]).all()
+    with pytest.raises(ArgumentError, match="Layer 'near' at epoch 4, ebab.*NaN"):
+        ib.estimate(store, "ebab", on_error="raise")
+
+
+def test_one_cell_that_cannot_be_is_a_row_with_its_reason():
+    """X carried on, more columns than rows, classes too small, a user's estimator that fails."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    layers = {
+        "carried": np.hstack([x, rng.normal(size=(60, 1))]),
+        "wide": rng.normal(size=(60, 80)),
+        "plain": x + rng.normal(size=(60, 3)),
+    }
+    y = np.arange(60) % 2
+    y[:2] = 2  # a class of two rows
+    table = ib.estimate(layers, ["gaussian", "kl", "ksg", Fails(), "ebab"], inputs=x, targets=y)
+    cells = table.set_index(["layer", "estimator", "quantity"])
+    assert list(dict.fromkeys(table["layer"])) == list(layers)
+    for name in ("gaussian", "kl", "ksg"):
+        found = cells.loc["carried", name, "I(X;T)"]
+        assert found["value"] == np.inf and found["flags"] == "infinite", name
+        assert "I(A;B) is infinite" in reason(found)
+    wide = cells.loc["wide", "gaussian", "I(X;T)"]
+    assert np.isnan(wide["value"]) and "83 columns" in reason(wide)
+    # So few rows cannot show that anything is infinite.
+    assert cells.loc["wide", "kl", "I(X;T)"]["flags"] == "not_estimated"
+    # One quantity is not lost with the other.
+    assert np.isfinite(cells.loc["plain", "kl", "I(X;T)"]["value"])
+    assert cells.loc["plain", "kl", "I(T;Y)"]["flags"] == "not_estimated"
+    assert np.isfinite(cells.loc["carried", "ksg", "I(T;Y)"]["value"])
+    assert reason(cells.loc["plain", "fails", "I(X;T)"]).startswith("ZeroDivisionError")
+    assert np.isfinite(cells.xs("ebab", level="estimator")["value"]).all()
+    with pytest.raises(ZeroDivisionError):
+        ib.estimate(layers, Fails(), on_error="raise")
+    with pytest.raises(ArgumentError, match="'flag' or 'raise'"):
+        ib.estimate(layers, "ebab", on_error="ignore")
+
+
+class Fails:
+    name = "fails"
+
+    def estimate(self, t, *, y=None, x=None, noise_std=0.0, conditional=None):
+        return 1 / 0
+
+    def get_config(self):
+        return {}
+
+    def __str__(self):
+        return "fails"
+
+
+def test_missing_inputs_are_said_before_any_work(monkeypatch):
+    ran = []
+    monkeypatch.setattr(ib.estimators.EBAB, "estimate", lambda *a, **k: ran.append(1))
+    with pytest.raises(ArgumentError, match=r"ksg compares T with X.*`inputs`"):
+        ib.estimate({"a": np.zeros((9, 1))}, ["ebab", "ksg"])
+    assert not ran
+
+
+def test_several_stores(tmp_path, arrays):
+    layers, y = arrays
+    for seed in range(3):
+        made = ib.ActivationStore.create(
+            tmp_path / f"run-{seed}", inputs=np.arange(100.0), targets=y, layers=list(layers)
+        )
+        with made.writer(0, noise_std={}) as writer:
+            for name, t in layers.items():
+                writer.write(name, t.astype("float32"))
+    paths = sorted(tmp_path.glob("run-*"))
+    by_glob = ib.estimate(str(tmp_path / "run-*"), "ebab")
+    by_list = ib.estimate([paths[0], ib.ActivationStore(paths[1]), str(paths[2])], "ebab")
+    assert by_glob["run"].unique().tolist() == ["run-0", "run-1", "run-2"]
+    columns = [c for c in by_glob if c != "seconds"]
+    pd.testing.assert_frame_equal(by_glob[columns], by_list[columns])
+    assert by_glob.attrs["provenance"]["estimators"] and by_glob.attrs["not_estimated"] == 0
+    with pytest.raises(StoreError, match="matches nothing"):
+        ib.estimate(str(tmp_path / "no-*"), "ebab")
+    with pytest.raises(ArgumentError, match="stores or their paths"):
+        ib.estimate([3], "ebab")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +224,6 @@ def test_bad_sources(tmp_path, arrays):
         (layers, {"inputs": np.zeros((9, 1))}),
         ({"a": np.zeros((5, 1)), "b": np.zeros((6, 1))}, {}),
         ({"a": np.zeros((1, 1))}, {}),
-        ({"a": np.array([[np.nan], [0.0]])}, {}),
         ({}, {}),
         (3, {}),
     ]:

@@ -79,11 +79,15 @@ class FromPairs(Configured):
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
         n, dim, itemsize = _size(t)
+        self.check_rows(x, t)
         check_memory(self, n, dim, _size(x)[1], itemsize)
         xt = self.mutual_information(x, t)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         return LayerInformation(xt, None if y is None else self.with_labels(t, y))
+
+    def check_rows(self, a: Any, b: Any) -> None:
+        """Raises where there are too few rows for variables of this width, before any work."""
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Bytes that an estimate needs beside the samples, at most.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import digamma, ndtri
@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from ib_keras._checks import as_samples, magnitude, moderate, power_of_two, times_two
 from ib_keras._memory import TILES
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.interface import Estimate
 
@@ -39,6 +39,19 @@ class Gaussian(FromPairs):
     copula: bool = False
 
     name: ClassVar[str] = "gaussian"
+
+    def check_rows(self, a: Any, b: Any) -> None:
+        """Raises where there are too few rows for a covariance, before any memory is asked for.
+
+        Args:
+            a: ``(n, ...)``.
+            b: ``(n, ...)``.
+
+        Raises:
+            ArgumentError: n is not above the number of columns that vary, and 1.
+        """
+        both = [np.asarray(v).reshape(len(v), -1) for v in (a, b)]
+        _check_rows(len(both[0]), sum(int((v != v[:1]).any(axis=0).sum()) for v in both))
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Bytes that an estimate needs beside the samples, at most.
@@ -71,16 +84,13 @@ class Gaussian(FromPairs):
         if self.copula:
             first, second = normal_scores(first), normal_scores(second)
         n, p, q = len(first), first.shape[1], second.shape[1]
-        if n <= p + q + 1:
-            raise ArgumentError(
-                "There are too few samples for a covariance", f"more than {p + q + 1}", f"{n}"
-            )
+        _check_rows(n, p + q)
         if not p or not q:
             return Estimate(0.0, 0.0, n=n, dim=q)
         sides = _Columns.of(first), _Columns.of(second)
         to_a, to_b, rho = _canonical(*sides)
         if rho[0] > 1 - 1e-12:
-            raise ArgumentError(
+            raise InfiniteError(
                 "A linear function of `a` is one of `b`: I(A;B) is infinite",
                 "variables without an exact relation",
                 f"a canonical correlation of {rho[0]}",
@@ -92,6 +102,15 @@ class Gaussian(FromPairs):
         # Without correlation the ratios say nothing of the error, which is then of second order.
         error = math.hypot(float(ratios.std(ddof=1)) / math.sqrt(n), math.sqrt(p * q / 2) / n)
         return Estimate(value, error, n=n, dim=second.shape[1])
+
+
+def _check_rows(n: int, columns: int) -> None:
+    if n <= columns + 1:
+        raise ArgumentError(
+            "There are too few samples for a covariance",
+            f"more than {columns + 1} for {columns} columns of both variables that vary",
+            f"{n}",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

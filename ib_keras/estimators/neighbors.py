@@ -22,7 +22,7 @@ from ib_keras._checks import (
     times_two,
 )
 from ib_keras._memory import TILES
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
@@ -299,7 +299,13 @@ class KozachenkoLeonenko(_Neighbors):
         joint = Rows.of(a, b)
         rank = _independent(joint)
         if len(rank) < joint.shape[1]:
-            raise ArgumentError(
+            if len(a) <= joint.shape[1]:
+                raise ArgumentError(
+                    "There are too few samples to tell whether `a` and `b` are exactly related",
+                    f"more than {joint.shape[1]}, the columns of both",
+                    len(a),
+                )
+            raise InfiniteError(
                 "A linear function of `a` is one of `b`: I(A;B) is infinite",
                 "variables without an exact relation; add noise to one of them",
                 f"{len(rank)} independent columns of {joint.shape[1]}",
@@ -535,7 +541,7 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
     for i in range(first.shape[1]):
         alike = np.flatnonzero((first[:_FEW, i, None] == second[:_FEW]).all(axis=0))
         if any(np.array_equal(first[:, i], second[:, j]) for j in alike):
-            raise ArgumentError(
+            raise InfiniteError(
                 "`a` and `b` share a variable: I(A;B) is infinite",
                 "variables without an exact relation; add noise to one of them",
                 f"column {i} of `a`",

@@ -210,8 +210,12 @@ def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
     return ("high_dim",) if abs(mean[0] - half[0]) > 3 * math.hypot(mean[1], half[1]) else ()
 
 
-def check_channel(noise_std: Any) -> float:
+def check_channel(noise_std: Any, *, random: bool = False) -> float:
     """``noise_std`` if it is positive.
+
+    Args:
+        noise_std: of the layer's channel.
+        random: whether the network draws random numbers of its own.
 
     Raises:
         ArgumentError: it is 0 (the message says what that means), or no positive number.
@@ -219,6 +223,14 @@ def check_channel(noise_std: Any) -> float:
     zero = isinstance(noise_std, (int, float, np.number)) and noise_std == 0
     if not zero:
         return check_positive(noise_std, "noise_std")
+    if random:
+        raise ArgumentError(
+            "Sample propagation needs Gaussian noise of a known standard deviation in each layer, "
+            "and this network is random by draws of its own layers only",
+            "noise_std > 0 (`ib_keras.instrument(model, noise_std=...)`), or an estimator that "
+            "wants samples alone, such as 'ksg'",
+            "noise_std=0",
+        )
     raise ArgumentError(
         "Sample propagation needs noise: without it I(X;T) is infinite for continuous X and "
         "ln n for n distinct inputs, whatever the network has learned",
