@@ -42,6 +42,18 @@ def row_codes(rows: Any) -> np.ndarray:
     return codes
 
 
+def row_hashes(rows: np.ndarray) -> np.ndarray:
+    """A hash of 64 bits for each row: equal where the rows are equal, and seldom elsewhere.
+
+    Args:
+        rows: ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 count as equal.
+
+    Returns:
+        ``(n,)`` unsigned integers.
+    """
+    return _hash(_words(np.asarray(rows)))
+
+
 def _words(rows: np.ndarray) -> np.ndarray:
     """The rows' bytes as 64-bit words, padded with zeros."""
     flat = rows.reshape(len(rows), -1)

@@ -1,4 +1,9 @@
-"""Nearest neighbours: trees in few dimensions, blocks of all pairs in many."""
+"""Nearest neighbours: trees in few dimensions, blocks of all pairs in many.
+
+Equal rows are one place with a number of rows at it, so that many of them cost no more than few.
+Trees always search places. Of all pairs of rows, compiled programs, which need one shape, are the
+faster ones until the places are less than half as many as the rows.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
+from ib_keras.estimators._places import Places, neighbour_distances, places
 from ib_keras.estimators._rows import Rows
 
 Metric = Literal["chebyshev", "euclidean"]
@@ -48,77 +54,128 @@ def joint_counts(
         n_y + 1 (the sample itself is counted; at ε = 0 it is not).
     """
     dims = x.shape[1] + y.shape[1]
+    found = places(Rows.of(x, y))
+    few = 2 * len(found.first) <= len(x)
     tree = metric == "chebyshev" or max(x.shape[1], y.shape[1]) == 1
     if not (tree and dims <= _TREE_JOINT):
-        compiled = len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE
-        return (_all_pairs if compiled else _pairs_in_tiles)(x, y, k, metric)
-    joint = np.concatenate([x, y], axis=1)
+        if not few and len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE:
+            return _all_pairs(x, y, k, metric)
+        counts = _pairs_in_tiles(x, y, found, k, metric)
+        return counts[0][found.of], counts[1][found.of], counts[2][found.of]
     # In spaces of one dimension each, every norm is the same.
-    found = KDTree(joint).query(joint, k=[k + 1], p=np.inf, workers=-1)[0]
-    radius = np.asarray(found)[:, 0]
+    joint = np.concatenate([x[found.first], y[found.first]], axis=1)
+    radius = neighbour_distances(*_in_tree(joint, found.count, k, np.inf), k)[:, -1]
     inside = np.nextafter(radius, 0)
-    in_x, in_y = (_count(space, inside) for space in (x, y))
+    in_x, in_y = (_count(space, space[found.first], inside) for space in (x, y))
     same = radius == 0
-    neighbours = np.full(len(x), k)
-    if same.any():
-        both = _count(joint, np.zeros(len(x)))
-        neighbours = np.where(same, both - 1, neighbours)
-        in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
-    return neighbours, in_x, in_y
+    neighbours = np.where(same, found.count - 1, k)
+    in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
+    return neighbours[found.of], in_x[found.of], in_y[found.of]
 
 
 def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
     """Distances to the nearest 1…k neighbours, ``(n, k)``."""
+    found = places(x)
     if x.shape[1] <= _TREE_JOINT:
-        x = x[:]
         # Of one coordinate all norms are the same, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
-        found = KDTree(x).query(x, k=np.arange(2, k + 2), p=p, workers=-1)[0]
-        return np.asarray(found).reshape(len(x), k)
-    out = np.empty((len(x), k))
-    for rows, block in _blocks(x, metric):
-        out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+        near = _in_tree(x[found.first], found.count, k, p)
+        return neighbour_distances(*near, k)[found.of]
+    if 2 * len(found.first) > len(x):
+        out = np.empty((len(x), k))
+        for rows, block in _blocks(x, metric):
+            out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+    else:
+        some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+        out = np.empty((len(some), k))
+        for rows in _rows(len(some)):
+            block = _to_all(some, rows, metric, centre)
+            out[rows] = neighbour_distances(*_nearest(block, rows, found.count, k), k)
+        out = out[found.of]
     return np.sqrt(out) if metric == "euclidean" else out
 
 
 def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
     """The number of samples strictly nearer than each sample's radius, itself included."""
-    if x.shape[1] == 1 or (metric == "chebyshev" and x.shape[1] <= _TREE_ONE):
-        return _count(x, np.nextafter(radius, 0))
-    found = np.empty(len(x), int)
-    # The border belongs to the neighbour that set the radius, whose distance may round otherwise.
-    limit = np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
-    for rows, block in _blocks(x, metric):
-        found[rows] = (block <= limit[rows, None]).sum(axis=1)
-    return np.maximum(found, 1)
+    found = places(x)
+    # Rows at one place with one radius have one answer.
+    asked = places(np.stack([found.of, radius], axis=1))
+    at, radius_at = found.of[asked.first], radius[asked.first]
+    if x.shape[1] <= _TREE_ONE:
+        metric = "chebyshev" if x.shape[1] == 1 else metric
+        return _count(x, x[found.first[at]], _inside(radius_at, metric), metric)[asked.of]
+    few = 2 * len(found.first) <= len(x)
+    limit = _inside(radius_at if few else radius, metric)
+    counts = np.empty(len(limit), int)
+    if not few:
+        for rows, block in _blocks(x, metric):
+            counts[rows] = (block <= limit[rows, None]).sum(axis=1)
+        return np.maximum(counts, 1)
+    some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+    for rows in _rows(len(at)):
+        within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
+        counts[rows] = within @ found.count
+    return np.maximum(counts, found.count[at])[asked.of]
 
 
-def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """The number of samples within a Chebyshev radius, border and the sample itself included."""
+def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
+    """The largest distance, or squared one for Euclidean, that is strictly less than a radius.
+
+    The border belongs to the neighbour that set the radius, whose distance may round otherwise.
+    """
+    return np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
+
+
+def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances from each place to the nearest k + 1, itself among them, and the rows at these."""
+    order = np.arange(1, min(k + 1, len(x)) + 1)
+    near, index = KDTree(x).query(x, k=order, p=p, workers=-1)
+    return near, count[index]
+
+
+def _nearest(
+    block: np.ndarray, own: np.ndarray, count: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the distances ``(rows, m)`` of some places to all; ``own`` are the former."""
+    # A matrix product may round a place's distance to itself.
+    block[np.arange(len(own)), own] = 0
+    reach = min(k + 1, len(count))
+    index = np.argpartition(block, reach - 1, axis=1)[:, :reach]
+    near = np.take_along_axis(block, index, axis=1)
+    order = np.argsort(near, axis=1)
+    index = np.take_along_axis(index, order, axis=1)
+    return np.take_along_axis(near, order, axis=1), count[index]
+
+
+def _count(
+    x: np.ndarray, at: np.ndarray, limit: np.ndarray, metric: Metric = "chebyshev"
+) -> np.ndarray:
+    """The number of samples up to a distance, squared for Euclidean, from each of some points."""
     if x.shape[1] == 1:
         # Values that repeat are one place: however many lie on the border, they count alike.
-        places, counts = np.unique(x[:, 0], return_counts=True)
-        low = np.searchsorted(places, x[:, 0] - radius, side="left")
-        high = np.searchsorted(places, x[:, 0] + radius, side="right")
-        low, high = _exact(x[:, 0], places, radius, low, high)
+        values, counts = np.unique(x[:, 0], return_counts=True)
+        low = np.searchsorted(values, at[:, 0] - limit, side="left")
+        high = np.searchsorted(values, at[:, 0] + limit, side="right")
+        low, high = _exact(at[:, 0], values, limit, low, high)
         before = np.concatenate([[0], np.cumsum(counts)])
         return before[high] - before[low]
     from sklearn.neighbors import KDTree as FastTree
 
-    return FastTree(x, metric="chebyshev").query_radius(x, radius, count_only=True)
+    limit = np.sqrt(limit) if metric == "euclidean" else limit
+    return FastTree(x, metric=metric).query_radius(at, limit, count_only=True)
 
 
 def _exact(
-    x: np.ndarray, places: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
+    x: np.ndarray, values: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corrects limits for the rounding of x ± radius: the rule is |x − x_j| ≤ radius."""
-    n = len(places)
+    n = len(values)
     for _ in range(3):
-        low -= (low > 0) & (np.abs(x - places[np.maximum(low - 1, 0)]) <= radius)
-        high += (high < n) & (np.abs(x - places[np.minimum(high, n - 1)]) <= radius)
+        low -= (low > 0) & (np.abs(x - values[np.maximum(low - 1, 0)]) <= radius)
+        high += (high < n) & (np.abs(x - values[np.minimum(high, n - 1)]) <= radius)
     for _ in range(3):
-        low += (low < high - 1) & (np.abs(x - places[np.minimum(low, n - 1)]) > radius)
-        high -= (high > low + 1) & (np.abs(x - places[np.maximum(high - 1, 0)]) > radius)
+        low += (low < high - 1) & (np.abs(x - values[np.minimum(low, n - 1)]) > radius)
+        high -= (high > low + 1) & (np.abs(x - values[np.maximum(high - 1, 0)]) > radius)
     return low, high
 
 
@@ -162,25 +219,26 @@ def _to_all(
 
 
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, k: int, metric: Metric
+    x: np.ndarray, y: np.ndarray, found: Places, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``joint_counts`` with a memory of tiles beside the samples."""
-    found = np.empty((3, len(x)), int)
+    """``joint_counts`` of each place, with a memory of tiles beside the samples."""
+    out = np.empty((3, len(found.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
-    for rows in _rows(len(x)):
+    spaces = [Rows.of(v).take(found.first) for v in (x, y)]
+    for rows in _rows(len(found.first)):
         in_x, in_y = (
-            _to_all(v, rows, metric, centre) for v, centre in zip((x, y), centres, strict=True)
+            _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
         both = np.maximum(in_x, in_y)
-        both[np.arange(len(rows)), rows] = np.inf
-        radius = np.partition(both, k - 1, axis=1)[:, k - 1 : k]
+        near = _nearest(both, rows, found.count, k)
+        radius = neighbour_distances(*near, k)[:, -1:]
         same = radius[:, 0] == 0
-        for i, (space, least) in enumerate(((both, 0), (in_x, 1), (in_y, 1))):
+        for i, space in enumerate((both, in_x, in_y)):
             # At ε = 0 those that coincide, without the sample itself; else those within.
-            coincide = (space <= 0).sum(axis=1) - least
-            inside = k if i == 0 else np.maximum((space < radius).sum(axis=1), 1)
-            found[i, rows] = np.where(same, coincide, inside)
-    return found[0], found[1], found[2]
+            coincide = (space <= 0) @ found.count - 1
+            inside = k if i == 0 else np.maximum((space < radius) @ found.count, 1)
+            out[i, rows] = np.where(same, coincide, inside)
+    return out[0], out[1], out[2]
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:

@@ -129,6 +129,10 @@ class Rows:
         """Each column by its scale; before anything is turned."""
         return dataclasses.replace(self, scale=scale)
 
+    def unturned(self) -> Rows:
+        """The rows before they are multiplied by the matrix."""
+        return dataclasses.replace(self, matrix=None)
+
     def squares(self) -> np.ndarray:
         """The sum of squares of each column, ``(d,)``."""
         return np.sum([np.square(tile).sum(axis=0) for tile in self.tiles()], axis=0)

@@ -200,18 +200,16 @@ class KSG(_Neighbors):
         if not n:
             return np.zeros(0)
         radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
-        for label in np.unique(labels):
-            rows = np.flatnonzero(labels == label)
-            k = int(ks[rows[0]])
-            radius[rows] = distances(samples[rows], k, self.metric)[:, -1]
+        classes = _classes(labels)
+        for rows in classes:
+            radius[rows] = distances(samples[rows], int(ks[rows[0]]), self.metric)[:, -1]
         inside = counts_within(samples, radius, self.metric)
         same = radius == 0
         if same.any():
             # As many as coincide, in the class and at all.
             at = counts_within(samples, np.full(n, np.nextafter(0, 1)), self.metric) - 1
             own = np.zeros(n, int)
-            for label in np.unique(labels):
-                rows = np.flatnonzero(labels == label)
+            for rows in classes:
                 tiny = np.full(len(rows), np.nextafter(0, 1))
                 own[rows] = counts_within(samples[rows], tiny, self.metric) - 1
             ks, inside = np.where(same, own, ks), np.where(same, at, inside)
@@ -363,8 +361,7 @@ class KozachenkoLeonenko(_Neighbors):
 
     def _label_terms(self, rows: Rows, labels: np.ndarray) -> np.ndarray:
         terms = self._terms(rows)
-        for label in np.unique(labels):
-            mine = labels == label
+        for mine in _classes(labels):
             terms[mine] -= self._terms(rows.take(mine))
         return terms
 
@@ -456,6 +453,12 @@ def _whitened(rows: Rows) -> tuple[Rows, float]:
     matrix = vectors / np.sqrt(values)
     log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
     return dataclasses.replace(rows, shift=some.shift, scale=scale, matrix=matrix), log_det
+
+
+def _classes(labels: np.ndarray) -> list[np.ndarray]:
+    """The rows of each class, in order, by one sorting however many classes there are."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def _mean(terms: np.ndarray, flags: tuple[str, ...], dim: int, excess: float = 0.0) -> Estimate:
