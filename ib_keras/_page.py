@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _verdict
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 
 # The smallest of Plotly's own bundles that has what the page draws, as it is published on npm
@@ -79,9 +79,9 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
         # Shown first: the one with the least to doubt.
         "estimators": sorted(
             dict.fromkeys(table["estimator"]),
-            key=lambda name: float((table["flags"][table["estimator"] == name] != "").mean()),
+            key=lambda name: _doubts(table[table["estimator"] == name]),
         ),
-        "nothing": list(_verdict.TELLS_NOTHING),
+        "nothing": [f.name for f in flagging.FLAGS.values() if f.doubt == flagging.NOTHING],
         "quantities": sorted(quantities, key=lambda q: (q not in _HEADS, q != _HEADS[0])),
     }
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -169,3 +169,10 @@ def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
         f"<table><thead><tr><th scope=col>layer</th>{heads}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
+
+
+def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
+    """How little an estimator has for a plane: both quantities or not, and how much to doubt."""
+    both = {"I(X;T)", "I(T;Y)"} <= set(own.loc[np.isfinite(own["value"]), "quantity"])
+    doubts = own["flags"].map(flagging.doubt)
+    return not both, float((doubts == flagging.NOTHING).mean()), float((doubts > 0).mean())

@@ -1,7 +1,9 @@
 """What a table of estimates says, in plain words: which layers compress, and whether to believe it.
 
-A layer's curve compresses if I(X;T) ends below its maximum by more than 5 % of it and by more than
-two standard errors. Curves whose maximum and end are flagged as telling nothing have no say.
+A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, and by
+more than is explained by standard errors, seeds, and the numbers of epochs, layers and estimators
+looked at. The test is that of ``_falls``, at a false-discovery rate of 5 %. Curves whose maximum
+and end are flagged as telling nothing have no say.
 """
 
 from __future__ import annotations
@@ -13,37 +15,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ib_keras import _falls
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 
-# The least fall that counts, as a share of the maximum, and in standard errors.
+# The least fall that counts, as a share of the maximum; of a curve that does not fall, all that its
+# error allows is below that.
 SHARE, ERRORS = 0.05, 2.0
-# Flags of values that say nothing of whether a layer compresses, and why, in a few words.
-TELLS_NOTHING = {
-    "saturated": "its values are stuck at their ceiling",
-    "high_dim": "there are too few samples for so wide a layer",
-    "network_noise": "the estimator counts the network's own noise as information",
-    "no_channel": "the layer has no noise of its own",
-    "no_propagations": "what it needs was not recorded",
-    "untrusted": "the estimator is known to be off here",
-    "negative": "the values are below 0",
-}
-# Flags of values that may be believed for what they are.
-WITH_CARE = {
-    "measurement_bins": "what is seen is how activations cluster at the scale of the bins",
-    "measurement_noise": "what is seen is how activations cluster at the scale of added noise",
-    "no_noise": "without noise the values show no more than so many samples can",
-    "clipped": "some values lay outside the bins",
-    "ties": "values repeat",
-    "log_batch": "the values are near the most that the estimator can say",
-    "no_critic": "only some estimators had a say",
-    "unconfirmed": "held-out rows do not confirm it",
-    "unfinished": "decoders had not finished learning",
-}
 YES, CARE, NO = "yes", "with care", "no"
 COMPRESSES, KEEPS, DISPUTED, UNKNOWN = (
-    "compresses", "does not compress", "estimates disagree", "cannot be told",
+    "compresses", "is not seen to compress", "estimates disagree", "cannot be told",
 )  # fmt: skip
 _KEY = ["run", "layer", "layer_index", "estimator"]
+_split = flagging.split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +42,9 @@ class Verdict:
         curve: from what to what I(X;T) went, by which estimator.
         why: reasons for the belief.
         runs: how many it rests on.
+        p: of the test that the fall is chance, adjusted for all layers and estimators looked at.
+        tests: how many these were.
+        tested: whether the error of the fall is known, from standard errors or several runs.
     """
 
     group: str
@@ -67,6 +54,18 @@ class Verdict:
     curve: str
     why: tuple[str, ...]
     runs: int
+    p: float = math.nan
+    tests: int = 0
+    tested: bool = False
+
+    @property
+    def claim(self) -> str:
+        """What is said of the layer, with the test on which it rests."""
+        if self.what != COMPRESSES:
+            return self.what
+        seen = "" if self.tested else ", seen in one run"
+        p = "p < 0.001" if self.p < 1e-3 else f"p = {self.p:.2g}"
+        return f"{self.what}{seen} ({p}, adjusted for {self.tests} tests)"
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
@@ -87,23 +86,26 @@ def verdicts(frame: pd.DataFrame) -> list[Verdict]:
         return []
     names = frames.seed_groups(table["run"])
     curves = _curves(table)
-    places = table.drop_duplicates(["run", "layer"]).sort_values("layer_index")
+    tests = _tests(table, curves, names)
+    unit, key = str(table["unit"].iloc[0]), ["group", "layer"]
+    table, curves = (one.assign(group=one["run"].map(names)) for one in (table, curves))
+    own, tested = (dict(list(one.groupby(key, sort=False))) for one in (curves, tests))
+    flags = dict(list(table.groupby(key, sort=False)["flags"]))
+    order = {group: i for i, group in enumerate(dict.fromkeys(names.values()))}
+    places = table.sort_values("layer_index").drop_duplicates(key)[key]
     found = []
-    for group in dict.fromkeys(names.values()):
-        runs = [run for run, name in names.items() if name == group]
-        here = places[places["run"].isin(runs)]
-        for layer in dict.fromkeys(here["layer"]):
-            own = curves[curves["run"].isin(runs) & (curves["layer"] == layer)]
-            flags = table[table["run"].isin(runs) & (table["layer"] == layer)]["flags"]
-            found.append(_verdict(group, str(layer), own, flags, len(runs), table["unit"].iloc[0]))
+    for place in sorted(places.itertuples(index=False, name=None), key=lambda p: order[p[0]]):
+        group, layer = str(place[0]), str(place[1])
+        here, by = own.get(place, curves[:0]), tested.get(place, tests[:0])
+        found.append(_verdict(group, layer, here, by, len(tests), flags[place], unit))
     return found
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a curve: ``frame.compression``, the flags at both ends, and whether it falls."""
+    """A row a curve: ``frame.compression``, and the flags at both ends."""
     finite = table[np.isfinite(table["value"])]
     if finite.empty:
-        return pd.DataFrame(columns=[*_KEY, "falls", "nothing", "care"])
+        return pd.DataFrame(columns=[*_KEY, "nothing", "care"])
     curves = frames.compression(finite)
     ends = finite.groupby(_KEY, sort=False)["epoch"].max().rename("last").reset_index()
     curves = curves.merge(ends, on=_KEY)
@@ -117,56 +119,119 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
     ]
     # A maximum at the ceiling and an end below it: the fall is real, and may be larger.
     curves["nothing"] = [
-        tuple(f for f in _known(a + b, TELLS_NOTHING) if f != "saturated" or f in b)
-        for a, b in both
+        tuple(f for f in _nothing((*a, *b)) if f != "saturated" or f in b) for a, b in both
     ]
     curves["care"] = [
-        tuple(f for f in dict.fromkeys(a + b) if f not in TELLS_NOTHING or f == "saturated")
+        tuple(f for f in dict.fromkeys((*a, *b)) if f not in _nothing((f,)) or f == "saturated")
         for a, b in both
     ]
-    least = np.maximum(SHARE * curves["maximum"].abs(), ERRORS * curves["stderr"].fillna(0))
-    curves["falls"] = curves["absolute"] > np.maximum(least, 1e-9)
     return curves
 
 
-def _verdict(
-    group: str, layer: str, curves: pd.DataFrame, flags: pd.Series, runs: int, unit: str
-) -> Verdict:
+def _nothing(flags: Sequence[str]) -> list[str]:
+    """Those of some flags that leave nothing of a value, each once."""
+    return [f for f in dict.fromkeys(flags) if flagging.doubt((f,)) == flagging.NOTHING]
+
+
+def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """A row for each group of seeds, layer and estimator: whether the curves fall.
+
+    The columns ``falls`` (the fall is claimed) and ``flat`` (the fall is below what counts by more
+    than its error); neither is true of a curve that its error leaves open.
+    """
+    columns = ["group", "layer", "estimator", "p", "tested", "large", "flat"]
     usable = curves[curves["nothing"].map(len) == 0]
     if usable.empty:
-        reasons = [TELLS_NOTHING[f] for f in _known(_all(flags.map(_split)), TELLS_NOTHING)]
+        return pd.DataFrame(columns=[*columns, "q", "falls"])
+    finite = table[np.isfinite(table["value"])].drop_duplicates([*_KEY, "epoch"])
+    wide = finite.set_index([*_KEY, "epoch"])[["value", "stderr"]].astype(float).unstack("epoch")
+    wide = wide.sort_index(axis=1)
+    values, stderrs = wide["value"].to_numpy(), wide["stderr"].to_numpy()
+    places = {key: i for i, key in enumerate(wide.index)}
+    counts = finite.groupby(_KEY)["n"].max()
+    n, unit = counts.reindex(wide.index).to_numpy(), str(table["unit"].iloc[0])
+    rows: dict[tuple[str, str, str], list[int]] = {}
+    measures = usable[["absolute", "maximum", "stderr"]].to_numpy(float)
+    for i, key in enumerate(usable[_KEY].itertuples(index=False, name=None)):
+        rows.setdefault((names[key[0]], key[1], key[3]), []).append(i)
+    at = [places[key] for key in usable[_KEY].itertuples(index=False, name=None)]
+    found = []
+    for group, own in rows.items():
+        cells = [at[i] for i in own]
+        each = [_falls.p_of_curve(values[c], stderrs[c], int(n[c]), unit) for c in cells]
+        fall, maximum, error = measures[own].mean(axis=0)
+        known = np.isfinite(values[cells])
+        if len(own) > 1:
+            p, tested = _falls.p_of_runs(values[cells], each), True
+            error = float(measures[own, 0].std(ddof=1)) / math.sqrt(len(own))
+        else:
+            p, tested = each[0], bool(np.isfinite(stderrs[cells][known]).all())
+        error = ERRORS * error if math.isfinite(error) else 0.0
+        least = max(SHARE * abs(maximum), 1e-9)
+        found.append((*group, p, tested, fall > least, fall + error <= least))
+    tests = pd.DataFrame(found, columns=columns)
+    tests["q"] = _falls.adjusted(tests["p"].to_numpy(float))
+    tests["falls"] = tests["large"].astype(bool) & (tests["q"] <= _falls.LEVEL)
+    return tests
+
+
+def _verdict(
+    group: str,
+    layer: str,
+    curves: pd.DataFrame,
+    tests: pd.DataFrame,
+    count: int,
+    flags: pd.Series,
+    unit: str,
+) -> Verdict:
+    usable = curves[curves["nothing"].map(len) == 0]
+    runs = curves["run"].nunique()
+    if usable.empty:
+        reasons = [flagging.reason(f) for f in _nothing(_all(flags.map(_split)))]
         reasons = reasons or ["there is no number"]
         return Verdict(group, layer, UNKNOWN, NO, "", tuple(reasons), runs)
     # The estimator with the fewest doubts speaks for the layer.
     doubts = usable.groupby("estimator", sort=False)["care"].agg(lambda c: max(map(len, c)))
     best = str(doubts.idxmin())
     own = usable[usable["estimator"] == best]
-    falls = usable["falls"].to_numpy(bool)
-    what = COMPRESSES if falls.all() else DISPUTED if falls.any() else KEEPS
+    by = tests.set_index("estimator")
+    falls, flat = by["falls"].astype(bool), by["flat"].astype(bool)
+    what = DISPUTED if falls.any() and flat.any() else COMPRESSES if falls.any() else KEEPS
+    if what == COMPRESSES and not falls[best]:  # what is flagged least leaves it open
+        best = str(doubts[falls[falls].index].idxmin())
+        own = usable[usable["estimator"] == best]
     why: list[str] = []
     if what == DISPUTED:
-        by = usable.groupby("estimator", sort=False)["falls"].agg(["sum", "size"])
-        seen = [
-            f"{name} sees it" + (f" in {int(s)} of {size} runs" if size > 1 else "")
-            if s
-            else f"{name} does not"
-            for name, (s, size) in by.iterrows()
-        ]
-        why.append("; ".join(seen))
+        why.append(
+            "; ".join(
+                f"{name} sees it" if falls[name] else f"{name} does not"
+                for name in by.index
+                if falls[name] or flat[name]
+            )
+        )
+    elif what == KEEPS and not flat[best]:
+        why.append("errors and the number of comparisons explain its fall")
     care = _all(own["care"])
     why += [
         "it fell from the ceiling, so perhaps by more"
         if flag == "saturated"
-        else WITH_CARE.get(flag, f"flagged {flag}")
-        for flag in dict.fromkeys(care)
+        else flagging.reason(flag)
+        for flag in care
     ]
-    if not care:
+    tested = bool(by["tested"][best])
+    if not tested:
+        why.append("no error of its values is known, and there is one run")
+    if not why:
         why.append("nothing is flagged at the maximum and at the end")
-    belief = NO if what == DISPUTED and not care else CARE if care or what == DISPUTED else YES
-    if what == DISPUTED:
-        belief = CARE if falls.mean() >= 0.75 or falls.mean() <= 0.25 else NO
-    told = own["run"].nunique()
-    return Verdict(group, layer, what, belief, _from_to(own, unit, best), tuple(why), told)
+    doubtful = max((flagging.doubt((flag,)) for flag in care), default=0) > 0
+    belief = NO if what == DISPUTED else CARE if doubtful or not tested else YES
+    if what == KEEPS and not flat[best] and belief == YES:
+        belief = CARE
+    p = float(by["q"][best])
+    curve = _from_to(own, unit, best)
+    return Verdict(
+        group, layer, what, belief, curve, tuple(why), own["run"].nunique(), p, count, tested
+    )
 
 
 def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
@@ -204,7 +269,9 @@ def _which(own: Sequence[Verdict]) -> str:
     if count:
         verb = "compresses" if count == 1 else "compress"
         noun = "layer" if total == 1 else "layers"
-        text = f"{count} of {total} {noun} {verb}: {few(by[COMPRESSES])}."
+        untested = any(not v.tested for v in own if v.what == COMPRESSES)
+        start = "In this one run, " if untested else ""
+        text = f"{start}{count} of {total} {noun} {verb}: {few(by[COMPRESSES])}."
     else:
         text = "No layer is seen to compress."
     if by[DISPUTED]:
@@ -215,16 +282,16 @@ def _which(own: Sequence[Verdict]) -> str:
 
 
 def _belief(own: Sequence[Verdict]) -> str:
-    """Whether to believe what is said of the layers that compress, or else of all."""
+    """Whether to believe what is said of the layers that compress, or else of all; and the test."""
     by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
-    told = by[COMPRESSES] or by[KEEPS] or by[DISPUTED]
+    told = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
     if not told:
         return f"Believe nothing yet: {few(_all(pd.Series([v.why for v in own])), 3)}."
     beliefs = {v.belief for v in told}
     why = list(dict.fromkeys(w for v in told if v.belief != YES for w in v.why))
     if beliefs == {YES}:
         text = "You may believe it: nothing is flagged where it counts."
-    elif NO in beliefs and len(beliefs) == 1:
+    elif beliefs == {NO}:
         text = f"Do not believe it yet: {'; '.join(why[:3])}."
     else:
         text = f"Believe it with care: {'; '.join(why[:3])}."
@@ -233,7 +300,29 @@ def _belief(own: Sequence[Verdict]) -> str:
         text += " This is one run; another start of the training may differ."
     else:
         text += f" It rests on {runs} runs."
+    tests = max(v.tests for v in told)
+    noun = "comparison" if tests == 1 else "comparisons"
+    text += (
+        f" Of {tests} {noun} of layers and estimators, those are claimed that chance does not "
+        f"explain at a false-discovery rate of {_falls.LEVEL:.0%}."
+    )
     return text
+
+
+def saturation(frame: pd.DataFrame) -> str:
+    """What is to be said first: how many values of I(X;T) are saturated; empty if few are.
+
+    Args:
+        frame: a table of estimates.
+    """
+    own = frame[frame["quantity"] == "I(X;T)"]
+    stuck = int(own["flags"].map(lambda flags: "saturated" in _split(flags)).sum())
+    if 2 * stuck < max(len(own), 1):
+        return ""
+    return (
+        f"{stuck} of {len(own)} values of I(X;T) are saturated: at their scale nearly every sample "
+        "is alone, and they say nothing about the network."
+    )
 
 
 def doubt(flags: str) -> int:
@@ -242,8 +331,7 @@ def doubt(flags: str) -> int:
     Args:
         flags: as the table has them, joined by commas.
     """
-    own = _split(flags)
-    return 2 if _known(own, TELLS_NOTHING) else 1 if own else 0
+    return flagging.doubt(flags)
 
 
 def few(names: Sequence[str], most: int = 8) -> str:
@@ -255,14 +343,6 @@ def few(names: Sequence[str], most: int = 8) -> str:
     """
     names = list(names)
     return ", ".join(names if len(names) <= most else [*names[: most - 2], "…", names[-1]])
-
-
-def _split(flags: str) -> tuple[str, ...]:
-    return tuple(filter(None, str(flags).split(",")))
-
-
-def _known(flags: Sequence[str], known: dict[str, str]) -> list[str]:
-    return [flag for flag in dict.fromkeys(flags) if flag in known]
 
 
 def _all(groups: pd.Series) -> list[str]:

@@ -86,7 +86,8 @@ _ALL = (
         "no_channel",
         NOTHING,
         "the layer has no noise of its own",
-        "The layer has no noise of its own: I(X;T) is H(X) or infinite for any.",
+        "Sample propagation needs Gaussian noise that a channel adds to the layer, and there is "
+        "none. Unless noise acts before the layer, I(X;T) is H(X) or infinite for any network.",
         "Give the layer noise (`instrument(model, noise_std=…)`), or use another estimator.",
     ),
     Flag(

@@ -16,63 +16,12 @@ from typing import Any
 import pandas as pd
 
 from ib_keras import _files, _page, _provenance, _verdict
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 
-FLAGS = {
-    "saturated": "Within 1 % of the ceiling, ln n or H(X): at this scale every sample is alone, "
-    "and the value says nothing about the network.",
-    "measurement_bins": "The information of the binned T, not of T: for a deterministic network "
-    "I(X;T) itself is H(X) or infinite. What is seen is how T clusters at the scale of the bins.",
-    "measurement_noise": "The information of T plus noise that only the measurement adds: it "
-    "depends on that noise's variance. What is seen is how T clusters at that scale.",
-    "network_noise": "The network is noisy, and this estimator counts its noise as if it told of "
-    "the input: the value is too high.",
-    "clipped": "Values outside the range of the bins were counted in the end bins.",
-    "high_dim": "Estimates from all samples and from half of them disagree: n is small for this "
-    "dimension.",
-    "no_channel": "The layer has no noise of its own: I(X;T) is H(X) or infinite for any.",
-    "no_propagations": "The layer lies behind noise, and no inputs were propagated repeatedly to "
-    "learn how random it is given X: it is wider than 512 values, or they were not asked for.",
-    "no_noise": "The layer has no noise of its own: unless noise acts before it, I(X;T) is "
-    "infinite, and the estimate is how much of that so many samples show.",
-    "log_batch": "Near the logarithm of the batch, above which this bound cannot rise: a larger "
-    "batch may raise it.",
-    "no_critic": "There were too few samples to train a critic, or none was asked for: what is not "
-    "Gaussian may be missed.",
-    "negative": "Information cannot be negative: the estimator's bias is larger than what there is "
-    "to find.",
-    "unfinished": "The decoder was still improving when its epochs ended: it might say more of X.",
-    "unconfirmed": "The closed form of Gaussian variables gives more than held-out rows confirm: "
-    "the truth may lie anywhere between.",
-    "untrusted": "On samples like these of known information the estimator is off by more than the "
-    "tolerance where this estimate lies: see calibrated_lower and calibrated_upper.",
-    "ties": "Values repeat: the variable is discrete or saturated, and distances between "
-    "neighbours resolve it badly.",
-}
-
-ADVICE = {
-    "saturated": "Use coarser bins, more noise or more samples; or look at noisy networks by `sp`.",
-    "measurement_bins": "Vary the bins: believe what stays. For information itself, train "
-    "with noise and use `sp`.",
-    "measurement_noise": "Vary the variance: believe what stays. For information itself, train "
-    "with noise and use `sp`.",
-    "network_noise": "Use `sp`, which is made for noisy networks.",
-    "clipped": "Widen the range of the bins.",
-    "high_dim": "Take more samples, or compress first (`lossy`).",
-    "no_channel": "Give the layer noise (`instrument(model, noise_std=…)`), or use another "
-    "estimator.",
-    "no_propagations": "Record with `Recorder(…, conditional_inputs=…)`, or look at narrower "
-    "layers.",
-    "no_noise": "Give the network noise, or compare layers and epochs only at equal n.",
-    "log_batch": "Raise `batch_size`.",
-    "no_critic": "Take more samples.",
-    "negative": "Take it for 0; take more samples.",
-    "unconfirmed": "Take the interval instead of the value; take more samples.",
-    "unfinished": "Train the decoder longer.",
-    "untrusted": "Take the calibrated interval instead of the value, or another estimator.",
-    "ties": "Use an estimator with bins, or one for discrete values (`quantized`).",
-}
+FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
+ADVICE = {flag.name: flag.do for flag in flagging.FLAGS.values()}
 
 _PAGE = string.Template("""<!doctype html>
 <html lang="en">
@@ -214,6 +163,27 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
     return wide[[c for c in (*pairs, *others) if c in wide.columns]]
 
 
+def last_epoch_text(frame: pd.DataFrame) -> str:
+    """``last_epoch_table`` as text in which doubtful values are marked, with what the marks mean.
+
+    Args:
+        frame: a table of estimates.
+    """
+    table = frames.validate(frame)
+    wide = last_epoch_table(table)
+    doubts = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
+    marks = doubts.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
+    shown = wide.map(lambda value: "–" if value != value else f"{value:.3f}") + marks
+    lines = [shown.to_string()]
+    named = [flagging.split(str(own)) for own in doubts.stack(level=[0, 1]).dropna()]
+    for doubt in (flagging.NOTHING, flagging.CARE):
+        names = sorted({f for own in named for f in own if flagging.doubt((f,)) == doubt})
+        if names:
+            mark, meaning = flagging.MARKS[doubt], flagging.MEANINGS[doubt]
+            lines.append(f"{mark} {meaning}: {', '.join(names)}")
+    return "\n".join(lines)
+
+
 def _last_epoch(table: pd.DataFrame, column: str, choose: str) -> pd.DataFrame:
     last = table[table["epoch"] == table.groupby("run")["epoch"].transform("max")]
     wide = last.pivot_table(
@@ -255,11 +225,13 @@ def _verdicts(table: pd.DataFrame) -> str:
         '<p class="note">A layer compresses when it first holds some information about the input, '
         "I(X;T), and by the end of training holds less.</p>"
     )
+    first = html.escape(_verdict.saturation(table))
+    first = f'<p class="which">{first}</p>' if first else ""
     found = _verdict.verdicts(table)
     if not found:
         return (
-            "<p>Of compression nothing can be said: that takes finite values of I(X;T) at two "
-            f"epochs or more.</p>{about}"
+            f"{first}<p>Nothing can be said about compression: that takes finite values of I(X;T) "
+            f"at two epochs or more.</p>{about}"
         )
     sentences = _verdict.headline(found)
     parts = [
@@ -272,7 +244,7 @@ def _verdicts(table: pd.DataFrame) -> str:
     rows = []
     for v in found:
         name = f"{v.group} · {v.layer}" if groups else v.layer
-        cells = (v.what, v.curve or "–", f"{v.belief}: {'; '.join(v.why)}")
+        cells = (v.claim, v.curve or "–", f"{v.belief}: {'; '.join(v.why)}")
         style = v.belief.replace(" ", "-")
         rows.append(
             f"<tr><th scope=row>{html.escape(name)}</th><td>{html.escape(cells[0])}</td>"
@@ -282,7 +254,7 @@ def _verdicts(table: pd.DataFrame) -> str:
         )
     shown = " open" if len(rows) <= 8 else ""
     return (
-        f"{''.join(parts)}{about}<details{shown}><summary>Layer by layer</summary>"
+        f"{first}{''.join(parts)}{about}<details{shown}><summary>Layer by layer</summary>"
         '<div class="scroll text cards"><table><thead><tr><th scope=col>layer</th>'
         "<th scope=col>says</th><th scope=col>I(X;T)</th><th scope=col>believe it?</th></tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"

@@ -233,9 +233,9 @@ def _show(folder: pathlib.Path) -> None:
 
     import ib_keras
 
-    table = ib_keras.report.last_epoch_table(ib_keras.load(folder))
-    if len(table) <= _ROWS:
-        print(f"\nLast epoch (nats):\n{table.to_string(float_format='{:.3f}'.format)}")
+    estimates = ib_keras.load(folder)
+    if len(ib_keras.report.last_epoch_table(estimates)) <= _ROWS:
+        print(f"\nLast epoch (nats):\n{ib_keras.report.last_epoch_text(estimates)}")
     findings = folder / "findings.csv"
     if findings.exists():
         print("\nWhat the paper reports, and what was measured:")

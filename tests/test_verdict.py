@@ -22,22 +22,82 @@ def one(table):
 
 
 def test_a_fall_is_compression_and_a_rise_is_not():
-    low, high = _verdict.verdicts(curves({"a": (5, 8, 6), "b": (5, 6, 8)}))
+    low, high = _verdict.verdicts(curves({"a": (5, 8, 6), "b": (5, 6, 8)}, stderr=0.1))
     assert (low.what, low.belief) == (_verdict.COMPRESSES, _verdict.YES)
+    assert low.claim == "compresses (p < 0.001, adjusted for 2 tests)"
     assert low.curve == "8.00 at epoch 1 → 6.00 nats at the end (−25%), by ebab"
     assert (high.what, high.belief) == (_verdict.KEEPS, _verdict.YES)
     ((which, belief),) = _verdict.headline([low, high])
     assert which == "1 of 2 layers compresses: a."
     assert belief.startswith("You may believe it") and "one run" in belief
+    assert "Of 2 comparisons" in belief and "false-discovery rate of 5%" in belief
+
+
+def test_without_an_error_and_a_second_seed_it_is_seen_in_one_run():
+    low = one(curves({"a": (5, 8, 6)}))
+    assert (low.what, low.belief, low.tested) == (_verdict.COMPRESSES, _verdict.CARE, False)
+    assert low.claim.startswith("compresses, seen in one run (p = ")
+    ((which, belief),) = _verdict.headline([low])
+    assert which.startswith("In this one run, 1 of 1 layer compresses")
+    assert "no error of its values is known" in belief
 
 
 @pytest.mark.parametrize(
     "end, stderr, what",
-    [(7.7, 0, "does not compress"), (7.5, 0, "compresses"), (7.5, 0.2, "does not compress")],
+    [(7.7, 0, False), (7.5, 0, True), (7.5, 0.05, True), (7.5, 0.2, False), (6, 0.25, True)],
 )
 def test_noise_is_no_compression(end, stderr, what):
-    # 5 % of 8 is 0.4; two standard errors of a difference are 2 · 0.2 · √2 = 0.57.
-    assert one(curves({"a": (5, 8, end)}, stderr=stderr)).what == what
+    # 5 % of 8 is 0.4. The error of a difference is taken as 2 · √2 times the standard error.
+    found = one(curves({"a": (5, 8, end)}, stderr=stderr))
+    assert found.what == (_verdict.COMPRESSES if what else _verdict.KEEPS)
+
+
+def test_what_an_error_leaves_open_is_to_be_taken_with_care():
+    found = one(curves({"a": (5, 8, 7.5)}, stderr=0.2))
+    assert (found.what, found.belief) == (_verdict.KEEPS, _verdict.CARE)
+    assert found.why[0] == "errors and the number of comparisons explain its fall"
+
+
+def noise(rng, layers, epochs, runs):
+    """A table of curves that differ by their errors alone."""
+    table = make_frame(
+        runs=tuple(f"a-{i}" for i in range(runs)),
+        estimators=("ksg",),
+        layers=tuple(f"l{i}" for i in range(layers)),
+        epochs=tuple(range(epochs)),
+    )
+    table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
+    return table.assign(value=1 + 0.1 * rng.standard_normal(len(table)), stderr=0.1)
+
+
+def test_of_noise_at_most_one_table_in_twenty_has_a_claim():
+    rng = np.random.default_rng(0)
+    shapes = [(3, 2), (3, 20), (20, 10), (50, 3)]
+    tables = [noise(rng, *shapes[i % 4], runs=1 + i // 4 % 4) for i in range(48)]
+    claims = [
+        any(v.what in (_verdict.COMPRESSES, _verdict.DISPUTED) for v in _verdict.verdicts(table))
+        for table in tables
+    ]
+    # A rate of 5 % gives more than 6 of 48 once in a hundred times.
+    assert sum(claims) <= 6
+
+
+def test_a_fall_among_many_curves_of_noise_is_found():
+    rng = np.random.default_rng(0)
+    table = noise(rng, 20, 10, runs=3)
+    falls = table["layer"] == "l7"
+    table.loc[falls, "value"] += 2 * (1 - table.loc[falls, "epoch"] / 9)
+    claimed = [v.layer for v in _verdict.verdicts(table) if v.what == _verdict.COMPRESSES]
+    assert claimed == ["l7"]
+
+
+def test_exact_values_that_jump_are_not_believed_to_fall():
+    # Without an error the roughness of the curve stands for it.
+    values = np.tile([5.0, 8.0], 8)
+    table = pd.concat(
+        [curves({"a": (v, v, v)}).iloc[:1].assign(epoch=e) for e, v in enumerate(values[:-1])]
+    )
+    assert one(table.reset_index(drop=True)).what == _verdict.KEEPS
 
 
 def test_what_tells_nothing_has_no_say():
@@ -59,13 +119,28 @@ def test_a_maximum_at_the_ceiling():
 
 
 def test_care_and_disagreement():
-    care = one(curves({"a": (5, 8, 6)}, flags="measurement_bins"))
+    care = one(curves({"a": (5, 8, 6)}, flags="measurement_bins", stderr=0.1))
     assert care.belief == _verdict.CARE and "scale of the bins" in care.why[0]
     both = pd.concat([curves({"a": (5, 8, 6)}), curves({"a": (5, 6, 8)}, "kde")])
     assert (one(both).what, one(both).belief) == (_verdict.DISPUTED, _verdict.NO)
     assert one(both).why[0] == "ebab sees it; kde does not"
     ((which, belief),) = _verdict.headline([one(both)])
     assert "Estimates disagree about a" in which and belief.startswith("Do not believe it yet")
+
+
+def test_what_is_disputed_is_not_to_be_believed_beside_what_is_not():
+    both = pd.concat(
+        [curves({"a": (5, 8, 6), "b": (5, 8, 6)}, stderr=0.1), curves({"a": (5, 6, 8)}, "kde")]
+    )
+    ((which, belief),) = _verdict.headline(_verdict.verdicts(both))
+    assert "1 of 2 layers compresses: b." in which and "disagree about a" in which
+    assert belief.startswith("Believe it with care") and "ebab sees it; kde does not" in belief
+
+
+def test_saturation_is_said_first():
+    table = curves({"a": (8.3, 8.3, 8.3)}, flags="saturated")
+    assert _verdict.saturation(table).startswith("3 of 3 values of I(X;T) are saturated")
+    assert _verdict.saturation(table.assign(flags="")) == ""
 
 
 def test_seeds_are_taken_together():

@@ -84,6 +84,10 @@ class FromPairs(Configured):
         xt = self.mutual_information(x, t)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
+        kind = np.asarray(x).dtype
+        if kind.kind in "iu" and kind.itemsize > 2:
+            # Ids, such as those of tokens, come as such; the bytes of images do not.
+            xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
         return LayerInformation(xt, None if y is None else self.with_labels(t, y))
 
     def check_rows(self, a: Any, b: Any) -> None:

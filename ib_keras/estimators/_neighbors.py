@@ -64,11 +64,11 @@ def joint_counts(
         return counts[0][found.of], counts[1][found.of], counts[2][found.of]
     # In spaces of one dimension each, every norm is the same.
     joint = np.concatenate([x[found.first], y[found.first]], axis=1)
-    radius = neighbour_distances(*_in_tree(joint, found.count, k, np.inf), k)[:, -1]
+    radius = neighbour_distances(*_in_tree(joint, found.sizes, k, np.inf), k)[:, -1]
     inside = np.nextafter(radius, 0)
     in_x, in_y = (_count(space, space[found.first], inside) for space in (x, y))
     same = radius == 0
-    neighbours = np.where(same, found.count - 1, k)
+    neighbours = np.where(same, found.sizes - 1, k)
     in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
     return neighbours[found.of], in_x[found.of], in_y[found.of]
 
@@ -79,7 +79,7 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
     if x.shape[1] <= _TREE_JOINT:
         # Of one coordinate all norms are the same, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
-        near = _in_tree(x[found.first], found.count, k, p)
+        near = _in_tree(x[found.first], found.sizes, k, p)
         return neighbour_distances(*near, k)[found.of]
     if 2 * len(found.first) > len(x):
         out = np.empty((len(x), k))
@@ -90,7 +90,7 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
         out = np.empty((len(some), k))
         for rows in _rows(len(some)):
             block = _to_all(some, rows, metric, centre)
-            out[rows] = neighbour_distances(*_nearest(block, rows, found.count, k), k)
+            out[rows] = neighbour_distances(*_nearest(block, rows, found.sizes, k), k)
         out = out[found.of]
     return np.sqrt(out) if metric == "euclidean" else out
 
@@ -114,8 +114,8 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
     some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
     for rows in _rows(len(at)):
         within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
-        counts[rows] = within @ found.count
-    return np.maximum(counts, found.count[at])[asked.of]
+        counts[rows] = within @ found.sizes
+    return np.maximum(counts, found.sizes[at])[asked.of]
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
@@ -230,13 +230,13 @@ def _pairs_in_tiles(
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
         both = np.maximum(in_x, in_y)
-        near = _nearest(both, rows, found.count, k)
+        near = _nearest(both, rows, found.sizes, k)
         radius = neighbour_distances(*near, k)[:, -1:]
         same = radius[:, 0] == 0
         for i, space in enumerate((both, in_x, in_y)):
             # At ε = 0 those that coincide, without the sample itself; else those within.
-            coincide = (space <= 0) @ found.count - 1
-            inside = k if i == 0 else np.maximum((space < radius) @ found.count, 1)
+            coincide = (space <= 0) @ found.sizes - 1
+            inside = k if i == 0 else np.maximum((space < radius) @ found.sizes, 1)
             out[i, rows] = np.where(same, coincide, inside)
     return out[0], out[1], out[2]
 

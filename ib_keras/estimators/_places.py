@@ -17,12 +17,12 @@ class Places(NamedTuple):
     Attributes:
         first: ``(m,)`` the first row at each place.
         of: ``(n,)`` the place of each row.
-        count: ``(m,)`` the number of rows at each place.
+        sizes: ``(m,)`` the number of rows at each place.
     """
 
     first: np.ndarray
     of: np.ndarray
-    count: np.ndarray
+    sizes: np.ndarray
 
 
 def places(x: np.ndarray | Rows) -> Places:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 
-from ib_keras._checks import as_samples, magnitude, moderate, power_of_two, times_two
+from ib_keras._checks import as_samples, magnitude, power_of_two, times_two
 from ib_keras._memory import TILES
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators._base import FromPairs
@@ -139,6 +139,11 @@ class _Columns:
         square = sum(np.square(made.part(rows)).sum(axis=0) for rows in made.parts(dim))
         return cls(samples, exponent, mean, np.sqrt(square))
 
+    def rounding(self) -> np.ndarray:
+        """``(d,)`` the length of what rounding may have added to each column."""
+        raw = np.hypot(self.norm, math.sqrt(len(self.samples)) * self.mean)
+        return _resolution(self.samples) * raw / self.norm
+
     def parts(self, width: int) -> list[slice]:
         """Runs of rows, of which ``width`` columns fit in memory a few times."""
         n = len(self.samples)
@@ -163,16 +168,38 @@ def _canonical(a: _Columns, b: _Columns) -> tuple[np.ndarray, np.ndarray, np.nda
     for rows in a.parts(triangle.shape[1]):
         both = np.concatenate([a.part(rows), b.part(rows)], axis=1)
         triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, both]), mode="r"))
-    (u, to_a), (v, to_b) = (_orthonormal(side) for side in np.split(triangle, [dim], axis=1))
+    own = np.split(triangle, [dim], axis=1)
+    (u, to_a), (v, to_b) = (
+        _orthonormal(side, columns.rounding()) for side, columns in zip(own, (a, b), strict=True)
+    )
     left, rho, right = np.linalg.svd(u.T @ v)
     return to_a @ left, to_b @ right.T, rho
 
 
-def _orthonormal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthonormal basis of the columns, and what makes it of them."""
+def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An orthonormal basis of the columns, and what makes it of them.
+
+    Directions that are no longer than rounding makes them, such as the sum of a softmax, are left
+    out.
+
+    Args:
+        matrix: ``(n, d)`` columns of unit length.
+        rounding: ``(d,)`` the length of what rounding may have added to each.
+    """
     u, s, v = np.linalg.svd(matrix, full_matrices=False)
-    kept = s > 1e-10 * s[0]
+    kept = s > np.maximum(1e-10 * s[0], np.sqrt(np.square(v) @ np.square(rounding)))
     return u[:, kept], v[kept].T / s[kept]
+
+
+def _resolution(samples: np.ndarray) -> float:
+    """The relative error of values that were computed in float32 or float64, a few units long.
+
+    Values of float64 that are all of float32 have been float32 before.
+    """
+    some = samples[:1024]
+    with np.errstate(over="ignore"):
+        single = np.array_equal(some, some.astype(np.float32))
+    return 8 * float(np.finfo(np.float32 if single else np.float64).eps)
 
 
 def _log_ratios(
@@ -212,10 +239,8 @@ def varying(samples: np.ndarray) -> np.ndarray:
 
 def _basis(samples: np.ndarray) -> np.ndarray:
     """An orthonormal basis of the centred columns."""
-    samples = moderate(samples, axis=0)[0]
-    centred = samples - samples.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), full_matrices=False)
-    return u[:, s > 1e-10 * s[0]]
+    columns = _Columns.of(samples)
+    return _orthonormal(columns.part(slice(None)), columns.rounding())[0]
 
 
 def _bias(dof: int, p: int, q: int) -> float:

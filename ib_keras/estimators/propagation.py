@@ -149,11 +149,12 @@ class SamplePropagation(Configured):
         (xt, ty), (half_xt, half_ty) = whole, other
         flags = (*saturation(xt[0], n, entropy(codes)), *_high_dim(xt, half_xt))
         information = Estimate(*xt, flags=flags, n=n, dim=dim)
-        if ty is None:
+        if ty is None or labels is None:
             return LayerInformation(information)
-        return LayerInformation(
-            information, Estimate(*ty, flags=_high_dim(ty, half_ty), n=n, dim=dim)
-        )
+        # Where every sample is alone, T tells H(Y) of any labels.
+        alone = "saturated" in flags and bool(saturation(ty[0], n, entropy(labels)))
+        flags = (*(("saturated",) if alone else ()), *_high_dim(ty, half_ty))
+        return LayerInformation(information, Estimate(*ty, flags=flags, n=n, dim=dim))
 
 
 def mixture_entropy(

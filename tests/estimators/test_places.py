@@ -80,7 +80,7 @@ def test_information_of_labels_is_ross_formula(kind):
 def test_places():
     found = places(np.array([[1.0, 0.0], [2.0, 0.0], [1.0, -0.0], [2.0, 0.0], [3.0, 1.0]]))
     assert found.of.tolist() == [0, 1, 0, 1, 2]
-    assert found.first.tolist() == [0, 1, 4] and found.count.tolist() == [2, 2, 1]
+    assert found.first.tolist() == [0, 1, 4] and found.sizes.tolist() == [2, 2, 1]
 
 
 def test_many_equal_rows_are_searched_once():

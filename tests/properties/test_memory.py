@@ -98,8 +98,11 @@ def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
     for identifier in ("ebab", "kde", "sp", "ksg", "gaussian", "infonce"):
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, 0.00105 GB available"):
             estimators.get(identifier).estimate(t, x=x, noise_std=1.0)
+    table = ib.estimate({"a": t}, ["ebab"])
+    assert table["flags"].tolist() == ["not_estimated"]
+    assert "fit in memory" in table["details"].iloc[0]
     with pytest.raises(ArgumentError, match="fit in memory"):
-        ib.estimate({"a": t}, ["ebab"])
+        ib.estimate({"a": t}, ["ebab"], on_error="raise")
     assert not ran
 
 
