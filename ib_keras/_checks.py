@@ -22,6 +22,27 @@ def as_array(values: Any, name: str) -> np.ndarray:
         raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
 
 
+def as_numbers(values: Any, name: str) -> np.ndarray:
+    """``values`` as an array of float32 or float64, in its shape.
+
+    float32 and float64 are kept, narrower floats become float32, integers float64.
+
+    Raises:
+        ArgumentError: they are not numeric.
+    """
+    array = as_array(values, name)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    # bfloat16 and the float8 types of ml_dtypes have kind "V" or "f" and no NumPy reductions.
+    narrow = array.dtype.itemsize <= 2 and array.dtype.kind in "fV" and array.dtype.names is None
+    try:
+        if narrow or array.dtype.kind in "fiub":
+            return array.astype(np.float32 if narrow else np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}")
+
+
 def as_samples(
     values: Any, name: str = "t", *, min_samples: int = 2, finite: bool = True
 ) -> np.ndarray:
@@ -45,19 +66,7 @@ def as_samples(
             f"an array (n, ...) with n >= {min_samples}",
             f"shape {array.shape}",
         )
-    if array.dtype not in (np.float32, np.float64):
-        # bfloat16 and the float8 types of ml_dtypes have kind "V" or "f" and no NumPy reductions.
-        narrow = (
-            array.dtype.itemsize <= 2 and array.dtype.kind in "fV" and array.dtype.names is None
-        )
-        if not (narrow or array.dtype.kind in "fiub"):
-            raise ArgumentError(f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}")
-        try:
-            array = array.astype(np.float32 if narrow else np.float64)
-        except (TypeError, ValueError):
-            raise ArgumentError(
-                f"`{name}` is not numeric", "real numbers", f"dtype {array.dtype}"
-            ) from None
+    array = as_numbers(array, name)
     array = array.reshape(len(array), -1)
     if array.shape[1] == 0:
         raise ArgumentError(f"`{name}` has no features", "d >= 1", f"shape {np.shape(values)}")

@@ -70,7 +70,11 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
         return _both_discrete(a, b)
     if any(discrete):
         continuous, labels = (b, a) if discrete[0] else (a, b)
-        found = KSG().with_labels(_scored(continuous), labels)
+        scores = _scored(continuous)
+        codes = as_labels(labels, len(scores), "a" if discrete[0] else "b")
+        if not scores.shape[1]:
+            return _result(0.0, 0.0, {}, (), n=len(scores))
+        found = KSG().with_labels(scores, codes)
         return _result(found.value, found.stderr, {"ksg": found}, found.flags, n=found.n)
     first, second = varying(as_samples(a, "a")), varying(as_samples(b, "b"))
     parts: dict[str, Estimate] = {}
@@ -177,6 +181,7 @@ def _is_discrete(values: np.ndarray) -> bool:
     if values.ndim == 0:
         raise ArgumentError("A variable has no samples", "an array (n, ...)", repr(values))
     one = values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
-    if values.dtype.kind in "bOUS":
-        return True
-    return one and values.dtype.kind in "iu"
+    if values.dtype.kind == "b" and not one:
+        # Of classes one-hot, or else numbers 0 and 1.
+        return values.ndim == 2 and bool((values.sum(axis=1) == 1).all())
+    return values.dtype.kind in "OUS" or (one and values.dtype.kind in "biu")

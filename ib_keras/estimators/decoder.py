@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from ib_keras._checks import as_array, as_labels
+from ib_keras._checks import as_array, as_labels, as_numbers
 from ib_keras._memory import TILES, check_memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
@@ -460,11 +460,8 @@ def condition(t: Any) -> np.ndarray:
     Raises:
         ArgumentError: they are no finite numbers.
     """
-    h = as_array(t, "t")
-    if h.dtype.kind not in "biuf":
-        raise ArgumentError("`t` is not numeric", "real numbers", f"dtype {h.dtype}")
     with np.errstate(over="ignore"):
-        h = h.astype(np.float32)
+        h = as_numbers(t, "t").astype(np.float32, copy=False)
     if not np.isfinite(h).all():
         raise ArgumentError(
             "`t` has NaN or infinite values in float32",

@@ -79,6 +79,7 @@ class _KDE(Configured):
         if labels is None:
             return LayerInformation(information)
         ty = float((within - everything).mean())
+        ty = 0.0 if abs(ty) < 1e-12 else ty  # of a constant layer, rounding alone
         return LayerInformation(information, Estimate(ty, flags=flags, n=n, dim=dim))
 
     def entropy(self, a: np.ndarray) -> Estimate:

@@ -89,6 +89,8 @@ class _Neural(FromPairs):
                 f"n >= {5 * self.batch_size}, five batches; or a smaller batch_size",
                 f"{n} samples",
             )
+        if first.scale is None or second.scale is None:  # constant
+            return Estimate(0.0, 0.0, kind="lower", n=n, dim=second.shape[1])
         rows = np.random.default_rng(self.seed).permutation(n)
         train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
         # Of one program for all seeds.
@@ -339,7 +341,10 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> Rows:
-    """The columns that vary, at mean 0 and standard deviation 1 but for rows that lie far off."""
+    """The columns that vary, at mean 0 and standard deviation 1 but for rows that lie far off.
+
+    A column of zeros without a scale where none varies.
+    """
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):

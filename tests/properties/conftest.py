@@ -20,12 +20,17 @@ _total = 0
 def pytest_runtest_call(item):
     import subjects  # which looks at the profile, chosen after this file was read
 
-    before = subjects.tried.count
+    tried = subjects.tried
+    before, tried.asked, tried.answered = tried.count, 0, 0
     try:
-        return (yield)
+        found = yield
     finally:
         # A test without examples is one case.
-        item.user_properties.append(("cases", subjects.tried.count - before or 1))
+        item.user_properties.append(("cases", tried.count - before or 1))
+    least = getattr(item.function, "least_answered", 0.0)
+    if tried.answered < least * tried.asked:
+        pytest.fail(f"{tried.answered} of {tried.asked} were answered, not {least:.0%}")
+    return found
 
 
 def pytest_runtest_logreport(report):

@@ -76,18 +76,23 @@ STDERRS = 3
 
 
 class _Tried:
-    """How many examples were tried."""
+    """How many examples were tried, what was asked of them, and how often there was an answer."""
 
-    count = 0
+    count = asked = answered = 0
 
 
 tried = _Tried()
 
 
-def cases(ci: int, soak: int = 500):
-    """Examples of a property: few and always the same, or in a soak many, drawn anew."""
+def cases(ci: int, soak: int = 500, answered: float = 0.0):
+    """Examples of a property: few and always the same, or in a soak many, drawn anew.
+
+    At least that share of what is asked by ``attempt`` must be ``answered`` and not be refused, for
+    else the property would say nothing of answers.
+    """
 
     def decorate(test):
+        test.least_answered = answered
         inner = test.hypothesis.inner_test
 
         @functools.wraps(inner)
@@ -164,7 +169,7 @@ def laid_out(values, layout):
     return out
 
 
-_NUMBERS, _WIDTHS = st.sampled_from([2, 3, 4, 5, 7, 10, 40]), st.sampled_from([1, 2, 3, 17])
+_NUMBERS, _WIDTHS = st.sampled_from([40, 80, 2, 3, 5, 10, 40]), st.sampled_from([1, 2, 3, 17])
 
 
 @st.composite
@@ -183,8 +188,11 @@ def attempt(function, *args, **kwargs):
     """What it returns, or ``None`` for a refusal in three parts; no warning and nothing else."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
+        tried.asked += 1
         try:
-            return function(*args, **kwargs)
+            found = function(*args, **kwargs)
+            tried.answered += 1
+            return found
         except IbKerasError as error:
             parts = (error.invalid, error.expected, str(error.received))
             assert all(str(part).strip() for part in parts), error
