@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: kills, faults, nonsense and properties, many times over.
+"""``python -m tests.soak``: kills, faults, every family of applications, nonsense, properties.
 
 The short form of the same is part of the tests. What was done is on the last line, and the exit
 code says whether anything failed.
@@ -33,6 +33,7 @@ def main() -> int:
         fuzz = _TESTS / "faults" / "test_fuzz.py"
         soaked.run(_TESTS / "faults", f"--ignore={fuzz}")
         soaked.run(_TESTS / "pipelines" / "test_local.py", "-k", "killed")
+        soaked.run(_TESTS / "test_applications.py", "-n", "2")
         seed, failures, least = arguments.seed, soaked.failures, arguments.fuzz_seconds
         while soaked.failures == failures and soaked.done["fuzz_cpu_seconds"] < least:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")

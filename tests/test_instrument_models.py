@@ -320,13 +320,10 @@ def efficientnet_v2():
 
 
 @pytest.mark.parametrize("build", [resnet50, mobilenet_v2, efficientnet_v2])
-def test_applications(build):
+def test_names_of_taps_of_applications(build):
+    """Their outputs are the matter of ``test_applications.py``."""
     model, expected = build()
-    noisy = ib.instrument(model, 0.1)
-    assert noisy.tap_names == expected
-    x = rows(2, 32, 32, 3)
-    np.testing.assert_array_equal(ib.instrument(model)(x), model(x))
-    assert list(noisy.capture(x, layers=expected[:2])) == expected[:2]
+    assert ib.instrument(model, 0.1).tap_names == expected
 
 
 def test_a_layer_inside_a_lambda_is_named():
