@@ -14,12 +14,20 @@ def as_array(values: Any, name: str) -> np.ndarray:
     """``values`` as an array.
 
     Raises:
-        ArgumentError: the rows differ in length.
+        ArgumentError: the rows differ in length, or it is an object of another kind.
     """
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
+    if array.dtype == object and array.ndim == 0:
+        raise ArgumentError(
+            f"`{name}` is no array",
+            "an array; the elements of a tf.data.Dataset are made one by "
+            "np.stack(list(dataset.unbatch().as_numpy_iterator()))",
+            type(values).__name__,
+        )
+    return array
 
 
 def as_numbers(values: Any, name: str) -> np.ndarray:

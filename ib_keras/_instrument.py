@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ib_keras import _names, _steps, _taps, _trace
 from ib_keras._capture import Programs, run
-from ib_keras._checks import check_count, check_seed
+from ib_keras._checks import as_array, check_count, check_seed
 from ib_keras._shadow import Session
 from ib_keras._taps import Layers
 from ib_keras.activations import Activations
@@ -512,4 +512,6 @@ class InstrumentedModel(keras.Model):
 
 def _arrays(inputs: Any) -> Any:
     """A structure of inputs with arrays for leaves."""
-    return keras.tree.map_structure(lambda a: a if hasattr(a, "shape") else np.asarray(a), inputs)
+    return keras.tree.map_structure(
+        lambda a: a if hasattr(a, "shape") else as_array(a, "inputs"), inputs
+    )

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import _arrays, _epoch_writer, _files, _journal, _labels, _locks
+from ib_keras._checks import as_array
 from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
 from ib_keras.errors import ArgumentError, StoreError
 
@@ -529,8 +530,9 @@ def _flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
     elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
         values = list(inputs)
     else:
-        return [np.asarray(inputs)], {"count": 1, "keys": None, "single": True}
-    return [np.asarray(v) for v in values], {"count": len(values), "keys": keys, "single": False}
+        return [as_array(inputs, "inputs")], {"count": 1, "keys": None, "single": True}
+    arrays = [as_array(value, "inputs") for value in values]
+    return arrays, {"count": len(values), "keys": keys, "single": False}
 
 
 def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:

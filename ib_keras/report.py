@@ -281,6 +281,12 @@ def _trust(table: pd.DataFrame) -> str:
         parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}{more}</li>")
     clean = int((table["flags"] == "").sum())
     head = f"<p>{clean} of {len(table)} estimates carry no flag.</p>"
+    lost = frames.count_not_estimated(table)
+    if lost:
+        head += (
+            f"<p><b>{lost} of {len(table)} values could not be estimated.</b> The column "
+            "<code>details</code> of the table has the reason for each.</p>"
+        )
     kinds = set(table["kind"]) - {"estimate"}
     if kinds:
         named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
