@@ -97,6 +97,17 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
     return points.reset_index().sort_values(["layer_index", "epoch"])
 
 
+def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
+    """A figure, or given axes, that say what there is no finite value of."""
+    if ax is None:
+        figure = figures.Figure(figsize=(4.0, 3.4), layout="constrained")
+        ax = figure.subplots()
+    axes: Any = ax
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, f"no finite values\nof {what}", ha="center", va="center", color="0.35")
+    return axes.figure
+
+
 def layers_of(points: pd.DataFrame) -> list[str]:
     """The layers' names, in the network's order."""
     return list(points.sort_values("layer_index")["layer"].drop_duplicates())

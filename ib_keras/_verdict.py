@@ -1,9 +1,9 @@
 """What a table of estimates says, in plain words: which layers compress, and whether to believe it.
 
-A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, and by
-more than is explained by standard errors, seeds, and the numbers of epochs, layers and estimators
-looked at. The test is that of ``_falls``, at a false-discovery rate of 5 %. Curves whose maximum
-and end are flagged as telling nothing have no say.
+A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, by more
+than 0.01 nats or bits, and by more than is explained by standard errors, seeds, and the numbers of
+epochs, layers and estimators looked at. The test is that of ``_falls``, at a false-discovery rate
+of 5 %. Curves whose maximum and end are flagged as telling nothing have no say.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ib_keras import _falls
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 
-# The least fall that counts, as a share of the maximum; of a curve that does not fall, all that its
-# error allows is below that.
-SHARE, ERRORS = 0.05, 2.0
+# The least fall that counts, as a share of the maximum and in the table's unit; of a curve that
+# does not fall, all that its error allows is below that.
+SHARE, LEAST, ERRORS = 0.05, 0.01, 2.0
 YES, CARE, NO = "yes", "with care", "no"
 COMPRESSES, KEEPS, DISPUTED, UNKNOWN = (
     "compresses", "is not seen to compress", "estimates disagree", "cannot be told",
@@ -167,7 +167,7 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
         else:
             p, tested = each[0], bool(np.isfinite(stderrs[cells][known]).all())
         error = ERRORS * error if math.isfinite(error) else 0.0
-        least = max(SHARE * abs(maximum), 1e-9)
+        least = max(SHARE * abs(maximum), LEAST)
         found.append((*group, p, tested, fall > least, fall + error <= least))
     tests = pd.DataFrame(found, columns=columns)
     tests["q"] = _falls.adjusted(tests["p"].to_numpy(float))

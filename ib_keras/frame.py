@@ -340,7 +340,8 @@ def compression(
                 "relative": (maximum - end) / maximum if maximum > 0 else math.nan,
             }
         )
-    found = pd.DataFrame(rows)
+    measures = ["maximum", "turn", "end", "absolute", "stderr", "relative"]
+    found = pd.DataFrame(rows, columns=[*_CURVE, *measures])
     if not over_seeds:
         return found
     found["run"] = without_seed(found["run"])

@@ -55,12 +55,14 @@ def information_plane(
     table = _drawing.select(frame, run, estimator)
     table = frames.over_seeds(table) if over_seeds else table
     points = _drawing.points_of(table)
-    if points.empty:
+    if points.empty and not {_drawing.XT, _drawing.TY} <= set(table["quantity"]):
         raise ArgumentError(
             "There is nothing to draw",
-            f"rows of both {_drawing.XT} and {_drawing.TY} with finite values",
+            f"rows of both {_drawing.XT} and {_drawing.TY}",
             f"quantities {sorted(table['quantity'].unique())}",
         )
+    if points.empty:
+        return _drawing.nothing(figures, ax, f"{_drawing.XT} and {_drawing.TY}")
     norm = figures.SymLogNorm(linthresh=1, vmin=0, vmax=max(1, points["epoch"].max()))
     layers = _drawing.layers_of(points)
     figure, panels = _drawing.panels(figures, points, ax)
@@ -140,11 +142,14 @@ def layer_curves(
     figures = _drawing.matplotlib("plot.layer_curves()")
     table = _drawing.select(frame, run, estimator)
     table = frames.over_seeds(table) if over_seeds else table
-    points = table[(table["quantity"] == quantity) & np.isfinite(table["value"])]
+    points = table[table["quantity"] == quantity]
     if points.empty:
         raise ArgumentError(
             f"The table has no {quantity}", f"one of {sorted(table['quantity'].unique())}", quantity
         )
+    points = points[np.isfinite(points["value"])]
+    if points.empty:
+        return _drawing.nothing(figures, ax, quantity)
     points = points.sort_values(["layer_index", "epoch"])
     points = points.assign(doubt=points["flags"].map(_verdict.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None

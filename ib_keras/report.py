@@ -171,6 +171,8 @@ def last_epoch_text(frame: pd.DataFrame) -> str:
     """
     table = frames.validate(frame)
     wide = last_epoch_table(table)
+    if wide.empty:
+        return "Nothing could be estimated; the column details has the reasons."
     doubts = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
     marks = doubts.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
     shown = wide.map(lambda value: "–" if value != value else f"{value:.3f}") + marks

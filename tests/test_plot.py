@@ -219,3 +219,10 @@ def test_panels_in_the_place_of_the_callers_axes(tmp_path):
         ib.plot.clusters(bars, ax=free)
     with pytest.raises(ArgumentError, match="no place in a grid"):
         ib.plot.conditional_samples(images, drawn, levels=5, ax=free)
+
+
+def test_a_table_without_a_number_is_drawn_as_such():
+    table = make_frame().assign(value=np.nan, flags="not_estimated")
+    for draw in (ib.plot.information_plane, ib.plot.layer_curves):
+        (axes,) = draw(table).axes
+        assert axes.texts[0].get_text().startswith("no finite values")

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ib_keras.components.reporter import executor as reporter
 
 from ib_keras import _files, frame, plot, report, studies
@@ -39,7 +40,11 @@ def run(
     compression = frame.compression(table, over_seeds=True)
     phases = frame.phases(table)
     planes, falls, gaps = {}, {}, {}
-    for estimator in dict.fromkeys(table["estimator"]):
+    drawn = table[np.isfinite(table["value"])].groupby("estimator", sort=False)["quantity"]
+    for estimator, quantities in drawn.unique().items():
+        # One that could not estimate anything has nothing to show.
+        if not {"I(X;T)", "I(T;Y)"} <= set(quantities):
+            continue
         name = re.sub(r"[^\w.-]+", "_", estimator).strip("_")
         planes[f"planes_{name}.png"] = plot.ensemble_planes(table, estimator=estimator)
         falls[f"compression_{name}.png"] = plot.compression(compression, estimator=estimator)

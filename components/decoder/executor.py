@@ -15,6 +15,7 @@ from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
 
 from ib_keras import _files, frame
+from ib_keras._cells import lost
 from ib_keras._estimate import row
 from ib_keras._items import Item
 from ib_keras.errors import ArgumentError
@@ -110,14 +111,10 @@ def run(
     judge = _last(checkpoints, classes)
     begun: Decoder | None = None
     start: list[np.ndarray] | None = None
-    rows, drawn = [], []
-    for epoch in wanted.epochs:
-        since = time.perf_counter()
-        model = saved.load(epoch)
-        if wanted.layer not in model.tap_names:
-            raise ArgumentError(
-                f"{wanted.run!r} has no tap {wanted.layer!r}", model.tap_names, wanted.layer
-            )
+
+    def decode(epoch: int, model: Any) -> tuple[dict[str, Estimate], np.ndarray]:
+        """What the decoder of a checkpoint says, and images that it draws."""
+        nonlocal begun, start
         train, held_out = (
             (images, condition(model.capture(x, layers=[wanted.layer])[wanted.layer]))
             for images, x in zip(parts.images, parts.inputs, strict=True)
@@ -144,18 +141,39 @@ def run(
         if judge is not None:
             said = judge.predict(_inputs(samples, made, parts.inputs[0]), verbose=0).argmax(axis=1)
             found["P(class kept)"] = _share(said == np.repeat(labels[1][shown], draws), xt.dim)
+        return found, samples.reshape(len(shown), draws, *shape)
+
+    rows, drawn = [], {}
+    for epoch in wanted.epochs:
+        since = time.perf_counter()
+        model = saved.load(epoch)
+        if wanted.layer not in model.tap_names:
+            raise ArgumentError(
+                f"{wanted.run!r} has no tap {wanted.layer!r}", model.tap_names, wanted.layer
+            )
+        try:
+            found, drawn[epoch] = decode(epoch, model)
+        # Whatever fails, such as a checkpoint whose training diverged, costs that checkpoint.
+        except Exception as error:
+            reason = lost(error, len(parts.images[1]), 0)
+            found = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), reason)
         item = Item(
             wanted.run, epoch, wanted.layer, model.tap_names.index(wanted.layer), 0.0,
             extent=lambda: None, read=lambda: np.empty(0),
         )  # fmt: skip
         seconds = time.perf_counter() - since
         rows += [row(item, made, quantity, value, seconds) for quantity, value in found.items()]
-        drawn.append(samples.reshape(len(shown), draws, *shape))
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
-    images = {"originals": parts.images[1][shown], "samples": np.stack(drawn)}
-    _write(pathlib.Path(output), table, logs, **images, levels=made.levels, **wanted._asdict())
+    none = np.empty((0, len(shown), draws, *shape), parts.images[1].dtype)
+    images = {
+        "originals": parts.images[1][shown],
+        "samples": np.stack(list(drawn.values())) if drawn else none,
+        "epochs": np.array(list(drawn), np.int64),
+    }
+    names = {"run": wanted.run, "layer": wanted.layer}
+    _write(pathlib.Path(output), table, logs, **images, levels=made.levels, **names)
     last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
     return {"run": wanted.run, "layer": wanted.layer, "epochs": len(wanted.epochs), **last}
 

@@ -101,6 +101,10 @@ def _pictures(drawn: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, An
         for part in own:
             epochs = layers.setdefault(part["layer"], {})
             epochs |= zip(part["epochs"].tolist(), part["samples"], strict=True)
+        # A layer whose decoders all failed has nothing to show.
+        layers = {layer: epochs for layer, epochs in layers.items() if epochs}
+        if not layers:
+            continue
         shared = {"originals": own[0]["originals"], "levels": int(own[0]["levels"])}
         last = {layer: epochs[max(epochs)] for layer, epochs in layers.items()}
         at = max(max(epochs) for epochs in layers.values())

@@ -50,9 +50,12 @@ def run(
     else:
         tables[PHASES] = frame.phases(table)
         pictures = {
-            reporter.PICTURE: plot.information_plane(table),
-            "inputs.png": plot.layer_curves(table, quantity="I(X;T)"),
-            "labels.png": plot.layer_curves(table, quantity="I(T;Y)"),
+            **reporter.plane(table),
+            **{
+                name: plot.layer_curves(table, quantity=quantity)
+                for name, quantity in (("inputs.png", "I(X;T)"), ("labels.png", "I(T;Y)"))
+                if quantity in set(table["quantity"])
+            },
         }
     sections.insert(
         0, report.Section("What the paper reports, and what was measured", table=findings)

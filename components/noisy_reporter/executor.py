@@ -72,8 +72,7 @@ def run(
         frame.write(table, folder, logs=logs)
         measures.to_parquet(folder / CLUSTERS, index=False)
         findings.to_csv(folder / FINDINGS, index=False)
-        plot.information_plane(table).savefig(folder / reporter.PICTURE, dpi=150)
-        for name, figure in pictures.items():
+        for name, figure in {**reporter.plane(table), **pictures}.items():
             figure.savefig(folder / name, dpi=150)
         report.write(table, folder / reporter.PAGE, title=title, sections=sections)
 

@@ -28,7 +28,7 @@ def run(
     Args:
         estimates: folders that ``estimator`` wrote.
         output: the folder to write: ``estimates.parquet``, ``logs.parquet``,
-            ``information_plane.png``, ``report.html``.
+            ``report.html``, and ``information_plane.png`` of a table with I(X;T) and I(T;Y).
         title: of the page.
         page: where to put a second copy of the page.
 
@@ -39,7 +39,8 @@ def run(
 
     def fill(folder: pathlib.Path) -> None:
         frame.write(table, folder, logs=logs)
-        plot.information_plane(table).savefig(folder / PICTURE, dpi=150)
+        for name, figure in plane(table).items():
+            figure.savefig(folder / name, dpi=150)
         report.write(table, folder / PAGE, title=title)
 
     folder = pathlib.Path(output)
@@ -47,6 +48,12 @@ def run(
     if page is not None:
         shutil.copyfile(folder / PAGE, page)
     return {"rows": len(table), "unit": str(table["unit"].iloc[0])}
+
+
+def plane(table: pd.DataFrame) -> dict[str, Any]:
+    """The information plane by its file's name; nothing of a table that lacks I(X;T) or I(T;Y)."""
+    both = {"I(X;T)", "I(T;Y)"} <= set(table["quantity"])
+    return {PICTURE: plot.information_plane(table)} if both else {}
 
 
 def merge(

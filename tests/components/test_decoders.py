@@ -73,6 +73,32 @@ def test_from_decoders_to_a_report(made, tmp_path):
     assert "What each layer forgets" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.parametrize("diverged", [{1}, {0, 1}])
+def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkeypatch, diverged):
+    """One whose training diverged, or all."""
+    load = trainer.Checkpoints.load
+
+    def broken(self, epoch):
+        model = load(self, epoch)
+        if epoch in diverged:
+            model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+        return model
+
+    monkeypatch.setattr(trainer.Checkpoints, "load", broken)
+    facts = run(made, tmp_path / "one")
+    table = ib.load(tmp_path / "one").set_index(["epoch", "quantity"])
+    for epoch in (0, 1):
+        for quantity in ("I(X;T)", "I(T;Y)"):
+            found = table.loc[(epoch, quantity)]
+            lost = epoch in diverged
+            assert np.isnan(found["value"]) == lost == (found["flags"] == "not_estimated")
+            assert not lost or "NaN" in found["details"]
+    assert np.isnan(facts["I(X;T)"])
+    decoder_reporter.run([tmp_path / "one"], tmp_path / "out")
+    drawn = (tmp_path / "out" / "forgets_classifier.png").exists()
+    assert drawn == (len(diverged) == 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

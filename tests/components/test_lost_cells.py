@@ -1,0 +1,51 @@
+"""Reporters of tables in which values are missing: they come after hours of work."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
+from ib_keras.components.lossy_reporter import executor as lossy_reporter
+from ib_keras.components.reporter import executor as reporter
+from make_frame import make_frame
+
+import ib_keras as ib
+from ib_keras import frame
+
+RUNS = ("tanh-0", "tanh-1")
+
+
+def tables():
+    table = make_frame(runs=RUNS, estimators=("ebab", "gaussian"))
+    some = {
+        "nothing": table["value"] == table["value"],
+        "a layer": table["layer"] == "a",
+        "a run": table["run"] == RUNS[0],
+        "an estimator": table["estimator"] == "gaussian",
+        "a quantity": table["quantity"] == "I(T;Y)",
+    }
+    for name, lost in some.items():
+        changed = table.copy()
+        changed.loc[lost, ["value", "flags"]] = [np.nan, "not_estimated"]
+        yield name, changed
+    yield "infinite", table.assign(value=np.inf, flags="infinite")
+    yield "no labels", table[table["quantity"] == "I(X;T)"]
+
+
+TABLES = dict(tables())
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("made", [reporter, lossy_reporter, adaptive_reporter])
+def test_a_report_is_made_whatever_is_missing(made, name, tmp_path):
+    table = TABLES[name]
+    logs = table[["run", "epoch"]].drop_duplicates().assign(accuracy=0.5, val_accuracy=0.4)
+    frame.write(table, tmp_path / "in", logs=pd.DataFrame(logs))
+    facts = made.run([tmp_path / "in"], tmp_path / "out")
+    assert facts["rows"] == len(table)
+    page = (tmp_path / "out" / "report.html").read_text()
+    lost = frame.count_not_estimated(table)
+    assert (f"{lost} of {len(table)} values could not be estimated" in page) == (lost > 0)
+    assert (tmp_path / "out" / "information_plane.png").exists() == (
+        made is not adaptive_reporter and name != "no labels"
+    )
+    assert isinstance(ib.report.last_epoch_text(table), str)
