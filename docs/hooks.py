@@ -9,6 +9,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
+from ib_keras import flags as flagging
 from ib_keras import report
 
 # As pymdownx.arithmatex leaves them.
@@ -40,7 +41,7 @@ def flags() -> str:
     for flag, meaning in report.FLAGS.items():
         lines += [
             f"`{flag}` {{ #flag-{flag} }}",
-            f":   {meaning}",
+            f":   {meaning} Markers are {flagging.LOOKS[flagging.FLAGS[flag].doubt]}.",
             "",
             f"    **Do:** {report.ADVICE[flag]}",
             "",
