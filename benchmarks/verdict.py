@@ -114,7 +114,7 @@ class Network:
                 h = activation(h)
             found.append(h)
             if self.own["residual"] and 0 < i < len(parts) - 1:
-                h = h + before
+                h = (h + before) / math.sqrt(2)
         return found
 
     def epoch(self, x: np.ndarray, y: np.ndarray) -> None:
@@ -126,6 +126,7 @@ class Network:
                 logits = self.outputs(x[rows], weights)[-1]
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[rows], logits)
             gradient = tape.gradient(losses, weights).numpy() / len(rows)
+            gradient /= max(1.0, float(np.linalg.norm(gradient)))
             self._steps += 1
             for moment, beta, power in zip(self._moments, (0.9, 0.999), (1, 2), strict=True):
                 moment += (1 - beta) * (gradient**power - moment)

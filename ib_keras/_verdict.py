@@ -210,7 +210,7 @@ def _verdict(
             )
         )
     elif what == KEEPS and not flat[best]:
-        why.append("errors and the number of comparisons explain its fall")
+        why.append(f"errors and the number of comparisons leave open whether {layer} falls")
     care = _all(own["care"])
     why += [
         "it fell from the ceiling, so perhaps by more"

@@ -55,7 +55,7 @@ def test_noise_is_no_compression(end, stderr, what):
 def test_what_an_error_leaves_open_is_to_be_taken_with_care():
     found = one(curves({"a": (5, 8, 7.5)}, stderr=0.2))
     assert (found.what, found.belief) == (_verdict.KEEPS, _verdict.CARE)
-    assert found.why[0] == "errors and the number of comparisons explain its fall"
+    assert found.why[0] == "errors and the number of comparisons leave open whether a falls"
 
 
 def noise(rng, layers, epochs, runs):
