@@ -130,7 +130,7 @@ def steadiness() -> list[Row]:
         taps.capture(rows, batch_size=4096)
         seconds.append(time.perf_counter() - start)
         resident.append(_resident_mb())
-    (program,) = taps._state.programs.functions.values()
+    (program,) = taps._state.programs.programs.values()
     early, late = statistics.median(seconds[1:12]), statistics.median(seconds[100:111])
     where = "12-10-7-5-4-3-2 network, 4 096 rows"
     return [
@@ -138,7 +138,7 @@ def steadiness() -> list[Row]:
             "capture: calls 101 to 111 / calls 2 to 12",
             late / early,
             "<= 1.1",
-            f"{where}; {program.experimental_get_tracing_count()} trace",
+            f"{where}; {program.forward.experimental_get_tracing_count()} trace",
         ),
         Row(
             "capture: resident memory after call 111 - after call 12, MB",
