@@ -173,3 +173,26 @@ def test_a_saved_model_is_known_to_keras_after_the_import(tmp_path):
     ]
     for order in (lines, ["import keras", lines[0], *lines[2:]]):
         subprocess.run([sys.executable, "-c", "\n".join(order)], check=True)
+
+
+def test_the_rounding_of_a_softmax_is_no_information():
+    """Its columns sum to 1 but for the last bit, which other batches round otherwise."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3)).astype("float32")
+    logits = x @ rng.normal(size=(3, 4)) + rng.normal(size=(500, 4))
+    t = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    whole = ib.estimators.Gaussian().mutual_information(x, t[:, :3])
+    for _ in range(3):
+        rounded = (t * (1 + 1e-7 * rng.uniform(-1, 1, t.shape))).astype("float32")
+        found = ib.estimators.Gaussian().mutual_information(x, rounded)
+        assert found.value == pytest.approx(whole.value, abs=1e-3)
+
+
+def test_columns_far_from_zero_are_still_columns():
+    """In float32, 5e6 away from zero, numbers are half apart."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 2))
+    t = (5e6 + 0.8 * x + 0.6 * rng.normal(size=x.shape)).astype("float32")
+    found = ib.estimators.Gaussian().mutual_information(x, t)
+    # Rounding to halves is noise of variance 1/48; the truth without it is -ln 0.36.
+    assert found.value == pytest.approx(-np.log(1 - 0.64 / (1 + 1 / 48)), abs=4 * found.stderr)

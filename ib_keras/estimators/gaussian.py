@@ -142,7 +142,8 @@ class _Columns:
     def rounding(self) -> np.ndarray:
         """``(d,)`` the length of what rounding may have added to each column."""
         raw = np.hypot(self.norm, math.sqrt(len(self.samples)) * self.mean)
-        return _resolution(self.samples) * raw / self.norm
+        # At most a hundredth: a column far from zero may be coarse, and varies all the same.
+        return np.minimum(_resolution(self.samples) * raw / self.norm, 1e-2)
 
     def parts(self, width: int) -> list[slice]:
         """Runs of rows, of which ``width`` columns fit in memory a few times."""
