@@ -28,6 +28,7 @@ COMPRESSES, KEEPS, DISPUTED, UNKNOWN = (
 )  # fmt: skip
 _KEY = ["run", "layer", "layer_index", "estimator"]
 _split = flagging.split
+_MISSING = "not_estimated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +108,11 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
     if finite.empty:
         return pd.DataFrame(columns=[*_KEY, "nothing", "care"])
     curves = frames.compression(finite)
-    ends = finite.groupby(_KEY, sort=False)["epoch"].max().rename("last").reset_index()
+    # The last epoch that was recorded; without a number there, nothing is known of the end.
+    ends = table.groupby(_KEY, sort=False)["epoch"].max().rename("last").reset_index()
     curves = curves.merge(ends, on=_KEY)
-    flags = finite.drop_duplicates([*_KEY, "epoch"])[[*_KEY, "epoch", "flags"]]
+    flags = table.drop_duplicates([*_KEY, "epoch"])[[*_KEY, "epoch", "flags", "value"]]
+    flags["flags"] = flags["flags"].where(np.isfinite(flags.pop("value")), _MISSING)
     for end, name in (("turn", "flags_turn"), ("last", "flags_end")):
         renamed = flags.rename(columns={"epoch": end, "flags": name})
         curves = curves.merge(renamed, on=[*_KEY, end], how="left")

@@ -154,3 +154,13 @@ def test_nothing_to_say():
     assert _verdict.verdicts(table[:1]) == []
     assert _verdict.verdicts(table.assign(quantity="H(T)")) == []
     assert one(table.assign(value=np.nan, flags="no_channel")).what == _verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("last", [np.nan, np.inf])
+def test_a_curve_without_a_last_value_has_no_end(last):
+    """Its training diverged: what it fell to before is not what it ends at."""
+    table = curves({"a": (8, 5, last)}, stderr=0.1)
+    found = one(table)
+    assert (found.what, found.belief) == (_verdict.UNKNOWN, _verdict.NO)
+    both = pd.concat([table, curves({"a": (5, 6, 8)}, "kde", stderr=0.1)], ignore_index=True)
+    assert one(both).what == _verdict.KEEPS
