@@ -200,7 +200,7 @@ def _verdict(
     by = tests.set_index("estimator")
     falls, flat = by["falls"].astype(bool), by["flat"].astype(bool)
     what = DISPUTED if falls.any() and flat.any() else COMPRESSES if falls.any() else KEEPS
-    if what == COMPRESSES and not falls[best]:  # what is flagged least leaves it open
+    if falls.any() and not falls[best]:  # what is flagged least does not see the fall
         best = str(doubts[falls[falls].index].idxmin())
         own = usable[usable["estimator"] == best]
     why: list[str] = []

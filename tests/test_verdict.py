@@ -124,6 +124,9 @@ def test_care_and_disagreement():
     both = pd.concat([curves({"a": (5, 8, 6)}), curves({"a": (5, 6, 8)}, "kde")])
     assert (one(both).what, one(both).belief) == (_verdict.DISPUTED, _verdict.NO)
     assert one(both).why[0] == "ebab sees it; kde does not"
+    # What is shown is the fall, also where another estimator is flagged less.
+    pale = both.assign(flags=np.where(both["estimator"] == "ebab", "ties", ""))
+    assert one(pale).curve.endswith("by ebab")
     ((which, belief),) = _verdict.headline([one(both)])
     assert "Estimates disagree about a" in which and belief.startswith("Do not believe it yet")
 
