@@ -43,7 +43,7 @@ class _Parts(NamedTuple):
 class Dataset(_Parts):
     """Inputs and labels in two parts; unpacks as Keras's data sets do.
 
-    Args:
+    Attributes:
         train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` codes of classes, 0…K−1.
         test: the same for the rows held out.
         label_names: the K labels that the codes stand for; 0…K−1 by default.
