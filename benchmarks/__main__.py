@@ -32,9 +32,10 @@ def main() -> None:
         "store": store,
         "pipeline": pipeline,
     }
-    groups = {name: module.run() for name, module in modules.items()}
-    for name, rows in groups.items():
-        print(f"\n{name}\n{_measure.table(rows)}")
+    groups = {}
+    for name, module in modules.items():
+        groups[name] = module.run()
+        print(f"\n{name}\n{_measure.table(groups[name])}", flush=True)
     _measure.write(groups)
 
 

@@ -21,6 +21,8 @@ import json
 import math
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 from typing import Any
 
@@ -31,7 +33,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from ib_keras.pipelines import cli
 
 import ib_keras as ib
 from ib_keras import _verdict
@@ -187,7 +188,8 @@ def repeated(claim: _verdict.Verdict, layer: int, taken: list[Any], x: np.ndarra
 def control(arguments: list[str], folder: pathlib.Path) -> dict[str, Any]:
     """What the verdict says of a network that is known to compress."""
     if not folder.exists():
-        cli.main([*arguments, "--runner=local", f"--run_dir={folder}"])
+        command = [sys.executable, "-m", "ib_keras.pipelines.cli", *arguments]
+        subprocess.run([*command, "--runner=local", f"--run_dir={folder}"], check=True)
     said = _verdict.verdicts(ib.load(folder))
     claimed = [f"{v.layer} {v.claim}" for v in said if v.what == _verdict.COMPRESSES]
     return {"layers": len(said), "claimed": claimed}
