@@ -50,8 +50,8 @@ CLAIMS = (_verdict.COMPRESSES, _verdict.DISPUTED)
 CONTROLS = {
     "noisy neuron, `sp`": ["--pipeline=noisy_dnn", "--preset=neuron"],
     "tanh network of Shwartz-Ziv and Tishby, `ebab`": [
-        "--pipeline=information_plane", '--models=["szt"]', '--estimators=["ebab"]',
-        "--epochs=1000",
+        "--pipeline=information_plane", '--set=models=["szt"]', '--set=estimators=["ebab"]',
+        "--set=epochs=1000",
     ],
 }  # fmt: skip
 
