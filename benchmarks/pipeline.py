@@ -14,6 +14,10 @@ from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
 import keras
 import numpy as np
+from kfp import dsl
+
+import ib_keras as ib
+from benchmarks._measure import Row, table
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.estimator.component import estimator as estimator_task
@@ -23,10 +27,6 @@ from ib_keras.components.reporter.component import reporter as reporter_task
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.pipelines import local
 from ib_keras.pipelines.information_plane import information_plane
-from kfp import dsl
-
-import ib_keras as ib
-from benchmarks._measure import Row, table
 
 SETTINGS: dict[str, Any] = {"models": ["szt"], "estimators": ["ebab", "akde"], "epochs": 20}
 TASKS = 7

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import compression, frame, synthetic
-from ib_keras._checks import check_count, check_seed
 from ib_keras._estimate import make_estimators, row
 from ib_keras._items import Item
+from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG, LossyCompression
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-from ib_keras import _memory
+from ib_keras.arrays import memory
 from ib_keras.errors import StoreError
 
 # What NumPy, SciPy, Arrow and zipfile raise for nonsense has no common class: there is even
@@ -99,7 +99,7 @@ def check_size(path: pathlib.Path, size: int, available: int | None = None) -> N
     Raises:
         StoreError: it does.
     """
-    available = _memory.available() if available is None else available
+    available = memory.available() if available is None else available
     if available is not None and size > available:
         raise StoreError(
             f"{str(path)!r} is too large",

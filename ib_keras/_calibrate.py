@@ -12,9 +12,9 @@ import pandas as pd
 
 from ib_keras import _surrogates
 from ib_keras import estimators as registry
-from ib_keras._checks import as_array, as_samples, check_count, check_positive, check_seed
 from ib_keras._progress import bar
 from ib_keras.activations import Activations
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
@@ -112,7 +112,9 @@ def calibrate(
     Raises:
         ArgumentError: an argument is invalid, or the samples are constant.
     """
-    from ib_keras.layers import check_stddev  # imports TensorFlow, which estimates may not need
+    from ib_keras.arrays.checks import (
+        check_stddev,  # imports TensorFlow, which estimates may not need
+    )
 
     made: Any = registry.get(estimator)
     values, noted = _layer(like)

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras import _randomness, _trace
-from ib_keras._checks import check_seed
 from ib_keras._progress import bar
 from ib_keras._shadow import Session
+from ib_keras.arrays.checks import check_seed
 
 if TYPE_CHECKING:
     from ib_keras._instrument import InstrumentedModel

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays, _memory
+from ib_keras import _arrays
+from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 
 # What else arrays are called that are x or y, in small or capital letters.
@@ -179,7 +180,7 @@ def _read_mat(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
 
 def _check_unpacked(path: pathlib.Path) -> None:
     """Raises if the compressed elements of a MATLAB file are larger than the memory available."""
-    limit, unpacked = _memory.available(), 0
+    limit, unpacked = memory.available(), 0
     with open(path, "rb") as file:
         order = "<" if file.read(128)[-2:] == b"IM" else ">"
         while len(tag := file.read(8)) == 8:

@@ -20,9 +20,10 @@ from ib_keras._calibrate import Calibrator
 from ib_keras._cells import OnError, check_on_error, estimated
 from ib_keras._consistency import flagged
 from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
-from ib_keras._labels import provenance_of
 from ib_keras._progress import bar
-from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
+from ib_keras.activations import ActivationStore
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation

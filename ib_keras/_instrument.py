@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from ib_keras import _names, _steps, _taps, _trace
 from ib_keras._capture import Programs, run
-from ib_keras._checks import as_array, check_count, check_seed
 from ib_keras._shadow import Session
 from ib_keras._taps import Layers
 from ib_keras.activations import Activations
+from ib_keras.arrays.checks import as_array, check_count, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel
 

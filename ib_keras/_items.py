@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ib_keras import _names
-from ib_keras._checks import as_samples
-from ib_keras._labels import Name, encode_labels
-from ib_keras.activations import Activations, ActivationStore, flat_inputs
+from ib_keras.activations import Activations, ActivationStore
+from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.labels import Name, encode_labels
+from ib_keras.arrays.structures import flat_inputs, input_codes, take
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.estimators._codes import row_codes
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimator
 
@@ -76,7 +76,7 @@ class Samples:
         encoded = None if targets is None else encode_labels(targets, n, "targets")
         codes = None
         if inputs is not None:
-            codes = _input_codes(inputs, n)
+            codes = input_codes(inputs, n)
             if draws == 1 and int(codes.max()) == n - 1:
                 codes = None  # all distinct, which is the default
         elif draws > 1:
@@ -208,16 +208,6 @@ def capture(
     return Captured(noisy, clean, rows, propagated)
 
 
-def take(inputs: Any, rows: np.ndarray) -> Any:
-    """Some rows of a structure of inputs."""
-    if isinstance(inputs, Mapping):
-        return {key: np.asarray(value)[rows] for key, value in inputs.items()}
-    arrays = flat_inputs(inputs)
-    if isinstance(inputs, (list, tuple)) and len(arrays) == len(inputs) > 1:
-        return [array[rows] for array in arrays]
-    return arrays[0][rows]
-
-
 def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
     """The rows that are propagated repeatedly."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:count])
@@ -320,19 +310,3 @@ def from_model(
         propagations=max([2, *(e.propagations for e in asked)]),
     )
     return samples, items_of(captured, run=tapped.model.name)
-
-
-def _input_codes(inputs: Any, n: int) -> np.ndarray:
-    arrays = flat_inputs(inputs)
-    if any(a.dtype == object for a in arrays):
-        raise ArgumentError("`inputs` are no numbers", "arrays of numbers", "dtype object")
-    if any(a.ndim == 0 or len(a) != n for a in arrays):
-        raise ArgumentError(
-            "`inputs` do not match the activations",
-            f"one input for each of the {n} samples",
-            f"shapes {[a.shape for a in arrays]}",
-        )
-    codes = row_codes(arrays[0])
-    for array in arrays[1:]:
-        codes = row_codes(np.stack([codes, row_codes(array)], axis=1))
-    return codes

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._checks import as_array, as_labels, as_samples, check_seed
+from ib_keras.arrays import codes as _codes
+from ib_keras.arrays.checks import as_array, as_samples, check_seed
+from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import _codes
 from ib_keras.estimators._critic import Settings, held_out_ratios
 from ib_keras.estimators.gaussian import Gaussian, canonical, normal_scores, varying
 from ib_keras.estimators.neighbors import KSG, check_pair

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from ib_keras._checks import check_count
+from ib_keras.arrays.checks import check_count
 from ib_keras.errors import ArgumentError
 
 Epochs = str | int | Iterable[int] | Callable[[int], bool]

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from ib_keras import _blocks, _names
 from ib_keras._trace import Call, Trace, hidden_layers, source, trace, watchable
+from ib_keras.arrays.checks import check_stddev
 from ib_keras.errors import ArgumentError
-from ib_keras.layers import check_stddev
 
 Layers = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 BLOCKS = "blocks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pathlib
 import re
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _arrays, _epoch_writer, _files, _journal, _labels, _locks
-from ib_keras._checks import as_array
+from ib_keras import _arrays, _epoch_writer, _files, _journal, _locks
 from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
+from ib_keras.arrays import labels
+from ib_keras.arrays.structures import fingerprint, flatten
 from ib_keras.errors import ArgumentError, StoreError
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
@@ -135,7 +135,7 @@ class ActivationStore:
             ArgumentError: the path is taken, the lengths differ, or the labels are no classes.
         """
         path = pathlib.Path(path)
-        arrays, structure = _flatten(inputs)
+        arrays, structure = flatten(inputs)
         n = len(arrays[0])
         rows = np.arange(n) if rows is None else np.asarray(rows)
         given = None if targets is None else np.asarray(targets)
@@ -146,8 +146,8 @@ class ActivationStore:
         if len(set(lengths.values())) > 1:
             raise ArgumentError("Lengths differ", "as many targets as inputs", str(lengths))
         kept, names = given, None
-        if targets is not None and _labels.are_labels(targets):
-            kept, names = _labels.encode_labels(targets, n, "targets")
+        if targets is not None and labels.are_labels(targets):
+            kept, names = labels.encode_labels(targets, n, "targets")
 
         def fill(folder: pathlib.Path) -> None:
             for i, array in enumerate(arrays):
@@ -233,9 +233,9 @@ class ActivationStore:
             names = self._manifest["label_names"]
             return None if names is None else tuple(names)
         targets = self.targets()  # a store from before there were names has the labels themselves
-        if targets is None or not _labels.are_labels(targets):
+        if targets is None or not labels.are_labels(targets):
             return None
-        return _labels.recode(targets, self.n, "targets").names
+        return labels.recode(targets, self.n, "targets").names
 
     def rows(self) -> np.ndarray:
         """The rows' ids in the data set, ``(n,)``."""
@@ -481,7 +481,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 # What stores from before there was such a field do not say.
 _LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "label_names": lambda value: value is None or _labels.are_names(value),
+    "label_names": lambda value: value is None or labels.are_names(value),
 }
 _EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
     "epoch": _files.is_count,
@@ -507,34 +507,6 @@ def _merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
     return array if draws == 1 else array.reshape(-1, *array.shape[2:])
 
 
-def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str:
-    """A checksum of arrays, their shapes and dtypes."""
-    digest = hashlib.sha256()
-    for array in (*arrays, *(() if targets is None else (targets,))):
-        if array.dtype.hasobject:  # whose bytes are addresses
-            array = array.astype(str)
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def flat_inputs(inputs: Any) -> list[np.ndarray]:
-    """The arrays of a structure of inputs."""
-    return _flatten(inputs)[0]
-
-
-def _flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
-    keys = list(inputs) if isinstance(inputs, Mapping) else None
-    if keys is not None:
-        values = [inputs[key] for key in keys]
-    elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
-        values = list(inputs)
-    else:
-        return [as_array(inputs, "inputs")], {"count": 1, "keys": None, "single": True}
-    arrays = [as_array(value, "inputs") for value in values]
-    return arrays, {"count": len(values), "keys": keys, "single": False}
-
-
 def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if entry["extent"] is None else (entry["extent"][0], entry["extent"][1])
 
@@ -543,4 +515,4 @@ def _columns(rows: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(["epoch", *(key for row in rows.values() for key in row)]))
 
 
-__all__ = ["ActivationStore", "Activations", "EpochWriter", "fingerprint", "flat_inputs"]
+__all__ = ["ActivationStore", "Activations", "EpochWriter"]

@@ -11,10 +11,11 @@ import pandas as pd
 from scipy.spatial.distance import pdist
 
 from ib_keras import _items
-from ib_keras._checks import as_labels, as_samples, check_count, check_positive, check_seed
 from ib_keras.activations import ActivationStore
+from ib_keras.arrays.checks import as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.codes import entropy, row_codes
+from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._codes import entropy, row_codes
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]

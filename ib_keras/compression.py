@@ -9,18 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._checks import (
-    as_samples,
-    check_count,
-    check_seed,
-    magnitude,
-    moderate,
-    power_of_two,
-    times_two,
-)
+from ib_keras.arrays.checks import as_samples, check_count, check_seed
+from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import Configured
-from ib_keras.estimators._rows import Rows
 
 # Up to here sums of squares of float32 are numbers.
 _SQUARES = 1e12

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from ib_keras import _data_files
-from ib_keras._labels import encode_labels
+from ib_keras.arrays.labels import encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")

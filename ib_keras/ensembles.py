@@ -12,11 +12,11 @@ import pandas as pd
 import tensorflow as tf
 
 from ib_keras import _estimate, _items, _taps, datasets, frame
-from ib_keras._checks import check_count, check_positive
-from ib_keras._labels import Name, encode_labels, recode
 from ib_keras._progress import bar
 from ib_keras._schedule import Epochs, selector
 from ib_keras._shadow import Session
+from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.labels import Name, encode_labels, recode
 from ib_keras.errors import ArgumentError
 
 

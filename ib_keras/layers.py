@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from ib_keras.arrays.checks import check_stddev
 from ib_keras.errors import ArgumentError
 
 if keras.backend.backend() != "tensorflow":
@@ -234,17 +234,3 @@ def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:
     # An even number needs no cut, which would be a copy.
     even = any(length is not None and length % 2 == 0 for length in like.shape)
     return tf.reshape(pairs if even else pairs[:size], tf.shape(like))
-
-
-def check_stddev(value: Any, name: str = "noise_std") -> float:
-    """``value`` as a finite float >= 0.
-
-    Raises:
-        ArgumentError: it is none.
-    """
-    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < float("inf"):
-        raise ArgumentError(
-            f"`{name}` is no standard deviation", "a finite number >= 0", repr(value)
-        )
-    return float(value)

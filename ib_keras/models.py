@@ -13,9 +13,9 @@ from typing import Any
 import keras
 
 from ib_keras import _saved
-from ib_keras._checks import check_count
+from ib_keras.arrays.checks import check_count, check_stddev
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.layers import GaussianChannel, check_stddev
+from ib_keras.layers import GaussianChannel
 from ib_keras.regularizers import Orthonormal
 
 Identifier = str | os.PathLike | Mapping[str, Any]

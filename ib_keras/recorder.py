@@ -23,12 +23,14 @@ from ib_keras import (
     _tracking,
     frame,
 )
-from ib_keras._checks import check_count
 from ib_keras._instrument import InstrumentedModel, instrument
-from ib_keras._labels import encode_labels, provenance_of
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
-from ib_keras.activations import ActivationStore, fingerprint, flat_inputs
+from ib_keras.activations import ActivationStore
+from ib_keras.arrays import structures
+from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.labels import encode_labels, provenance_of
+from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
 
 # In a record's journal: training has come to its end.
@@ -234,7 +236,7 @@ class Recorder(keras.callbacks.Callback):
 
     def _propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
         """S of the chosen rows, pass by pass."""
-        inputs = _items.take(self.inputs, self._rows)
+        inputs = structures.take(self.inputs, self._rows)
         for k in range(self.propagations if names else 0):
             for _, _, _, clean in self._tapped.stream(
                 inputs, [], names, batch_size=self.batch_size, seed=(self.seed, epoch, k, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from ib_keras._checks import check_positive
+from ib_keras.arrays.checks import check_positive
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")

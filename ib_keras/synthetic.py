@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln, ndtr
 
-from ib_keras._checks import check_count, check_seed
+from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import ib_keras
-from ib_keras._checks import check_count, check_positive
 from ib_keras._schedule import parse as parse_record
 from ib_keras._schedule import selector
+from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError, IbKerasError
 
 _COUNTS = (
@@ -33,7 +33,7 @@ def check(settings: dict[str, Any]) -> None:
         ArgumentError: an estimator, model, data set, schedule or number is invalid, or a model
             does not fit the data.
     """
-    from ib_keras.layers import check_stddev
+    from ib_keras.arrays.checks import check_stddev
 
     for identifier in settings.get("estimators", []):
         ib_keras.estimators.get(identifier)

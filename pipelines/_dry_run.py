@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from ib_keras.pipelines import _graph
-from ib_keras.pipelines._settings import valued
 
 from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import _graph
+from ib_keras.pipelines._settings import valued
 
 STANDARD_OUTPUT = "-"
 

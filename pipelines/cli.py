@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from absl import app, flags
+
+from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.pipelines._settings import (
     describe,
     own_model_and_data,
@@ -23,8 +25,6 @@ from ib_keras.pipelines._settings import (
     pipeline_of,
     preset,
 )
-
-from ib_keras.errors import ArgumentError, IbKerasError
 
 PIPELINES = (
     "information_plane",
@@ -130,8 +130,9 @@ def _main(argv: list[str]) -> int:
 
 
 def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
-    from ib_keras.pipelines import _graph
     from kfp import compiler
+
+    from ib_keras.pipelines import _graph
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
     if not output.parent.is_dir():

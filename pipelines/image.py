@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ib_keras.components.base import DEFAULT_IMAGE
-
 from ib_keras.errors import ArgumentError
 
 # A name with an optional host, an optional tag and an optional digest.

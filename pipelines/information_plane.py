@@ -2,13 +2,14 @@
 
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
+from kfp import dsl
+
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines._checks import check as check
-from kfp import dsl
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},

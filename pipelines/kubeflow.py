@@ -11,10 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import _dry_run, _remote
 from ib_keras.pipelines._remote import JobError
-
-from ib_keras.errors import ArgumentError
 
 POLL_SECONDS = 10.0
 _HEALTH = "/apis/v2beta1/healthz"

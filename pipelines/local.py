@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from ib_keras.pipelines import _graph, _progress
 from kfp import components, local
 
 from ib_keras import _files, _locks
 from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras.pipelines import _graph, _progress
 
 OWNED = ".ib-keras-run"
 TASKS, CACHE = "tasks", "cache"

@@ -3,6 +3,8 @@
 import json
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
+from kfp import dsl
+
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
@@ -10,7 +12,6 @@ from ib_keras.components.known_pairs.component import known_pairs
 from ib_keras.components.lossy_reporter.component import lossy_reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import _checks
-from kfp import dsl
 
 
 def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:

@@ -2,6 +2,8 @@
 
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
+from kfp import dsl
+
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer.component import clusterer
 from ib_keras.components.estimator.component import estimator
@@ -9,7 +11,6 @@ from ib_keras.components.examples.component import examples
 from ib_keras.components.noisy_reporter.component import noisy_reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines._checks import check as check
-from kfp import dsl
 
 _NEURON = '{"name": "neuron", "noise_std": {"neuron": 0.01}, "loss": "squared_hinge"}'
 _SZT = [

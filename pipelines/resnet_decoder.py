@@ -4,16 +4,16 @@ import json
 from collections.abc import Sequence
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
+from kfp import dsl
+
 from ib_keras.components.decoder.component import decoder
 from ib_keras.components.decoder_reporter.component import decoder_reporter
 from ib_keras.components.examples.component import examples
 from ib_keras.components.gatherer.component import gatherer
 from ib_keras.components.image_prior.component import image_prior
 from ib_keras.components.trainer.component import trainer
-from ib_keras.pipelines import _checks
-from kfp import dsl
-
 from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import _checks
 
 # Of these loops a task takes several items, where there are too many for one that collects them.
 GROUPS = ("cells",)
@@ -188,10 +188,9 @@ def check(settings: dict[str, Any]) -> None:
     Raises:
         ArgumentError: an argument is invalid.
     """
+    from ib_keras import _schedule, models
     from ib_keras.components.decoder import executor as decoder_executor
     from ib_keras.components.image_prior import executor as image_prior_executor
-
-    from ib_keras import _schedule, models
 
     _checks.check({"data": "digit_images", **settings})
     image_prior_executor.bound(settings.get("decoder_settings", "{}"))

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
-from ib_keras.pipelines import _dry_run, _remote
-from ib_keras.pipelines._remote import JobError
 
 import ib_keras
 from ib_keras import frame
 from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
+from ib_keras.pipelines import _dry_run, _remote
+from ib_keras.pipelines._remote import JobError
 
 POLL_SECONDS = 20.0
 _MOUNT = "/gcs/"

@@ -4,10 +4,10 @@ import pathlib
 
 import pytest
 import yaml
-from ib_keras.components import base
 from kfp import compiler
 
 import ib_keras
+from ib_keras.components import base
 
 
 def compiled(part, folder: pathlib.Path) -> str:

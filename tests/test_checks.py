@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ib_keras._checks import as_labels, as_samples
+from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
 
 THREE_PARTS = r"Expected .*Received: "

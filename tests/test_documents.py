@@ -19,6 +19,7 @@ import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
+
 from ib_keras.pipelines import cli
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
-from ib_keras._checks import as_labels
-from ib_keras._labels import are_labels, encode_labels, provenance_of
+from ib_keras.arrays.labels import are_labels, as_labels, encode_labels, provenance_of
 from ib_keras.errors import ArgumentError
 
 LEVELS = pd.Categorical(["low", "high", "low"], ["low", "middle", "high"], ordered=True)

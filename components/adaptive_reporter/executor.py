@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ib_keras.components.reporter import executor as reporter
 
 from ib_keras import _files, frame, plot, report, studies
+from ib_keras.components.reporter import executor as reporter
 
 FINDINGS, COMPRESSION, PHASES = "findings.csv", "compression.csv", "phases.csv"
 

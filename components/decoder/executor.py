@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from ib_keras.components.image_prior import executor as image_prior
-from ib_keras.components.trainer import executor as trainer
 
 from ib_keras import _files, frame
 from ib_keras._cells import lost
 from ib_keras._estimate import row
 from ib_keras._items import Item
+from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.decoder import DecoderBound, compared, condition
 from ib_keras.interface import Estimate

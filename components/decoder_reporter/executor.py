@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ib_keras.components.decoder import executor as decoder
-from ib_keras.components.reporter import executor as reporter
 
 from ib_keras import _arrays, _files, frame, plot, report, studies
+from ib_keras.components.decoder import executor as decoder
+from ib_keras.components.reporter import executor as reporter
 from ib_keras.errors import StoreError
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras.components.examples import executor as examples
-
 from ib_keras import _schedule, datasets, ensembles, frame, models
-from ib_keras._checks import check_count
+from ib_keras.arrays.checks import check_count
+from ib_keras.components.examples import executor as examples
 
 
 def run(

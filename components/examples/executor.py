@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays, _data_files, _files, _labels, datasets
+from ib_keras import _arrays, _data_files, _files, datasets
+from ib_keras.arrays import labels as _labels
 from ib_keras.errors import ArgumentError, StoreError
 
 SCHEMA, VERSION = "ib_keras.examples", 1

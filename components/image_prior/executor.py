@@ -9,9 +9,9 @@ import pathlib
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from ib_keras.components.examples import executor as examples
 
 from ib_keras import _arrays, _files, estimators
+from ib_keras.components.examples import executor as examples
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators.decoder import DecoderBound, check_disjoint, prior
 from ib_keras.pixelcnn import sampling

@@ -2,8 +2,9 @@
 
 from typing import List  # noqa: UP035  # kfp reads no other spelling
 
-from ib_keras.components.base import component
 from kfp import dsl
+
+from ib_keras.components.base import component
 
 
 @component

@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras.components.reporter import executor as reporter
-
 from ib_keras import _files, frame, plot, report, studies
+from ib_keras.components.reporter import executor as reporter
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
 

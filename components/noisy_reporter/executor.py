@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from ib_keras.components.clusterer import executor as clusterer
-from ib_keras.components.reporter import executor as reporter
 
 from ib_keras import _files, frame, plot, report, studies
+from ib_keras.components.clusterer import executor as clusterer
+from ib_keras.components.reporter import executor as reporter
 
 FINDINGS, CLUSTERS = "findings.csv", "clusters.parquet"
 

@@ -1,7 +1,8 @@
 """The interface of the component ``trainer``."""
 
-from ib_keras.components.base import component
 from kfp import dsl
+
+from ib_keras.components.base import component
 
 
 @component

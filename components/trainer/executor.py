@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import keras
 import pandas as pd
-from ib_keras.components.examples import executor as examples
 
 from ib_keras import _files, _schedule, frame, instrument, models
 from ib_keras._instrument import InstrumentedModel
+from ib_keras.components.examples import executor as examples
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1
 _LOGS = "logs.parquet"

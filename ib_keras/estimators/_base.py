@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._memory import check_memory
+from ib_keras.arrays.memory import available
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation
 
@@ -128,3 +128,29 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
 def network_noise(noise_std: float) -> tuple[str, ...]:
     """``("network_noise",)`` for a noisy network, whose noise is counted as told by the input."""
     return ("network_noise",) if noise_std > 0 else ()
+
+
+def check_memory(estimator: Any, n: int, dim: int, dim_x: int = 0, itemsize: int = 8) -> None:
+    """Raises where an estimate of samples of this size cannot fit, before it begins.
+
+    Args:
+        estimator: an estimator; one without ``peak_bytes`` is taken at its word.
+        n: number of samples.
+        dim: of T.
+        dim_x: of X, where the estimator wants X itself.
+        itemsize: bytes of a value as it is given.
+
+    Raises:
+        ArgumentError: says what is needed and what there is.
+    """
+    peak_bytes = getattr(estimator, "peak_bytes", None)
+    if peak_bytes is None:
+        return
+    needed, free = peak_bytes(n, dim, dim_x=dim_x, itemsize=itemsize), available()
+    if free is not None and needed > free:
+        raise ArgumentError(
+            f"An estimate by {estimator} of {n} samples in {dim} dimensions does not fit in memory",
+            "fewer samples, a narrower layer, or an estimator that goes through tiles (see "
+            "docs/reliability.md)",
+            f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB available",
+        )

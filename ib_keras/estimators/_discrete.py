@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._checks import as_array, as_labels, as_samples
-from ib_keras._memory import TILES, check_memory
+from ib_keras.arrays import codes as _codes
+from ib_keras.arrays.checks import as_array, as_samples
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import _codes
-from ib_keras.estimators._base import Configured, network_noise, saturation
+from ib_keras.estimators._base import Configured, check_memory, network_noise, saturation
 from ib_keras.interface import Estimate, LayerInformation
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ib_keras.estimators._codes import row_hashes
-from ib_keras.estimators._rows import Rows
+from ib_keras.arrays.codes import row_hashes
+from ib_keras.arrays.rows import Rows
 
 
 class Places(NamedTuple):

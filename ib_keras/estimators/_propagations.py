@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._checks import as_array, as_samples, magnitude
+from ib_keras.arrays.checks import as_array, as_samples
+from ib_keras.arrays.rows import TILE, Rows
+from ib_keras.arrays.scaling import magnitude
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._mixture import log_sums
-from ib_keras.estimators._rows import TILE, Rows
 
 # Draws in all, where the number for each centre is not given: a standard error of some 0.005 nats.
 _DRAWS = 1 << 15

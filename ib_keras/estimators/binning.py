@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ib_keras._checks import check_count, check_positive
+from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._discrete import PlugIn, digitise
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from ib_keras._checks import as_array, as_labels, as_numbers
-from ib_keras._memory import TILES, check_memory
+from ib_keras.arrays.checks import as_array, as_numbers
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
+from ib_keras.estimators._base import Configured, check_memory
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 
-from ib_keras._checks import as_samples, magnitude, power_of_two, times_two
-from ib_keras._memory import TILES
+from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.scaling import magnitude, power_of_two, times_two
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.interface import Estimate

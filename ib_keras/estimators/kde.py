@@ -9,10 +9,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ib_keras._checks import as_labels, as_samples, check_positive, moderate
-from ib_keras._memory import TILES, check_memory
+from ib_keras.arrays.checks import as_samples, check_positive
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.scaling import moderate
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured, network_noise, saturation
+from ib_keras.estimators._base import Configured, check_memory, network_noise, saturation
 from ib_keras.estimators._mixture import NARROW, log_sums
 from ib_keras.estimators._pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation

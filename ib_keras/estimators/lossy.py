@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras import compression
-from ib_keras._checks import as_array, as_labels, as_samples, check_count, check_seed
-from ib_keras._memory import TILES
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_seed
+from ib_keras.arrays.codes import at_most_entropy
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.interface import Estimate, MutualInformation
 

@@ -10,23 +10,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from ib_keras._checks import (
-    as_array,
-    as_labels,
-    as_samples,
-    check_count,
-    check_seed,
-    magnitude,
-    moderate,
-    power_of_two,
-    times_two,
-)
-from ib_keras._memory import TILES
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_seed
+from ib_keras.arrays.codes import at_most_entropy
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import Rows, stride, usual
+from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators._codes import at_most_entropy
 from ib_keras.estimators._neighbors import WIDE, counts_within, distances, joint_counts
-from ib_keras.estimators._rows import Rows, stride, usual
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.

@@ -11,19 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from ib_keras._checks import (
-    as_array,
-    as_labels,
-    as_samples,
-    check_count,
-    check_positive,
-    check_seed,
-)
-from ib_keras._memory import TILES
 from ib_keras._progress import bar
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import Rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate
 
 _EVERY = 50

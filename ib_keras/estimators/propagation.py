@@ -9,18 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras._checks import (
-    as_array,
-    as_labels,
-    as_samples,
-    check_count,
-    check_positive,
-    check_seed,
-)
-from ib_keras._memory import TILES, check_memory
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.codes import entropy, row_codes
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import Rows
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured, saturation
-from ib_keras.estimators._codes import entropy, row_codes
+from ib_keras.estimators._base import Configured, check_memory, saturation
 from ib_keras.estimators._propagations import (
     Mean,
     Mixture,
@@ -29,7 +24,6 @@ from ib_keras.estimators._propagations import (
     check_scale,
     draws_each,
 )
-from ib_keras.estimators._rows import Rows
 from ib_keras.interface import Estimate, LayerInformation
 
 

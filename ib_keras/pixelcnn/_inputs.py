@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ib_keras._checks import as_array
+from ib_keras.arrays.checks import as_array
 from ib_keras.errors import ArgumentError
 
 # What varies by less, of its mean or at all, varies by float32's rounding only.

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from ib_keras import _backup
 from ib_keras._batches import batches, in_order
-from ib_keras._checks import check_count, check_positive, check_seed
 from ib_keras._progress import of_fit
+from ib_keras.arrays.checks import check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._base import Configured
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from ib_keras._checks import check_count, check_seed
+from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.pixelcnn import _inputs, _mixture
 

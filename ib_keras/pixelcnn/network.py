@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras._checks import check_count, check_positive
+from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
 from ib_keras.pixelcnn import _inputs, _mixture, layers, sampling
 from ib_keras.pixelcnn.streams import Streams

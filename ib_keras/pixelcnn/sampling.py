@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ib_keras._checks import as_array, check_count, check_seed
+from ib_keras.arrays.checks import as_array, check_count, check_seed
 from ib_keras.errors import ArgumentError
 
 Update = Callable[[Any], Any]

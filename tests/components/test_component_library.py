@@ -5,10 +5,10 @@ import pathlib
 
 import pytest
 from compiled import compare, compiled, masked
-from ib_keras.components import base
 from kfp import components, dsl
 
 import ib_keras
+from ib_keras.components import base
 
 ROOT = pathlib.Path(__file__).parents[2] / "components"
 NAMES = sorted(path.parent.name for path in ROOT.glob("*/component.py"))

@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from ib_keras.components.capturer import executor as capturer_executor
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer import executor as clusterer_executor

@@ -4,17 +4,17 @@ import json
 
 import numpy as np
 import pytest
+
+import ib_keras as ib
+from ib_keras import _files, models
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.gatherer import executor as gatherer
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
-from ib_keras.pipelines import resnet_decoder
-
-import ib_keras as ib
-from ib_keras import _files, models
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.pipelines import resnet_decoder
 
 SETTINGS = json.dumps(
     {"levels": 4, "filters": 6, "stages": 1, "mixtures": 1, "epochs": 2, "learning_rate": 0.01}

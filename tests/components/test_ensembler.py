@@ -1,12 +1,12 @@
 """The chain of the pipeline ``adaptive_estimators``, on a small grid."""
 
 import pandas as pd
+
+import ib_keras as ib
 from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
 from ib_keras.components.ensembler import executor as ensembler
 from ib_keras.components.examples import executor as examples
 from ib_keras.pipelines.adaptive_estimators import ACTIVATIONS, PENALTY, cells
-
-import ib_keras as ib
 
 
 def test_the_grid():

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+
+import ib_keras as ib
+from ib_keras import _files
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
-
-import ib_keras as ib
-from ib_keras import _files
 from ib_keras.errors import ArgumentError, StoreError
 
 

@@ -6,17 +6,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+
+import ib_keras as ib
+from ib_keras import models, plot, studies
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.components.lossy_reporter import executor as lossy_reporter
 from ib_keras.components.trainer import executor as trainer
-from ib_keras.pipelines import lossy_compression
-
-import ib_keras as ib
-from ib_keras import models, plot, studies
 from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import lossy_compression
 
 PCA = {"name": "pca+ksg", "neighbors": 1}
 MINE = '{"name": "mine", "steps": 40, "hidden": [16]}'

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
-from ib_keras.components.lossy_reporter import executor as lossy_reporter
-from ib_keras.components.reporter import executor as reporter
 from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras import frame
+from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
+from ib_keras.components.lossy_reporter import executor as lossy_reporter
+from ib_keras.components.reporter import executor as reporter
 
 RUNS = ("tanh-0", "tanh-1")
 

@@ -4,16 +4,16 @@ import math
 
 import pandas as pd
 import pytest
+
+import ib_keras as ib
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.clusterer import executor as clusterer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.noisy_reporter import executor as noisy_reporter
 from ib_keras.components.trainer import executor as trainer
-from ib_keras.pipelines import noisy_dnn
-
-import ib_keras as ib
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.pipelines import noisy_dnn
 
 
 def study(root, data, models, estimators, width, **training):

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ib_keras.estimators import _codes
+from ib_keras.arrays import codes as _codes
 
 SMALL = hnp.arrays(
     np.int16, st.tuples(st.integers(1, 40), st.integers(1, 9)), elements=st.integers(-2, 2)

@@ -49,8 +49,9 @@ def estimate(folder):
 
 def pipeline(folder):
     """Runs a pipeline of one task on this machine."""
-    from ib_keras.pipelines import local
     from kfp import components, dsl
+
+    from ib_keras.pipelines import local
 
     x, y = data()
     file = folder / "data.npz"

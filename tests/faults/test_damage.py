@@ -9,13 +9,14 @@ import jobs
 import numpy as np
 import pytest
 import states
-from ib_keras.components.examples import executor as examples
-from ib_keras.components.image_prior import executor as image_prior
-from ib_keras.components.trainer import executor as trainer
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _arrays, _backup, _files, _journal, _memory, _saved
+from ib_keras import _arrays, _backup, _files, _journal, _saved
+from ib_keras.arrays import memory
+from ib_keras.components.examples import executor as examples
+from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 
@@ -275,7 +276,7 @@ def test_bombs_are_refused(tmp_path):
 def test_a_bomb_is_measured_before_it_is_unpacked(tmp_path, monkeypatch):
     file = tmp_path / "data.npz"
     np.savez_compressed(file, x=np.zeros((1000, 1000)), y=np.zeros(1000, int))
-    monkeypatch.setattr(_memory, "available", lambda: 1_000_000)
+    monkeypatch.setattr(memory, "available", lambda: 1_000_000)
     with pytest.raises(ArgumentError, match="is too large.*memory available"):
         ib.datasets.load(file)
     from scipy.io import savemat
@@ -313,7 +314,7 @@ def test_models_are_measured_and_compared_before_keras_reads_them(tmp_path, monk
     file = tmp_path / "model.keras"
     with _arrays.zipfile.ZipFile(file, "w") as archive:
         archive.writestr("config.json", b"{}" * 500)
-    monkeypatch.setattr(_memory, "available", lambda: 100)
+    monkeypatch.setattr(memory, "available", lambda: 100)
     with pytest.raises(ArgumentError, match=r"model\.keras' is too large"):
         ib.models.load(file)
     monkeypatch.undo()

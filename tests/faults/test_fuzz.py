@@ -15,18 +15,19 @@ import pytest
 import test_damage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nursery import SOAK
+
+import ib_keras as ib
+from ib_keras import _files, _journal, _schedule, datasets, models, report
+from ib_keras.arrays import labels
 from ib_keras.components import base
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.known_pairs import executor as known_pairs
-from ib_keras.pipelines import _settings, machines
-from nursery import SOAK
-
-import ib_keras as ib
-from ib_keras import _files, _journal, _labels, _schedule, datasets, models, report
 from ib_keras.errors import IbKerasError
+from ib_keras.pipelines import _settings, machines
 
 FUZZ = settings(
     max_examples=500 if SOAK else 25,
@@ -363,7 +364,7 @@ def test_labels(y, as_objects, repeat):
         given_labels = np.empty(len(y), object)
         given_labels[:] = y
     with our_errors():
-        _labels.are_labels(given_labels)
-        codes, names = _labels.encode_labels(given_labels, len(y))
+        labels.are_labels(given_labels)
+        codes, names = labels.encode_labels(given_labels, len(y))
         assert codes.tolist() == [] or sorted(set(codes.tolist())) == list(range(len(names)))
         assert json.loads(json.dumps(names)) == list(names)

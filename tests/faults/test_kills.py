@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 import states
-from ib_keras.components.examples import executor as examples
 from nursery import SOAK
 
 import ib_keras as ib
+from ib_keras.components.examples import executor as examples
 
 
 def moments(nursery, job, folder, arguments=()):

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
+
+from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import (
     adaptive_estimators,
     cli,
@@ -19,8 +21,6 @@ from ib_keras.pipelines import (
     lossy_compression,
     noisy_dnn,
 )
-
-from ib_keras.errors import ArgumentError
 
 PIPELINE = information_plane.information_plane
 

@@ -8,6 +8,7 @@ import pathlib
 
 import pytest
 from compiled import compare, compiled, masked
+
 from ib_keras.components import base
 from ib_keras.pipelines import cli
 

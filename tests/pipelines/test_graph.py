@@ -5,7 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from kfp import dsl
+
 from ib_keras.components import base
+from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import (
     _graph,
     adaptive_estimators,
@@ -13,9 +16,6 @@ from ib_keras.pipelines import (
     lossy_compression,
     noisy_dnn,
 )
-from kfp import dsl
-
-from ib_keras.errors import ArgumentError
 
 PLANE = information_plane.information_plane
 

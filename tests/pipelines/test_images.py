@@ -9,12 +9,12 @@ import sys
 
 import pytest
 from google.protobuf import json_format
-from ib_keras.components.base import DEFAULT_IMAGE
-from ib_keras.pipelines import information_plane
-from ib_keras.pipelines.image import containers, set_image
 
 import ib_keras
+from ib_keras.components.base import DEFAULT_IMAGE
 from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import information_plane
+from ib_keras.pipelines.image import containers, set_image
 
 ROOT = pathlib.Path(__file__).parents[2]
 

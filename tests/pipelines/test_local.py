@@ -11,10 +11,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from ib_keras.pipelines import information_plane, local
 from kfp import components, dsl
 
 import ib_keras as ib
+from ib_keras.pipelines import information_plane, local
 
 SETTINGS = {
     "models": ["szt", '{"name": "szt", "activation": "relu"}'],

@@ -2,12 +2,12 @@
 
 import pytest
 from google.protobuf import json_format
-from ib_keras.components.trainer.component import trainer
-from ib_keras.pipelines import information_plane, machines
-from ib_keras.pipelines.image import containers
 from kfp import dsl
 
+from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import information_plane, machines
+from ib_keras.pipelines.image import containers
 
 
 @pytest.fixture

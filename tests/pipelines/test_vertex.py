@@ -9,11 +9,11 @@ import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
-from ib_keras.pipelines import cli, information_plane
 from kfp import components, local
 
 import ib_keras
 from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.pipelines import cli, information_plane
 
 aiplatform = pytest.importorskip(
     "google.cloud.aiplatform", reason="the extra vertex is not installed"
@@ -31,6 +31,7 @@ from google.cloud.aiplatform_v1.services.pipeline_service.transports import (  #
     PipelineServiceGrpcTransport,
 )
 from google.protobuf import json_format  # noqa: E402
+
 from ib_keras.pipelines import vertex  # noqa: E402
 from ib_keras.pipelines._remote import JobError  # noqa: E402
 

@@ -14,8 +14,10 @@ import pytest
 import subjects
 
 import ib_keras as ib
-from ib_keras import _memory, estimators
+from ib_keras import estimators
+from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import _base
 
 SOAK = subjects.SOAK
 LIMIT = 2e9
@@ -85,15 +87,15 @@ def test_every_estimator_states_what_it_needs(name):
 def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
     ran = []
     monkeypatch.setattr(estimators.EBAB, "discretise", lambda *_: ran.append(1))
-    free = _memory.available()
+    free = memory.available()
     assert free is not None and free > 1 << 20
     # A view of one value: nothing of the size that is asked for exists.
     t = np.broadcast_to(np.float32(1), (2_000_000_000, 1000))
     for identifier in ("binning", "ebab", "mine", "lossy", "kl", "sp", "quantized"):
         made = estimators.get(identifier)
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, .* GB available"):
-            _memory.check_memory(made, *t.shape, dim_x=10)
-    monkeypatch.setattr(_memory, "available", lambda: 1 << 20)
+            _base.check_memory(made, *t.shape, dim_x=10)
+    monkeypatch.setattr(memory, "available", lambda: 1 << 20)
     t, x = np.zeros((50, 3)), np.zeros((50, 2))
     for identifier in ("ebab", "kde", "sp", "ksg", "gaussian", "infonce"):
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, 0.00105 GB available"):
@@ -107,9 +109,9 @@ def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
 
 
 def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
-    monkeypatch.setattr(_memory, "_sources", lambda: iter(()))
-    assert _memory.available() is None
-    _memory.check_memory(estimators.get("ebab"), 10**12, 10**6)
+    monkeypatch.setattr(memory, "_sources", lambda: iter(()))
+    assert memory.available() is None
+    _base.check_memory(estimators.get("ebab"), 10**12, 10**6)
 
 
 @pytest.mark.parametrize(

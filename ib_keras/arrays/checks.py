@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._labels import as_labels as as_labels
 from ib_keras.errors import ArgumentError
 
 
@@ -89,44 +88,6 @@ def as_samples(
     return array
 
 
-def moderate(samples: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, Any]:
-    """Samples times a power of two, so that squares and sums of them are numbers.
-
-    Args:
-        samples: ``(n, d)`` finite float32 or float64.
-        axis: 0 for each column by itself.
-
-    Returns:
-        The samples, and e such that they are the given ones times 2^−e: an int, or with ``axis``
-        ``(1, d)`` ints. Between 1e-100 and 1e100 (of float32, 1e-12 and 1e12) e is 0, and the
-        samples are what was given.
-    """
-    limit = 1e12 if samples.dtype == np.float32 else 1e100
-    exponent = power_of_two(magnitude(samples, axis), limit)
-    return times_two(samples, exponent), exponent if axis == 0 else int(exponent.max())
-
-
-def magnitude(samples: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """max|samples|, ``(1, 1)``, or ``(1, d)`` for ``axis=0``, in float64."""
-    low, high = (f(axis=axis, keepdims=True) for f in (samples.min, samples.max))
-    return np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
-
-
-def power_of_two(largest: np.ndarray, limit: float = 1e100) -> np.ndarray:
-    """e of 2^e just above a magnitude too large or too small to be squared; 0 for any other."""
-    extreme = (largest > limit) | ((largest > 0) & (largest < 1 / limit))
-    return np.where(extreme, np.frexp(largest)[1], 0)
-
-
-def times_two(samples: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """``samples`` times 2^−exponent: exact, but for what becomes too small to be a number."""
-    if not np.any(exponent):
-        return samples
-    half = -exponent // 2  # 2^−exponent itself may be no number
-    with np.errstate(under="ignore"):
-        return np.ldexp(np.ldexp(samples.astype(np.float64), half), -exponent - half)
-
-
 def check_seed(value: Any) -> int:
     """``value`` as an int >= 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
@@ -151,3 +112,17 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     if isinstance(value, bool) or not whole or value < minimum:
         raise ArgumentError(f"`{name}` is no valid count", f"an integer >= {minimum}", repr(value))
     return int(value)
+
+
+def check_stddev(value: Any, name: str = "noise_std") -> float:
+    """``value`` as a finite float >= 0.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < float("inf"):
+        raise ArgumentError(
+            f"`{name}` is no standard deviation", "a finite number >= 0", repr(value)
+        )
+    return float(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras._checks import power_of_two, times_two
+from ib_keras.arrays.scaling import power_of_two, times_two
 
 # Values of a tile.
 TILE = 1 << 22
@@ -51,6 +51,7 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns, ``(n, d)``."""
         width = sum(part.shape[1] for part in self.parts)
         return len(self), width if self.columns is None else len(self.columns)
 

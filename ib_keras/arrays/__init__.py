@@ -1,0 +1,1 @@
+"""Plain arrays: checks, labels, scales, equal rows, memory."""
