@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ib_keras
-from ib_keras import _files
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic
 
 try:
     from kfp import dsl
@@ -120,7 +120,7 @@ def each(
         for number, item in enumerate(inputs):
             facts.append(run(str(folder / f"part-{number:05d}"), item))
 
-    _files.write_folder(pathlib.Path(output), fill)
+    atomic.write_folder(pathlib.Path(output), fill)
     common = {k: v for k, v in facts[0].items() if all(f.get(k) == v for f in facts)}
     return {"parts": len(facts), **common}
 

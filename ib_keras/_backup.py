@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ib_keras import _arrays, _files
 from ib_keras.errors import StoreError
+from ib_keras.storage import atomic, npy
 
 
 class Backup(keras.callbacks.Callback):
@@ -84,8 +84,8 @@ def save(path: pathlib.Path, variables: Sequence[Any], **more: Any) -> None:
         with open(temporary, "wb") as file:
             np.savez(file, **arrays, **more)
 
-    _files.remove_unfinished(path.parent, glob.escape(path.name))
-    _files.write_file(path, write)
+    atomic.remove_unfinished(path.parent, glob.escape(path.name))
+    atomic.write_file(path, write)
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -98,7 +98,7 @@ def load(path: pathlib.Path) -> dict[str, np.ndarray]:
         StoreError: it is damaged; without it, training begins anew.
     """
     try:
-        return _arrays.read_npz(path)
+        return npy.read_npz(path)
     except StoreError as error:
         raise StoreError(
             error.invalid, f"{error.expected}; remove it to begin anew", error.received

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from ib_keras import _files, _journal, _locks
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic, journal, locks, manifests
 
 SCHEMA, VERSION = "ib_keras.activations.epoch", 1
 # T; S, before the layer's own noise; and S of some rows, propagated many times.
@@ -55,11 +55,11 @@ class EpochWriter:
         self._files: dict[tuple[str, str], _ArrayFile] = {}
 
     def __enter__(self) -> EpochWriter:
-        self._held = _locks.held(self._folder.parent)
+        self._held = locks.held(self._folder.parent)
         self._held.__enter__()
         try:
-            _files.check_free(self._folder)
-            self._temporary = _files.sibling(self._folder)
+            atomic.check_free(self._folder)
+            self._temporary = atomic.sibling(self._folder)
             self._temporary.mkdir()
             if self._propagated is not None:
                 np.save(self._temporary / ROWS, self._propagated[0], allow_pickle=False)
@@ -99,7 +99,7 @@ class EpochWriter:
                         f"{self._n} rows of each layer",
                         f"layers missing: {missing}, short: {short}",
                     )
-                _files.write_manifest(
+                manifests.write_manifest(
                     self._temporary,
                     SCHEMA,
                     VERSION,
@@ -110,10 +110,10 @@ class EpochWriter:
                     logs=[finite(row) for row in self._logs],
                     rows=None
                     if self._propagated is None
-                    else _files.checksum(self._temporary / ROWS),
+                    else manifests.checksum(self._temporary / ROWS),
                 )
-                _files.move_folder(self._temporary, self._folder)
-                _journal.append(self._folder.parent, {"recorded": self._epoch})
+                atomic.move_folder(self._temporary, self._folder)
+                journal.append(self._folder.parent, {"recorded": self._epoch})
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._held.__exit__(None, None, None)

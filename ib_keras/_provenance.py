@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ib_keras import _files
+from ib_keras.storage import manifests
 
 # The entry of ``attrs``; so many different values of one thing are listed.
 KEY, MOST = "provenance", 20
@@ -26,7 +26,7 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
         ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, fit for JSON.
     """
     content = {
-        "versions": _files.provenance(),
+        "versions": manifests.provenance(),
         "git": git_state(),
         "estimators": {str(estimator): _settings(estimator) for estimator in estimators} or None,
         **known,

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _arrays, _epoch_writer, _files, _journal, _locks
+from ib_keras import _epoch_writer
 from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
 from ib_keras.arrays import labels
 from ib_keras.arrays.structures import fingerprint, flatten
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.storage import atomic, journal, locks, manifests, npy
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
 _EPOCH = re.compile(r"epoch-([0-9]{6,})")
@@ -100,9 +101,9 @@ class ActivationStore:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
-        manifest = _files.read_manifest(self.path, _SCHEMA, _VERSION)
-        self._manifest = _files.check_fields(self.path, manifest, _FIELDS)
-        _files.check_fields(self.path, {"label_names": None, **manifest}, _LATER_FIELDS)
+        manifest = manifests.read_manifest(self.path, _SCHEMA, _VERSION)
+        self._manifest = manifests.check_fields(self.path, manifest, _FIELDS)
+        manifests.check_fields(self.path, {"label_names": None, **manifest}, _LATER_FIELDS)
         self._epochs: dict[int, dict[str, Any]] = {}
 
     @classmethod
@@ -155,7 +156,7 @@ class ActivationStore:
             if kept is not None:
                 np.save(folder / "targets.npy", kept, allow_pickle=False)
             np.save(folder / "rows.npy", rows, allow_pickle=False)
-            _files.write_manifest(
+            manifests.write_manifest(
                 folder,
                 _SCHEMA,
                 _VERSION,
@@ -167,11 +168,11 @@ class ActivationStore:
                 fingerprint=fingerprint(arrays, given),
                 label_names=None if names is None else list(names),
                 made=dict(made or {}),
-                files=_files.checksums(folder),
+                files=manifests.checksums(folder),
             )
-            (folder / _journal.NAME).touch()
+            (folder / journal.NAME).touch()
 
-        _files.write_folder(path, fill)
+        atomic.write_folder(path, fill)
         return cls(path)
 
     @property
@@ -245,7 +246,7 @@ class ActivationStore:
     def missing(self) -> list[int]:
         """Epochs that were recorded, and whose folders have disappeared."""
         there: set[int] = set()
-        for entry in _journal.read(self.path, required=True):
+        for entry in journal.read(self.path, required=True):
             if "recorded" in entry:
                 there.add(entry["recorded"])
             elif "removed" in entry:
@@ -313,7 +314,7 @@ class ActivationStore:
             StoreError: an epoch or a file is missing, or its content has changed.
         """
         for name in self._manifest["files"]:
-            _files.checked_file(self.path, self._manifest, name)
+            manifests.checked_file(self.path, self._manifest, name)
         if missing := self.missing:
             raise StoreError(f"{str(self.path)!r} is damaged", f"the epochs {missing}", self.epochs)
         for epoch in self.epochs:
@@ -357,9 +358,9 @@ class ActivationStore:
         """Removes an epoch's record, as a resumed training does before it writes it anew."""
         self._epochs.pop(epoch, None)
         folder = self.path / _folder(epoch)
-        gone = _files.sibling(folder)
-        with _locks.held(self.path):
-            _journal.append(self.path, {"removed": epoch})
+        gone = atomic.sibling(folder)
+        with locks.held(self.path):
+            journal.append(self.path, {"removed": epoch})
             os.rename(folder, gone)
             shutil.rmtree(gone)
 
@@ -369,7 +370,7 @@ class ActivationStore:
         Args:
             row: Keras's logs, with the key ``epoch``.
         """
-        _journal.append(self.path, {"logs": _epoch_writer.finite(row)})
+        journal.append(self.path, {"logs": _epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
         """The logs up to an epoch that no recorded epoch up to there has.
@@ -380,7 +381,7 @@ class ActivationStore:
         written = {
             row["epoch"] for e in self.epochs if e <= epoch for row in self._epoch(e)["logs"]
         }
-        entries = _journal.read(self.path, required=True)
+        entries = journal.read(self.path, required=True)
         rows = {entry["logs"]["epoch"]: entry["logs"] for entry in entries if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
@@ -393,12 +394,12 @@ class ActivationStore:
                 raise ArgumentError(
                     f"Epoch {epoch} was not recorded", f"one of {self.epochs}", epoch
                 )
-            inside = _files.inside(self.path, _folder(epoch))
-            content = _files.read_manifest(inside, _epoch_writer.SCHEMA, _epoch_writer.VERSION)
-            _files.check_fields(folder, content, _EPOCH_FIELDS)
+            inside = manifests.inside(self.path, _folder(epoch))
+            content = manifests.read_manifest(inside, _epoch_writer.SCHEMA, _epoch_writer.VERSION)
+            manifests.check_fields(folder, content, _EPOCH_FIELDS)
             lead = [self.n] if self.draws == 1 else [self.draws, self.n]
             for entry in content["files"]:
-                _files.check_fields(folder, entry, _FILE_FIELDS)
+                manifests.check_fields(folder, entry, _FILE_FIELDS)
                 if entry["kind"] != PROPAGATED and entry["shape"][: len(lead)] != lead:
                     raise StoreError(
                         f"{str(folder)!r} is damaged", f"shapes {lead} + …", entry["shape"]
@@ -425,12 +426,12 @@ class ActivationStore:
         return array
 
     def _load(self, folder: str, name: str, checksum: str) -> np.ndarray:
-        path = _files.inside(self.path, folder, name)
-        _files.compare(path, checksum)
-        return _arrays.read_npy(path)
+        path = manifests.inside(self.path, folder, name)
+        manifests.compare(path, checksum)
+        return npy.read_npy(path)
 
     def _own(self, name: str) -> np.ndarray:
-        array = _arrays.read_npy(_files.checked_file(self.path, self._manifest, name))
+        array = npy.read_npy(manifests.checked_file(self.path, self._manifest, name))
         if array.ndim == 0 or len(array) != self.n:
             path = self.path / name
             raise StoreError(f"{str(path)!r} is damaged", f"{self.n} rows", f"shape {array.shape}")
@@ -446,21 +447,21 @@ def _is_structure(value: Any) -> bool:
     if not isinstance(value, dict) or set(value) != {"count", "keys", "single"}:
         return False
     count, keys = value["count"], value["keys"]
-    named = keys is None or (_files.is_texts(keys) and len(keys) == count)
-    return _files.is_count(count) and count > 0 and named and isinstance(value["single"], bool)
+    named = keys is None or (manifests.is_texts(keys) and len(keys) == count)
+    return manifests.is_count(count) and count > 0 and named and isinstance(value["single"], bool)
 
 
 def _is_logs(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(row, dict)
-        and _files.is_count(row.get("epoch"))
-        and all(v is None or _files.is_number(v) for v in row.values())
+        and manifests.is_count(row.get("epoch"))
+        and all(v is None or manifests.is_number(v) for v in row.values())
         for row in value
     )
 
 
 def _is_extent(value: Any) -> bool:
-    pair = isinstance(value, list) and len(value) == 2 and all(map(_files.is_number, value))
+    pair = isinstance(value, list) and len(value) == 2 and all(map(manifests.is_number, value))
     return value is None or (pair and value[0] <= value[1])
 
 
@@ -471,9 +472,9 @@ def _is_text(value: Any) -> bool:
 # What manifests say: field → whether a value is one.
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "run": lambda value: value is None or _is_text(value),
-    "n": _files.is_count,
-    "draws": lambda value: _files.is_count(value) and value > 0,
-    "layers": lambda value: _files.is_texts(value) and len(set(value)) == len(value),
+    "n": manifests.is_count,
+    "draws": lambda value: manifests.is_count(value) and value > 0,
+    "layers": lambda value: manifests.is_texts(value) and len(set(value)) == len(value),
     "inputs": _is_structure,
     "fingerprint": _is_text,
     "made": lambda value: isinstance(value, dict),
@@ -484,11 +485,11 @@ _LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
     "label_names": lambda value: value is None or labels.are_names(value),
 }
 _EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "epoch": _files.is_count,
+    "epoch": manifests.is_count,
     "noise_std": lambda value: (
-        isinstance(value, dict) and all(map(_files.is_number, value.values()))
+        isinstance(value, dict) and all(map(manifests.is_number, value.values()))
     ),
-    "random": _files.is_texts,
+    "random": manifests.is_texts,
     "files": lambda value: isinstance(value, list),
     "logs": _is_logs,
     "rows": lambda value: value is None or _is_text(value),
@@ -497,7 +498,7 @@ _FILE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "layer": _is_text,
     "kind": lambda value: value in (NOISY, CLEAN, PROPAGATED),
     "file": _is_text,
-    "shape": lambda value: isinstance(value, list) and all(map(_files.is_count, value)),
+    "shape": lambda value: isinstance(value, list) and all(map(manifests.is_count, value)),
     "sha256": _is_text,
     "extent": _is_extent,
 }

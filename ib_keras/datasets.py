@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from ib_keras import _data_files
 from ib_keras.arrays.labels import encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
+from ib_keras.storage import data_files
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
@@ -223,7 +223,7 @@ def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_file(path: pathlib.Path, test_fraction: float, seed: int) -> Dataset:
-    found = _data_files.read(path)
+    found = data_files.read(path)
     logging.info("%s: read %s.", path, ", ".join(found.names))
     parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.names[1])
     if len(parts) == 1:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _arrays, _files, _journal, _locks, _provenance, _remote
+from ib_keras import _provenance
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -167,21 +168,21 @@ def _write(
     parts = {LOGS: logs} if logs is not None and len(logs) else {}
     parts[ESTIMATES] = table
     runs = {"rows": len(table), "runs": sorted(table["run"].unique().tolist())}
-    if not (folder / _files.MANIFEST).exists():
+    if not (folder / manifests.MANIFEST).exists():
 
         def fill(temporary: pathlib.Path) -> None:
             for name, part in parts.items():
                 _to_parquet(part, temporary / name)
-            files = _files.checksums(temporary)
-            _files.write_manifest(temporary, SCHEMA, VERSION, files=files, **runs)
+            files = manifests.checksums(temporary)
+            manifests.write_manifest(temporary, SCHEMA, VERSION, files=files, **runs)
             if begun is not None:
-                _journal.append(temporary, begun)
+                journal.append(temporary, begun)
 
-        _files.write_folder(folder, fill)
+        atomic.write_folder(folder, fill)
         return folder
     manifest = _manifest(folder)
-    with _locks.held(folder):
-        _files.remove_unfinished(folder)
+    with locks.held(folder):
+        atomic.remove_unfinished(folder)
         _replace(folder, manifest, parts, runs)
     return folder
 
@@ -194,16 +195,16 @@ def _replace(
 ) -> None:
     """Replaces tables; killed at any moment, it leaves of each the old one or the new one."""
     old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
-    temporary = {name: _files.sibling(folder / name) for name in parts}
+    temporary = {name: atomic.sibling(folder / name) for name in parts}
     try:
         for name, part in parts.items():
             _to_parquet(part, temporary[name])
-        new = {name: _files.entry(path) for name, path in temporary.items()}
+        new = {name: manifests.entry(path) for name, path in temporary.items()}
         content = {"files": {**old, **new}, **runs}
-        _files.write_manifest(folder, SCHEMA, VERSION, replaced=old, **content)
+        manifests.write_manifest(folder, SCHEMA, VERSION, replaced=old, **content)
         for name, path in temporary.items():
             os.replace(path, folder / name)
-        _files.write_manifest(folder, SCHEMA, VERSION, **content)
+        manifests.write_manifest(folder, SCHEMA, VERSION, **content)
     finally:
         for path in temporary.values():
             path.unlink(missing_ok=True)
@@ -211,7 +212,7 @@ def _replace(
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     fields = {"files": lambda value: isinstance(value, dict)}
-    return _files.check_fields(folder, _files.read_manifest(folder, SCHEMA, VERSION), fields)
+    return manifests.check_fields(folder, manifests.read_manifest(folder, SCHEMA, VERSION), fields)
 
 
 def _current(
@@ -220,7 +221,7 @@ def _current(
     """The entry of a file as it is: the new one, or where that did not come to be, the old one."""
     for files in (manifest["files"], manifest.get("replaced") or {}):
         with contextlib.suppress(StoreError):
-            _files.checked_file(folder, {"files": files}, name)
+            manifests.checked_file(folder, {"files": files}, name)
             return files[name]
     return None
 
@@ -483,7 +484,7 @@ def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any]
 def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
     """The estimates and the logs of each folder or file that a path names."""
     if "://" in path:
-        with _remote.files(path, (ESTIMATES, LOGS, _files.MANIFEST)) as copies:
+        with buckets.files(path, (ESTIMATES, LOGS, manifests.MANIFEST)) as copies:
             return [_read_one(copy, name) for name, copy in copies]
     matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
     if not matches:
@@ -518,7 +519,7 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
 def _check_whole(file: pathlib.Path, name: str) -> bool:
     """Compares a table with its checksum, if there is a manifest that has it."""
     folder = file.parent
-    if file.name not in (ESTIMATES, LOGS) or not (folder / _files.MANIFEST).is_file():
+    if file.name not in (ESTIMATES, LOGS) or not (folder / manifests.MANIFEST).is_file():
         return False
     while True:
         manifest = _manifest(folder)
@@ -528,7 +529,7 @@ def _check_whole(file: pathlib.Path, name: str) -> bool:
             return True
         if _manifest(folder) == manifest:  # else it was replaced meanwhile
             raise StoreError(
-                f"{name!r} is damaged", f"the checksum in its {_files.MANIFEST}", "another"
+                f"{name!r} is damaged", f"the checksum in its {manifests.MANIFEST}", "another"
             )
 
 
@@ -562,11 +563,11 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
         content = opened.metadata
         groups = [content.row_group(i) for i in range(content.num_row_groups)]
         unpacked = sum(group.total_byte_size for group in groups)
-        _arrays.check_size(file, max(8 * content.num_rows * content.num_columns, unpacked))
+        npy.check_size(file, max(8 * content.num_rows * content.num_columns, unpacked))
         return opened.read()
     except StoreError:
         raise
-    except _arrays.DAMAGE as error:
+    except npy.DAMAGE as error:
         raise StoreError(f"{name!r} cannot be read", "a parquet file", error) from None
 
 
@@ -595,7 +596,7 @@ def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
     try:
         return pa.concat_tables(tables, promote_options="permissive").to_pandas()
-    except _arrays.DAMAGE as error:
+    except npy.DAMAGE as error:
         raise StoreError(
             "The tables cannot be put together", "columns of the same types", error
         ) from None

@@ -12,11 +12,11 @@ from typing import Any
 
 import keras
 
-from ib_keras import _saved
 from ib_keras.arrays.checks import check_count, check_stddev
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.layers import GaussianChannel
 from ib_keras.regularizers import Orthonormal
+from ib_keras.storage import keras_files
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
@@ -500,7 +500,7 @@ def build(
     name, arguments = _parse(identifier)
     for key in _OF_THE_RUN:
         arguments.pop(key, None)
-    if _saved.is_file(name):
+    if keras_files.is_file(name):
         model = load(name)
     else:
         offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
@@ -551,7 +551,7 @@ def check(identifier: Identifier) -> None:
     noise_std(identifier)
     layers(identifier)
     loss(identifier)
-    if _saved.is_file(name):
+    if keras_files.is_file(name):
         _existing(name)
     else:
         _find(name)
@@ -583,7 +583,7 @@ def _existing(path: str) -> pathlib.Path:
     if not os.path.exists(path):
         raise ArgumentError(f"The model {path!r} does not exist", "an existing .keras file", path)
     file = pathlib.Path(path)
-    _saved.refuse_other_formats(file)
+    keras_files.refuse_other_formats(file)
     return file
 
 
@@ -605,7 +605,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     file = _existing(os.fspath(path))
     wanted = "a .keras file of this Keras"
     try:
-        _saved.check(file)
+        keras_files.check(file)
         # Keras and TensorFlow raise whatever a configuration that makes no sense leads to.
         return keras.models.load_model(file, compile=False, safe_mode=True)
     except StoreError as error:

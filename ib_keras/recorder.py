@@ -12,17 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import (
-    _epoch_writer,
-    _estimate,
-    _files,
-    _items,
-    _journal,
-    _locks,
-    _provenance,
-    _tracking,
-    frame,
-)
+from ib_keras import _epoch_writer, _estimate, _items, _provenance, _tracking, frame
 from ib_keras._instrument import InstrumentedModel, instrument
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
@@ -32,6 +22,7 @@ from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.labels import encode_labels, provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic, journal, locks, manifests
 
 # In a record's journal: training has come to its end.
 _ENDED = {"ended": True}
@@ -258,20 +249,20 @@ class _StoreSink:
             draws=recorder.draws,
             made=recorder._made,
         )
-        self._lock = _locks.acquire(recorder.path)
-        _files.remove_unfinished(recorder.path)
+        self._lock = locks.acquire(recorder.path)
+        atomic.remove_unfinished(recorder.path)
         self._stale = {epoch for epoch in self._store.epochs if epoch > start or not start}
 
     def _found(self, start: int) -> ActivationStore | None:
         """The record that is to be continued, if there is one."""
         path = self._r.path
-        if not (path / _files.MANIFEST).exists():
+        if not (path / manifests.MANIFEST).exists():
             return None
         store = ActivationStore(path)
         # What a training left that was killed before it could be backed up.
-        begun = max(store.epochs, default=0) <= 1 and _ENDED not in _journal.read(path)
+        begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r._made):
-            _files.check_free(path)
+            atomic.check_free(path)
         _check_same(self._r, store.fingerprint, store.layers)
         return store
 
@@ -282,7 +273,7 @@ class _StoreSink:
         return self._store.noted(epoch) if epoch else []
 
     def close(self) -> None:
-        _journal.append(self._r.path, _ENDED)
+        journal.append(self._r.path, _ENDED)
         self._lock.release()
 
     @property
@@ -335,21 +326,21 @@ class _TableSink:
     def __init__(self, recorder: Recorder, start: int) -> None:
         self._r = recorder
         self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
-        self._lock: _locks.Lock | None = None
+        self._lock: locks.Lock | None = None
         # A training that ended well leaves no journal.
-        parts = (_journal.NAME, _files.MANIFEST, frame.ESTIMATES)
+        parts = (journal.NAME, manifests.MANIFEST, frame.ESTIMATES)
         killed = all((recorder.path / name).exists() for name in parts)
-        if (recorder.path / _files.MANIFEST).exists() and (start or killed):
+        if (recorder.path / manifests.MANIFEST).exists() and (start or killed):
             table = frame.load(recorder.path)
             if not start and table["epoch"].max() > 1:
-                _files.check_free(recorder.path)
-            self._lock = _locks.acquire(recorder.path)
+                atomic.check_free(recorder.path)
+            self._lock = locks.acquire(recorder.path)
             kept = (table["epoch"] <= start) & bool(start)
             self._frame = table.loc[kept, frame.columns(table)]
             logs = frame.read_logs(recorder.path)
             self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
         else:
-            _files.check_free(recorder.path)
+            atomic.check_free(recorder.path)
         self._samples = _items.Samples.of(
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
@@ -366,17 +357,17 @@ class _TableSink:
 
     def note(self, row: dict[str, Any]) -> None:
         if self._lock is not None:
-            _journal.append(self._r.path, {"logs": _epoch_writer.finite(row)})
+            journal.append(self._r.path, {"logs": _epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
         written = set(self._logs["epoch"]) if len(self._logs) else set()
-        noted = _journal.read(self._r.path) if epoch else []
+        noted = journal.read(self._r.path) if epoch else []
         rows = {entry["logs"]["epoch"]: entry["logs"] for entry in noted if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def close(self) -> None:
         if self._lock is not None:
-            (self._r.path / _journal.NAME).unlink(missing_ok=True)
+            (self._r.path / journal.NAME).unlink(missing_ok=True)
             self._lock.release()
 
     def rows(self) -> list[dict[str, Any]]:
@@ -406,7 +397,7 @@ class _TableSink:
         # The journal comes with the folder: a table without one is of a training that has ended.
         frame._write(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:
-            self._lock = _locks.acquire(r.path)
+            self._lock = locks.acquire(r.path)
         return rows
 
 

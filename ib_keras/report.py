@@ -15,10 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _files, _page, _provenance, _verdict
+from ib_keras import _page, _provenance, _verdict
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic, manifests
 
 FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
 ADVICE = {flag.name: flag.do for flag in flagging.FLAGS.values()}
@@ -142,7 +143,7 @@ def write(
         plotly=_page.file(_page.PLOTLY),
         js=_page.file("report.js"),
     )
-    _files.write_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    atomic.write_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
 
 
@@ -339,7 +340,7 @@ def _made_by(table: pd.DataFrame) -> dict[str, Any]:
 
     for name, value in table.attrs.items():
         add("" if name == _provenance.KEY else str(name), value)
-    page = _files.provenance()
+    page = manifests.provenance()
     if (table.attrs.get(_provenance.KEY) or {}).get("versions") != page:
         add("this page", page)
     return content

@@ -14,9 +14,9 @@ from typing import Any
 
 from kfp import components, local
 
-from ib_keras import _files, _locks
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.pipelines import _graph, _progress
+from ib_keras.storage import atomic, locks, manifests
 
 OWNED = ".ib-keras-run"
 TASKS, CACHE = "tasks", "cache"
@@ -65,7 +65,7 @@ def run(
     total = len(_graph.tasks(spec, arguments))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWNED).touch()
-    with _locks.held(folder):
+    with locks.held(folder):
         return _run(folder, spec, arguments, total, enable_caching)
 
 
@@ -102,17 +102,19 @@ def _run(
         raise _error(progress.failures, log) from failure
     written = pathlib.Path(result.outputs["Output"].path)
     # The manifest, which has the others' checksums, is gone while they are replaced.
-    results = sorted(written.iterdir(), key=lambda path: (path.name == _files.MANIFEST, path.name))
-    _files.remove_unfinished(folder)
-    (folder / _files.MANIFEST).unlink(missing_ok=True)
+    results = sorted(
+        written.iterdir(), key=lambda path: (path.name == manifests.MANIFEST, path.name)
+    )
+    atomic.remove_unfinished(folder)
+    (folder / manifests.MANIFEST).unlink(missing_ok=True)
     for path in results:
-        _files.write_file(folder / path.name, functools.partial(shutil.copyfile, path))
+        atomic.write_file(folder / path.name, functools.partial(shutil.copyfile, path))
     names = [path.name for path in results]
     for name in set((folder / OWNED).read_text().splitlines()) - set(names):
-        _files.inside(folder, name).unlink(
+        manifests.inside(folder, name).unlink(
             missing_ok=True
         )  # of an earlier run, which had other results
-    _files.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
+    atomic.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
     return folder
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ib_keras import _data_files, datasets
+from ib_keras import datasets
 from ib_keras.errors import ArgumentError, DataUnavailableError
+from ib_keras.storage import data_files
 
 DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
@@ -150,11 +151,11 @@ def test_bad_names_and_files(tmp_path):
 
 def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):
     (tmp_path / "m.mat").write_bytes(bytes(200))
-    monkeypatch.setattr(_data_files, "_check_unpacked", lambda path: None)
+    monkeypatch.setattr(data_files, "_check_unpacked", lambda path: None)
     for reader, said in (
         ("import os; os.abort()", "crashed"), ("raise ValueError('no arrays')", "no arrays"),
     ):  # fmt: skip
-        monkeypatch.setattr(_data_files, "_MAT_READER", reader)
+        monkeypatch.setattr(data_files, "_MAT_READER", reader)
         with pytest.raises(ArgumentError, match=f"cannot be read.*{said}"):
             datasets.load(tmp_path / "m.mat")
 

@@ -182,7 +182,7 @@ def test_texts_have_one_fingerprint_in_any_process(tmp_path):
 
 def test_a_store_from_before_there_were_names(tmp_path):
     """Its targets are the labels themselves; the fingerprint was of these, as it is today."""
-    from ib_keras import _files
+    from ib_keras.storage import manifests
 
     y = np.array([3, 7, 3])
     store = ib.ActivationStore.create(
@@ -193,9 +193,9 @@ def test_a_store_from_before_there_were_names(tmp_path):
     manifest = json.loads((store.path / "manifest.json").read_text())
     for name in ("label_names", "sha256", "schema", "version", "made_by"):
         manifest.pop(name)
-    manifest["files"] = _files.checksums(store.path)
+    manifest["files"] = manifests.checksums(store.path)
     manifest["files"].pop("journal.jsonl")
-    _files.write_manifest(store.path, "ib_keras.activations", 1, **manifest)
+    manifests.write_manifest(store.path, "ib_keras.activations", 1, **manifest)
     old = ib.ActivationStore(tmp_path / "s")
     assert old.targets().tolist() == [3, 7, 3] and old.label_names == (3, 7)
     assert (

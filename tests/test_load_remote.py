@@ -7,8 +7,9 @@ import pytest
 from make_frame import make_frame
 
 import ib_keras
-from ib_keras import _remote, frame
+from ib_keras import frame
 from ib_keras.errors import ArgumentError, MissingExtraError, StoreError
+from ib_keras.storage import buckets
 
 fsspec = pytest.importorskip("fsspec", reason="the extra vertex is not installed")
 
@@ -88,6 +89,6 @@ def test_a_refused_bucket_says_which_role(monkeypatch):
         def exists(self, path):
             raise PermissionError("403: no storage.objects.list access")
 
-    monkeypatch.setattr(_remote, "_system", lambda url: (Refusing(), "bucket/run"))
+    monkeypatch.setattr(buckets, "_system", lambda url: (Refusing(), "bucket/run"))
     with pytest.raises(StoreError, match=r"application-default login.*storage.objectViewer.*403"):
         ib_keras.load("gs://bucket/run")

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
-from ib_keras import _locks
 from ib_keras._schedule import log_epochs, selector
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import locks
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_schedules():
 def test_a_table_that_was_killed_behind_its_first_epoch(noisy, inputs, tmp_path, monkeypatch):
     arguments = {"keep": "estimates", "estimators": ["ebab"]}
 
-    acquire = _locks.acquire
+    acquire = locks.acquire
 
     def killed(path):
         if path == tmp_path / "r":
@@ -214,7 +214,7 @@ def test_a_table_that_was_killed_behind_its_first_epoch(noisy, inputs, tmp_path,
         return acquire(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ib_keras._locks.acquire", killed)
+        patch.setattr("ib_keras.storage.locks.acquire", killed)
         with pytest.raises(RuntimeError, match="killed"):
             fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs, **arguments))
     assert set(ib.load(tmp_path / "r")["epoch"]) == {0}

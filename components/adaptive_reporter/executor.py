@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras import _files, frame, plot, report, studies
+from ib_keras import frame, plot, report, studies
 from ib_keras.components.reporter import executor as reporter
+from ib_keras.storage import atomic
 
 FINDINGS, COMPRESSION, PHASES = "findings.csv", "compression.csv", "phases.csv"
 
@@ -91,7 +92,7 @@ def run(
         )
 
     folder = pathlib.Path(output)
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     if page is not None:
         shutil.copyfile(folder / reporter.PAGE, page)
     return {"rows": len(table), "findings": len(findings)}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import ActivationStore, _files, clustering
+from ib_keras import ActivationStore, clustering
+from ib_keras.storage import atomic, manifests
 
 SCHEMA, VERSION = "ib_keras.clusters", 1
 MEASURES, HISTOGRAMS = "measures.parquet", "histograms.parquet"
@@ -45,14 +46,14 @@ def run(
     def fill(folder: pathlib.Path) -> None:
         measures.to_parquet(folder / MEASURES, index=False)
         histograms.to_parquet(folder / HISTOGRAMS, index=False)
-        _files.write_manifest(folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs)
+        manifests.write_manifest(folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs)
 
-    _files.write_folder(pathlib.Path(output), fill)
+    atomic.write_folder(pathlib.Path(output), fill)
     return {"run": recorded.run, "measures": len(measures)}
 
 
 def read(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measures and histograms that ``run`` wrote."""
     folder = pathlib.Path(path)
-    _files.read_manifest(folder, SCHEMA, VERSION)
+    manifests.read_manifest(folder, SCHEMA, VERSION)
     return pd.read_parquet(folder / MEASURES), pd.read_parquet(folder / HISTOGRAMS)

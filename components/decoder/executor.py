@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ib_keras import _files, frame
+from ib_keras import frame
 from ib_keras._cells import lost
 from ib_keras._estimate import row
 from ib_keras._items import Item
@@ -22,6 +22,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators.decoder import DecoderBound, compared, condition
 from ib_keras.interface import Estimate
 from ib_keras.pixelcnn.decoding import Decoder
+from ib_keras.storage import atomic
 
 SAMPLES = "samples.npz"
 
@@ -194,7 +195,7 @@ def _write(folder: pathlib.Path, table: pd.DataFrame, logs: pd.DataFrame, **draw
         with open(target / SAMPLES, "wb") as file:
             np.savez_compressed(file, **arrays)
 
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
 
 
 def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Checkpoints:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras import _arrays, _files, frame, plot, report, studies
+from ib_keras import frame, plot, report, studies
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.errors import StoreError
+from ib_keras.storage import atomic, npy
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
 CURVES = {
@@ -86,7 +87,7 @@ def run(
         )  # fmt: skip
 
     folder = pathlib.Path(output)
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     if page is not None:
         shutil.copyfile(folder / reporter.PAGE, page)
     return {"rows": len(table), "findings": len(findings)}
@@ -126,7 +127,7 @@ def _file(name: str) -> str:
 
 def _samples(path: str | os.PathLike) -> dict[str, Any]:
     file = pathlib.Path(path) / decoder.SAMPLES
-    found = _arrays.read_npz(file)
+    found = npy.read_npz(file)
     missing = sorted({"originals", "samples", "epochs", "run", "layer", "levels"} - set(found))
     if missing:
         raise StoreError(f"{str(file)!r} is damaged", f"the arrays {missing}", sorted(found))

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays, _data_files, _files, datasets
+from ib_keras import datasets
 from ib_keras.arrays import labels as _labels
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.storage import atomic, data_files, manifests, npy
 
 SCHEMA, VERSION = "ib_keras.examples", 1
 PARTS = ("x_train", "y_train", "x_test", "y_test")
@@ -107,12 +108,12 @@ def run(
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         shapes = {name: list(array.shape) for name, array in arrays.items()}
-        _files.write_manifest(
+        manifests.write_manifest(
             folder, SCHEMA, VERSION, data=data, seed=seed, shapes=shapes,
-            label_names=list(loaded.label_names), files=_files.checksums(folder),
+            label_names=list(loaded.label_names), files=manifests.checksums(folder),
         )  # fmt: skip
 
-    _files.write_folder(pathlib.Path(output), fill)
+    atomic.write_folder(pathlib.Path(output), fill)
     return {
         "data": data,
         "train": len(arrays["x_train"]),
@@ -130,12 +131,12 @@ def read(path: str | os.PathLike) -> Examples:
         StoreError: it is no such folder, or damaged.
     """
     folder = pathlib.Path(path)
-    manifest = _files.read_manifest(folder, SCHEMA, VERSION)
+    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
     files = manifest.get("files")
     three = isinstance(files, dict) and f"{DECODER[0]}.npy" in files
     names = (*PARTS, *DECODER, *ROWS) if three else PARTS
     arrays = {
-        name: _arrays.read_npy(_files.checked_file(folder, manifest, f"{name}.npy"))
+        name: npy.read_npy(manifests.checked_file(folder, manifest, f"{name}.npy"))
         for name in names
     }
     lengths = {name: array.shape[:1] for name, array in arrays.items()}
@@ -178,7 +179,7 @@ def _named(loaded: datasets.Dataset) -> dict[str, str]:
     if names != tuple(range(len(names))):
         shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
         facts["labels"] = " / ".join(map(str, shown))
-    if loaded.arrays and loaded.arrays not in _data_files.LAYOUTS:
+    if loaded.arrays and loaded.arrays not in data_files.LAYOUTS:
         facts["arrays"] = " / ".join(loaded.arrays)
     return facts
 

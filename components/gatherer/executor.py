@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-from ib_keras import _files
+from ib_keras.storage import atomic
 
 
 def run(inputs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict[str, int]:
@@ -25,5 +25,5 @@ def run(inputs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict[
         for number, path in enumerate(inputs):
             shutil.copytree(path, folder / f"part-{number:05d}")
 
-    _files.write_folder(pathlib.Path(output), fill)
+    atomic.write_folder(pathlib.Path(output), fill)
     return {"parts": len(inputs)}

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ib_keras import _arrays, _files, estimators
+from ib_keras import estimators
 from ib_keras.components.examples import executor as examples
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators.decoder import DecoderBound, check_disjoint, prior
 from ib_keras.pixelcnn import sampling
 from ib_keras.pixelcnn.decoding import Decoded
+from ib_keras.storage import atomic, manifests, npy
 
 SCHEMA, VERSION = "ib_keras.image_prior", 1
 MODEL = "prior.keras"
@@ -127,10 +128,10 @@ def run(
     def fill(target: pathlib.Path) -> None:
         model.save(target / MODEL)
         write(target / "decoded.npz", said, samples)
-        files = _files.checksums(target)
-        _files.write_manifest(target, SCHEMA, VERSION, decoder=made.get_config(), files=files)
+        files = manifests.checksums(target)
+        manifests.write_manifest(target, SCHEMA, VERSION, decoder=made.get_config(), files=files)
 
-    _files.write_folder(pathlib.Path(output), fill)
+    atomic.write_folder(pathlib.Path(output), fill)
     nats = float(said.held_out.mean())
     bits = nats / (train[0].size * float(np.log(2)))
     return {"n": len(held_out), "nll_0": nats, "bits_per_dim": bits}
@@ -167,13 +168,13 @@ def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:
         StoreError: it is damaged.
     """
     folder = pathlib.Path(path)
-    manifest = _files.read_manifest(folder, SCHEMA, VERSION)
+    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
     # Through JSON, which knows no tuples.
     if manifest.get("decoder") != json.loads(json.dumps(made.get_config())):
         raise ArgumentError(
             "q(x) was trained with other settings", str(manifest.get("decoder")), made.get_config()
         )
-    saved = _arrays.read_npz(_files.checked_file(folder, manifest, "decoded.npz"))
+    saved = npy.read_npz(manifests.checked_file(folder, manifest, "decoded.npz"))
     missing = [name for name in Decoded._fields if name not in saved]
     if missing:
         raise StoreError(f"{str(folder)!r} is damaged", f"the arrays {missing}", sorted(saved))

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras import _files, frame, plot, report, studies
+from ib_keras import frame, plot, report, studies
 from ib_keras.components.reporter import executor as reporter
+from ib_keras.storage import atomic
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
 
@@ -71,7 +72,7 @@ def run(
         )  # fmt: skip
 
     folder = pathlib.Path(output)
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     if page is not None:
         shutil.copyfile(folder / reporter.PAGE, page)
     return {"rows": len(table), "findings": len(findings)}

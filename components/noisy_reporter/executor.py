@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _files, frame, plot, report, studies
+from ib_keras import frame, plot, report, studies
 from ib_keras.components.clusterer import executor as clusterer
 from ib_keras.components.reporter import executor as reporter
+from ib_keras.storage import atomic
 
 FINDINGS, CLUSTERS = "findings.csv", "clusters.parquet"
 
@@ -77,7 +78,7 @@ def run(
         report.write(table, folder / reporter.PAGE, title=title, sections=sections)
 
     folder = pathlib.Path(output)
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     if page is not None:
         shutil.copyfile(folder / reporter.PAGE, page)
     return {"rows": len(table), "findings": len(findings)}

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _files, frame, plot, report
+from ib_keras import frame, plot, report
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic
 
 PICTURE, PAGE = "information_plane.png", "report.html"
 
@@ -44,7 +45,7 @@ def run(
         report.write(table, folder / PAGE, title=title)
 
     folder = pathlib.Path(output)
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     if page is not None:
         shutil.copyfile(folder / PAGE, page)
     return {"rows": len(table), "unit": str(table["unit"].iloc[0])}

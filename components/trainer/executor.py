@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import keras
 import pandas as pd
 
-from ib_keras import _files, _schedule, frame, instrument, models
+from ib_keras import _schedule, frame, instrument, models
 from ib_keras._instrument import InstrumentedModel
 from ib_keras.components.examples import executor as examples
+from ib_keras.storage import atomic, manifests
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1
 _LOGS = "logs.parquet"
@@ -105,12 +106,12 @@ def run(
             callbacks=[saver],
         )
         pd.DataFrame(saver.logs).to_parquet(temporary / _LOGS, index=False)
-        _files.write_manifest(
+        manifests.write_manifest(
             temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed,
-            files=_files.checksums(temporary),
+            files=manifests.checksums(temporary),
         )  # fmt: skip
 
-    _files.write_folder(folder, fill)
+    atomic.write_folder(folder, fill)
     last = read(folder).logs.iloc[-1]
     return {"run": label, "epochs": epochs, **{key: float(last[key]) for key in last.index[1:]}}
 
@@ -153,11 +154,11 @@ def read(path: str | os.PathLike) -> Checkpoints:
         StoreError: it is no such folder, or damaged.
     """
     folder = pathlib.Path(path)
-    manifest = _files.read_manifest(folder, SCHEMA, VERSION)
-    _files.check_fields(folder, manifest, {"run": _is_text, "epochs": _is_epochs})
+    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
+    manifests.check_fields(folder, manifest, {"run": _is_text, "epochs": _is_epochs})
     for epoch in manifest["epochs"]:
-        _files.checked_file(folder, manifest, _name(epoch))
-    logs = frame.read_parquet(_files.checked_file(folder, manifest, _LOGS))
+        manifests.checked_file(folder, manifest, _name(epoch))
+    logs = frame.read_parquet(manifests.checked_file(folder, manifest, _LOGS))
     return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
 
 
@@ -170,7 +171,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_epochs(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_files.is_count, value))
+    return isinstance(value, list) and bool(value) and all(map(manifests.is_count, value))
 
 
 def _loss(output_shape: tuple) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
-from ib_keras import _files, models
+from ib_keras import models
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
@@ -15,6 +15,7 @@ from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.pipelines import resnet_decoder
+from ib_keras.storage import manifests
 
 SETTINGS = json.dumps(
     {"levels": 4, "filters": 6, "stages": 1, "mixtures": 1, "epochs": 2, "learning_rate": 0.01}
@@ -140,9 +141,9 @@ def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
         image_prior.run(tmp_path / "three", tmp_path / "out", decoder='{"levels": 17}')
     manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
     known = {k: v for k, v in manifest.items() if k not in ("schema", "version", "sha256", "files")}
-    known["files"] = _files.checksums(tmp_path / "three")
+    known["files"] = manifests.checksums(tmp_path / "three")
     (tmp_path / "three" / "manifest.json").unlink()
-    _files.write_manifest(tmp_path / "three", manifest["schema"], manifest["version"], **known)
+    manifests.write_manifest(tmp_path / "three", manifest["schema"], manifest["version"], **known)
     with pytest.raises(ArgumentError, match="rows in common"):
         image_prior.run(tmp_path / "three", tmp_path / "out", decoder='{"levels": 17}')
     with pytest.raises(ArgumentError, match="decoder_fraction"):

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
-from ib_keras import _files
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.storage import manifests
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_examples_from_before_there_were_names(tmp_path):
         changed["label_names"] = names
         if names is None:
             del changed["label_names"]
-        _files.write_manifest(
+        manifests.write_manifest(
             tmp_path / "e", changed.pop("schema"), changed.pop("version"), **changed
         )
         if read:

@@ -75,7 +75,7 @@ def prepare(needed):
     import pyarrow.parquet  # noqa: F401
     import sklearn  # noqa: F401
 
-    from ib_keras import _estimate, _files, activations, frame  # noqa: F401
+    from ib_keras.storage import manifests  # noqa: F401
 
     ib.estimators.get("ebab")
     if "kfp" in needed:

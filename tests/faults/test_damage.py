@@ -12,13 +12,15 @@ import states
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _arrays, _backup, _files, _journal, _saved
+from ib_keras import _backup
 from ib_keras.arrays import memory
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
+from ib_keras.storage import atomic, journal, keras_files, manifests
+from ib_keras.storage import npy as _arrays
 
 
 def make_store(folder):
@@ -70,12 +72,12 @@ def make_prior(folder):
         said = Decoded(rng.normal(size=30), rng.normal(size=20), rng.normal(size=5))
         (target / image_prior.MODEL).write_bytes(b"a model")
         image_prior.write(target / "decoded.npz", said, rng.integers(0, 4, (2, 3, 3, 1)))
-        _files.write_manifest(
+        manifests.write_manifest(
             target, image_prior.SCHEMA, image_prior.VERSION, decoder=made.get_config(),
-            files=_files.checksums(target),
+            files=manifests.checksums(target),
         )  # fmt: skip
 
-    _files.write_folder(folder / "prior", fill)
+    atomic.write_folder(folder / "prior", fill)
     # The model is kept for who wants it, and read by nothing.
     shutil.copy(folder / "prior" / image_prior.MODEL, folder)
     return folder / "prior", lambda: list(
@@ -89,12 +91,12 @@ def make_checkpoints(folder):
             (target / f"epoch-{epoch:06d}.keras").write_bytes(bytes(range(200)))
         logs = ib.frame.pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.5, 0.25, 0.125]})
         logs.to_parquet(target / "logs.parquet", index=False)
-        _files.write_manifest(
+        manifests.write_manifest(
             target, trainer.SCHEMA, trainer.VERSION, run="mine", epochs=[0, 3],
-            files=_files.checksums(target),
+            files=manifests.checksums(target),
         )  # fmt: skip
 
-    _files.write_folder(folder / "checkpoints", fill)
+    atomic.write_folder(folder / "checkpoints", fill)
 
     def read():
         saved = trainer.read(folder / "checkpoints")
@@ -144,7 +146,7 @@ def test_flipped_bits_and_truncated_files(tmp_path, make, count):
             named += check(read, whole, file)
             end = rng.integers(len(content))
             file.write_bytes(content[:end])
-            if file.name == _journal.NAME:  # ends where a killed process may have left it
+            if file.name == journal.NAME:  # ends where a killed process may have left it
                 read()
             elif content[end:].strip():  # a manifest's last end of a line is nothing
                 assert check(read, whole, file), f"{file}: truncation was not noticed"
@@ -164,7 +166,7 @@ def test_missing_files(tmp_path, make, count):
         moved = tmp_path / "moved"
         os.rename(file, moved)
         # A table may be read without its manifest; it was not when the manifest was last seen.
-        alone = make is make_table and file.name == _files.MANIFEST
+        alone = make is make_table and file.name == manifests.MANIFEST
         if make is make_backup:
             with pytest.raises(StoreError, match="cannot be read"):
                 read()
@@ -193,7 +195,7 @@ def test_a_missing_epoch(tmp_path):
 def test_a_line_of_the_journal_that_was_not_finished(tmp_path):
     path, read = make_store(tmp_path)
     whole = read()
-    with open(path / _journal.NAME, "ab") as file:
+    with open(path / journal.NAME, "ab") as file:
         file.write(b'00000000 {"recorded": 7')
     assert read() == whole
     ib.ActivationStore(path).note({"epoch": 6, "loss": 0.1})
@@ -202,7 +204,7 @@ def test_a_line_of_the_journal_that_was_not_finished(tmp_path):
 
 def test_the_end_of_the_journal_s_last_line(tmp_path):
     path, read = make_store(tmp_path)
-    file = path / _journal.NAME
+    file = path / journal.NAME
     content = file.read_bytes()
     for bit in range(8):
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1 << bit]))
@@ -214,9 +216,9 @@ def test_the_end_of_the_journal_s_last_line(tmp_path):
 def test_paths_do_not_leave_their_folder(tmp_path, name):
     path, _ = make_store(tmp_path)
     folder = path / "epoch-000000"
-    manifest = _files.read_manifest(folder, "ib_keras.activations.epoch", 1)
+    manifest = manifests.read_manifest(folder, "ib_keras.activations.epoch", 1)
     manifest["files"][0]["file"] = name
-    _files.write_manifest(folder, **manifest_of(manifest))
+    manifests.write_manifest(folder, **manifest_of(manifest))
     with pytest.raises(StoreError, match="is not inside of"):
         ib.ActivationStore(path).read(0, "a")
 
@@ -371,7 +373,7 @@ def test_a_model_is_weighed_without_being_made(tmp_path):
         model = keras.Sequential(layers)
         model.save(tmp_path / "model.keras")
         size = sum(np.asarray(v).nbytes for v in model.variables)
-        assert _saved._bytes(tmp_path / "model.keras") == (size if weighed else 0)
+        assert keras_files._bytes(tmp_path / "model.keras") == (size if weighed else 0)
         loaded = ib.models.load(tmp_path / "model.keras")
         x = np.ones((2, 3), "float32")
         np.testing.assert_array_equal(loaded(x), model(x))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _files, _journal, _schedule, datasets, models, report
+from ib_keras import _schedule, datasets, models, report
 from ib_keras.arrays import labels
 from ib_keras.components import base
 from ib_keras.components.decoder import executor as decoder
@@ -28,6 +28,8 @@ from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
 from ib_keras.pipelines import _settings, machines
+from ib_keras.storage import journal
+from ib_keras.storage import manifests as _files
 
 FUZZ = settings(
     max_examples=500 if SOAK else 25,
@@ -147,9 +149,9 @@ def test_arrays(tmp_path_factory, damaged):
     np.save(buffer, np.arange(12.0).reshape(3, 4))
     file.write_bytes(damaged(buffer.getvalue()))
     with our_errors():
-        from ib_keras import _arrays
+        from ib_keras.storage import npy
 
-        np.array(_arrays.read_npy(file))
+        np.array(npy.read_npy(file))
 
 
 @FUZZ
@@ -228,9 +230,9 @@ def test_tables_of_other_types(parquet, column, values, tmp_path_factory):
 def test_journals(artifact, content, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "journal"
     folder.mkdir(exist_ok=True)
-    (folder / _journal.NAME).write_bytes(b"\n".join(content))
+    (folder / journal.NAME).write_bytes(b"\n".join(content))
     with our_errors():
-        _journal.read(folder)
+        journal.read(folder)
 
 
 @FUZZ

@@ -13,8 +13,8 @@ import pytest
 import states
 
 import ib_keras as ib
-from ib_keras import _locks
 from ib_keras.errors import StoreError
+from ib_keras.storage import locks
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -140,23 +140,23 @@ def test_two_processes_on_one_store(holder, count):
 
 
 def test_what_a_process_left_it_may_write_itself(tmp_path):
-    first = _locks.acquire(tmp_path)
-    second = _locks.acquire(tmp_path)
-    assert _locks.is_held(tmp_path)
+    first = locks.acquire(tmp_path)
+    second = locks.acquire(tmp_path)
+    assert locks.is_held(tmp_path)
     first.release()
     second.release()
-    assert not _locks.is_held(tmp_path)
+    assert not locks.is_held(tmp_path)
 
 
 def test_a_forked_child_has_no_lock_and_keeps_none(tmp_path):
-    lock = _locks.acquire(tmp_path)
+    lock = locks.acquire(tmp_path)
     child = os.fork()
     if not child:
         try:
-            _locks.acquire(tmp_path)
+            locks.acquire(tmp_path)
         except StoreError:
             os._exit(7)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     lock.release()
-    assert not _locks.is_held(tmp_path)
+    assert not locks.is_held(tmp_path)

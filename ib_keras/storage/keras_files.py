@@ -12,8 +12,8 @@ import zipfile
 import keras
 import tensorflow as tf
 
-from ib_keras import _arrays
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import npy
 
 # How files of models are called that are not read, and what they are.
 _OTHERS = {
@@ -83,10 +83,10 @@ def check(file: pathlib.Path) -> None:
     Raises:
         StoreError: it is damaged, or either is larger than the memory available.
     """
-    _arrays.check_zip(file)
+    npy.check_zip(file)
     # A thread of its own, since Keras keeps for each a list of variables without values.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        _arrays.check_size(file, thread.submit(_bytes, file).result())
+        npy.check_size(file, thread.submit(_bytes, file).result())
 
 
 def _bytes(file: pathlib.Path) -> int:

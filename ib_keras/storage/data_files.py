@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ib_keras import _arrays
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.storage import npy
 
 # What else arrays are called that are x or y, in small or capital letters.
 _ALIASES = {
@@ -122,7 +122,7 @@ def _described(arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> str:
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        return _arrays.read_npz(path)
+        return npy.read_npz(path)
     except StoreError as error:
         expected = error.expected
         if "objects" in str(error.received):
@@ -158,7 +158,7 @@ def _read_mat(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
     wanted = "a MATLAB file of version 7 or less"
     try:
         _check_unpacked(path)
-    except _arrays.DAMAGE as error:
+    except npy.DAMAGE as error:
         raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, error) from None
     sides = "|".join(one for side, more in _ALIASES.items() for one in (side, *more))
     meant = f"((train|test)_?)?({sides})(_?(train|test))?"
@@ -193,4 +193,4 @@ def _check_unpacked(path: pathlib.Path) -> None:
             while rest and not packed.eof:
                 unpacked += len(packed.decompress(rest, 1 << 20))
                 rest = packed.unconsumed_tail
-                _arrays.check_size(path, unpacked, limit)
+                npy.check_size(path, unpacked, limit)

@@ -1,23 +1,19 @@
-"""Writing artifacts so that a reader never meets a half-written one, and reading them back."""
+"""Manifests: what a folder holds, with checksums that are compared when it is read."""
 
 from __future__ import annotations
 
-import errno
 import functools
-import glob
 import hashlib
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ib_keras import _locks
-from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.errors import StoreError
+from ib_keras.storage.atomic import write_file
 
 MANIFEST = "manifest.json"
 # A manifest of ten thousand files has 2 MB.
@@ -26,82 +22,6 @@ _PACKAGES = ("ib-keras", "tensorflow", "keras", "numpy", "pandas")
 # Files whose content has been compared with a checksum by this process: what they were like then,
 # and the checksum.
 _compared: dict[str, tuple[tuple[int, ...], str]] = {}
-
-
-def sibling(path: pathlib.Path) -> pathlib.Path:
-    """A new name beside ``path`` for what is not finished."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-
-
-def write_file(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Lets ``write`` fill a temporary sibling, then renames it to ``path``."""
-    temporary = sibling(path)
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_folder(path: pathlib.Path, fill: Callable[[pathlib.Path], object]) -> None:
-    """Lets ``fill`` fill a temporary sibling folder, then renames it to ``path``.
-
-    Raises:
-        ArgumentError: ``path`` exists and is no empty folder; it is left as it was.
-    """
-    check_free(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path.parent, glob.escape(path.name))
-    temporary = sibling(path)
-    temporary.mkdir()
-    try:
-        with _locks.held(temporary):
-            fill(temporary)
-            move_folder(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def move_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Renames a folder that is finished.
-
-    Raises:
-        ArgumentError: meanwhile ``path`` has become a folder with files.
-    """
-    try:
-        os.rename(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            check_free(path)
-        raise
-
-
-def remove_unfinished(folder: pathlib.Path, name: str = "*") -> None:
-    """Removes what processes that were killed have left unfinished in a folder.
-
-    Args:
-        folder: to look in.
-        name: the name that the finished file or folder would have had; a glob.
-    """
-    for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
-        if not path.is_dir() or path.is_symlink():
-            path.unlink(missing_ok=True)
-        elif not _locks.is_held(path):  # else its process lives
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def check_free(path: pathlib.Path) -> None:
-    """Raises unless nothing would be overwritten at ``path``.
-
-    Raises:
-        ArgumentError: it exists and is no empty folder.
-    """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ArgumentError(
-            f"{str(path)!r} exists",
-            "a new path: nothing is overwritten",
-            "a folder with files" if path.is_dir() else "a file",
-        )
 
 
 def write_manifest(folder: pathlib.Path, schema: str, version: int, **content: Any) -> None:

@@ -1,0 +1,1 @@
+"""Files: manifests with checksums, locks, journals, arrays, data sets, buckets."""
