@@ -35,7 +35,7 @@ import pandas as pd
 import tensorflow as tf
 
 import ib_keras as ib
-from ib_keras import _verdict
+from ib_keras.frame import verdict
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "reliability.md"
 MARKERS = "<!-- verdict: written by benchmarks/verdict.py -->", "<!-- end of verdict -->"
@@ -46,7 +46,7 @@ ESTIMATORS = (
     ("sp",), ("sp", "ebab"), ("kl", "pca+kl"),
 )  # fmt: skip
 NOISE = 0.1
-CLAIMS = (_verdict.COMPRESSES, _verdict.DISPUTED)
+CLAIMS = (verdict.COMPRESSES, verdict.DISPUTED)
 CONTROLS = {
     "noisy neuron, `sp`": ["--pipeline=noisy_dnn", "--preset=neuron"],
     "tanh network of Shwartz-Ziv and Tishby, `ebab`": [
@@ -157,11 +157,11 @@ def on_noise(seed: int) -> dict[str, Any]:
                 table = estimated(dict(zip(names, own_rows, strict=True)), name, x, y)
                 tables.append(table.assign(run=f"noise-{run}", epoch=epoch))
             taken.append((f"noise-{run}", epoch, other_rows))
-    said = _verdict.verdicts(pd.concat(tables, ignore_index=True))
+    said = verdict.verdicts(pd.concat(tables, ignore_index=True))
     claims = [v for v in said if v.what in CLAIMS]
     return {
         "seed": seed, **own, "tests": max((v.tests for v in said), default=0),
-        "untold": sum(v.what == _verdict.UNKNOWN for v in said),
+        "untold": sum(v.what == verdict.UNKNOWN for v in said),
         "claims": [f"{v.layer} {v.claim}: {v.curve}" for v in claims],
         "chance": [v.layer for v in claims if not repeated(v, names.index(v.layer), taken, fresh)],
     }  # fmt: skip
@@ -174,7 +174,7 @@ def estimated(layers: dict[str, np.ndarray], name: str, x: np.ndarray, y: Any) -
     return ib.estimate(given, name, inputs=x, targets=y, progress=False)
 
 
-def repeated(claim: _verdict.Verdict, layer: int, taken: list[Any], x: np.ndarray) -> bool:
+def repeated(claim: verdict.Verdict, layer: int, taken: list[Any], x: np.ndarray) -> bool:
     """Whether the claimed fall is there in rows that the verdict has not seen."""
     name = claim.curve.rpartition("by ")[2]
     tables = [
@@ -182,7 +182,7 @@ def repeated(claim: _verdict.Verdict, layer: int, taken: list[Any], x: np.ndarra
         for run, epoch, outputs in taken
     ]
     curves = ib.frame.compression(pd.concat(tables, ignore_index=True))
-    return bool((curves["relative"] > _verdict.SHARE / 2).mean() > 0.5)
+    return bool((curves["relative"] > verdict.SHARE / 2).mean() > 0.5)
 
 
 def control(arguments: list[str], folder: pathlib.Path) -> dict[str, Any]:
@@ -190,8 +190,8 @@ def control(arguments: list[str], folder: pathlib.Path) -> dict[str, Any]:
     if not folder.exists():
         command = [sys.executable, "-m", "ib_keras.pipelines.cli", *arguments]
         subprocess.run([*command, "--runner=local", f"--run_dir={folder}"], check=True)
-    said = _verdict.verdicts(ib.load(folder))
-    claimed = [f"{v.layer} {v.claim}" for v in said if v.what == _verdict.COMPRESSES]
+    said = verdict.verdicts(ib.load(folder))
+    claimed = [f"{v.layer} {v.claim}" for v in said if v.what == verdict.COMPRESSES]
     return {"layers": len(said), "claimed": claimed}
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ib_keras._backup import Backup as Backup
     from ib_keras._calibrate import Calibration as Calibration
     from ib_keras._calibrate import calibrate as calibrate
-    from ib_keras._compare import compare as compare
     from ib_keras._estimate import estimate as estimate
     from ib_keras._instrument import InstrumentedModel as InstrumentedModel
     from ib_keras._instrument import instrument as instrument
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.frame import load as load
+    from ib_keras.frame.comparison import compare as compare
     from ib_keras.interface import Estimate as Estimate
     from ib_keras.interface import LayerInformation as LayerInformation
     from ib_keras.interface import MutualInformation as MutualInformation
@@ -56,7 +56,7 @@ _OBJECTS = {
     "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
     "calibrate": "ib_keras._calibrate",
-    "compare": "ib_keras._compare",
+    "compare": "ib_keras.frame.comparison",
     "estimate": "ib_keras._estimate",
     "instrument": "ib_keras._instrument",
     "load": "ib_keras.frame",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _verdict
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.frame import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
     points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
     points["y"] = y["value"]
     points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
-    doubts = pd.DataFrame({i: s["flags"].map(_verdict.doubt) for i, s in enumerate(sides)})
+    doubts = pd.DataFrame({i: s["flags"].map(verdict.doubt) for i, s in enumerate(sides)})
     points["doubt"] = doubts.max(axis=1)
     points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
     return points.reset_index().sort_values(["layer_index", "epoch"])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _provenance, frame
 from ib_keras import estimators as registry
+from ib_keras import frame
 from ib_keras._calibrate import Calibrator
 from ib_keras._cells import OnError, check_on_error, estimated
 from ib_keras._consistency import flagged
@@ -26,6 +26,7 @@ from ib_keras.arrays.labels import provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimators.propagation import check_channel
+from ib_keras.frame import provenance
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
 
 # Estimates of an information further below 0, in nats, are flagged.
@@ -120,7 +121,7 @@ def estimate(
         table = frame.convert(frame.from_rows(rows), unit)
         origin = _origin(source, inputs, targets)
         origin["labels"] = provenance_of(samples.label_names)
-        table.attrs.update(_provenance.attrs(made, **origin))
+        table.attrs.update(provenance.attrs(made, **origin))
         table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
         return table
 
@@ -141,7 +142,7 @@ def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:
         return {"data": source.fingerprint, **source.made}
     arrays = None if inputs is None else flat_inputs(inputs)
     labels = None if targets is None else np.asarray(targets)
-    model = None if isinstance(source, Mapping) else _provenance.of_model(source)
+    model = None if isinstance(source, Mapping) else provenance.of_model(source)
     return {"data": None if arrays is None else fingerprint(arrays, labels), "model": model}
 
 

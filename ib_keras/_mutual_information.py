@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras.arrays import codes as _codes
 from ib_keras.arrays.checks import as_array, as_samples, check_seed
+from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._critic import Settings, held_out_ratios
@@ -144,7 +144,7 @@ def _radial(t: np.ndarray) -> np.ndarray:
 def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     n = len(a)
     first, second = as_labels(a, n, "a"), as_labels(b, n, "b")
-    value = _codes.mutual_information(first, second)
+    value = information_of_codes(first, second)
     table = np.zeros((first.max() + 1, second.max() + 1))
     np.add.at(table, (first, second), 1)
     p, q = table.sum(axis=1), table.sum(axis=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _drawing, _verdict
+from ib_keras import _drawing
 from ib_keras import frame as frames
 from ib_keras._plot_ensembles import against_truth as against_truth
 from ib_keras._plot_ensembles import compression as compression
@@ -16,6 +16,7 @@ from ib_keras._plot_ensembles import ensemble_planes as ensemble_planes
 from ib_keras._plot_ensembles import scatter as scatter
 from ib_keras._plot_samples import conditional_samples as conditional_samples
 from ib_keras.errors import ArgumentError
+from ib_keras.frame import verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +152,7 @@ def layer_curves(
     if points.empty:
         return _drawing.nothing(figures, ax, quantity)
     points = points.sort_values(["layer_index", "epoch"])
-    points = points.assign(doubt=points["flags"].map(_verdict.doubt))
+    points = points.assign(doubt=points["flags"].map(verdict.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None
     layers = _drawing.layers_of(points)
     colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))

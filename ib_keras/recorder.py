@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer, _estimate, _items, _provenance, _tracking, frame
+from ib_keras import _epoch_writer, _estimate, _items, _tracking, frame
 from ib_keras._instrument import InstrumentedModel, instrument
 from ib_keras._schedule import Epochs, selector
 from ib_keras._taps import Layers
@@ -22,6 +22,7 @@ from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.labels import encode_labels, provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
+from ib_keras.frame import files, provenance
 from ib_keras.storage import atomic, journal, locks, manifests
 
 # In a record's journal: training has come to its end.
@@ -151,7 +152,7 @@ class Recorder(keras.callbacks.Callback):
         self._tapped.check_inputs(self.inputs)
         self._names = self._tapped.select_taps(self.layers if own else None)
         self._rows = _items.propagated_rows(self._n, self.conditional_inputs, self.seed)
-        self._made = {"model": _provenance.of_model(self.model), "recorder_seed": self.seed}
+        self._made = {"model": provenance.of_model(self.model), "recorder_seed": self.seed}
         self._sink = None
         self._logs = []
         self._reported = {}
@@ -344,7 +345,7 @@ class _TableSink:
         self._samples = _items.Samples.of(
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
-        self._attrs = _provenance.attrs(
+        self._attrs = provenance.attrs(
             recorder._estimators or [],
             data=recorder._fingerprint,
             labels=provenance_of(self._samples.label_names),
@@ -395,7 +396,7 @@ class _TableSink:
         self._frame.attrs.update(self._attrs)
         self._frame.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(self._frame)
         # The journal comes with the folder: a table without one is of a training that has ended.
-        frame._write(self._frame, r.path, self._logs, begun={"begun": epoch})
+        files.write_table(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:
             self._lock = locks.acquire(r.path)
         return rows

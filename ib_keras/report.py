@@ -15,10 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _page, _provenance, _verdict
+from ib_keras import _page
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.frame import provenance, verdict
 from ib_keras.storage import atomic, manifests
 
 FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
@@ -228,15 +229,15 @@ def _verdicts(table: pd.DataFrame) -> str:
         '<p class="note">A layer compresses when it first holds some information about the input, '
         "I(X;T), and by the end of training holds less.</p>"
     )
-    first = html.escape(_verdict.saturation(table))
+    first = html.escape(verdict.saturation(table))
     first = f'<p class="which">{first}</p>' if first else ""
-    found = _verdict.verdicts(table)
+    found = verdict.verdicts(table)
     if not found:
         return (
             f"{first}<p>Nothing can be said about compression: that takes finite values of I(X;T) "
             f"at two epochs or more.</p>{about}"
         )
-    sentences = _verdict.headline(found)
+    sentences = verdict.headline(found)
     parts = [
         f'<p class="which">{html.escape(which)}</p><p class="belief">{html.escape(belief)}</p>'
         for which, belief in sentences[:8]
@@ -278,7 +279,7 @@ def _trust(table: pd.DataFrame) -> str:
         text = f"({where}). {FLAGS.get(str(flag), 'No more is known of this flag.')}"
         names = list(dict.fromkeys(rows["layer"]))
         if len(names) < layers:
-            text += f" Here: {_verdict.few(names)}."
+            text += f" Here: {verdict.few(names)}."
         advice = ADVICE.get(str(flag))
         more = f'<span class="do">What to do: {_with_code(advice)}</span>' if advice else ""
         parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}{more}</li>")
@@ -314,14 +315,14 @@ def _settings(table: pd.DataFrame) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "unit": table["unit"].iloc[0],
         "samples": " / ".join(map(str, sorted(table["n"].unique()))),
-        "epochs": _verdict.few([str(e) for e in sorted(table["epoch"].unique())], 16),
+        "epochs": verdict.few([str(e) for e in sorted(table["epoch"].unique())], 16),
         "estimators": ", ".join(dict.fromkeys(table["estimator"])),
-        "layers (dimension)": _verdict.few(
+        "layers (dimension)": verdict.few(
             [f"{a} ({d})" for a, d in zip(dims["layer"], dims["dim"], strict=True)], 24
         ),
         "noise of the network": f"{noise['noise_std'].iloc[0]:g} in every layer"
         if same and levels
-        else _verdict.few(levels, 12) or "none",
+        else verdict.few(levels, 12) or "none",
         "seconds of estimation": f"{table[table['quantity'] == 'I(X;T)']['seconds'].sum():.1f}",
     }
     return settings
@@ -339,9 +340,9 @@ def _made_by(table: pd.DataFrame) -> dict[str, Any]:
             content[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
 
     for name, value in table.attrs.items():
-        add("" if name == _provenance.KEY else str(name), value)
+        add("" if name == provenance.KEY else str(name), value)
     page = manifests.provenance()
-    if (table.attrs.get(_provenance.KEY) or {}).get("versions") != page:
+    if (table.attrs.get(provenance.KEY) or {}).get("versions") != page:
         add("this page", page)
     return content
 

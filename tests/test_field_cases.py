@@ -19,8 +19,9 @@ import tensorflow as tf
 from make_frame import make_frame
 
 import ib_keras as ib
-from ib_keras import _page, _verdict, flags
+from ib_keras import _page, flags
 from ib_keras.errors import ArgumentError
+from ib_keras.frame import verdict
 
 L = keras.layers
 
@@ -154,7 +155,7 @@ def test_a_report_is_not_believed_above_a_table_that_says_no():
     }.items():  # fmt: skip
         own = (table["layer"] == layer) & (table["estimator"] == estimator)
         table.loc[own, "value"] = values
-    ((which, belief),) = _verdict.headline(_verdict.verdicts(table))
+    ((which, belief),) = verdict.headline(verdict.verdicts(table))
     assert "Estimates disagree about h1" in which
     assert "You may believe it" not in belief
 

@@ -8,8 +8,9 @@ import pytest
 from make_frame import make_frame
 
 import ib_keras as ib
-from ib_keras import _provenance, frame
+from ib_keras import frame
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.frame import provenance
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_attrs_say_what_the_runs_share_and_where_they_differ(folder):
 
 def test_attrs_of_many_are_not_endless():
     many = [{"provenance": {"recorder_seed": i}} for i in range(50)]
-    seeds = _provenance.merged(many)["provenance"]["recorder_seed"]
+    seeds = provenance.merged(many)["provenance"]["recorder_seed"]
     assert seeds == [*range(20), "… 50 in all"]
 
 
@@ -68,7 +69,7 @@ def test_estimate_says_where_it_came_from(tmp_path, monkeypatch):
         subprocess.run(["git", *arguments], check=True, capture_output=True)
 
     monkeypatch.chdir(tmp_path)
-    assert _provenance.git_state() is None
+    assert provenance.git_state() is None
     git("init")
     (tmp_path / "file").write_text("1")
     git("add", "file")
@@ -82,7 +83,7 @@ def test_estimate_says_where_it_came_from(tmp_path, monkeypatch):
     other = ib.estimate({"a": t}, ["ebab"], inputs=t + 1, targets=y).attrs["provenance"]
     assert origin["data"] != other["data"] and len(origin["data"]) == 64
     (tmp_path / "file").write_text("2")
-    assert _provenance.git_state()["changed"] is True
+    assert provenance.git_state()["changed"] is True
     table.to_parquet(tmp_path / "t.parquet")
     assert pd.read_parquet(tmp_path / "t.parquet").attrs == table.attrs
     frame.write(table, tmp_path / "t")

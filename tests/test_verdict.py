@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from make_frame import make_frame
 
-from ib_keras import _verdict
+from ib_keras.frame import verdict as _verdict
 
 
 def curves(values, estimator="ebab", run="tanh", stderr=np.nan, flags=""):

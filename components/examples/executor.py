@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ib_keras import datasets
-from ib_keras.arrays import labels as _labels
+from ib_keras.arrays.labels import are_names
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import atomic, data_files, manifests, npy
 
@@ -146,7 +146,7 @@ def read(path: str | os.PathLike) -> Examples:
     rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
     classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
     names = manifest.get("label_names", list(range(classes)))  # earlier folders have none
-    if not _labels.are_names(names) or len(names) < classes:
+    if not are_names(names) or len(names) < classes:
         raise StoreError(f"{str(folder)!r} is damaged", "a name for each label", repr(names)[:200])
     return Examples(**arrays, rows=rows, label_names=tuple(names))
 

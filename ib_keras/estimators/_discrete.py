@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays import codes as _codes
 from ib_keras.arrays.checks import as_array, as_samples
+from ib_keras.arrays.codes import entropy as entropy_of_codes
+from ib_keras.arrays.codes import mutual_information as information_of_codes
+from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
@@ -48,7 +50,7 @@ class PlugIn(Configured, abc.ABC):
     def codes(self, t: Any, name: str = "t") -> tuple[np.ndarray, tuple[str, ...]]:
         """One integer code per sample, ``(n,)``: equal when all of its neurons share their bins."""
         bins, flags = self.discretise(as_samples(t, name))
-        return _codes.row_codes(bins), flags
+        return row_codes(bins), flags
 
     def estimate(
         self,
@@ -83,17 +85,17 @@ class PlugIn(Configured, abc.ABC):
         labels = None if y is None else as_labels(y, n)
         inputs = None if x is None else input_codes(x, n)
         bins, flags = self.discretise(samples)
-        codes = _codes.row_codes(bins)
+        codes = row_codes(bins)
         flags = (*flags, *self.measurement, *network_noise(noise_std))
         if inputs is None:
-            xt, ceiling = _codes.entropy(codes), None
+            xt, ceiling = entropy_of_codes(codes), None
         else:
-            xt, ceiling = _codes.mutual_information(codes, inputs), _codes.entropy(inputs)
+            xt, ceiling = information_of_codes(codes, inputs), entropy_of_codes(inputs)
         saturated = saturation(xt, n, ceiling)
         information = Estimate(xt, flags=(*saturated, *flags), n=n, dim=dim)
         if labels is None:
             return LayerInformation(information)
-        relevant = _codes.mutual_information(codes, labels)
+        relevant = information_of_codes(codes, labels)
         # When every sample has a bin of its own, I(T;Y) is H(Y), whatever the labels.
         return LayerInformation(
             information, Estimate(relevant, flags=(*saturated, *flags), n=n, dim=dim)
@@ -104,7 +106,7 @@ class PlugIn(Configured, abc.ABC):
         samples = as_samples(a, "a")
         codes, flags = self.codes(samples, "a")
         n, dim = samples.shape
-        value = _codes.entropy(codes)
+        value = entropy_of_codes(codes)
         return Estimate(
             value, flags=(*saturation(value, n), *flags, *self.measurement), n=n, dim=dim
         )
@@ -119,7 +121,7 @@ class PlugIn(Configured, abc.ABC):
                 "as many samples in both",
                 f"{len(first)} and {len(second)}",
             )
-        value = _codes.mutual_information(first, second)
+        value = information_of_codes(first, second)
         flags = tuple(dict.fromkeys((*saturation(value, len(first)), *flags_a, *flags_b)))
         dim = as_samples(a, "a").shape[1]
         return Estimate(value, flags=(*flags, "measurement_bins"), n=len(first), dim=dim)
@@ -136,7 +138,7 @@ def input_codes(x: Any, n: int) -> np.ndarray:
             f"one input for each of the {n} samples",
             f"shape {inputs.shape}",
         )
-    return _codes.row_codes(inputs)
+    return row_codes(inputs)
 
 
 def digitise(t: np.ndarray, edges: np.ndarray) -> np.ndarray:

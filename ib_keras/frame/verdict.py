@@ -2,7 +2,7 @@
 
 A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, by more
 than 0.01 nats or bits, and by more than is explained by standard errors, seeds, and the numbers of
-epochs, layers and estimators looked at. The test is that of ``_falls``, at a false-discovery rate
+epochs, layers and estimators looked at. The test is that of ``falls``, at a false-discovery rate
 of 5 %. Curves whose maximum and end are flagged as telling nothing have no say.
 """
 
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ib_keras import _falls
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
+from ib_keras.frame.falls import LEVEL, adjusted, p_of_curve, p_of_runs
 
 # The least fall that counts, as a share of the maximum and in the table's unit; of a curve that
 # does not fall, all that its error allows is below that.
@@ -161,11 +161,11 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
     found = []
     for group, own in rows.items():
         cells = [at[i] for i in own]
-        each = [_falls.p_of_curve(values[c], stderrs[c], int(n[c]), unit) for c in cells]
+        each = [p_of_curve(values[c], stderrs[c], int(n[c]), unit) for c in cells]
         fall, maximum, error = measures[own].mean(axis=0)
         known = np.isfinite(values[cells])
         if len(own) > 1:
-            p, tested = _falls.p_of_runs(values[cells], each), True
+            p, tested = p_of_runs(values[cells], each), True
             error = float(measures[own, 0].std(ddof=1)) / math.sqrt(len(own))
         else:
             p, tested = each[0], bool(np.isfinite(stderrs[cells][known]).all())
@@ -173,8 +173,8 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
         least = max(SHARE * abs(maximum), LEAST)
         found.append((*group, p, tested, fall > least, fall + error <= least))
     tests = pd.DataFrame(found, columns=columns)
-    tests["q"] = _falls.adjusted(tests["p"].to_numpy(float))
-    tests["falls"] = tests["large"].astype(bool) & (tests["q"] <= _falls.LEVEL)
+    tests["q"] = adjusted(tests["p"].to_numpy(float))
+    tests["falls"] = tests["large"].astype(bool) & (tests["q"] <= LEVEL)
     return tests
 
 
@@ -307,7 +307,7 @@ def _belief(own: Sequence[Verdict]) -> str:
     noun = "comparison" if tests == 1 else "comparisons"
     text += (
         f" Of {tests} {noun} of layers and estimators, those are claimed that chance does not "
-        f"explain at a false-discovery rate of {_falls.LEVEL:.0%}."
+        f"explain at a false-discovery rate of {LEVEL:.0%}."
     )
     return text
 

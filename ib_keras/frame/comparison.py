@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import _provenance
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.frame import provenance
 
 # A difference of more than so many combined standard errors is told from none.
 ERRORS = 2.0
@@ -76,7 +76,7 @@ def compare(
             {label: _has(table) for label, table in tables.items()},
         )
     found["unit"] = unit
-    found.attrs = {label: table.attrs.get(_provenance.KEY, {}) for label, table in tables.items()}
+    found.attrs = {label: table.attrs.get(provenance.KEY, {}) for label, table in tables.items()}
     return found
 
 

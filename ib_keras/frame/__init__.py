@@ -1,0 +1,52 @@
+"""The table of estimates: its columns, units, files, curves and seeds."""
+
+from ib_keras.frame.curves import compression, phases
+from ib_keras.frame.files import (
+    ESTIMATES,
+    LOGS,
+    SCHEMA,
+    VERSION,
+    load,
+    read_logs,
+    read_parquet,
+    write,
+)
+from ib_keras.frame.seeds import over_seeds, seed_groups, without_seed
+from ib_keras.frame.table import (
+    COLUMNS,
+    NOT_ESTIMATED,
+    OPTIONAL,
+    check_unit,
+    columns,
+    concat,
+    convert,
+    count_not_estimated,
+    from_rows,
+    validate,
+)
+
+__all__ = [
+    "COLUMNS",
+    "ESTIMATES",
+    "LOGS",
+    "NOT_ESTIMATED",
+    "OPTIONAL",
+    "SCHEMA",
+    "VERSION",
+    "check_unit",
+    "columns",
+    "compression",
+    "concat",
+    "convert",
+    "count_not_estimated",
+    "from_rows",
+    "load",
+    "over_seeds",
+    "phases",
+    "read_logs",
+    "read_parquet",
+    "seed_groups",
+    "validate",
+    "without_seed",
+    "write",
+]

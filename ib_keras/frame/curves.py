@@ -1,0 +1,140 @@
+"""How the information of a layer moves over training: its fall, and its phases."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras.errors import ArgumentError
+from ib_keras.frame.seeds import without_seed
+from ib_keras.frame.table import validate
+
+_CURVE = ["run", "layer", "layer_index", "estimator"]
+
+
+def compression(
+    frame: pd.DataFrame, *, quantity: str = "I(X;T)", over_seeds: bool = False
+) -> pd.DataFrame:
+    """How much each layer's information falls from its maximum over training to the end.
+
+    With I_e the curve over the recorded epochs: absolute = max_e I_e − I_end, relative = absolute /
+    max_e I_e. The published studies do not define their score; this one is ours.
+
+    Args:
+        frame: a table of estimates.
+        quantity: ``"I(X;T)"``, or another that the table has.
+        over_seeds: takes runs together whose names differ in a number at the end
+            (``tanh-0``, ``tanh-1``): means over them, and their standard deviations.
+
+    Returns:
+        A row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of the maximum),
+        ``end``, ``absolute``, ``stderr`` of it (NaN where the estimates have none) and
+        ``relative`` (NaN where the maximum is 0); in the table's unit. With ``over_seeds`` a column
+        ``seeds`` has their number, and each measure a second column ``…_std``.
+
+    Raises:
+        ArgumentError: the table lacks columns, or the quantity.
+    """
+    rows = []
+    for key, curve in _curves(frame, quantity):
+        values = curve["value"].to_numpy()
+        top, maximum, end = int(values.argmax()), float(values.max()), float(values[-1])
+        errors = curve["stderr"].to_numpy()
+        rows.append(
+            {
+                **key,
+                "maximum": maximum,
+                "turn": int(curve["epoch"].iloc[top]),
+                "end": end,
+                "absolute": maximum - end,
+                "stderr": math.hypot(errors[top], errors[-1]),
+                "relative": (maximum - end) / maximum if maximum > 0 else math.nan,
+            }
+        )
+    measures = ["maximum", "turn", "end", "absolute", "stderr", "relative"]
+    found = pd.DataFrame(rows, columns=[*_CURVE, *measures])
+    if not over_seeds:
+        return found
+    found["run"] = without_seed(found["run"])
+    names = ["maximum", "turn", "end", "absolute", "relative"]
+    groups = found.groupby(_CURVE, sort=False)
+    table = groups[names].mean()
+    table.insert(0, "seeds", groups.size())
+    for name in names:
+        table[f"{name}_std"] = groups[name].std()
+    return table.reset_index()
+
+
+def phases(
+    frame: pd.DataFrame, *, quantity: str = "I(X;T)", tolerance: float = 0.05
+) -> pd.DataFrame:
+    """The fitting and compression phases of each layer: where the curve rises, and where it falls.
+
+    A phase ends at an extremum from which the curve turns back by more than the tolerance, or by
+    more than 3 standard errors, whichever is more: smaller movements are noise.
+
+    Args:
+        frame: a table of estimates.
+        quantity: ``"I(X;T)"``, or another that the table has.
+        tolerance: as a share of the curve's range over training.
+
+    Returns:
+        A row for each phase, in order: run, layer, estimator, ``phase`` (``"fitting"`` or
+        ``"compression"``), ``start`` and ``stop`` (epochs), and ``change`` in the table's unit.
+
+    Raises:
+        ArgumentError: the table lacks columns, or the quantity.
+    """
+    rows = []
+    for key, curve in _curves(frame, quantity):
+        values, epochs = curve["value"].to_numpy(), curve["epoch"].to_numpy()
+        errors = curve["stderr"].fillna(0).to_numpy()
+        least = max(tolerance * float(np.ptp(values)), 3 * float(errors.max()), 1e-9)
+        turns = _turns(values, least)
+        for start, stop in itertools.pairwise(turns):
+            change = float(values[stop] - values[start])
+            phase = "fitting" if change > 0 else "compression"
+            rows.append({**key, "phase": phase, "start": int(epochs[start]),
+                         "stop": int(epochs[stop]), "change": change})  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change"])
+
+
+def _turns(values: np.ndarray, least: float) -> list[int]:
+    """Indices of the first value, of the extrema between which it moves by ``least``, and the last
+    extremum."""
+    low = high = 0
+    direction = 0
+    turns: list[int] = []
+    for i, value in enumerate(values):
+        low = i if value < values[low] else low
+        high = i if value > values[high] else high
+        if direction >= 0 and values[high] - value > least:
+            turns += [high] if direction else [0, high] if high else [0]
+            direction, low = -1, i
+            high = i
+        elif direction <= 0 and value - values[low] > least:
+            turns += [low] if direction else [0, low] if low else [0]
+            direction, high = 1, i
+            low = i
+    if not direction:
+        return []
+    last = high if direction > 0 else low
+    return list(dict.fromkeys([*turns, last]))
+
+
+def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """A quantity's curves over the epochs, without what is not available."""
+    table = validate(frame)
+    part = table[table["quantity"] == quantity]
+    if part.empty:
+        raise ArgumentError(
+            f"The table has no {quantity}", f"one of {sorted(table['quantity'].unique())}", quantity
+        )
+    part = part[np.isfinite(part["value"])].sort_values("epoch")
+    for key, curve in part.groupby(_CURVE, sort=False):
+        yield dict(zip(_CURVE, key, strict=True)), curve

@@ -1,0 +1,306 @@
+"""Tables of estimates in files: written, replaced, read and joined with their logs."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.frame import provenance
+from ib_keras.frame.table import TYPES, check_columns, columns, validate
+from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
+
+SCHEMA, VERSION = "ib_keras.estimates", 1
+
+# The number of a row's file, while tables and logs are joined.
+_FILE = "__file__"
+
+
+def write(
+    frame: pd.DataFrame, path: str | os.PathLike, *, logs: pd.DataFrame | None = None
+) -> pathlib.Path:
+    """Writes a folder that ``load`` reads: ``estimates.parquet``, ``logs.parquet``, a manifest.
+
+    Args:
+        frame: a table of estimates.
+        path: the folder; an earlier one of this kind is replaced file by file.
+        logs: Keras's logs with the columns ``run`` and ``epoch``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArgumentError: the frame lacks columns, or the path holds something else.
+        StoreError: another process is writing there, or what is there is damaged.
+    """
+    return write_table(frame, path, logs)
+
+
+def write_table(
+    frame: pd.DataFrame,
+    path: str | os.PathLike,
+    logs: pd.DataFrame | None,
+    begun: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """As ``write``; a new folder comes with a journal that says what was ``begun``."""
+    folder = pathlib.Path(path)
+    table = validate(frame)[columns(frame)]
+    # First the logs: more of them than of estimates do no harm.
+    parts = {LOGS: logs} if logs is not None and len(logs) else {}
+    parts[ESTIMATES] = table
+    runs = {"rows": len(table), "runs": sorted(table["run"].unique().tolist())}
+    if not (folder / manifests.MANIFEST).exists():
+
+        def fill(temporary: pathlib.Path) -> None:
+            for name, part in parts.items():
+                _to_parquet(part, temporary / name)
+            files = manifests.checksums(temporary)
+            manifests.write_manifest(temporary, SCHEMA, VERSION, files=files, **runs)
+            if begun is not None:
+                journal.append(temporary, begun)
+
+        atomic.write_folder(folder, fill)
+        return folder
+    manifest = _manifest(folder)
+    with locks.held(folder):
+        atomic.remove_unfinished(folder)
+        _replace(folder, manifest, parts, runs)
+    return folder
+
+
+def _replace(
+    folder: pathlib.Path,
+    manifest: Mapping[str, Any],
+    parts: Mapping[str, pd.DataFrame],
+    runs: Mapping[str, Any],
+) -> None:
+    """Replaces tables; killed at any moment, it leaves of each the old one or the new one."""
+    old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
+    temporary = {name: atomic.sibling(folder / name) for name in parts}
+    try:
+        for name, part in parts.items():
+            _to_parquet(part, temporary[name])
+        new = {name: manifests.entry(path) for name, path in temporary.items()}
+        content = {"files": {**old, **new}, **runs}
+        manifests.write_manifest(folder, SCHEMA, VERSION, replaced=old, **content)
+        for name, path in temporary.items():
+            os.replace(path, folder / name)
+        manifests.write_manifest(folder, SCHEMA, VERSION, **content)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    fields = {"files": lambda value: isinstance(value, dict)}
+    return manifests.check_fields(folder, manifests.read_manifest(folder, SCHEMA, VERSION), fields)
+
+
+def _current(
+    folder: pathlib.Path, manifest: Mapping[str, Any], name: str
+) -> Mapping[str, Any] | None:
+    """The entry of a file as it is: the new one, or where that did not come to be, the old one."""
+    for files in (manifest["files"], manifest.get("replaced") or {}):
+        with contextlib.suppress(StoreError):
+            manifests.checked_file(folder, {"files": files}, name)
+            return files[name]
+    return None
+
+
+def _to_parquet(table: pd.DataFrame, file: pathlib.Path) -> None:
+    table.to_parquet(file, index=False, write_page_checksum=True)
+
+
+def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
+    """Reads the estimates that any runs wrote, joined with the logs of their epochs.
+
+    Args:
+        path: a folder with ``estimates.parquet``, such a file, or a glob of either; on this
+            machine, or in a bucket (``gs://…``, or what else fsspec reads); or a list of these.
+
+    Returns:
+        A frame with the columns ``COLUMNS``, and one for each of Keras's logs (loss, metrics). Its
+        ``attrs`` say where it came from; where the runs differ, they list what differs.
+
+    Raises:
+        StoreError: nothing is there, it is no table of estimates, or it may not be read.
+        ArgumentError: a table lacks columns, or the list is empty.
+        MissingExtraError: what reads such a bucket is not installed.
+    """
+    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not paths:
+        raise ArgumentError("`path` is empty", "a path, or a list of them", "[]")
+    tables = [table for one in paths for table in _read(os.fspath(one))]
+    return _joined(tables)
+
+
+def read_parquet(file: str | os.PathLike) -> pd.DataFrame:
+    """Any parquet file, if there is memory for it.
+
+    Args:
+        file: its path.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    return _stacked([_read_parquet(pathlib.Path(file), os.fspath(file))])
+
+
+def read_logs(path: str | os.PathLike) -> pd.DataFrame:
+    """Keras's logs of a folder that ``write`` wrote.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        A frame with the columns ``run`` and ``epoch``; without rows if there are none.
+
+    Raises:
+        StoreError: they are damaged.
+    """
+    _, logs = _read_one(pathlib.Path(path), os.fspath(path))
+    return pd.DataFrame() if logs is None else _stacked([logs])
+
+
+def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
+    """The estimates and the logs of each folder or file that a path names."""
+    if "://" in path:
+        with buckets.files(path, (ESTIMATES, LOGS, manifests.MANIFEST)) as copies:
+            return [_read_one(copy, name) for name, copy in copies]
+    matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
+    if not matches:
+        raise StoreError(
+            f"{path!r} does not exist", f"a folder with {ESTIMATES}, or such a file", "nothing"
+        )
+    return [_read_one(pathlib.Path(match), match) for match in matches]
+
+
+def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]:
+    file = path / ESTIMATES if path.is_dir() else path
+    if not file.is_file():
+        raise StoreError(
+            f"{name!r} holds no estimates",
+            f"a folder with {ESTIMATES}; of an activation store, call ib_keras.estimate first",
+            sorted(p.name for p in path.iterdir())[:10],
+        )
+    shown = name if file == path else f"{name}/{ESTIMATES}"
+    _check_whole(file, shown)
+    table = _read_parquet(file, name)
+    check_columns(table.column_names, shown)
+    _check_types(table, TYPES, shown)
+    logs_file = file.with_name(LOGS)
+    shown = f"{name}, its {LOGS}"
+    if not _check_whole(logs_file, shown) and not logs_file.is_file():
+        return table, None
+    logs = _read_parquet(logs_file, shown)
+    _check_types(logs, {"run": "text", "epoch": "whole"}, shown)
+    return table, logs
+
+
+def _check_whole(file: pathlib.Path, name: str) -> bool:
+    """Compares a table with its checksum, if there is a manifest that has it."""
+    folder = file.parent
+    if file.name not in (ESTIMATES, LOGS) or not (folder / manifests.MANIFEST).is_file():
+        return False
+    while True:
+        manifest = _manifest(folder)
+        if file.name not in manifest["files"]:
+            return False
+        if _current(folder, manifest, file.name):
+            return True
+        if _manifest(folder) == manifest:  # else it was replaced meanwhile
+            raise StoreError(
+                f"{name!r} is damaged", f"the checksum in its {manifests.MANIFEST}", "another"
+            )
+
+
+def _check_types(table: pa.Table, wanted: Mapping[str, str], name: str) -> None:
+    import pyarrow as pa
+
+    tests = {
+        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "whole": pa.types.is_integer,
+        "number": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
+    }
+    names = table.column_names
+    if len(set(names)) < len(names) or not {"run", "epoch"} <= set(names):
+        raise StoreError(f"{name!r} is damaged", "columns of different names", names)
+    for column in table.schema:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        known = wanted.get(column.name)
+        whole = known in (None, "number") or not table.column(column.name).null_count
+        if known and table.num_rows and not (whole and tests[known](kind)):
+            raise StoreError(
+                f"The column {column.name!r} of {name!r} is of another type", f"a {known}", kind
+            )
+
+
+def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
+    import pyarrow.parquet
+
+    try:
+        # Into memory of its own: mapped, the file could not be removed or replaced meanwhile.
+        opened = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
+        content = opened.metadata
+        groups = [content.row_group(i) for i in range(content.num_row_groups)]
+        unpacked = sum(group.total_byte_size for group in groups)
+        npy.check_size(file, max(8 * content.num_rows * content.num_columns, unpacked))
+        return opened.read()
+    except StoreError:
+        raise
+    except npy.DAMAGE as error:
+        raise StoreError(f"{name!r} cannot be read", "a parquet file", error) from None
+
+
+def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
+    """All tables as one, each joined with its own logs; made pandas's at once, which is faster."""
+    table = _stacked([own for own, _ in read])
+    table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
+    logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
+    if not logs:
+        return table
+    extra = _stacked([own for _, own in logs])
+    names = ["run", "epoch", *(c for c in extra.columns if c not in table.columns)]
+    # Runs of one name in several files may have different logs.
+    extra = extra[names].assign(
+        **{_FILE: np.repeat([i for i, _ in logs], [len(own) for _, own in logs])}
+    )
+    table[_FILE] = np.repeat(np.arange(len(read)), [len(own) for own, _ in read])
+    attrs = table.attrs
+    table = table.merge(extra, on=[_FILE, "run", "epoch"], how="left").drop(columns=_FILE)
+    table.attrs = attrs
+    return table
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    except npy.DAMAGE as error:
+        raise StoreError(
+            "The tables cannot be put together", "columns of the same types", error
+        ) from None
+
+
+def _attrs(table: pa.Table) -> dict[str, Any]:
+    """What pandas keeps of a frame's ``attrs`` in a parquet file."""
+    text = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
+    try:
+        found = json.loads(text) if text else {}
+    except (ValueError, RecursionError) as error:
+        raise StoreError("A table's attrs are damaged", "valid JSON", error) from None
+    return found if isinstance(found, dict) else {}
