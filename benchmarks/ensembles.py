@@ -14,8 +14,8 @@ import keras
 
 import ib_keras as ib
 from benchmarks._measure import Row, table
-from ib_keras._schedule import log_epochs
 from ib_keras.ensembles import Ensemble
+from ib_keras.training.schedule import log_epochs
 
 SEEDS, EPOCHS = 50, 200
 # So many of the sequential trainings are run; all take the same.

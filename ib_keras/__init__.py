@@ -20,17 +20,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ib_keras._backup import Backup as Backup
     from ib_keras._calibrate import Calibration as Calibration
     from ib_keras._calibrate import calibrate as calibrate
     from ib_keras._estimate import estimate as estimate
-    from ib_keras._instrument import InstrumentedModel as InstrumentedModel
-    from ib_keras._instrument import instrument as instrument
     from ib_keras._mutual_information import mutual_information as mutual_information
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
+    from ib_keras.callbacks.backup import Backup as Backup
     from ib_keras.frame import load as load
     from ib_keras.frame.comparison import compare as compare
+    from ib_keras.instrumentation.model import InstrumentedModel as InstrumentedModel
+    from ib_keras.instrumentation.model import instrument as instrument
     from ib_keras.interface import Estimate as Estimate
     from ib_keras.interface import LayerInformation as LayerInformation
     from ib_keras.interface import MutualInformation as MutualInformation
@@ -48,17 +48,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if os.path.exists("/dev/nvidia
 _OBJECTS = {
     "ActivationStore": "ib_keras.activations",
     "Activations": "ib_keras.activations",
-    "Backup": "ib_keras._backup",
+    "Backup": "ib_keras.callbacks.backup",
     "Calibration": "ib_keras._calibrate",
     "Estimate": "ib_keras.interface",
-    "InstrumentedModel": "ib_keras._instrument",
+    "InstrumentedModel": "ib_keras.instrumentation.model",
     "LayerInformation": "ib_keras.interface",
     "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
     "calibrate": "ib_keras._calibrate",
     "compare": "ib_keras.frame.comparison",
     "estimate": "ib_keras._estimate",
-    "instrument": "ib_keras._instrument",
+    "instrument": "ib_keras.instrumentation.model",
     "load": "ib_keras.frame",
     "mutual_information": "ib_keras._mutual_information",
 }
@@ -117,7 +117,7 @@ class _WithKeras(importlib.abc.MetaPathFinder):
 def _register() -> None:
     # Of Keras on another backend nothing here can be used, and the import says so.
     with contextlib.suppress(ImportError):
-        importlib.import_module("ib_keras._instrument")
+        importlib.import_module("ib_keras.instrumentation.model")
 
 
 if "keras" in sys.modules:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from ib_keras._batches import batches, in_order
-from ib_keras._progress import of_fit
 from ib_keras.errors import ArgumentError
+from ib_keras.progress import of_fit
+from ib_keras.training.batches import batches, in_order
 
 if TYPE_CHECKING:
     from ib_keras.compression import Autoencoder

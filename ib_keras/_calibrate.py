@@ -12,12 +12,12 @@ import pandas as pd
 
 from ib_keras import _surrogates
 from ib_keras import estimators as registry
-from ib_keras._progress import bar
 from ib_keras.activations import Activations
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
+from ib_keras.progress import bar
 
 MI = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 COLUMNS = ["estimator", "n", "dim", "mi", "mean", "bias", "spread", "stderr", "repeats", "trusted"]

@@ -20,7 +20,6 @@ from ib_keras._calibrate import Calibrator
 from ib_keras._cells import OnError, check_on_error, estimated
 from ib_keras._consistency import flagged
 from ib_keras._items import Item, Samples, from_arrays, from_model, from_store, propagates
-from ib_keras._progress import bar
 from ib_keras.activations import ActivationStore
 from ib_keras.arrays.labels import provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
@@ -28,6 +27,7 @@ from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.frame import provenance
 from ib_keras.interface import Estimate, Estimator, LayerInformation, MutualInformation
+from ib_keras.progress import bar
 
 # Estimates of an information further below 0, in nats, are flagged.
 _BELOW = 0.05

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ib_keras import _names
-from ib_keras.activations import Activations, ActivationStore
+from ib_keras.activations import Activations, ActivationStore, layer_names
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.labels import Name, encode_labels
 from ib_keras.arrays.structures import flat_inputs, input_codes, take
@@ -19,7 +18,7 @@ from ib_keras.estimators.propagation import check_channel
 from ib_keras.interface import Estimator
 
 if TYPE_CHECKING:
-    from ib_keras._instrument import InstrumentedModel
+    from ib_keras.instrumentation.model import InstrumentedModel
 
 # Widest layer whose propagations are kept: no mixture of the size that they allow resolves more.
 _WIDEST = 512
@@ -131,7 +130,7 @@ def from_store(
             f"some of {recorded}",
             unknown or chosen,
         )
-    names = store.layers if layers is None else _names.select(layers, store.layers)
+    names = store.layers if layers is None else layer_names.select(layers, store.layers)
     samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
     items = [
         Item(
@@ -229,7 +228,7 @@ def from_arrays(
     """What there is to estimate in arrays in memory."""
     if not arrays:
         raise ArgumentError("`source` has no layers", "at least one", arrays)
-    names = list(arrays) if layers is None else _names.select(layers, list(arrays))
+    names = list(arrays) if layers is None else layer_names.select(layers, list(arrays))
     is_clean = isinstance(arrays, Activations) and arrays.clean
     items = items_of(
         Captured(arrays, arrays if isinstance(arrays, Activations) and is_clean else None),
@@ -282,7 +281,7 @@ def from_model(
     """What there is to estimate in a model: its taps are captured, as the estimators want them."""
     import keras
 
-    from ib_keras._instrument import InstrumentedModel, instrument
+    from ib_keras.instrumentation.model import InstrumentedModel, instrument
 
     if not isinstance(model, keras.Model):
         raise ArgumentError(

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ib_keras import _estimate, _items, _taps, datasets, frame
-from ib_keras._progress import bar
-from ib_keras._schedule import Epochs, selector
-from ib_keras._shadow import Session
+from ib_keras import _estimate, _items, datasets, frame
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.arrays.labels import Name, encode_labels, recode
 from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation.interception import Session
+from ib_keras.instrumentation.taps import input_spec, plan
+from ib_keras.progress import bar
+from ib_keras.training.schedule import Epochs, selector
 
 
 class Ensemble:
@@ -53,7 +54,7 @@ class Ensemble:
             keras.Variable(np.stack(each), trainable=True, name=f"weight_{i}")
             for i, each in enumerate(zip(*weights, strict=True))
         ]
-        self._plan = _taps.plan(self._model, None, _taps.input_spec(self._model))
+        self._plan = plan(self._model, None, input_spec(self._model))
         self._forward = tf.function(self._all_taps, autograph=False)
         self._label_names: tuple[Name, ...] = tuple(range(self._model.output_shape[-1]))
 

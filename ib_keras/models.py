@@ -600,7 +600,7 @@ def load(path: str | os.PathLike) -> keras.Model:
         ArgumentError: it is missing, damaged or of another format; it, or the model, is larger than
             the memory available; or it needs code that Keras's safe mode refuses.
     """
-    import ib_keras._instrument  # noqa: F401  # an instrumented model is found by its class
+    import ib_keras.instrumentation.model  # noqa: F401  # an instrumented model is found by its class
 
     file = _existing(os.fspath(path))
     wanted = "a .keras file of this Keras"

@@ -12,18 +12,18 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer, _estimate, _items, _tracking, frame
-from ib_keras._instrument import InstrumentedModel, instrument
-from ib_keras._schedule import Epochs, selector
-from ib_keras._taps import Layers
-from ib_keras.activations import ActivationStore
+from ib_keras import _estimate, _items, _tracking, frame
+from ib_keras.activations import ActivationStore, epoch_writer
 from ib_keras.arrays import structures
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.labels import encode_labels, provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import files, provenance
+from ib_keras.instrumentation.model import InstrumentedModel, instrument
+from ib_keras.instrumentation.taps import Layers
 from ib_keras.storage import atomic, journal, locks, manifests
+from ib_keras.training.schedule import Epochs, selector
 
 # In a record's journal: training has come to its end.
 _ENDED = {"ended": True}
@@ -311,10 +311,10 @@ class _StoreSink:
                     for name, values in noisy.items():
                         writer.write(name, values)
                     for name, values in clean.items():
-                        writer.write(name, values, _epoch_writer.CLEAN)
+                        writer.write(name, values, epoch_writer.CLEAN)
             for values in r._propagate(propagated, epoch):
                 for name, chunk in values.items():
-                    writer.write(name, chunk, _epoch_writer.PROPAGATED)
+                    writer.write(name, chunk, epoch_writer.PROPAGATED)
         if r._estimators is None:
             return []
         samples, items = _items.from_store(self._store, epochs=[epoch])
@@ -358,7 +358,7 @@ class _TableSink:
 
     def note(self, row: dict[str, Any]) -> None:
         if self._lock is not None:
-            journal.append(self._r.path, {"logs": _epoch_writer.finite(row)})
+            journal.append(self._r.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
         written = set(self._logs["epoch"]) if len(self._logs) else set()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import ib_keras
-from ib_keras._schedule import parse as parse_record
-from ib_keras._schedule import selector
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras.training.schedule import parse as parse_record
+from ib_keras.training.schedule import selector
 
 _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",

@@ -188,14 +188,15 @@ def check(settings: dict[str, Any]) -> None:
     Raises:
         ArgumentError: an argument is invalid.
     """
-    from ib_keras import _schedule, models
+    from ib_keras import models
     from ib_keras.components.decoder import executor as decoder_executor
     from ib_keras.components.image_prior import executor as image_prior_executor
+    from ib_keras.training import schedule
 
     _checks.check({"data": "digit_images", **settings})
     image_prior_executor.bound(settings.get("decoder_settings", "{}"))
     labels = [models.label(model) for model in settings.get("models", _DIGITS)]
-    selects = _schedule.selector(_schedule.parse(settings.get("record", "[0, 1, 10, 100]")))
+    selects = schedule.selector(schedule.parse(settings.get("record", "[0, 1, 10, 100]")))
     last = settings.get("epochs", 100)
     cells = settings.get("cells", _cells(_REGIMES, _STAGES, [[0], [1], [10], [100]]))
     if not cells:

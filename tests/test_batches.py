@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from ib_keras._batches import batches, in_order
+from ib_keras.training.batches import batches, in_order
 
 
 def test_every_epoch_has_its_order_and_each_row_once():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
-from ib_keras import _progress
+from ib_keras import progress
 from ib_keras.errors import Interrupted
 from ib_keras.estimators import EBAB
 
@@ -24,14 +24,14 @@ class Terminal(io.StringIO):
 )
 def test_on_a_terminal_only(monkeypatch, screen, show, shown):
     monkeypatch.setattr(sys, "stderr", screen())
-    monkeypatch.setattr(_progress, "_DELAY", 0)
-    assert list(_progress.bar(range(3), "things", show=show)) == [0, 1, 2]
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    assert list(progress.bar(range(3), "things", show=show)) == [0, 1, 2]
     assert ("things" in sys.stderr.getvalue()) == shown
 
 
 def test_what_takes_no_time_shows_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert list(_progress.bar(range(3), "things")) == [0, 1, 2]
+    assert list(progress.bar(range(3), "things")) == [0, 1, 2]
     assert "things" not in sys.stderr.getvalue()
 
 

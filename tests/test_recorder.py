@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
-from ib_keras._schedule import log_epochs, selector
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import locks
+from ib_keras.training.schedule import log_epochs, selector
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 import keras
 import numpy as np
 
-from ib_keras._shadow import Session
+from ib_keras.instrumentation.interception import Session
 
 
 def add_one(name, layer, args, output):

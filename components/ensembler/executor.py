@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras import _schedule, datasets, ensembles, frame, models
+from ib_keras import datasets, ensembles, frame, models
 from ib_keras.arrays.checks import check_count
 from ib_keras.components.examples import executor as examples
+from ib_keras.training import schedule
 
 
 def run(
@@ -51,7 +52,7 @@ def run(
         seeds=range(seed, seed + check_count(seeds, "seeds")),
         estimators=list(estimators),
         epochs=epochs,
-        record=_schedule.parse(record),
+        record=schedule.parse(record),
         batch_size=batch_size,
         learning_rate=learning_rate,
         label=label,

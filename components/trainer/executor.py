@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import keras
 import pandas as pd
 
-from ib_keras import _schedule, frame, instrument, models
-from ib_keras._instrument import InstrumentedModel
+from ib_keras import frame, instrument, models
 from ib_keras.components.examples import executor as examples
+from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.storage import atomic, manifests
+from ib_keras.training import schedule
 
 SCHEMA, VERSION = "ib_keras.checkpoints", 1
 _LOGS = "logs.parquet"
@@ -72,7 +73,7 @@ def run(
     Returns:
         Facts about the training, for the artifact's metadata.
     """
-    selects = _schedule.selector(_schedule.parse(record))
+    selects = schedule.selector(schedule.parse(record))
     keras.utils.set_random_seed(seed)
     loaded = examples.read(data)
     built = models.build(

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ib_keras._batches import batches, in_order
 from ib_keras.pixelcnn._inputs import statistics
+from ib_keras.training.batches import batches, in_order
 
 # Compiled classifiers that are kept, one for each shape of h and number of classes.
 _KEPT = 8

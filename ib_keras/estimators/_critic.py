@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from ib_keras._progress import bar
+from ib_keras.progress import bar
 
 _FOLDS, _BATCH, _SHIFTS = 4, 256, 4
 _EVERY = 50

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from ib_keras._progress import bar
 from ib_keras.arrays.scaling import magnitude
+from ib_keras.progress import bar
 
 _TILE = 1024
 # Largest error of an exponent that is tolerated before the next precision is taken. The bounds it

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import logsumexp
 
-from ib_keras._progress import bar
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
@@ -19,6 +18,7 @@ from ib_keras.arrays.rows import Rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators._base import FromPairs
 from ib_keras.interface import Estimate
+from ib_keras.progress import bar
 
 _EVERY = 50
 # Standard deviations: what lies further off is as far, to the critic.

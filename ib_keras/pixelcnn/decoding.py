@@ -12,13 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _backup
-from ib_keras._batches import batches, in_order
-from ib_keras._progress import of_fit
 from ib_keras.arrays.checks import check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators._base import Configured
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths
+from ib_keras.progress import of_fit
+from ib_keras.training.batches import batches, in_order
+from ib_keras.training.state import load as load_state
+from ib_keras.training.state import restore as restore_state
+from ib_keras.training.state import save as save_state
 
 # Of the rows that train, so many say when to stop.
 _STOP = 0.1
@@ -261,7 +263,7 @@ class _Keeper(keras.callbacks.Callback):
         self.epoch = 0
         self.finished = False
         if self._path is not None and self._path.exists():
-            self._restore(self._path, _backup.load(self._path))
+            self._restore(self._path, load_state(self._path))
 
     def _restore(self, path: pathlib.Path, state: dict[str, np.ndarray]) -> None:
         try:
@@ -273,7 +275,7 @@ class _Keeper(keras.callbacks.Callback):
                 f"{str(path)!r} is no decoder's state", "one; remove it to begin anew", error
             ) from None
         if not self.finished:
-            _backup.restore(path, state, self._variables)
+            restore_state(path, state, self._variables)
 
     def add(self, nats: float, model: keras.Model) -> None:
         """Notes a likelihood, and the weights if they are the best so far."""
@@ -306,7 +308,7 @@ class _Keeper(keras.callbacks.Callback):
     def _write(self, variables: list[Any], epoch: int) -> None:
         if self._path is not None:
             best: dict[str, Any] = {f"best_{i}": value for i, value in enumerate(self.weights)}
-            _backup.save(
+            save_state(
                 self._path, variables, epoch=epoch, finished=self.finished,
                 history=np.array(self.history), best=len(self.weights), **best,
             )  # fmt: skip

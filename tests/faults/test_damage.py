@@ -7,13 +7,11 @@ import time
 
 import jobs
 import numpy as np
-import pandas as pd
 import pytest
 import states
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _backup
 from ib_keras.arrays import memory
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.image_prior import executor as image_prior
@@ -22,6 +20,7 @@ from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 from ib_keras.storage import atomic, journal, keras_files, manifests
 from ib_keras.storage import npy as _arrays
+from ib_keras.training import state
 
 
 def make_store(folder):
@@ -110,8 +109,8 @@ def make_checkpoints(folder):
 def make_backup(folder):
     (folder / "work").mkdir()
     file = folder / "work" / "state.npz"
-    _backup.save(file, [], epoch=3, history=np.arange(3.0), best=1, best_0=np.ones((5, 5)))
-    return folder / "work", lambda: {k: states.flat(v) for k, v in _backup.load(file).items()}
+    state.save(file, [], epoch=3, history=np.arange(3.0), best=1, best_0=np.ones((5, 5)))
+    return folder / "work", lambda: {k: states.flat(v) for k, v in state.load(file).items()}
 
 
 ARTIFACTS = [make_store, make_table, make_examples, make_prior, make_checkpoints, make_backup]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras import _schedule, datasets, models, report
+from ib_keras import datasets, models, report
 from ib_keras.arrays import labels
 from ib_keras.components import base
 from ib_keras.components.decoder import executor as decoder
@@ -30,6 +30,7 @@ from ib_keras.errors import IbKerasError
 from ib_keras.pipelines import _settings, machines
 from ib_keras.storage import journal
 from ib_keras.storage import manifests as _files
+from ib_keras.training import schedule
 
 FUZZ = settings(
     max_examples=500 if SOAK else 25,
@@ -239,7 +240,7 @@ def test_journals(artifact, content, tmp_path_factory):
 @given(text=TEXT | JSON | st.just("[" * 100_000))
 def test_texts_from_the_command_line(text):
     for read in (
-        ib.estimators.get, _schedule.parse, decoder.read_cell, known_pairs.read_images,
+        ib.estimators.get, schedule.parse, decoder.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
         *(lambda given, hint=hint: _settings._parse("key", given, hint)

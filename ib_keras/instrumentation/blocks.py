@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from ib_keras._trace import Call, Trace, is_atomic, source
 from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation.trace import Call, Trace, is_atomic, source
 
 # Layers that belong to the one before them: T is what comes out behind them.
 _ACTIVATIONS = (

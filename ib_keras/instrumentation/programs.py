@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _randomness, _trace
-from ib_keras._progress import bar
-from ib_keras._shadow import Session
 from ib_keras.arrays.checks import check_seed
+from ib_keras.instrumentation import randomness, trace
+from ib_keras.instrumentation.interception import Session
+from ib_keras.progress import bar
 
 if TYPE_CHECKING:
-    from ib_keras._instrument import InstrumentedModel
+    from ib_keras.instrumentation.model import InstrumentedModel
 
 
 @dataclasses.dataclass
@@ -42,7 +42,7 @@ class Program:
         """
         kept = [variable.read_value() for variable in self.written]
         try:
-            for i, value in _randomness.seed_values(self.written, entropy).items():
+            for i, value in randomness.seed_values(self.written, entropy).items():
                 self.written[i].assign(value)
             return self.forward(inputs, seed)
         finally:
@@ -97,8 +97,8 @@ class Programs:
         )
         with tf.init_scope():
             graph = forward.get_concrete_function().graph
-        program = Program(forward, _randomness.written_variables(graph))
-        if not _randomness.draws_from_kernels(graph):
+        program = Program(forward, randomness.written_variables(graph))
+        if not randomness.draws_from_kernels(graph):
             self.programs[key] = program
         return program
 
@@ -123,7 +123,7 @@ def _forward(
             return noisy[name]
 
         def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            return _trace.map_outputs(name, output, record_one)
+            return trace.map_outputs(name, output, record_one)
 
         if not tf.executing_eagerly():
             tf.random.set_seed(kernel_seed)  # of this graph alone

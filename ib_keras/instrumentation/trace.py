@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras import _randomness
-from ib_keras._shadow import Session
+from ib_keras.instrumentation import randomness
+from ib_keras.instrumentation.interception import Session
 
 # Operations of TensorFlow that hand on the numbers they are given.
 _TRIVIAL = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics")
@@ -128,7 +128,7 @@ class Trace:
     def drawn(self, taps: Iterable[Call]) -> frozenset[str]:
         """The taps whose output depends on random numbers that layers draw at inference."""
         taps = list(taps)
-        random = _randomness.random_tensors(taps[0].output.graph)
+        random = randomness.random_tensors(taps[0].output.graph)
         return frozenset(tap.name for tap in taps if tap.output.name in random)
 
 

@@ -1,4 +1,4 @@
-"""Recorded activations: in memory (``Activations``) and on disk (``ActivationStore``)."""
+"""Activations of a network over its training, in a folder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _epoch_writer
-from ib_keras._epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
+from ib_keras.activations import epoch_writer
+from ib_keras.activations.activations import merge_draws
+from ib_keras.activations.epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
+from ib_keras.activations.manifest_fields import EPOCH_FIELDS, FIELDS, FILE_FIELDS, LATER_FIELDS
 from ib_keras.arrays import labels
 from ib_keras.arrays.structures import fingerprint, flatten
 from ib_keras.errors import ArgumentError, StoreError
@@ -21,56 +23,6 @@ from ib_keras.storage import atomic, journal, locks, manifests, npy
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
 _EPOCH = re.compile(r"epoch-([0-9]{6,})")
-
-
-class Activations(Mapping[str, np.ndarray]):
-    """The tapped layers' outputs: layer name → float32 ``(n, *shape)``, in the taps' order.
-
-    Args:
-        arrays: layer name → array.
-        noise_std: layer name → standard deviation of the network's noise in it.
-        clean: whether these are the outputs before each layer's own noise.
-        random: the layers whose output before their own noise is random given the input.
-    """
-
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        *,
-        noise_std: Mapping[str, float] | None = None,
-        clean: bool = False,
-        random: Collection[str] = (),
-    ) -> None:
-        self._arrays = dict(arrays)
-        self.noise_std = {name: (noise_std or {}).get(name, 0.0) for name in self._arrays}
-        self.clean = clean
-        self.random = frozenset(random) & self._arrays.keys()
-
-    def __getitem__(self, layer: str) -> np.ndarray:
-        try:
-            return self._arrays[layer]
-        except KeyError:
-            raise KeyError(f"no layer {layer!r}; there are {list(self._arrays)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def flat(self, draws: int) -> Activations:
-        """The same with the axis of several draws, if there is one, merged into the samples'."""
-        arrays = {name: _merge_draws(array, draws) for name, array in self._arrays.items()}
-        return Activations(arrays, noise_std=self.noise_std, clean=self.clean, random=self.random)
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return sum(array.nbytes for array in self._arrays.values())
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
-        return f"Activations({shapes}; {self.nbytes / 1e6:.1f} MB)"
 
 
 class ActivationStore:
@@ -102,8 +54,8 @@ class ActivationStore:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         manifest = manifests.read_manifest(self.path, _SCHEMA, _VERSION)
-        self._manifest = manifests.check_fields(self.path, manifest, _FIELDS)
-        manifests.check_fields(self.path, {"label_names": None, **manifest}, _LATER_FIELDS)
+        self._manifest = manifests.check_fields(self.path, manifest, FIELDS)
+        manifests.check_fields(self.path, {"label_names": None, **manifest}, LATER_FIELDS)
         self._epochs: dict[int, dict[str, Any]] = {}
 
     @classmethod
@@ -269,7 +221,7 @@ class ActivationStore:
 
     def read_flat(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
         """As ``read``, with the axis of several draws merged into the samples'."""
-        return _merge_draws(self.read(epoch, layer, clean), self.draws)
+        return merge_draws(self.read(epoch, layer, clean), self.draws)
 
     def read(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
         """One layer at one epoch, float32 ``(n, *shape)``, memory-mapped, read-only.
@@ -304,7 +256,7 @@ class ActivationStore:
         entries = {e["layer"]: e for e in content["files"] if e["kind"] == PROPAGATED}
         if layer not in entries:
             return None
-        rows = self._load(_folder(epoch), _epoch_writer.ROWS, content["rows"])
+        rows = self._load(_folder(epoch), epoch_writer.ROWS, content["rows"])
         return rows, np.swapaxes(self._read(epoch, entries[layer]), 0, 1)
 
     def verify(self) -> None:
@@ -320,7 +272,7 @@ class ActivationStore:
         for epoch in self.epochs:
             content = self._epoch(epoch)
             if content["rows"] is not None:
-                self._load(_folder(epoch), _epoch_writer.ROWS, content["rows"])
+                self._load(_folder(epoch), epoch_writer.ROWS, content["rows"])
             for entry in content["files"]:
                 self._read(epoch, entry)
 
@@ -370,7 +322,7 @@ class ActivationStore:
         Args:
             row: Keras's logs, with the key ``epoch``.
         """
-        journal.append(self.path, {"logs": _epoch_writer.finite(row)})
+        journal.append(self.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
         """The logs up to an epoch that no recorded epoch up to there has.
@@ -395,11 +347,11 @@ class ActivationStore:
                     f"Epoch {epoch} was not recorded", f"one of {self.epochs}", epoch
                 )
             inside = manifests.inside(self.path, _folder(epoch))
-            content = manifests.read_manifest(inside, _epoch_writer.SCHEMA, _epoch_writer.VERSION)
-            manifests.check_fields(folder, content, _EPOCH_FIELDS)
+            content = manifests.read_manifest(inside, epoch_writer.SCHEMA, epoch_writer.VERSION)
+            manifests.check_fields(folder, content, EPOCH_FIELDS)
             lead = [self.n] if self.draws == 1 else [self.draws, self.n]
             for entry in content["files"]:
-                manifests.check_fields(folder, entry, _FILE_FIELDS)
+                manifests.check_fields(folder, entry, FILE_FIELDS)
                 if entry["kind"] != PROPAGATED and entry["shape"][: len(lead)] != lead:
                     raise StoreError(
                         f"{str(folder)!r} is damaged", f"shapes {lead} + …", entry["shape"]
@@ -442,78 +394,9 @@ def _folder(epoch: int) -> str:
     return f"epoch-{epoch:06d}"
 
 
-def _is_structure(value: Any) -> bool:
-    """Whether a manifest's field says how inputs are put together."""
-    if not isinstance(value, dict) or set(value) != {"count", "keys", "single"}:
-        return False
-    count, keys = value["count"], value["keys"]
-    named = keys is None or (manifests.is_texts(keys) and len(keys) == count)
-    return manifests.is_count(count) and count > 0 and named and isinstance(value["single"], bool)
-
-
-def _is_logs(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(row, dict)
-        and manifests.is_count(row.get("epoch"))
-        and all(v is None or manifests.is_number(v) for v in row.values())
-        for row in value
-    )
-
-
-def _is_extent(value: Any) -> bool:
-    pair = isinstance(value, list) and len(value) == 2 and all(map(manifests.is_number, value))
-    return value is None or (pair and value[0] <= value[1])
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-# What manifests say: field → whether a value is one.
-_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "run": lambda value: value is None or _is_text(value),
-    "n": manifests.is_count,
-    "draws": lambda value: manifests.is_count(value) and value > 0,
-    "layers": lambda value: manifests.is_texts(value) and len(set(value)) == len(value),
-    "inputs": _is_structure,
-    "fingerprint": _is_text,
-    "made": lambda value: isinstance(value, dict),
-    "files": lambda value: isinstance(value, dict),
-}
-# What stores from before there was such a field do not say.
-_LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "label_names": lambda value: value is None or labels.are_names(value),
-}
-_EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "epoch": manifests.is_count,
-    "noise_std": lambda value: (
-        isinstance(value, dict) and all(map(manifests.is_number, value.values()))
-    ),
-    "random": manifests.is_texts,
-    "files": lambda value: isinstance(value, list),
-    "logs": _is_logs,
-    "rows": lambda value: value is None or _is_text(value),
-}
-_FILE_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "layer": _is_text,
-    "kind": lambda value: value in (NOISY, CLEAN, PROPAGATED),
-    "file": _is_text,
-    "shape": lambda value: isinstance(value, list) and all(map(manifests.is_count, value)),
-    "sha256": _is_text,
-    "extent": _is_extent,
-}
-
-
-def _merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
-    return array if draws == 1 else array.reshape(-1, *array.shape[2:])
-
-
 def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if entry["extent"] is None else (entry["extent"][0], entry["extent"][1])
 
 
 def _columns(rows: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(["epoch", *(key for row in rows.values() for key in row)]))
-
-
-__all__ = ["ActivationStore", "Activations", "EpochWriter"]

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras import _names, _steps, _taps, _trace
-from ib_keras._capture import Programs, run
-from ib_keras._shadow import Session
-from ib_keras._taps import Layers
-from ib_keras.activations import Activations
+from ib_keras.activations import Activations, layer_names
 from ib_keras.arrays.checks import as_array, check_count, check_seed
 from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation import custom_steps, taps, trace
+from ib_keras.instrumentation.interception import Session
+from ib_keras.instrumentation.programs import Programs, run
+from ib_keras.instrumentation.taps import Layers
 from ib_keras.layers import GaussianChannel
 
 Noise = float | Mapping[str, float]
@@ -79,7 +79,7 @@ class _State:
 
     def __init__(self, noise_std: Noise, layers: Layers, seed: int | None) -> None:
         self.noise_std, self.layers = noise_std, layers
-        self.plan: _taps.Plan | None = None
+        self.plan: taps.Plan | None = None
         # Whether the model itself says what it takes.
         self.defined = False
         self.programs = Programs(seed)
@@ -111,10 +111,10 @@ class InstrumentedModel(keras.Model):
         self.model = model
         self.seed = seed
         self._state = _State(noise_std, layers, seed)
-        spec = _taps.input_spec(model)
+        spec = taps.input_spec(model)
         self._state.defined = spec is not None
         if spec is None:
-            spec = _taps.built_spec(model)
+            spec = taps.built_spec(model)
         if spec is not None:
             self._find_taps(spec)
 
@@ -122,8 +122,8 @@ class InstrumentedModel(keras.Model):
         """Chooses the taps and makes their channels, once it is known what the model takes."""
         state = self._state
         if not self.model.built:
-            _taps.build(self.model, spec)
-        plan = _taps.plan(self.model, state.layers, spec)
+            taps.build(self.model, spec)
+        plan = taps.plan(self.model, state.layers, spec)
         stddev = plan.noise(state.noise_std)
         seeds = np.random.SeedSequence(self.seed).generate_state(len(plan.taps)) >> 1
         with tf.init_scope():
@@ -143,7 +143,7 @@ class InstrumentedModel(keras.Model):
         self.built = True
 
     @property
-    def plan(self) -> _taps.Plan:
+    def plan(self) -> taps.Plan:
         """What is tapped, with shapes."""
         if self._state.plan is None:
             raise ArgumentError(
@@ -156,7 +156,7 @@ class InstrumentedModel(keras.Model):
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """A model that was not built before finds its layers at its first call."""
         if self._state.plan is None:
-            self._find_taps(_taps.spec_of(inputs))
+            self._find_taps(taps.spec_of(inputs))
         return super().__call__(inputs, *args, **kwargs)
 
     @property
@@ -232,7 +232,7 @@ class InstrumentedModel(keras.Model):
             channel = self.channels.get(name)
             return tensor if channel is None else channel(tensor)
 
-        return _trace.map_outputs(name, output, add_noise)
+        return trace.map_outputs(name, output, add_noise)
 
     def train_step(self, data: Any) -> Any:
         """The wrapped model's training step where it has one of its own, else Keras's."""
@@ -247,10 +247,10 @@ class InstrumentedModel(keras.Model):
         return self._step("predict_step", data)
 
     def _step(self, step: str, data: Any) -> Any:
-        if not _steps.is_customised(self.model):
+        if not custom_steps.is_customised(self.model):
             return getattr(super(), step)(data)
         with (
-            _steps.compiled_as(self.model, self),
+            custom_steps.compiled_as(self.model, self),
             Session(self.plan.watched, self._through_channels, root=self.model),
         ):
             return getattr(self.model, step)(data)
@@ -258,9 +258,9 @@ class InstrumentedModel(keras.Model):
     @property
     def metrics(self) -> list:
         """The metrics of the training, with those that the wrapped model keeps itself."""
-        if not _steps.is_customised(self.model):
+        if not custom_steps.is_customised(self.model):
             return super().metrics
-        with _steps.compiled_as(self.model, self):
+        with custom_steps.compiled_as(self.model, self):
             return self.model.metrics
 
     def capture(
@@ -408,7 +408,7 @@ class InstrumentedModel(keras.Model):
         """
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
-        spec = self.plan.spec if self._state.defined else _taps.spec_of(_arrays(inputs))
+        spec = self.plan.spec if self._state.defined else taps.spec_of(_arrays(inputs))
         program = self._state.programs.get(self, names, cleaned, spec, seed)
         for start, noisy, clean in run(program, spec, flat, n, batch_size, seed):
             yield (
@@ -461,7 +461,7 @@ class InstrumentedModel(keras.Model):
         """
         flat = keras.tree.flatten(_arrays(inputs))
         if self._state.plan is None:
-            self._find_taps(_taps.spec_of(_arrays(inputs)))
+            self._find_taps(taps.spec_of(_arrays(inputs)))
         specs = keras.tree.flatten(self.plan.spec)
         if not hasattr(inputs, "shape") and len(flat) != len(specs):
             flat = [np.asarray(inputs)]  # a list of rows
@@ -496,7 +496,7 @@ class InstrumentedModel(keras.Model):
         """
         if layers is None:
             return self.tap_names
-        if layers == _taps.BLOCKS:
+        if layers == taps.BLOCKS:
             found = [name for name in self.tap_names if name in self.plan.blocks]
             if not found:
                 raise ArgumentError(
@@ -507,7 +507,7 @@ class InstrumentedModel(keras.Model):
             return found
         if callable(layers):
             raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
-        return _names.select(layers, self.plan.names)
+        return layer_names.select(layers, self.plan.names)
 
 
 def _arrays(inputs: Any) -> Any:

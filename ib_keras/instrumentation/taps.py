@@ -12,10 +12,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras import _blocks, _names
-from ib_keras._trace import Call, Trace, hidden_layers, source, trace, watchable
+from ib_keras.activations import layer_names
 from ib_keras.arrays.checks import check_stddev
 from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation import blocks
+from ib_keras.instrumentation.trace import Call, Trace, hidden_layers, source, trace, watchable
 
 Layers = str | Sequence[str] | Callable[[keras.layers.Layer], bool] | None
 BLOCKS = "blocks"
@@ -76,7 +77,7 @@ class Plan:
             return {name: value for name in self.names if name not in self.outputs}
         resolved: dict[str, float] = {}
         for pattern, value in noise_std.items():
-            matches = _names.match(pattern, self.names)
+            matches = layer_names.match(pattern, self.names)
             if not matches:
                 raise ArgumentError(
                     f"`noise_std` names no tap by {pattern!r}",
@@ -129,7 +130,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         for call in traced.calls
         if any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
     }
-    blocks = {id(call) for call in _blocks.blocks(traced)}
+    stages = {id(call) for call in blocks.blocks(traced)}
     return Plan(
         spec,
         tuple(
@@ -140,8 +141,8 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         tuple(watched.values()),
         traced.upstream(chosen),
         traced.drawn(chosen),
-        frozenset(call.name for call in chosen if id(call) in blocks),
-        len(blocks),
+        frozenset(call.name for call in chosen if id(call) in stages),
+        len(stages),
     )
 
 
@@ -218,7 +219,7 @@ def select(traced: Trace, layers: Layers) -> list[Call]:
             )
         return chosen
     if layers == BLOCKS:
-        return _blocks.chosen(traced)
+        return blocks.chosen(traced)
     if callable(layers):
         chosen = [
             call
@@ -233,7 +234,7 @@ def select(traced: Trace, layers: Layers) -> list[Call]:
             )
         return chosen
     names = [call.name for call in calls]
-    wanted = set(_names.select(layers, names))
+    wanted = set(layer_names.select(layers, names))
     named = wanted.intersection([layers] if isinstance(layers, str) else layers)
     for call in calls:
         if call.name in named:
@@ -263,7 +264,7 @@ def _asks_for_hidden(layers: Layers, traced: Trace) -> bool:
         return False
     patterns = [layers] if isinstance(layers, str) else layers
     names = [call.name for call in traced.calls]
-    return any(isinstance(p, str) and not _names.match(p, names) for p in patterns)
+    return any(isinstance(p, str) and not layer_names.match(p, names) for p in patterns)
 
 
 def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
@@ -279,9 +280,9 @@ def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
     names = [call.name for call in reached]
     hidden = hidden_layers(model)
     for pattern in patterns:
-        if _names.match(pattern, names):
+        if layer_names.match(pattern, names):
             continue
-        inside = sorted(_names.match(pattern.rpartition("/")[2], hidden))
+        inside = sorted(layer_names.match(pattern.rpartition("/")[2], hidden))
         if not inside:
             continue
         holder = hidden[inside[0]]
@@ -345,7 +346,7 @@ def _is_wanted(layer: keras.layers.Layer, layers: Layers) -> bool:
     if callable(layers):
         return bool(layers(layer))
     patterns = [layers] if isinstance(layers, str) else layers
-    return any(isinstance(p, str) and _names.match(p, [layer.name]) for p in patterns)
+    return any(isinstance(p, str) and layer_names.match(p, [layer.name]) for p in patterns)
 
 
 def default_taps(traced: Trace) -> list[Call]:
@@ -369,9 +370,9 @@ def default_taps(traced: Trace) -> list[Call]:
 def _weighted(traced: Trace) -> list[Call]:
     found = {}
     for call in traced.leaves:
-        if not call.weights or _blocks.belongs_to_others(call.layer) or call.hands_on:
+        if not call.weights or blocks.belongs_to_others(call.layer) or call.hands_on:
             continue
-        last = call if call.in_loop else _blocks.behind(traced, call)
+        last = call if call.in_loop else blocks.behind(traced, call)
         found[id(last)] = last
     order = {id(call): i for i, call in enumerate(traced.calls)}
     return sorted(found.values(), key=lambda call: order[id(call)])

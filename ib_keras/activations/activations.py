@@ -1,0 +1,62 @@
+"""Activations in memory: what a capture returns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+
+
+class Activations(Mapping[str, np.ndarray]):
+    """The tapped layers' outputs: layer name → float32 ``(n, *shape)``, in the taps' order.
+
+    Args:
+        arrays: layer name → array.
+        noise_std: layer name → standard deviation of the network's noise in it.
+        clean: whether these are the outputs before each layer's own noise.
+        random: the layers whose output before their own noise is random given the input.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        noise_std: Mapping[str, float] | None = None,
+        clean: bool = False,
+        random: Collection[str] = (),
+    ) -> None:
+        self._arrays = dict(arrays)
+        self.noise_std = {name: (noise_std or {}).get(name, 0.0) for name in self._arrays}
+        self.clean = clean
+        self.random = frozenset(random) & self._arrays.keys()
+
+    def __getitem__(self, layer: str) -> np.ndarray:
+        try:
+            return self._arrays[layer]
+        except KeyError:
+            raise KeyError(f"no layer {layer!r}; there are {list(self._arrays)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def flat(self, draws: int) -> Activations:
+        """The same with the axis of several draws, if there is one, merged into the samples'."""
+        arrays = {name: merge_draws(array, draws) for name, array in self._arrays.items()}
+        return Activations(arrays, noise_std=self.noise_std, clean=self.clean, random=self.random)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return sum(array.nbytes for array in self._arrays.values())
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
+        return f"Activations({shapes}; {self.nbytes / 1e6:.1f} MB)"
+
+
+def merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
+    """``array`` with the axis of several draws merged into the samples'."""
+    return array if draws == 1 else array.reshape(-1, *array.shape[2:])

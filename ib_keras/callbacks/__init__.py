@@ -1,0 +1,1 @@
+"""Keras callbacks: the recorder, what it writes to, and backups of a training."""

@@ -1,0 +1,1 @@
+"""What the library itself trains: batches, schedules, states."""
