@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
 from benchmarks._measure import Row, in_turn, own_peak_mb, table
-from ib_keras.estimators._mixture import log_sums
+from ib_keras.estimators.kernels.mixture import log_sums
 from ib_keras.estimators.propagation import mixture_entropy
 
 N, DIM, BETA = 20_000, 10, 0.1

@@ -20,13 +20,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ib_keras._calibrate import Calibration as Calibration
-    from ib_keras._calibrate import calibrate as calibrate
-    from ib_keras._estimate import estimate as estimate
-    from ib_keras._mutual_information import mutual_information as mutual_information
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.callbacks.backup import Backup as Backup
+    from ib_keras.estimation.calibrate import Calibration as Calibration
+    from ib_keras.estimation.calibrate import calibrate as calibrate
+    from ib_keras.estimation.estimate import estimate as estimate
+    from ib_keras.estimation.mutual_information import mutual_information as mutual_information
     from ib_keras.frame import load as load
     from ib_keras.frame.comparison import compare as compare
     from ib_keras.instrumentation.model import InstrumentedModel as InstrumentedModel
@@ -49,18 +49,18 @@ _OBJECTS = {
     "ActivationStore": "ib_keras.activations",
     "Activations": "ib_keras.activations",
     "Backup": "ib_keras.callbacks.backup",
-    "Calibration": "ib_keras._calibrate",
+    "Calibration": "ib_keras.estimation.calibrate",
     "Estimate": "ib_keras.interface",
     "InstrumentedModel": "ib_keras.instrumentation.model",
     "LayerInformation": "ib_keras.interface",
     "MutualInformation": "ib_keras.interface",
     "Recorder": "ib_keras.recorder",
-    "calibrate": "ib_keras._calibrate",
+    "calibrate": "ib_keras.estimation.calibrate",
     "compare": "ib_keras.frame.comparison",
-    "estimate": "ib_keras._estimate",
+    "estimate": "ib_keras.estimation.estimate",
     "instrument": "ib_keras.instrumentation.model",
     "load": "ib_keras.frame",
-    "mutual_information": "ib_keras._mutual_information",
+    "mutual_information": "ib_keras.estimation.mutual_information",
 }
 _MODULES = (
     "clustering",

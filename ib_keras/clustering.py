@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from ib_keras import _items
 from ib_keras.activations import ActivationStore
 from ib_keras.arrays.checks import as_samples, check_count, check_positive, check_seed
 from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import sources
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]
@@ -209,23 +209,23 @@ def _cubes(t: np.ndarray, width: float) -> np.ndarray:
 
 def _source(
     source: Any, targets: Any, layers: Any, epochs: Any
-) -> tuple[_items.Samples, list[_items.Item]]:
+) -> tuple[sources.Samples, list[sources.Item]]:
     if isinstance(source, (str, os.PathLike)):
         source = ActivationStore(source)
     if isinstance(source, ActivationStore):
-        return _items.from_store(source, layers, epochs)
+        return sources.from_store(source, layers, epochs)
     if not isinstance(source, Mapping):
         raise ArgumentError(
             "`source` has no activations",
             "a store or its path, or a mapping layer name → array",
             repr(type(source)),
         )
-    return _items.from_arrays(source, None, targets, layers)
+    return sources.from_arrays(source, None, targets, layers)
 
 
 def _each(
-    samples: _items.Samples, items: Sequence[_items.Item]
-) -> Iterator[tuple[_items.Item, np.ndarray, np.ndarray | None]]:
+    samples: sources.Samples, items: Sequence[sources.Item]
+) -> Iterator[tuple[sources.Item, np.ndarray, np.ndarray | None]]:
     labels = samples.arguments()["y"]
     for item in items:
         yield item, item.read(), labels

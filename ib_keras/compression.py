@@ -13,7 +13,7 @@ from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured
+from ib_keras.estimators.base import Configured
 
 # Up to here sums of squares of float32 are numbers.
 _SQUARES = 1e12

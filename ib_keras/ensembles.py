@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ib_keras import _estimate, _items, datasets, frame
+from ib_keras import datasets, frame
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.arrays.labels import Name, encode_labels, recode
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import sources
+from ib_keras.estimation.capture import Captured
+from ib_keras.estimation.run import make_estimators, run_all
 from ib_keras.instrumentation.interception import Session
 from ib_keras.instrumentation.taps import input_spec, plan
 from ib_keras.progress import bar
@@ -242,10 +245,10 @@ def study(
     Raises:
         ArgumentError: see ``Ensemble`` and ``estimate``.
     """
-    made = _estimate.make_estimators(estimators)
+    made = make_estimators(estimators)
     selects = selector(record)
     ensemble = Ensemble(build, seeds)
-    samples = _items.Samples.of(len(data.x), data.y, data.x)
+    samples = sources.Samples.of(len(data.x), data.y, data.x)
     runs = [f"{label}-{seed}" for seed in ensemble.seeds]
     rows: list[dict[str, Any]] = []
     logs: list[dict[str, Any]] = []
@@ -263,8 +266,8 @@ def study(
 
             def one(k: int, epoch: int = epoch, captured: Any = captured) -> list[dict[str, Any]]:
                 arrays = {name: taps[k] for name, taps in captured.items()}
-                found = _items.items_of(_items.Captured(arrays), run=runs[k], epoch=epoch)
-                return list(_estimate.run_all(found, made, samples))
+                found = sources.items_of(Captured(arrays), run=runs[k], epoch=epoch)
+                return list(run_all(found, made, samples))
 
             for part in pool.map(one, range(len(runs))):
                 rows += part

@@ -96,3 +96,8 @@ class Estimator(Protocol):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-serialisable."""
         ...
+
+
+def propagates(estimator: Estimator) -> bool:
+    """Whether an estimator wants S and repeated passes, as ``SamplePropagation`` does."""
+    return getattr(estimator, "propagates", False)

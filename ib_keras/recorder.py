@@ -12,13 +12,15 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ib_keras import _estimate, _items, _tracking, frame
+from ib_keras import _tracking, frame
 from ib_keras.activations import ActivationStore, epoch_writer
 from ib_keras.arrays import structures
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.labels import encode_labels, provenance_of
 from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import capture, sources
+from ib_keras.estimation.run import make_estimators, run_all
 from ib_keras.frame import files, provenance
 from ib_keras.instrumentation.model import InstrumentedModel, instrument
 from ib_keras.instrumentation.taps import Layers
@@ -125,7 +127,7 @@ class Recorder(keras.callbacks.Callback):
                 "some, with keep='estimates' or a log_dir",
                 f"None, with keep={keep!r}, log_dir={log_dir!r}",
             )
-        self._estimators = None if estimators is None else _estimate.make_estimators(estimators)
+        self._estimators = None if estimators is None else make_estimators(estimators)
         for estimator in self._estimators or []:
             if getattr(estimator, "wants_global_extent", False):
                 raise ArgumentError(
@@ -151,7 +153,7 @@ class Recorder(keras.callbacks.Callback):
         self._tapped = self.model if own else instrument(self.model, layers=self.layers)
         self._tapped.check_inputs(self.inputs)
         self._names = self._tapped.select_taps(self.layers if own else None)
-        self._rows = _items.propagated_rows(self._n, self.conditional_inputs, self.seed)
+        self._rows = capture.propagated_rows(self._n, self.conditional_inputs, self.seed)
         self._made = {"model": provenance.of_model(self.model), "recorder_seed": self.seed}
         self._sink = None
         self._logs = []
@@ -291,7 +293,7 @@ class _StoreSink:
         r = self._r
         noise = {name: r._tapped.noise_std[name] for name in r._names}
         noisy_layers = [name for name, stddev in noise.items() if stddev > 0]
-        propagated = _items.propagated_taps(r._tapped, r._names) if len(r._rows) else []
+        propagated = capture.propagated_taps(r._tapped, r._names) if len(r._rows) else []
         with self._store.writer(
             epoch,
             noise_std=noise,
@@ -317,8 +319,8 @@ class _StoreSink:
                     writer.write(name, chunk, epoch_writer.PROPAGATED)
         if r._estimators is None:
             return []
-        samples, items = _items.from_store(self._store, epochs=[epoch])
-        return list(_estimate.run_all(items, r._estimators, samples))
+        samples, items = sources.from_store(self._store, epochs=[epoch])
+        return list(run_all(items, r._estimators, samples))
 
 
 class _TableSink:
@@ -342,7 +344,7 @@ class _TableSink:
             self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
         else:
             atomic.check_free(recorder.path)
-        self._samples = _items.Samples.of(
+        self._samples = sources.Samples.of(
             recorder._n, recorder.targets, recorder.inputs, recorder.draws
         )
         self._attrs = provenance.attrs(
@@ -377,7 +379,7 @@ class _TableSink:
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         r = self._r
-        captured = _items.capture(
+        captured = capture.capture(
             r._tapped,
             r.inputs,
             r._names,
@@ -388,8 +390,8 @@ class _TableSink:
             batch_size=r.batch_size,
             seed=(r.seed, epoch),
         )
-        items = _items.items_of(captured, run=r.run, epoch=epoch)
-        rows = list(_estimate.run_all(items, r._estimators or [], self._samples))
+        items = sources.items_of(captured, run=r.run, epoch=epoch)
+        rows = list(run_all(items, r._estimators or [], self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame
-from ib_keras._against_truth import LATENTS, TRUTH
-from ib_keras._against_truth import against_truth as against_truth
-from ib_keras._against_truth import check_images as check_images
+from ib_keras.estimation.against_truth import LATENTS, TRUTH
+from ib_keras.estimation.against_truth import against_truth as against_truth
+from ib_keras.estimation.against_truth import check_images as check_images
 
 COLUMNS = ["finding", "run", "layer", "paper", "measured"]
 _NEURAL = ("mine", "nwj", "infonce")

@@ -5,8 +5,9 @@ import pytest
 from scipy import integrate, stats
 
 import ib_keras as ib
-from ib_keras import _surrogates, synthetic
+from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import surrogates
 from ib_keras.estimators import KDE, Gaussian, SamplePropagation
 
 
@@ -20,7 +21,7 @@ def layer():
 def test_pairs_have_the_marginals_and_the_information(layer):
     rng = np.random.default_rng(1)
     x = rng.exponential(size=(2000, 4))
-    drawn = _surrogates.pairs(layer, x)(2.0, 2000, rng)
+    drawn = surrogates.pairs(layer, x)(2.0, 2000, rng)
     assert drawn.mi == 2.0 and drawn.t.shape == layer.shape and drawn.x.shape == x.shape
     for own, other in [(layer, drawn.t), (x, drawn.x)]:
         for a, b in zip(own.T, other.T, strict=True):
@@ -28,10 +29,10 @@ def test_pairs_have_the_marginals_and_the_information(layer):
     expected, found = (stats.spearmanr(a).statistic for a in (layer, drawn.t))
     np.testing.assert_allclose(found, expected, atol=0.06)
     # Monotone functions of normal vectors: normal scores give the vectors back.
-    many = _surrogates.pairs(layer, x)(2.0, 20000, rng)
+    many = surrogates.pairs(layer, x)(2.0, 20000, rng)
     estimate = Gaussian(copula=True).mutual_information(many.x, many.t)
     assert abs(estimate.value - 2.0) < 3 * estimate.stderr + 0.02
-    nothing = _surrogates.pairs(layer, x)(0.0, 20000, rng)
+    nothing = surrogates.pairs(layer, x)(0.0, 20000, rng)
     estimate = Gaussian(copula=True).mutual_information(nothing.x, nothing.t)
     assert abs(estimate.value) < 3 * estimate.stderr
 
@@ -51,12 +52,12 @@ def test_information_behind_a_channel():
             for lo, hi in ((0, max(a - 9, 0)), (max(a - 9, 0), a + 9))
         )
         expected = 2 * half - 0.5 * math.log(2 * math.pi * math.e)
-        knots = np.linspace(-a, a, _surrogates._STEPS + 1)
-        assert _surrogates._behind(knots) == pytest.approx(expected, abs=2e-4 + 2e-3 * expected)
+        knots = np.linspace(-a, a, surrogates._STEPS + 1)
+        assert surrogates._behind(knots) == pytest.approx(expected, abs=2e-4 + 2e-3 * expected)
 
 
 def test_a_channels_samples_have_the_information_that_sample_propagation_finds(layer):
-    draw = _surrogates.channel(layer, 0.3**2, 0.0)
+    draw = surrogates.channel(layer, 0.3**2, 0.0)
     for mi in (0.5, 2.0):
         s = draw(mi, 4000, np.random.default_rng(2)).t
         found = SamplePropagation(seed=0).estimate(s, noise_std=0.3).xt

@@ -5,7 +5,7 @@ import math
 import pytest
 from make_frame import make_frame
 
-from ib_keras._consistency import flagged
+from ib_keras.estimation.consistency import flagged
 
 
 def pair(xt, ty, xt_error=math.nan, ty_error=math.nan, kinds=("estimate", "estimate"), **fixed):

@@ -6,7 +6,7 @@ import pytest
 import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import _critic
+from ib_keras.estimators import density_ratio
 from ib_keras.interface import Estimate
 
 
@@ -23,7 +23,7 @@ def test_heavy_tails_are_found_by_a_critic():
 
 @pytest.mark.parametrize(("share", "doubted"), [(0.95, False), (0.3, True)])
 def test_the_closed_form_is_believed_where_held_out_rows_confirm_it(monkeypatch, share, doubted):
-    from ib_keras import _mutual_information as module
+    from ib_keras.estimation import mutual_information as module
 
     x, y = synthetic.correlated_gaussians(1000, 8, 2.0, seed=0)
     closed = ib.mutual_information(x, y, neural=False).value
@@ -86,13 +86,13 @@ def test_bad_input():
 def test_critics_begin_anew():
     """One program trains many, and nothing is left of those before."""
     x, y = synthetic.correlated_gaussians(200, 2, 0.5, seed=0)
-    settings = _critic.Settings(width=8, steps=60)
+    settings = density_ratio.Settings(width=8, steps=60)
 
     def ratios(seed):
-        return _critic.held_out_ratios(x, y, None, settings, seed)[0]
+        return density_ratio.held_out_ratios(x, y, None, settings, seed)[0]
 
-    _critic._program.cache_clear()
+    density_ratio._program.cache_clear()
     first = [ratios(seed) for seed in (0, 1, 0)]
     assert (first[0] == first[2]).all() and (first[0] != first[1]).any()
-    _critic._program.cache_clear()
+    density_ratio._program.cache_clear()
     assert (ratios(1) == first[1]).all()

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame
-from ib_keras._cells import lost
-from ib_keras._estimate import row
-from ib_keras._items import Item
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation.cells import lost
+from ib_keras.estimation.run import row
+from ib_keras.estimation.sources import Item
 from ib_keras.estimators.decoder import DecoderBound, compared, condition
 from ib_keras.interface import Estimate
 from ib_keras.pixelcnn.decoding import Decoder

@@ -12,8 +12,9 @@ from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
 from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
+from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
+from ib_keras.estimators.ksg import KSG
 from ib_keras.estimators.lossy import LossyCompression
-from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
 from ib_keras.estimators.neural import MINE, NWJ, InfoNCE
 from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.estimators.quantized import Quantized

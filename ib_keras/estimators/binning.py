@@ -9,7 +9,7 @@ import numpy as np
 
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._discrete import PlugIn, digitise
+from ib_keras.estimators.plug_in import PlugIn, digitise
 
 _VALUES_AT_A_TIME = 1 << 16
 

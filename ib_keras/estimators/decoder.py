@@ -18,7 +18,7 @@ from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured, check_memory
+from ib_keras.estimators.base import Configured, check_memory
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class DecoderBound(Configured):
         Raises:
             ArgumentError: the shape or the values do not fit.
         """
-        from ib_keras.pixelcnn._inputs import as_levels
+        from ib_keras.pixelcnn.inputs import as_levels
 
         array = as_array(x, "x")
         if self.image_shape is not None and array.ndim == 2:
@@ -259,7 +259,7 @@ class DecoderBound(Configured):
         Returns:
             The lower bound, with its standard error over rows.
         """
-        from ib_keras.estimators._classifier import log_probabilities
+        from ib_keras.estimators.classifier import log_probabilities
 
         logs = log_probabilities(*train, held_out[0], classes=classes, seed=self.seed)
         y = held_out[1]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ib_keras.arrays.checks import check_count
-from ib_keras.estimators._discrete import PlugIn, digitise
+from ib_keras.estimators.plug_in import PlugIn, digitise
 
 _BLOCK = 1024
 

@@ -14,7 +14,7 @@ from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import magnitude, power_of_two, times_two
 from ib_keras.errors import ArgumentError, InfiniteError
-from ib_keras.estimators._base import FromPairs
+from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 
 _VALUES_AT_A_TIME, _COLUMNS = 1 << 22, 64

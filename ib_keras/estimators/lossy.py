@@ -13,8 +13,9 @@ from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import FromPairs
-from ib_keras.estimators.neighbors import KSG, KozachenkoLeonenko
+from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
+from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24

@@ -16,7 +16,7 @@ from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import FromPairs
+from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 

@@ -15,8 +15,8 @@ from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._base import Configured, check_memory, saturation
-from ib_keras.estimators._propagations import (
+from ib_keras.estimators.base import Configured, check_memory, saturation
+from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,
     Propagations,

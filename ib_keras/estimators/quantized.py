@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._discrete import PlugIn
+from ib_keras.estimators.plug_in import PlugIn
 
 
 @dataclasses.dataclass(frozen=True)

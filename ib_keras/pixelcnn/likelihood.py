@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.pixelcnn import _inputs, _mixture
+from ib_keras.pixelcnn import inputs, mixture
 
 
 class DiscretizedLogisticMixture(tfp.distributions.Distribution):
@@ -134,7 +134,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             ArgumentError: ``value`` is outside 0…L−1 or between two levels. In a graph, where its
                 values are unknown, such images have the probability 0.
         """
-        value = _inputs.as_levels(value, self.levels)
+        value = inputs.as_levels(value, self.levels)
         return super().log_prob(tf.cast(value, self.dtype), name=name, **kwargs)
 
     def _event_shape_tensor(self) -> tf.Tensor:
@@ -144,7 +144,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return self._means.shape[-4:-2].concatenate(self._means.shape[-1:])
 
     def _log_prob(self, value: Any) -> tf.Tensor:
-        pixels = _mixture.log_prob(self._mixtures, value, self.levels)
+        pixels = mixture.log_prob(self._mixtures, value, self.levels)
         inside = tf.reduce_all((value >= 0) & (value < self.levels), axis=-1)
         nowhere = tf.constant(-float("inf"), pixels.dtype)
         return tf.reduce_sum(tf.where(inside, pixels, nowhere), axis=[-2, -1])
@@ -159,14 +159,14 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             seed = divmod(check_seed(seed), 2**31)
         stateless = tfp.random.sanitize_seed(seed)
         noise = tf.random.stateless_uniform(shape, stateless, dtype=self._logits.dtype)
-        return _mixture.draw(self._mixtures, open_unit(noise), self.levels)
+        return mixture.draw(self._mixtures, open_unit(noise), self.levels)
 
     def _mean(self) -> tf.Tensor:
-        return _mixture.mean(self._mixtures, self.levels)
+        return mixture.mean(self._mixtures, self.levels)
 
     @property
-    def _mixtures(self) -> _mixture.Parameters:
-        return _mixture.Parameters(self._logits, self._means, self._log_scales, self._coeffs)
+    def _mixtures(self) -> mixture.Parameters:
+        return mixture.Parameters(self._logits, self._means, self._log_scales, self._coeffs)
 
     @property
     def _channels(self) -> int:

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
-from ib_keras.pixelcnn import _inputs, _mixture, layers, sampling
+from ib_keras.pixelcnn import layers, mixture, sampling
+from ib_keras.pixelcnn.inputs import as_condition, as_images, statistics
 from ib_keras.pixelcnn.streams import Streams
 
 # Images whose activations set the scales and biases at the beginning.
@@ -131,7 +132,7 @@ class PixelCNN(keras.Model):
         if condition is not None:
             shape = [-1, *_as_map(self.condition_shape)]
             condition = tf.reshape(tf.cast(condition, precision), shape)
-        x = _mixture.scaled(images, self.levels, precision)
+        x = mixture.scaled(images, self.levels, precision)
         return tf.cast(self.streams(x, condition, training=training), precision)
 
     def likelihood(self, images: Any, condition: Any = None) -> Any:
@@ -202,7 +203,7 @@ class PixelCNN(keras.Model):
         """
         n = check_count(n, "n")
         check_positive(temperature, "temperature")
-        h = _inputs.as_condition(condition, self.condition_shape, n)
+        h = as_condition(condition, self.condition_shape, n)
         if noise is None:
             noise = sampling.draw_noise(n, self.image_shape, seed)
         noise = sampling.as_noise(noise, n, self.image_shape)
@@ -243,7 +244,7 @@ class PixelCNN(keras.Model):
         Args:
             condition: ``(n, *condition_shape)``.
         """
-        mean, std = _inputs.statistics(condition)
+        mean, std = statistics(condition)
         self.streams.standardise.mean.assign(mean)
         self.streams.standardise.std.assign(std)
 
@@ -358,16 +359,16 @@ class PixelCNN(keras.Model):
         return tf.float64 if self.dtype_policy.variable_dtype == "float64" else tf.float32
 
     def _checked(self, images: Any, condition: Any) -> Any:
-        images = _inputs.as_images(images, self.image_shape, self.levels)
-        h = _inputs.as_condition(condition, self.condition_shape, len(images))
+        images = as_images(images, self.image_shape, self.levels)
+        h = as_condition(condition, self.condition_shape, len(images))
         return images if h is None else (images, h)
 
-    def _mixtures(self, raw: Any) -> _mixture.Parameters:
+    def _mixtures(self, raw: Any) -> mixture.Parameters:
         k, channels = self.mixtures, self.image_shape[-1]
         shape = tf.concat([tf.shape(raw)[:-1], [k, -1]], axis=0)
         rest = tf.reshape(raw[..., k:], shape)
         rest.set_shape([*raw.shape[:-1], k, raw.shape[-1] // k - 1])
-        return _mixture.Parameters(
+        return mixture.Parameters(
             raw[..., :k],
             rest[..., :channels],
             tf.clip_by_value(rest[..., channels : 2 * channels], *_LOG_SCALES),
@@ -375,13 +376,13 @@ class PixelCNN(keras.Model):
         )
 
     def _log_likelihood(self, raw: Any, images: Any) -> Any:
-        pixels = _mixture.log_prob(self._mixtures(raw), images, self.levels)
+        pixels = mixture.log_prob(self._mixtures(raw), images, self.levels)
         return tf.reduce_sum(pixels, axis=[-2, -1])
 
     def _update(self, images: Any, noise: Any, condition: Any, temperature: Any) -> Any:
         """Draws all pixels anew, each given those before it."""
         raw = self(images if condition is None else (images, condition))
-        return _mixture.draw(
+        return mixture.draw(
             self._mixtures(raw), tf.cast(noise, raw.dtype), self.levels, temperature
         )
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import EBAB, Binning
-from ib_keras.estimators._discrete import digitise
+from ib_keras.estimators.plug_in import digitise
 
 
 def original(t, edges):

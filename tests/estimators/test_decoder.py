@@ -13,10 +13,10 @@ import pytest
 import ib_keras as ib
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators import DecoderBound
-from ib_keras.estimators._classifier import log_probabilities
+from ib_keras.estimators.classifier import log_probabilities
 from ib_keras.estimators.decoder import check_disjoint, compared, prior
-from ib_keras.pixelcnn._inputs import statistics
 from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings, stopping_rows
+from ib_keras.pixelcnn.inputs import statistics
 
 N, FLIP = 1500, 0.05
 # Four patterns of 3×3 pixels.

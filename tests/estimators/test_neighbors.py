@@ -12,8 +12,9 @@ from scipy.special import digamma
 import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import KSG, Gaussian, KozachenkoLeonenko, _neighbors
-from ib_keras.estimators.neighbors import berrett_weights
+from ib_keras.estimators import KSG, Gaussian, KozachenkoLeonenko
+from ib_keras.estimators.kernels import neighbor_search
+from ib_keras.estimators.kozachenko_leonenko import berrett_weights
 
 CASES = json.loads((pathlib.Path(__file__).parents[1] / "golden" / "knn.json").read_text())
 
@@ -34,7 +35,7 @@ def test_golden(case, monkeypatch):
     assert entropy.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
     assert abs(entropy.value - case["true_entropy_x"]) < 0.05 + 3 * entropy.stderr
     # Trees and all pairs are one estimator.
-    monkeypatch.setattr(_neighbors, "_TREE_JOINT", 0)
+    monkeypatch.setattr(neighbor_search, "_TREE_JOINT", 0)
     assert KSG(5).mutual_information(x, y).value == pytest.approx(case["ksg_k5"], abs=1e-9)
     again = KozachenkoLeonenko(5).entropy(x)
     assert again.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
@@ -271,5 +272,5 @@ def test_many_samples_on_the_border_of_an_interval():
     radius = np.repeat([1.0, 2.0], [30, 8])
     expected = (np.abs(x - x.T) < radius[:, None]).sum(axis=1)
     for shift in (0.0, 1.0, 1e6, 2.0**50):
-        found = _neighbors.counts_within(x + shift, radius, "chebyshev")
+        found = neighbor_search.counts_within(x + shift, radius, "chebyshev")
         assert found.tolist() == expected.tolist()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import digamma
 
+from ib_keras.arrays.places import places
 from ib_keras.estimators import KSG
-from ib_keras.estimators._neighbors import counts_within, distances, joint_counts
-from ib_keras.estimators._places import places
+from ib_keras.estimators.kernels.neighbor_search import counts_within, distances, joint_counts
 
 
 def all_pairs(x, metric):

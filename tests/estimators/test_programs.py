@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ib_keras.estimators import KDE, KSG, _mixture, _neighbors
+from ib_keras.estimators import KDE, KSG
+from ib_keras.estimators.kernels import mixture, neighbor_search
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def warnings(monkeypatch):
     # It warns twice of a function, and then no more.
     fresh = functions._FrequentTracingDetectorManager()
     monkeypatch.setattr(functions, "_frequent_tracing_detector_manager", fresh)
-    for cached in (_mixture._compiled, _neighbors._compiled, _neighbors._compiled_joint):
+    for cached in (mixture._compiled, neighbor_search._compiled, neighbor_search._compiled_joint):
         cached.cache_clear()
     return said
 

@@ -13,7 +13,8 @@ from scipy.special import logsumexp
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import SamplePropagation, _mixture
+from ib_keras.estimators import SamplePropagation
+from ib_keras.estimators.kernels import mixture
 from ib_keras.estimators.propagation import mixture_entropy
 
 
@@ -104,7 +105,7 @@ def test_small_noise_against_differences_in_float64(beta):
     c, z = s / beta, rng.normal(size=(4000, 10))
     u, noise = c + z, 0.5 * np.square(z).sum(axis=1)
     weights = np.full(4000, -math.log(4000))
-    found = _mixture.log_sums(u[None], noise[None], c[None], weights)[0]
+    found = mixture.log_sums(u[None], noise[None], c[None], weights)[0]
     exact = logsumexp(noise[:, None] - cdist(u, c, "sqeuclidean") / 2, axis=1) - math.log(4000)
     assert np.abs(found - exact).max() < 1e-3
     assert abs(found.mean() - exact.mean()) < 1e-4
@@ -124,7 +125,7 @@ def test_mixtures_of_every_width_and_scale(dim, scale):
     z = rng.normal(size=(2, 40, dim))
     noise = 0.5 * np.square(z).sum(axis=-1)
     weights = np.log(rng.dirichlet(np.ones(40)))
-    found = _mixture.log_sums(c + z, noise, c, weights)
+    found = mixture.log_sums(c + z, noise, c, weights)
     for b in range(2):
         squared = cdist(c[b] + z[b], c[b], "sqeuclidean")
         exact = logsumexp(weights + noise[b, :, None] - squared / 2, axis=1)

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from ib_keras import _estimate, estimators
+from ib_keras import estimators
 from ib_keras.errors import IbKerasError
+from ib_keras.estimation import run
 from ib_keras.estimators import (
     EBAB,
     KDE,
@@ -201,7 +202,7 @@ def attempt(function, *args, **kwargs):
 
 def flags(quantity, estimate):
     """The flags of an estimate in a table."""
-    return _estimate._flags(quantity, estimate)
+    return run._flags(quantity, estimate)
 
 
 def error_of(estimate):

@@ -7,7 +7,8 @@ import pytest
 import subjects
 
 import ib_keras as ib
-from ib_keras.estimators import KDE, KSG, KozachenkoLeonenko, _mixture, _neighbors, _pairwise
+from ib_keras.estimators import KDE, KSG, KozachenkoLeonenko
+from ib_keras.estimators.kernels import mixture, neighbor_search, pairwise
 from ib_keras.estimators.propagation import mixture_entropy
 
 
@@ -97,13 +98,13 @@ def test_tiles_of_kernels(monkeypatch, d, variance):
         return [found.xt.value, found.ty.value]
 
     whole = values()
-    monkeypatch.setattr(_pairwise, "_TILE", 128)
-    monkeypatch.setattr(_mixture, "_POINTS", 512)
-    monkeypatch.setattr(_mixture, "_CENTRES", 512)
+    monkeypatch.setattr(pairwise, "_TILE", 128)
+    monkeypatch.setattr(mixture, "_POINTS", 512)
+    monkeypatch.setattr(mixture, "_CENTRES", 512)
     assert values() == pytest.approx(whole, abs=1e-5)
     # Tiles that are not kept are made again, and are the same.
     kept = values()
-    monkeypatch.setattr(_pairwise, "_KEPT", 0)
+    monkeypatch.setattr(pairwise, "_KEPT", 0)
     assert values() == kept
 
 
@@ -111,8 +112,8 @@ def test_tiles_of_kernels(monkeypatch, d, variance):
 def test_tiles_of_mixtures(monkeypatch, d):
     s = np.random.default_rng(d).normal(size=(900, d))
     whole = mixture_entropy(s, 0.5, mc_draws=2, seed=0).value
-    monkeypatch.setattr(_mixture, "_POINTS", 512)
-    monkeypatch.setattr(_mixture, "_CENTRES", 512)
+    monkeypatch.setattr(mixture, "_POINTS", 512)
+    monkeypatch.setattr(mixture, "_CENTRES", 512)
     assert mixture_entropy(s, 0.5, mc_draws=2, seed=0).value == pytest.approx(whole, abs=1e-5)
 
 
@@ -128,8 +129,8 @@ def test_blocks_of_neighbours(monkeypatch, made, d):
         return [made.mutual_information(x, t).value, made.with_labels(t, y).value]
 
     whole = values()
-    monkeypatch.setattr(_neighbors, "_ROWS", 64)
-    monkeypatch.setattr(_neighbors, "_COLUMNS", 100)
+    monkeypatch.setattr(neighbor_search, "_ROWS", 64)
+    monkeypatch.setattr(neighbor_search, "_COLUMNS", 100)
     assert values() == pytest.approx(whole, abs=1e-5)
 
 

@@ -17,7 +17,7 @@ import ib_keras as ib
 from ib_keras import estimators
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import _base
+from ib_keras.estimators import base
 
 SOAK = subjects.SOAK
 LIMIT = 2e9
@@ -94,7 +94,7 @@ def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
     for identifier in ("binning", "ebab", "mine", "lossy", "kl", "sp", "quantized"):
         made = estimators.get(identifier)
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, .* GB available"):
-            _base.check_memory(made, *t.shape, dim_x=10)
+            base.check_memory(made, *t.shape, dim_x=10)
     monkeypatch.setattr(memory, "available", lambda: 1 << 20)
     t, x = np.zeros((50, 3)), np.zeros((50, 2))
     for identifier in ("ebab", "kde", "sp", "ksg", "gaussian", "infonce"):
@@ -111,7 +111,7 @@ def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
 def test_a_machine_that_does_not_say_is_trusted(monkeypatch):
     monkeypatch.setattr(memory, "_sources", lambda: iter(()))
     assert memory.available() is None
-    _base.check_memory(estimators.get("ebab"), 10**12, 10**6)
+    base.check_memory(estimators.get("ebab"), 10**12, 10**6)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
+from ib_keras.arrays.places import Places, neighbour_distances, places
 from ib_keras.arrays.rows import Rows
-from ib_keras.estimators._places import Places, neighbour_distances, places
 
 Metric = Literal["chebyshev", "euclidean"]
 

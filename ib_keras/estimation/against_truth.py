@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import compression, frame, synthetic
-from ib_keras._estimate import make_estimators, row
-from ib_keras._items import Item
 from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation.run import make_estimators, row
+from ib_keras.estimation.sources import Item
 from ib_keras.estimators import KSG, LossyCompression
 
 # How the images are drawn, and the dimension of what they are drawn from.

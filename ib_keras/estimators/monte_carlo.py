@@ -12,7 +12,7 @@ from ib_keras.arrays.checks import as_array, as_samples
 from ib_keras.arrays.rows import TILE, Rows
 from ib_keras.arrays.scaling import magnitude
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._mixture import log_sums
+from ib_keras.estimators.kernels.mixture import log_sums
 
 # Draws in all, where the number for each centre is not given: a standard error of some 0.005 nats.
 _DRAWS = 1 << 15

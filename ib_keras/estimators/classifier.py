@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ib_keras.pixelcnn._inputs import statistics
+from ib_keras.pixelcnn.inputs import statistics
 from ib_keras.training.batches import batches, in_order
 
 # Compiled classifiers that are kept, one for each shape of h and number of classes.

@@ -10,11 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ib_keras import _surrogates
 from ib_keras import estimators as registry
 from ib_keras.activations import Activations
-from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.checks import (
+    as_array,
+    as_samples,
+    check_count,
+    check_positive,
+    check_seed,
+    check_stddev,
+)
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import surrogates
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
@@ -112,10 +119,6 @@ def calibrate(
     Raises:
         ArgumentError: an argument is invalid, or the samples are constant.
     """
-    from ib_keras.arrays.checks import (
-        check_stddev,  # imports TensorFlow, which estimates may not need
-    )
-
     made: Any = registry.get(estimator)
     values, noted = _layer(like)
     as_samples(values, "like")
@@ -132,7 +135,7 @@ def calibrate(
     check_positive(tolerance, "tolerance")
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.kind in "iub" else np.float32)
-    draw = _surrogates.surrogate(made, values, x, noise)
+    draw = surrogates.surrogate(made, values, x, noise)
     if hasattr(made, "kernel_variance"):
         made = KDE(made.kernel_variance(values), made.kind)
     rng = np.random.default_rng(check_seed(seed))
@@ -154,7 +157,7 @@ def calibrate(
     return Calibration(frame, _trust(frame))
 
 
-def _run(estimator: Any, drawn: _surrogates.Drawn, noise_std: float) -> Estimate:
+def _run(estimator: Any, drawn: surrogates.Drawn, noise_std: float) -> Estimate:
     return estimator.estimate(drawn.t, x=drawn.x, noise_std=noise_std).xt
 
 

@@ -11,9 +11,10 @@ from ib_keras.arrays.checks import as_array, as_samples, check_seed
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators._critic import Settings, held_out_ratios
+from ib_keras.estimators.continuous import check_pair
+from ib_keras.estimators.density_ratio import Settings, held_out_ratios
 from ib_keras.estimators.gaussian import Gaussian, canonical, normal_scores, varying
-from ib_keras.estimators.neighbors import KSG, check_pair
+from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
 # Fewer rows do not train a critic; neighbours in more dimensions than this see too little.

@@ -1,0 +1,1 @@
+"""From activations to a table: sources, cells, calibration, any two variables."""

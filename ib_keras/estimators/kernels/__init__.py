@@ -1,0 +1,1 @@
+"""Kernels of estimators: neighbours, pairs of rows, mixtures."""

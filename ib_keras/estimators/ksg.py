@@ -1,0 +1,194 @@
+"""The KSG estimator: I(X;T) and I(T;Y) from nearest neighbours."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from scipy.special import digamma
+
+from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.codes import at_most_entropy
+from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.rows import stride, usual
+from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
+from ib_keras.errors import ArgumentError
+from ib_keras.estimators.continuous import (
+    LARGEST,
+    Neighbors,
+    as_continuous,
+    check_pair,
+    excess_variance,
+    mean_with_error,
+    rows_by_class,
+)
+from ib_keras.estimators.kernels.neighbor_search import WIDE, counts_within, distances, joint_counts
+from ib_keras.interface import Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class KSG(Neighbors):
+    """I(A;B) = ψ(k) + ψ(n) − ⟨ψ(n_a + 1) + ψ(n_b + 1)⟩, from neighbours in the joint space.
+
+    ε_i is the distance from sample i to its k-th neighbour, the larger of the two spaces'
+    distances; n_a and n_b count the samples strictly nearer than ε_i in each space. For labels, the
+    neighbours are sought among the samples of the same class (Ross).
+
+    I(A;B) does not depend on the scales of A and B, and joint distances do: where one variable is
+    far larger, it alone decides which samples are near, and I reads as 0. So one of them is first
+    multiplied by the power of two that brings their spreads nearest; where these are within √2 of
+    one another, as in most tests, nothing is changed.
+
+    The biases of its three entropies largely cancel, so that it is near 0 without information;
+    large information is underestimated, the less so the smaller k. Samples that coincide are
+    counted as such, without noise added to them, and flagged ``ties``. The standard error is that
+    of the terms, and of what near samples' terms share, as seen on disjoint tenths of the samples.
+
+    Cost: n·log n in few dimensions (trees), n² in many, in blocks.
+
+    Args:
+        k: the neighbour.
+        metric: ``"chebyshev"``, Kraskov's, or ``"euclidean"`` in each space, which is less biased
+            in many dimensions.
+        rescale: ``False`` takes the variables as they are.
+
+    Raises:
+        ArgumentError: an argument is invalid.
+
+    References:
+        Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
+        Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
+        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets).
+    """
+
+    k: int = 5
+    metric: Literal["chebyshev", "euclidean"] = "chebyshev"
+    rescale: bool = True
+
+    name: ClassVar[str] = "ksg"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+        if self.metric not in ("chebyshev", "euclidean"):
+            raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
+        if not isinstance(self.rescale, bool):
+            raise ArgumentError("`rescale` is unknown", "True or False", repr(self.rescale))
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) of two continuous variables, in nats.
+
+        Args:
+            a: ``(n, ...)``.
+            b: ``(n, ...)``.
+
+        Raises:
+            ArgumentError: n ≤ k, lengths differ, or A and B share a variable: I is infinite then.
+        """
+        a, b, flags = check_pair(a, b, self.k)
+        if not a.shape[1] or not b.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        if self.rescale:
+            a, b = _of_one_spread(a, b)
+        # One factor for both: their ratio is what the joint distances depend on.
+        exponent = power_of_two(np.maximum(magnitude(a), magnitude(b)))
+        a, b = times_two(a, exponent), times_two(b, exponent)
+        terms = self._joint_terms(a, b)
+        excess = excess_variance(lambda rows: self._joint_terms(a[rows], b[rows]), len(a), self.k)
+        return mean_with_error(terms, flags, b.shape[1], excess)
+
+    def _joint_terms(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
+        return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
+        """I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of a continuous variable and labels.
+
+        Args:
+            a: ``(n, ...)``.
+            y: ``(n,)`` class labels. A class of k samples or fewer takes all its others for
+                neighbours; a sample alone in its class is left out.
+
+        Returns:
+            The estimate, at most H(Y) of these labels.
+
+        Raises:
+            ArgumentError: n ≤ k, or all samples are alone in their classes.
+        """
+        samples, flags = as_continuous(a, "a", self.k)
+        labels = as_labels(y, len(samples))
+        counts = np.bincount(labels)[labels]
+        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+        if not len(samples):
+            raise ArgumentError(
+                "Every sample is alone in its class", "classes of 2 or more", "none"
+            )
+        if not samples.shape[1]:
+            return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
+        samples = moderate(samples)[0]
+        terms = self._label_terms(samples, labels)
+        excess = excess_variance(
+            lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
+        )
+        found = mean_with_error(terms, flags, samples.shape[1], excess)
+        # Digamma functions exceed the labels' own entropy a little where classes lie apart.
+        return at_most_entropy(found, labels)
+
+    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        counts = np.bincount(labels)[labels]
+        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+        n = len(samples)
+        if not n:
+            return np.zeros(0)
+        radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
+        classes = rows_by_class(labels)
+        for rows in classes:
+            radius[rows] = distances(samples[rows], int(ks[rows[0]]), self.metric)[:, -1]
+        inside = counts_within(samples, radius, self.metric)
+        same = radius == 0
+        if same.any():
+            # As many as coincide, in the class and at all.
+            at = counts_within(samples, np.full(n, np.nextafter(0, 1)), self.metric) - 1
+            own = np.zeros(n, int)
+            for rows in classes:
+                tiny = np.full(len(rows), np.nextafter(0, 1))
+                own[rows] = counts_within(samples[rows], tiny, self.metric) - 1
+            ks, inside = np.where(same, own, ks), np.where(same, at, inside)
+        return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
+
+
+def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A and B, the narrower one times the power of two that brings their spreads nearest."""
+    # Each at a scale from which the other's is reached without overflow.
+    a, b = moderate(a)[0], moderate(b)[0]
+    exponent = round(_log_spread(b) - _log_spread(a))
+    narrow, wide = (a, b) if a.shape[1] < b.shape[1] else (b, a)
+    exponent = exponent if narrow is a else -exponent
+    exponent = min(exponent, int(math.log2(LARGEST / (float(magnitude(narrow)[0, 0]) or 1.0))))
+    if not exponent:
+        return a, b
+    narrow = _times(narrow, exponent)
+    return (wide, narrow) if wide is a else (narrow, wide)
+
+
+def _log_spread(samples: np.ndarray) -> float:
+    """log2 of a coordinate's root mean square deviation, from some thousand rows.
+
+    What lies far off counts as the farthest that does not: one row at 10⁴ would make nothing of
+    the others.
+    """
+    for some in (samples[:: stride(*samples.shape)], samples):
+        clipped = np.clip(some, *usual(some))
+        variance = float(np.var(clipped, axis=0, dtype=np.float64).mean())
+        if variance > 0:
+            return 0.5 * math.log2(variance)
+        # What varies in a few rows only may be constant in the first ones looked at.
+    return 0.0
+
+
+def _times(samples: np.ndarray, exponent: int) -> np.ndarray:
+    """Times 2^exponent; wide samples keep their dtype, others are float64 later anyway."""
+    if samples.shape[1] > WIDE and abs(exponent) < 60 and magnitude(samples)[0, 0] < 1e18:
+        return samples * samples.dtype.type(2.0**exponent)
+    return times_two(samples, np.asarray(-exponent))
