@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ib_keras.activations import Activations as Activations
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.callbacks.backup import Backup as Backup
+    from ib_keras.callbacks.recorder import Recorder as Recorder
     from ib_keras.estimation.calibrate import Calibration as Calibration
     from ib_keras.estimation.calibrate import calibrate as calibrate
     from ib_keras.estimation.estimate import estimate as estimate
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from ib_keras.interface import Estimate as Estimate
     from ib_keras.interface import LayerInformation as LayerInformation
     from ib_keras.interface import MutualInformation as MutualInformation
-    from ib_keras.recorder import Recorder as Recorder
 
 try:
     __version__ = importlib.metadata.version("ib-keras")
@@ -54,7 +54,7 @@ _OBJECTS = {
     "InstrumentedModel": "ib_keras.instrumentation.model",
     "LayerInformation": "ib_keras.interface",
     "MutualInformation": "ib_keras.interface",
-    "Recorder": "ib_keras.recorder",
+    "Recorder": "ib_keras.callbacks.recorder",
     "calibrate": "ib_keras.estimation.calibrate",
     "compare": "ib_keras.frame.comparison",
     "estimate": "ib_keras.estimation.estimate",

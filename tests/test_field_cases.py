@@ -19,9 +19,10 @@ import tensorflow as tf
 from make_frame import make_frame
 
 import ib_keras as ib
-from ib_keras import _page, flags
+from ib_keras import flags
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import verdict
+from ib_keras.report import embedded
 
 L = keras.layers
 
@@ -82,7 +83,7 @@ def test_the_report_opens_on_an_estimator_with_both_quantities(recorded):
     """One opened on ``gaussian``, which has no I(T;Y): an empty plane."""
     import json
 
-    data = json.loads(_page.data(recorded, single_runs=False))
+    data = json.loads(embedded.data(recorded, single_runs=False))
     assert data["estimators"][-1] == "gaussian" and len(data["estimators"]) == 3
 
 

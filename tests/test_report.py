@@ -6,8 +6,8 @@ import pytest
 from make_frame import make_frame
 
 import ib_keras as ib
-from ib_keras import _page
 from ib_keras.errors import ArgumentError
+from ib_keras.report import embedded as _page
 
 
 def own_text(page):

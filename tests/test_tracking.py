@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import ib_keras as ib
-from ib_keras import _tracking
+from ib_keras.callbacks import tensorboard
 from ib_keras.errors import MissingExtraError
 
 KEY = "I_TY_nats/ebab/"
@@ -94,9 +94,9 @@ def test_names_are_what_trackers_take():
     for estimator in (ib.estimators.KDE(variance=0.1), ib.estimators.get("pca+ksg")):
         for layer in ("encoder/dense_1", "lstm[0]", "dense:1", "größe <1>"):
             row = {"quantity": "P(class kept)", "estimator": str(estimator), "layer": layer}
-            assert re.fullmatch(r"[\w./-]+", _tracking.name(row))
+            assert re.fullmatch(r"[\w./-]+", tensorboard.name(row))
     row = {"quantity": "I(X;T)", "estimator": "kde(variance=0.1)", "layer": "lstm[0]"}
-    assert _tracking.name(row) == "I_XT_nats/kde.variance.0.1/lstm.0"
+    assert tensorboard.name(row) == "I_XT_nats/kde.variance.0.1/lstm.0"
 
 
 @pytest.mark.parametrize("keep", ["activations", "estimates"])

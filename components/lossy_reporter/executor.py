@@ -10,6 +10,7 @@ from typing import Any
 
 from ib_keras import frame, plot, report, studies
 from ib_keras.components.reporter import executor as reporter
+from ib_keras.frame.table import TRUTH
 from ib_keras.storage import atomic
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
@@ -34,7 +35,7 @@ def run(
         Facts about the table, for the artifact's metadata.
     """
     joined, table, logs = reporter.merge(estimates)
-    known = studies.TRUTH in joined
+    known = TRUTH in joined
     findings = (studies.known_information if known else studies.lossy_compression)(joined)
     tables, sections = {FINDINGS: findings}, []
     if known:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras.arrays.labels import as_labels as as_labels
-
 
 def moderate(samples: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, Any]:
     """Samples times a power of two, so that squares and sums of them are numbers.

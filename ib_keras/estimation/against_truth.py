@@ -16,12 +16,10 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimation.run import make_estimators, row
 from ib_keras.estimation.sources import Item
 from ib_keras.estimators import KSG, LossyCompression
+from ib_keras.frame.table import LATENTS, TRUTH
 
 # How the images are drawn, and the dimension of what they are drawn from.
 IMAGES = {"gaussian": (synthetic.gaussian_images, 2), "rectangle": (synthetic.rectangle_images, 4)}
-LATENTS = "latents"
-# The column of the logs with the known information.
-TRUTH = "mi"
 
 
 def against_truth(

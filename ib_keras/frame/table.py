@@ -137,3 +137,18 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     found.attrs.clear()
     found.attrs.update(provenance.merged([dict(table.attrs) for table in tables]))
     return found
+
+
+def groups_of_truth(table: pd.DataFrame) -> pd.Series:
+    """The images of each row, as ``gaussian-16``: its run without the known information.
+
+    Args:
+        table: estimates of ``against_truth``.
+    """
+    return table["run"].str.rpartition("-")[0]
+
+
+LATENTS = "latents"
+
+# The column of the logs with the known information.
+TRUTH = "mi"

@@ -36,7 +36,7 @@ def test_estimates_meet_the_truth(known):
     values = table.set_index(["run", "layer", "estimator"])["value"]
     name = "pca+ksg(k=3, neighbors=1)"
     assert values["gaussian-8-0", "images", name] == pytest.approx(0, abs=0.1)
-    of_latents = values["gaussian-8-2", studies.LATENTS, "ksg(k=1)"]
+    of_latents = values["gaussian-8-2", "latents", "ksg(k=1)"]
     assert of_latents == pytest.approx(2.0, abs=0.1)
     # PCA of three components keeps what two numbers say of a Gaussian image.
     assert values["gaussian-8-2", "images", name] == pytest.approx(2.0, abs=0.2)

@@ -83,7 +83,7 @@ def prepare(needed):
     if "keras" in needed:
         import keras  # noqa: F401
 
-        from ib_keras import recorder  # noqa: F401
+        from ib_keras.callbacks import recorder  # noqa: F401
         from ib_keras.pixelcnn import decoding  # noqa: F401
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ib_keras import frame as frames
-from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
 from ib_keras.frame import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from ib_keras.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -217,3 +232,70 @@ def epoch_ticks(last: int) -> list[int]:
     if last > 1.8 * ticks[-1]:
         ticks.append(last)
     return ticks
+
+
+def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """The rows of each of the three levels of doubt that occur."""
+    for doubt in range(3):
+        group = trace[trace["doubt"] == doubt]
+        if len(group):
+            yield doubt, group
+
+
+def filled(colours: np.ndarray, doubt: int) -> Any:
+    """Full where nothing is flagged, pale where care is due, hollow where nothing is said."""
+    if doubt == 2:
+        return "none"
+    pale = 1 - 0.35 * (1 - colours[:, :3])
+    return list(map(tuple, pale if doubt else colours))
+
+
+def doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
+    """What the legend says of markers that are not full."""
+    grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
+    kinds = ((1, "0.8", "pale: flagged, with care"), (2, "none", "hollow: says nothing"))
+    return [
+        figures.Line2D([], [], markerfacecolor=face, label=label, **grey)
+        for doubt, face, label in kinds
+        if (points["doubt"] == doubt).any()
+    ]
+
+
+def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure of one panel; the given axes if there are any."""
+    if ax is not None:
+        return ax.figure, ax  # type: ignore[return-value]
+    figure = figures.Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def one_or_grid(
+    figures: Any, groups: list[str], ax: Axes | None, height: float
+) -> tuple[Figure, list[Axes]]:
+    """A panel for each group; the given axes if there is one group only."""
+    if ax is None:
+        return _grid(figures, len(groups), 3.6, height)
+    if len(groups) != 1:
+        raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
+    return ax.figure, [ax]  # type: ignore[return-value]
+
+
+def legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
+    """A legend beside the panels."""
+    if ax is None:
+        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
+    else:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
+
+
+def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    size = (width * columns + 1.6, height * rows + 0.4)
+    figure = figures.Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    axes = list(grid.flat)
+    for i, unused in enumerate(axes[count:], start=count):
+        unused.set_axis_off()
+        axes[i - columns].tick_params(labelbottom=True)
+    return figure, axes[:count]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ib_keras import _drawing
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.plot import drawing
+from ib_keras.plot.drawing import legend_of, one, one_or_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,17 +36,17 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         ArgumentError: the table lacks columns or the estimator.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _drawing.matplotlib("plot.ensemble_planes()")
-    table = _drawing.select(frame, None, estimator)
-    points = _drawing.points_of(table)
+    figures = drawing.matplotlib("plot.ensemble_planes()")
+    table = drawing.select(frame, None, estimator)
+    points = drawing.points_of(table)
     if points.empty:
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
-    groups, layers = sorted(points["group"].unique()), _drawing.layers_of(points)
+    groups, layers = sorted(points["group"].unique()), drawing.layers_of(points)
     # Layers by their place: an activation of its own makes another name of the same place.
     places = sorted(points["layer_index"].unique())
     colours = dict(zip(places, figures.colormap(np.linspace(0, 0.92, len(places))), strict=True))
-    figure, grid = _one_or_grid(figures, groups, ax, 3.2)
+    figure, grid = one_or_grid(figures, groups, ax, 3.2)
     unit = table["unit"].iloc[0]
     for axes, group in zip(grid, groups, strict=True):
         part = points[points["group"] == group]
@@ -65,7 +66,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
         for place, name in zip(places, names, strict=True)
     ]
-    _drawing.legend(figure, handles, ax)
+    drawing.legend(figure, handles, ax)
     if ax is None:
         figure.suptitle(estimator, fontsize=11)
     return figure
@@ -90,7 +91,7 @@ def compression(
         ArgumentError: the table has no such estimator or columns.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _drawing.matplotlib("plot.compression()")
+    figures = drawing.matplotlib("plot.compression()")
     if f"{measure}_std" not in table:
         raise ArgumentError(
             "`table` has no spread over seeds",
@@ -107,7 +108,7 @@ def compression(
     plain = sorted(set(part["run"].str.removesuffix("+l2")))
     places = sorted(part["layer_index"].unique())
     size = (max(1.7 * min(len(places), 6), 0.55 * len(places)) + 2.4, 4.2)
-    figure, axes = _one(figures, ax, size)
+    figure, axes = one(figures, ax, size)
     colours = dict(zip(plain, figures.colormap(np.linspace(0, 0.92, len(plain))), strict=True))
     width = 0.8 / max(1, part["run"].nunique())
     runs = sorted(part["run"].unique(), key=lambda r: (plain.index(r.removesuffix("+l2")), r))
@@ -128,7 +129,7 @@ def compression(
     axes.set_ylabel("fall of I(X;T) from its maximum to the end" + (
         " [nats]" if measure == "absolute" else " (share)"))  # fmt: skip
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
-    _legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -153,8 +154,8 @@ def scatter(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _drawing.matplotlib("plot.scatter()")
-    figure, axes = _one(figures, ax, (5.6, 3.8))
+    figures = drawing.matplotlib("plot.scatter()")
+    figure, axes = one(figures, ax, (5.6, 3.8))
     table = pd.DataFrame({"x": list(x), "y": list(y), "group": list(groups)})
     names = sorted(table["group"].unique())
     colours = figures.colormap(np.linspace(0, 0.92, len(names)))
@@ -163,109 +164,5 @@ def scatter(
         axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10)
-    _legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
     return figure
-
-
-def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draws estimates against the known information, with the line on which they are right.
-
-    A panel for each kind of images, a colour an estimator, bars of one standard error; dotted: what
-    neighbours find in the numbers that the images were drawn from. Where the estimates are
-    calibrated, a band shows between which known informations each may lie; hollow markers are
-    flagged.
-
-    Args:
-        frame: estimates of ``studies.against_truth`` joined with the logs.
-        ax: draws into these axes; then one kind of images must remain.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ArgumentError: the table lacks columns.
-        MissingExtraError: matplotlib is not installed.
-    """
-    from ib_keras import studies
-
-    figures = _drawing.matplotlib("plot.against_truth()")
-    table = frames.validate(frame)
-    if studies.TRUTH not in table:
-        raise ArgumentError(
-            "`frame` does not say what is true",
-            f"a column {studies.TRUTH!r}, as of studies.against_truth joined with its logs",
-            f"columns {list(table)}",
-        )
-    table = table.assign(group=studies.groups_of_truth(table)).sort_values(studies.TRUTH)
-    groups = sorted(table["group"].unique())
-    latents = table["layer"] == studies.LATENTS
-    names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]
-    names = list(dict.fromkeys(names))
-    colours = dict(zip(names, figures.colormap(np.linspace(0, 0.92, len(names))), strict=True))
-    figure, grid = _one_or_grid(figures, groups, ax, 3.4)
-    unit, handles = table["unit"].iloc[0], {}
-    for axes, group in zip(grid, groups, strict=True):
-        part = table[table["group"] == group]
-        top = float(part[studies.TRUTH].max())
-        axes.plot([0, top], [0, top], color="0.6", linewidth=1, zorder=1)
-        for (estimator, layer), line in part.groupby(["estimator", "layer"], sort=False):
-            of_latents = layer == studies.LATENTS
-            label = f"{estimator} of the parameters" if of_latents else estimator
-            handles[label] = axes.errorbar(
-                line[studies.TRUTH], line["value"], yerr=line["stderr"].fillna(0), label=label,
-                color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
-                fmt=":" if of_latents else f"-{_drawing.MARKERS[names.index(estimator) % 10]}",
-            )  # fmt: skip
-            flagged = line[line["flags"] != ""]
-            if len(flagged) and not of_latents:
-                axes.plot(
-                    flagged[studies.TRUTH], flagged["value"], linestyle="none", markersize=4,
-                    marker=_drawing.MARKERS[names.index(estimator) % 10], color=colours[estimator],
-                    markerfacecolor="white", zorder=4,
-                )  # fmt: skip
-            if {"calibrated_lower", "calibrated_upper"} <= set(line):
-                axes.fill_between(
-                    line[studies.TRUTH], line["calibrated_lower"], line["calibrated_upper"],
-                    color=colours[estimator], alpha=0.15, linewidth=0,
-                )  # fmt: skip
-        axes.set_title(group, fontsize=10)
-        axes.set(xlabel=f"true information [{unit}]", ylabel=f"estimate [{unit}]")
-    _legend_of(figure, ax, list(handles.values()))
-    return figure
-
-
-def _one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax  # type: ignore[return-value]
-    figure = figures.Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots()
-
-
-def _one_or_grid(
-    figures: Any, groups: list[str], ax: Axes | None, height: float
-) -> tuple[Figure, list[Axes]]:
-    if ax is None:
-        return _grid(figures, len(groups), 3.6, height)
-    if len(groups) != 1:
-        raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
-    return ax.figure, [ax]  # type: ignore[return-value]
-
-
-def _legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
-    if ax is None:
-        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
-    else:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
-
-
-def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(count, 4)
-    rows = -(-count // columns)
-    size = (width * columns + 1.6, height * rows + 0.4)
-    figure = figures.Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    axes = list(grid.flat)
-    for i, unused in enumerate(axes[count:], start=count):
-        unused.set_axis_off()
-        axes[i - columns].tick_params(labelbottom=True)
-    return figure, axes[:count]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ib_keras import _drawing
 from ib_keras.errors import ArgumentError
+from ib_keras.plot import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def conditional_samples(
         ArgumentError: there are no samples, shapes do not match, or ``ax`` is in no grid.
         MissingExtraError: matplotlib is not installed.
     """
-    figures = _drawing.matplotlib("plot.conditional_samples()")
+    figures = drawing.matplotlib("plot.conditional_samples()")
     images = np.asarray(originals)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ArgumentError("`originals` holds no images", "(m, h, w, 1 or 3)", images.shape)
@@ -58,7 +58,7 @@ def conditional_samples(
     widths = [1, *(values.shape[1] for values in drawn.values())]
     cell = 0.62
     size = (cell * (sum(widths) + 0.35 * len(widths)) + 0.4, cell * len(images) + 0.9)
-    figure, grid = _drawing.divided(figures, ax, title, 1, len(widths), size, width_ratios=widths)
+    figure, grid = drawing.divided(figures, ax, title, 1, len(widths), size, width_ratios=widths)
     panels = grid[0]
     columns = {"original": images[:, None], **drawn}
     for axes, (name, values) in zip(panels, columns.items(), strict=True):

@@ -138,7 +138,9 @@ def file(name: str) -> str:
     Args:
         name: of the file.
     """
-    return (importlib.resources.files("ib_keras") / "page" / name).read_text(encoding="utf-8")
+    return (importlib.resources.files("ib_keras.report") / "page" / name).read_text(
+        encoding="utf-8"
+    )
 
 
 def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:

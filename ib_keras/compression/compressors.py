@@ -154,7 +154,7 @@ class Autoencoder(Configured):
 
         Rows that lie far off, some 30 standard deviations in a column, do neither.
         """
-        from ib_keras import _autoencoder
+        from ib_keras.compression import autoencoder
 
         flat = as_samples(x, min_samples=20)
         _check_dimension(flat, self.k)
@@ -171,7 +171,7 @@ class Autoencoder(Configured):
         if self.convolutional and len(shape) == 2:
             shape = (*shape, 1)
         steps = -(-len(train) // self.batch_size)
-        network = _autoencoder.network(self, shape, flat.shape[1], steps, seed)
+        network = autoencoder.network(self, shape, flat.shape[1], steps, seed)
 
         def scaled(part: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):  # as far as what lies far off

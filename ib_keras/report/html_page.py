@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import _page
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance, verdict
+from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
 FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
@@ -130,19 +130,19 @@ def write(
     wide = last_epoch_table(table)
     page = _PAGE.substitute(
         title=html.escape(title),
-        css=_page.file("report.css"),
+        css=embedded.file("report.css"),
         summary=html.escape(_summary(table)),
         verdict=_verdicts(table),
-        runs=_page.CONTROLS,
+        runs=embedded.CONTROLS,
         sections="".join(map(_section, sections)),
         unit=html.escape(units[0]),
-        table=_page.last_epoch(wide, _last_epoch(table, "flags", "first")),
+        table=embedded.last_epoch(wide, _last_epoch(table, "flags", "first")),
         trust=_trust(table),
         settings=_table_of_text(_settings(table)),
         made_by=_table_of_text(_made_by(table)),
-        data=_page.data(table, single_runs=single_runs),
-        plotly=_page.file(_page.PLOTLY),
-        js=_page.file("report.js"),
+        data=embedded.data(table, single_runs=single_runs),
+        plotly=embedded.file(embedded.PLOTLY),
+        js=embedded.file("report.js"),
     )
     atomic.write_file(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path

@@ -1,0 +1,290 @@
+"""What a recorder writes to: a store of activations, or a table of estimates."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import frame
+from ib_keras.activations import ActivationStore, epoch_writer
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.structures import take
+from ib_keras.errors import ArgumentError
+from ib_keras.estimation import capture, sources
+from ib_keras.estimation.run import run_all
+from ib_keras.frame import files, provenance
+from ib_keras.instrumentation.model import InstrumentedModel
+from ib_keras.interface import Estimator
+from ib_keras.storage import atomic, journal, locks, manifests
+
+# In a record's journal: training has come to its end.
+_ENDED = {"ended": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What is recorded of one training, of which model, and how.
+
+    Args:
+        path: the folder of the record.
+        run: its name in tables.
+        inputs: ``(n, ...)`` X, or a structure of such arrays.
+        targets: ``(n,)`` Y, or ``None``.
+        n: the number of rows.
+        tapped: the model whose layers are recorded.
+        names: the recorded layers.
+        estimators: what is estimated at each recorded epoch.
+        rows: the rows that are propagated several times, ``(m,)``.
+        propagations: how often they are propagated.
+        draws: the number of noisy passes an epoch.
+        batch_size: samples a forward pass.
+        seed: of the recorded noise.
+        fingerprint: a checksum of inputs and targets.
+        origin: what the provenance says of the model and of the recorder.
+    """
+
+    path: pathlib.Path
+    run: str
+    inputs: Any
+    targets: Any
+    n: int
+    tapped: InstrumentedModel
+    names: tuple[str, ...]
+    estimators: tuple[Estimator, ...]
+    rows: np.ndarray
+    propagations: int
+    draws: int
+    batch_size: int
+    seed: int
+    fingerprint: str
+    origin: Mapping[str, Any]
+
+    def propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
+        """S of the chosen rows, pass by pass."""
+        inputs = take(self.inputs, self.rows)
+        for k in range(self.propagations if names else 0):
+            for _, _, _, clean in self.tapped.stream(
+                inputs, [], names, batch_size=self.batch_size, seed=(self.seed, epoch, k, 1)
+            ):
+                yield clean
+
+
+class Sink(Protocol):
+    """Takes what a recorder records."""
+
+    @property
+    def epochs(self) -> set[int]:
+        """The epochs that are recorded and stay."""
+        ...
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Keeps an epoch's logs until the next recorded epoch."""
+        ...
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        """The logs up to an epoch that belong to no recorded epoch yet."""
+        ...
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the epochs before this training."""
+        ...
+
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records an epoch with the logs since the last one; returns its rows of the table."""
+        ...
+
+    def close(self) -> None:
+        """Ends the record, and lets others write it."""
+        ...
+
+
+class StoreSink(Sink):
+    """Streams activations into a store."""
+
+    def __init__(self, recording: Recording, start: int) -> None:
+        self._r = recording
+        self._store = self._found(start) or ActivationStore.create(
+            recording.path,
+            inputs=recording.inputs,
+            targets=recording.targets,
+            layers=list(recording.names),
+            run=recording.run,
+            draws=recording.draws,
+            made=recording.origin,
+        )
+        self._lock = locks.acquire(recording.path)
+        atomic.remove_unfinished(recording.path)
+        self._stale = {epoch for epoch in self._store.epochs if epoch > start or not start}
+
+    def _found(self, start: int) -> ActivationStore | None:
+        """The record that is to be continued, if there is one."""
+        path = self._r.path
+        if not (path / manifests.MANIFEST).exists():
+            return None
+        store = ActivationStore(path)
+        # What a training left that was killed before it could be backed up.
+        begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
+        if not start and not (begun and store.made == self._r.origin):
+            atomic.check_free(path)
+        _check_same(self._r, store.fingerprint, store.layers)
+        return store
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Keeps an epoch's logs until the next recorded epoch."""
+        self._store.note(row)
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        """The logs up to an epoch that belong to no recorded epoch yet."""
+        return self._store.noted(epoch) if epoch else []
+
+    def close(self) -> None:
+        """Ends the record, and lets others write it."""
+        journal.append(self._r.path, _ENDED)
+        self._lock.release()
+
+    @property
+    def epochs(self) -> set[int]:
+        """The epochs that are recorded and stay."""
+        return set(self._store.epochs) - self._stale
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the epochs before this training."""
+        return []
+
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records an epoch with the logs since the last one."""
+        if epoch in self._stale:
+            self._store.remove(epoch)
+            self._stale.remove(epoch)
+        r = self._r
+        noise = {name: r.tapped.noise_std[name] for name in r.names}
+        noisy_layers = [name for name, stddev in noise.items() if stddev > 0]
+        propagated = capture.propagated_taps(r.tapped, r.names) if len(r.rows) else []
+        with self._store.writer(
+            epoch,
+            noise_std=noise,
+            logs=logs,
+            random=r.tapped.random_taps.intersection(r.names),
+            propagated=(r.rows, r.propagations) if propagated else None,
+        ) as writer:
+            for draw in range(r.draws):
+                stream = r.tapped.stream(
+                    r.inputs,
+                    r.names,
+                    noisy_layers,
+                    batch_size=r.batch_size,
+                    seed=(r.seed, epoch, draw),
+                )
+                for _, _, noisy, clean in stream:
+                    for name, values in noisy.items():
+                        writer.write(name, values)
+                    for name, values in clean.items():
+                        writer.write(name, values, epoch_writer.CLEAN)
+            for clean in r.propagate(propagated, epoch):
+                for name, chunk in clean.items():
+                    writer.write(name, chunk, epoch_writer.PROPAGATED)
+        if not r.estimators:
+            return []
+        samples, items = sources.from_store(self._store, epochs=[epoch])
+        return list(run_all(items, r.estimators, samples))
+
+
+class TableSink(Sink):
+    """Estimates in place; only the table and the logs reach the disk."""
+
+    def __init__(self, recording: Recording, start: int) -> None:
+        self._r = recording
+        self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
+        self._lock: locks.Lock | None = None
+        # A training that ended well leaves no journal.
+        parts = (journal.NAME, manifests.MANIFEST, frame.ESTIMATES)
+        killed = all((recording.path / name).exists() for name in parts)
+        if (recording.path / manifests.MANIFEST).exists() and (start or killed):
+            table = frame.load(recording.path)
+            if not start and table["epoch"].max() > 1:
+                atomic.check_free(recording.path)
+            self._lock = locks.acquire(recording.path)
+            kept = (table["epoch"] <= start) & bool(start)
+            self._frame = table.loc[kept, frame.columns(table)]
+            logs = frame.read_logs(recording.path)
+            self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
+        else:
+            atomic.check_free(recording.path)
+        self._samples = sources.Samples.of(
+            recording.n, recording.targets, recording.inputs, recording.draws
+        )
+        self._attrs = provenance.attrs(
+            recording.estimators,
+            data=recording.fingerprint,
+            labels=provenance_of(self._samples.label_names),
+            **recording.origin,
+        )
+
+    @property
+    def epochs(self) -> set[int]:
+        """The epochs that are recorded and stay."""
+        return set(self._frame["epoch"])
+
+    def note(self, row: dict[str, Any]) -> None:
+        """Keeps an epoch's logs until the next recorded epoch."""
+        if self._lock is not None:
+            journal.append(self._r.path, {"logs": epoch_writer.finite(row)})
+
+    def noted(self, epoch: int) -> list[dict[str, Any]]:
+        """The logs up to an epoch that belong to no recorded epoch yet."""
+        written = set(self._logs["epoch"]) if len(self._logs) else set()
+        noted = journal.read(self._r.path) if epoch else []
+        rows = {entry["logs"]["epoch"]: entry["logs"] for entry in noted if "logs" in entry}
+        return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
+
+    def close(self) -> None:
+        """Ends the record, and lets others write it."""
+        if self._lock is not None:
+            (self._r.path / journal.NAME).unlink(missing_ok=True)
+            self._lock.release()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Those of the epochs before this training."""
+        return [{str(k): v for k, v in row.items()} for row in self._frame.to_dict("records")]
+
+    def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records an epoch with the logs since the last one."""
+        r = self._r
+        captured = capture.capture(
+            r.tapped,
+            r.inputs,
+            r.names,
+            r.estimators,
+            rows=r.rows,
+            propagations=r.propagations,
+            draws=r.draws,
+            batch_size=r.batch_size,
+            seed=(r.seed, epoch),
+        )
+        items = sources.items_of(captured, run=r.run, epoch=epoch)
+        rows = list(run_all(items, r.estimators, self._samples))
+        self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
+        added = pd.DataFrame([{"run": r.run, **row} for row in logs])
+        self._logs = pd.concat([self._logs, added], ignore_index=True)
+        self._frame.attrs.update(self._attrs)
+        self._frame.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(self._frame)
+        # The journal comes with the folder: a table without one is of a training that has ended.
+        files.write_table(self._frame, r.path, self._logs, begun={"begun": epoch})
+        if self._lock is None:
+            self._lock = locks.acquire(r.path)
+        return rows
+
+
+def _check_same(recording: Recording, found: str, layers: list[str]) -> None:
+    if found != recording.fingerprint or layers != list(recording.names):
+        raise ArgumentError(
+            f"The record at {str(recording.path)!r} is of other data or layers",
+            "the inputs, targets and layers with which it was begun, or a new path",
+            f"layers {list(recording.names)}, recorded {layers}; "
+            f"data {'equal' if found == recording.fingerprint else 'different'}",
+        )

@@ -1,0 +1,12 @@
+"""Compressors: what makes wide variables narrow before an estimate."""
+
+from ib_keras.compression.compressors import (
+    PCA,
+    Autoencoder,
+    Compressed,
+    FirstCoordinates,
+    get,
+    serialise,
+)
+
+__all__ = ["PCA", "Autoencoder", "Compressed", "FirstCoordinates", "get", "serialise"]

@@ -1,0 +1,43 @@
+"""The networks of the papers, and models by name, file or function."""
+
+from ib_keras.models.identifiers import (
+    Identifier,
+    build,
+    check,
+    label,
+    layers,
+    load,
+    loss,
+    names,
+    noise_std,
+    reconstructs,
+)
+from ib_keras.models.networks import (
+    mlp,
+    mnist_cnn,
+    neuron,
+    noisy_cnn,
+    resnet,
+    resnet_autoencoder,
+    szt,
+)
+
+__all__ = [
+    "Identifier",
+    "build",
+    "check",
+    "label",
+    "layers",
+    "load",
+    "loss",
+    "mlp",
+    "mnist_cnn",
+    "names",
+    "neuron",
+    "noise_std",
+    "noisy_cnn",
+    "reconstructs",
+    "resnet",
+    "resnet_autoencoder",
+    "szt",
+]

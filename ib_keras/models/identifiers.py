@@ -1,0 +1,295 @@
+"""Networks of the papers, and how a model is named in a pipeline."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from ib_keras.arrays.checks import check_stddev
+from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.models.networks import (
+    mlp,
+    mnist_cnn,
+    neuron,
+    noisy_cnn,
+    resnet,
+    resnet_autoencoder,
+    szt,
+)
+from ib_keras.storage import keras_files
+
+Identifier = str | os.PathLike | Mapping[str, Any]
+
+
+# Keys of a model's JSON that are of its training, not of its building.
+_OF_THE_RUN = ("label", "layers", "loss", "noise_std")
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "mlp": mlp,
+    "mnist_cnn": mnist_cnn,
+    "neuron": neuron,
+    "noisy_cnn": noisy_cnn,
+    "resnet": resnet,
+    "resnet_autoencoder": resnet_autoencoder,
+    "szt": szt,
+}
+
+
+def names() -> list[str]:
+    """The names that ``build`` knows."""
+    return sorted(_BUILDERS)
+
+
+def label(identifier: Identifier) -> str:
+    """A short name for a run of the model: ``szt-relu``, a file's stem, a function's name.
+
+    Args:
+        identifier: what ``build`` takes; a ``"label"`` in its JSON is used as it is.
+    """
+    name, arguments = _parse(identifier)
+    if "label" in arguments:
+        return str(arguments["label"])
+    if name.endswith(".keras"):
+        return pathlib.Path(name).stem
+    short = name.rpartition(":")[2]
+    return f"{short}-{arguments['activation']}" if "activation" in arguments else short
+
+
+def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
+    """The noise that a model's JSON asks for, as ``instrument`` takes it; ``None`` if it does not.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: it is neither a number >= 0 nor numbers by layer.
+    """
+    value = _parse(identifier)[1].get("noise_std")
+    if isinstance(value, Mapping):
+        return {str(name): check_stddev(number) for name, number in value.items()}
+    return None if value is None else check_stddev(value)
+
+
+def layers(identifier: Identifier) -> list[str] | None:
+    """The layers to tap that a model's JSON asks for, as ``instrument`` takes them.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: it is no list of names or globs.
+    """
+    names = _parse(identifier)[1].get("layers")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise ArgumentError("`layers` are no names", 'such as ["act_*", "output"]', repr(names))
+    return names
+
+
+def loss(identifier: Identifier) -> str | None:
+    """The name of the Keras loss that a model's JSON asks for; ``None`` if it does not.
+
+    Args:
+        identifier: what ``build`` takes.
+
+    Raises:
+        ArgumentError: Keras has no such loss.
+    """
+    name = _parse(identifier)[1].get("loss")
+    if name is not None:
+        try:
+            keras.losses.get(name)
+        except ValueError:
+            raise ArgumentError("The loss is unknown", "the name of a Keras loss", name) from None
+    return name
+
+
+def build(
+    identifier: Identifier,
+    *,
+    input_shape: Sequence[int],
+    n_classes: int,
+    seed: int | None = None,
+) -> keras.Model:
+    """A model from its name, a file, or a function.
+
+    Args:
+        identifier: a name (``names()``); JSON or a dict with the name and its parameters
+            (``{"name": "szt", "activation": "relu"}``), besides ``"label"``, the run's name,
+            ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own, and
+            ``"layers"``, a list of names or globs of what to tap; a ``.keras`` file; or
+            ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and
+            ``seed`` that it takes and returns a ``keras.Model``. A name in JSON may be any of
+            these.
+        input_shape: shape of one input of the data.
+        n_classes: number of classes of the data.
+        seed: of the initial weights.
+
+    Raises:
+        ArgumentError: there is no such model (the known ones are listed), or it does not fit the
+            data.
+    """
+    name, arguments = _parse(identifier)
+    for key in _OF_THE_RUN:
+        arguments.pop(key, None)
+    if keras_files.is_file(name):
+        model = load(name)
+    else:
+        offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
+        model = _call(_find(name), name, offered, arguments)
+    try:
+        got, out = model.input_shape, model.output_shape
+    except AttributeError:
+        raise ArgumentError(
+            f"The model {name!r} is not built",
+            "a model with defined inputs: start it with keras.Input, or call model.build",
+            type(model).__name__,
+        ) from None
+    got = tuple(got[1:]) if isinstance(got, tuple) else None
+    fits = got is not None and len(got) == len(tuple(input_shape)) and all(
+        a in (None, b) for a, b in zip(got, input_shape, strict=True)
+    )  # fmt: skip
+    width = out[-1] if isinstance(out, tuple) else None
+    classifies = width == n_classes or (width == 1 and n_classes == 2)
+    if not fits or not (classifies or reconstructs(model, n_classes)):
+        raise ArgumentError(
+            f"The model {name!r} does not fit the data",
+            f"inputs {tuple(input_shape)}, and {n_classes} classes or the inputs again",
+            f"inputs {model.input_shape} and outputs {model.output_shape}",
+        )
+    return model
+
+
+def reconstructs(model: keras.Model, n_classes: int) -> bool:
+    """Whether a model's outputs stand for its inputs, not for classes.
+
+    Args:
+        model: with one input and one output.
+        n_classes: number of classes of the data.
+    """
+    shape, out = model.input_shape, model.output_shape
+    if not isinstance(shape, tuple) or not isinstance(out, tuple) or shape[1:] != out[1:]:
+        return False
+    return len(out) > 2 or out[-1] not in (n_classes, 1 if n_classes == 2 else n_classes)
+
+
+def check(identifier: Identifier) -> None:
+    """Raises what ``build`` would raise for want of the model, without building it.
+
+    Raises:
+        ArgumentError: there is no such name, file or function.
+    """
+    name, _ = _parse(identifier)
+    noise_std(identifier)
+    layers(identifier)
+    loss(identifier)
+    if keras_files.is_file(name):
+        _existing(name)
+    else:
+        _find(name)
+
+
+def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of an identifier."""
+    if isinstance(identifier, os.PathLike):
+        identifier = os.fspath(identifier)
+    if isinstance(identifier, str) and not identifier.lstrip().startswith("{"):
+        return identifier, {}
+    if isinstance(identifier, str):
+        try:
+            identifier = json.loads(identifier)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError(
+                f"The model's JSON does not parse ({error})",
+                '{"name": "szt", "activation": "relu"}',
+                identifier,
+            ) from None
+    arguments = dict(identifier) if isinstance(identifier, Mapping) else {}
+    name = arguments.pop("name", None)
+    if not isinstance(name, str):
+        raise ArgumentError("The model has no name", f"one of {names()}", repr(identifier))
+    return name, arguments
+
+
+def _existing(path: str) -> pathlib.Path:
+    if not os.path.exists(path):
+        raise ArgumentError(f"The model {path!r} does not exist", "an existing .keras file", path)
+    file = pathlib.Path(path)
+    keras_files.refuse_other_formats(file)
+    return file
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+    """A model from a ``.keras`` file; nothing in it is executed but Keras's own layers and ours.
+
+    HDF5 files and SavedModels are not read. Keras converts the former:
+    ``keras.models.load_model("m.h5").save("m.keras")``.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ArgumentError: it is missing, damaged or of another format; it, or the model, is larger than
+            the memory available; or it needs code that Keras's safe mode refuses.
+    """
+    import ib_keras.instrumentation.model  # noqa: F401  # an instrumented model is found by its class
+
+    file = _existing(os.fspath(path))
+    wanted = "a .keras file of this Keras"
+    try:
+        keras_files.check(file)
+        # Keras and TensorFlow raise whatever a configuration that makes no sense leads to.
+        return keras.models.load_model(file, compile=False, safe_mode=True)
+    except StoreError as error:
+        raise ArgumentError(error.invalid, error.expected, error.received) from None
+    except Exception as error:
+        raise ArgumentError(f"The model {str(file)!r} cannot be loaded", wanted, error) from error
+
+
+def _find(name: str) -> Callable[..., Any]:
+    if name in _BUILDERS:
+        return _BUILDERS[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        raise ArgumentError(
+            f"The model {name!r} is unknown",
+            f"one of {names()}, a .keras file, or module:function",
+            name,
+        )
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"The model {name!r} cannot be imported",
+            "module:function, with the module on the Python path",
+            error,
+        ) from error
+    if not callable(function):
+        raise ArgumentError(f"{name!r} is no function", "one that returns a model", repr(function))
+    return function
+
+
+def _call(
+    function: Callable[..., Any], name: str, offered: dict[str, Any], arguments: dict[str, Any]
+) -> keras.Model:
+    parameters = inspect.signature(function).parameters
+    accepts_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [] if accepts_all else sorted(set(arguments) - set(parameters))
+    if unknown:
+        raise ArgumentError(
+            f"The model {name!r} has no parameter {', '.join(map(repr, unknown))}",
+            f"some of {list(parameters)}",
+            arguments,
+        )
+    given = {k: v for k, v in offered.items() if accepts_all or k in parameters}
+    model = function(**given | arguments)
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(f"{name!r} returned no model", "a keras.Model", repr(type(model)))
+    return model

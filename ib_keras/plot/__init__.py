@@ -1,0 +1,19 @@
+"""Plots of tables of estimates, in Matplotlib."""
+
+from ib_keras.plot.clusters import clusters
+from ib_keras.plot.curves import layer_curves
+from ib_keras.plot.ensembles import compression, ensemble_planes, scatter
+from ib_keras.plot.planes import information_plane
+from ib_keras.plot.samples import conditional_samples
+from ib_keras.plot.truth import against_truth
+
+__all__ = [
+    "against_truth",
+    "clusters",
+    "compression",
+    "conditional_samples",
+    "ensemble_planes",
+    "information_plane",
+    "layer_curves",
+    "scatter",
+]

@@ -1,0 +1,134 @@
+"""Curves of information over the epochs, by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import frame as frames
+from ib_keras.errors import ArgumentError
+from ib_keras.frame import verdict
+from ib_keras.plot import drawing
+from ib_keras.plot.drawing import by_doubt, doubts, filled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def layer_curves(
+    frame: pd.DataFrame,
+    *,
+    quantity: str = "I(X;T)",
+    run: str | Sequence[str] | None = None,
+    estimator: str | Sequence[str] | None = None,
+    levels: Mapping[str, float] | None = None,
+    phases: bool = False,
+    over_seeds: bool = False,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draws a quantity against the epoch, a line a layer, with a band of one standard error.
+
+    Hollow markers are flagged as saying nothing about the network, pale ones as to be taken with
+    care; a line of hollow ones is dashed.
+
+    Args:
+        frame: a table of estimates.
+        quantity: ``"I(X;T)"``, ``"I(T;Y)"``, or another that the table has.
+        run: the runs to draw; all by default.
+        estimator: the estimators to draw, as the table names them; all by default.
+        levels: label → value in the table's unit, drawn as dotted lines.
+        phases: marks where a curve falls, as ``ib_keras.frame.phases`` finds it, by a wide line.
+        over_seeds: draws the mean of runs that differ in their seeds (``tanh-0``, ``tanh-1``); the
+            band is then one standard deviation over them.
+        ax: draws into these axes; then one run and one estimator must remain.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: the table lacks columns, or nothing is left to draw.
+        MissingExtraError: matplotlib is not installed.
+    """
+    figures = drawing.matplotlib("plot.layer_curves()")
+    table = drawing.select(frame, run, estimator)
+    table = frames.over_seeds(table) if over_seeds else table
+    points = table[table["quantity"] == quantity]
+    if points.empty:
+        raise ArgumentError(
+            f"The table has no {quantity}", f"one of {sorted(table['quantity'].unique())}", quantity
+        )
+    points = points[np.isfinite(points["value"])]
+    if points.empty:
+        return drawing.nothing(figures, ax, quantity)
+    points = points.sort_values(["layer_index", "epoch"])
+    points = points.assign(doubt=points["flags"].map(verdict.doubt))
+    falls = frames.phases(points, quantity=quantity) if phases else None
+    layers = drawing.layers_of(points)
+    colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))
+    figure, panels = drawing.panels(figures, points, ax)
+    last = int(points["epoch"].max())
+    for (panel_run, panel_estimator), axes in panels:
+        part = drawing.part_of(points, panel_run, panel_estimator)
+        for layer, trace in part.groupby("layer", sort=False):
+            colour = colours[layers.index(str(layer))]
+            _curve(axes, trace, drawing.marker(layers, str(layer)), colour)
+            if falls is not None:
+                own = drawing.part_of(falls, panel_run, panel_estimator)
+                _falls(axes, trace, own[own["layer"] == layer], colour)
+        for label, level in (levels or {}).items():
+            axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
+            axes.annotate(
+                label, (0, level), xycoords=("axes fraction", "data"), xytext=(4, 2),
+                textcoords="offset points", ha="left", color="0.3", fontsize=9,
+            )  # fmt: skip
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(-0.1, max(1, last) * 1.15)
+        ticks = drawing.epoch_ticks(last)
+        axes.set_xticks(ticks, labels=[str(t) for t in ticks])
+        axes.minorticks_off()
+        axes.set(
+            xlabel="epoch",
+            ylabel=f"{quantity} [{part['unit'].iloc[0]}]",
+            title=drawing.title_of(part, panel_run, panel_estimator, points, quantity),
+        )
+    handles = [
+        figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
+        for layer, colour in zip(layers, colours, strict=True)
+    ]
+    handles += doubts(figures, points)
+    if falls is not None and (falls["phase"] == "compression").any():
+        handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
+    drawing.legend(figure, handles, ax)
+    return figure
+
+
+def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
+    """One layer's line, with a band of one standard error where there is one."""
+    error = trace["stderr"].fillna(0)
+    if error.any():
+        low, high = trace["value"] - error, trace["value"] + error
+        axes.fill_between(trace["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
+    style = "--" if (trace["doubt"] == 2).all() else "-"
+    axes.plot(trace["epoch"], trace["value"], linewidth=1.2, color=colour, linestyle=style)
+    for doubt, group in by_doubt(trace):
+        colours = np.tile(colour, (len(group), 1))
+        axes.scatter(
+            group["epoch"], group["value"], marker=marker, s=18, linewidths=0.9, zorder=2.5,
+            facecolors=filled(colours, doubt), edgecolors=list(map(tuple, colours)),
+        )  # fmt: skip
+
+
+def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
+    """A wide line under the part of a curve in which it falls, unless its end says nothing."""
+    for phase in phases[phases["phase"] == "compression"].itertuples():
+        part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
+        if part["doubt"].iloc[-1] == 2:
+            continue
+        axes.plot(
+            part["epoch"], part["value"], color=colour, alpha=0.25, linewidth=7, zorder=1,
+            solid_capstyle="round",
+        )  # fmt: skip

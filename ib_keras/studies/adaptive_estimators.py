@@ -1,0 +1,113 @@
+"""The study of Chelombiev et al. 2019: which activation functions compress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ib_keras import frame
+from ib_keras.studies.noisy_dnn import COLUMNS
+
+
+def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings of Chelombiev et al. on activation functions, beside what was measured.
+
+    Runs are named ``activation-seed`` and, with the L2 penalty, ``activation+l2-seed``.
+
+    Args:
+        table: estimates joined with the logs, as ``ib_keras.load`` returns them.
+
+    Returns:
+        A row for each finding, with the columns ``COLUMNS``.
+
+    References:
+        Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
+    """
+    falls = frame.compression(table)
+    falls["group"] = frame.without_seed(falls["run"])
+    hidden = falls[falls["layer_index"] < falls["layer_index"].max()]
+    deepest = hidden[hidden["layer_index"] == hidden["layer_index"].max()]
+    rows: list[tuple] = []
+    for (group, estimator), part in deepest.groupby(["group", "estimator"]):
+        if group.endswith("+l2"):
+            continue
+        fall = part["absolute"]
+        rows.append(
+            (
+                "fall of I(X;T) in the last hidden layer, over seeds [nats]",
+                f"{group}, {estimator}",
+                part["layer"].iloc[0],
+                "compression needs no saturation: unbounded activations compress, too; runs of "
+                "different initial weights differ widely",
+                f"median {fall.median():.2f}, from {fall.min():.2f} to {fall.max():.2f} over "
+                f"{len(part)} seeds",
+            )
+        )
+    for estimator, part in hidden.groupby("estimator", sort=False):
+        for group in sorted(set(part["group"])):
+            if f"{group}+l2" in set(part["group"]):
+                sums = [
+                    part[part["group"] == g].groupby("run")["absolute"].sum().median()
+                    for g in (f"{group}+l2", group)
+                ]
+                rows.append(
+                    (
+                        "fall of I(X;T), summed over the hidden layers, median: with L2 / without "
+                        "[nats]",
+                        f"{group}, {estimator}",
+                        "",
+                        "L2 strongly increases compression",
+                        f"{sums[0]:.2f} / {sums[1]:.2f}",
+                    )
+                )
+    for estimator in dict.fromkeys(falls["estimator"]):
+        for layer, (_, _, result) in generalisation(table, estimator).items():
+            if result is not None:
+                low, high = result.confidence_interval()
+                rows.append(
+                    (
+                        "correlation of compression and generalisation gap, L2 apart",
+                        estimator,
+                        layer,
+                        "only the last layer's compression is correlated with generalisation",
+                        f"r = {result.statistic:.2f}, 95 % from {low:.2f} to {high:.2f}, "
+                        f"p = {result.pvalue:.2g}",
+                    )
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def generalisation(
+    table: pd.DataFrame, estimator: str
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
+    """Compression of each layer against the generalisation gap, over the runs without L2.
+
+    The gap is the training part's accuracy less the held-out part's at the end. For the
+    correlation both are taken relative to their mean over an activation's seeds, so that what is
+    correlated is one run with another of its kind.
+
+    Args:
+        table: estimates joined with the logs.
+        estimator: as the table names it.
+
+    Returns:
+        Layer → the points (``run``, ``group``, ``compression``, ``gap``), the same relative to
+        their group, and SciPy's result of the correlation (``None`` where nothing varies).
+    """
+    from scipy.stats import pearsonr
+
+    falls = frame.compression(table[table["estimator"] == estimator])
+    ends = table.sort_values("epoch").groupby("run").last()
+    falls["gap"] = falls["run"].map(ends["accuracy"] - ends["val_accuracy"])
+    falls["group"] = frame.without_seed(falls["run"])
+    falls = falls[~falls["group"].str.contains("+l2", regex=False)]
+    found = {}
+    for _, part in falls.groupby("layer_index"):
+        points = part[["run", "group"]].assign(compression=part["absolute"], gap=part["gap"])
+        measures = points.groupby("group")[["compression", "gap"]]
+        centred = points[["compression", "gap"]] - measures.transform("mean")
+        varies = len(points) > 3 and (centred.std() > 1e-9).all()
+        result = pearsonr(centred["compression"], centred["gap"]) if varies else None
+        found[part["layer"].iloc[0].removesuffix("_prelu")] = (points, centred, result)
+    return found

@@ -1,0 +1,96 @@
+"""The study of Butakov et al. 2024: information through compression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ib_keras import frame
+from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
+from ib_keras.studies.noisy_dnn import COLUMNS
+
+_NEURAL = ("mine", "nwj", "infonce")
+
+
+def known_information(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings of Butakov et al. on images of known information, beside what was measured.
+
+    Args:
+        table: estimates of ``against_truth`` joined with the logs.
+
+    Returns:
+        A row for each finding, with the columns ``COLUMNS``.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
+    """
+    rows: list[tuple] = []
+    known = table.sort_values(TRUTH).assign(group=groups_of_truth(table))
+    for group, part in known.groupby("group"):
+        of_images = part[part["layer"] != LATENTS]
+        wide = of_images.pivot_table(index=TRUTH, columns="estimator", values="value", sort=False)
+        latents = part[part["layer"] == LATENTS].pivot_table(
+            index=TRUTH, columns="estimator", values="value", sort=False
+        )
+        best = latents.max(axis=1)
+        for estimator in (str(e) for e in wide if "+" in str(e)):
+            values = wide[estimator]
+            said = ", ".join(f"{v:.2f} ({t:g})" for t, v in values.items())
+            share = (values / best)[best.index >= 1]
+            rows.append((
+                "estimate (truth) [nats]", group, estimator,
+                "near the truth where the compressor keeps what is shared",
+                f"{said}; of what neighbours find in the images' parameters: "
+                f"{share.min():.0%} to {share.max():.0%}",
+            ))  # fmt: skip
+            for neural in (str(e) for e in wide if str(e).startswith(_NEURAL)):
+                errors = (wide[[estimator, neural]].sub(wide.index, axis=0)).abs()
+                nearer = [f"{t:g}" for t in errors.index if errors.loc[t].idxmin() == estimator]
+                rows.append((
+                    f"nearer to the truth than {neural}", group, estimator,
+                    "at each known information", f"at {', '.join(nearer) or 'none'} nats, "
+                    f"of {', '.join(f'{t:g}' for t in errors.index)}",
+                ))  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
+    """The findings of Butakov et al. on a network's training, beside what was measured.
+
+    Args:
+        table: estimates joined with the logs, as ``ib_keras.load`` returns them.
+
+    Returns:
+        A row for each finding, with the columns ``COLUMNS``.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 5.
+    """
+    rows: list[tuple] = []
+    losses = {
+        str(run): part.dropna(subset="loss").drop_duplicates("epoch").set_index("epoch")["loss"]
+        for run, part in table.sort_values("epoch").groupby("run")
+        if "loss" in table
+    }
+    found = frame.phases(table[frame.columns(table)])
+    for (run, layer, estimator), part in found.groupby(["run", "layer", "estimator"], sort=False):
+        steps = ", ".join(
+            f"{row.phase} {row.start}–{row.stop} ({row.change:+.2f})" for row in part.itertuples()
+        )
+        rows.append((
+            "phases of I(X;T): epochs, change [nats]", f"{run}, {estimator}", layer,
+            "several phases of fitting and of compression", steps,
+        ))  # fmt: skip
+        falls = part[part["phase"] == "compression"]
+        loss = losses.get(str(run))
+        if len(falls) and loss is not None and len(loss) > 2:
+            first = falls.iloc[0]
+            epochs = loss.index.to_numpy()
+            at = int(np.argmax(-np.diff(loss.to_numpy()) / np.diff(epochs)))
+            rows.append((
+                "first compression, and the fastest fall of the loss [epochs]",
+                f"{run}, {estimator}", layer,
+                "the first compression comes with the fastest fall of the loss",
+                f"{first['start']}–{first['stop']}; {epochs[at]}–{epochs[at + 1]}",
+            ))  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,176 @@
+"""What the papers report, beside what a run measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = ["finding", "run", "layer", "paper", "measured"]
+_NOISY, _DETERMINISTIC = "noisy", "deterministic"
+
+
+def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+    """The findings of Goldfeld et al. on noisy networks, beside what was measured.
+
+    Twins are runs whose names differ in "noisy" and "deterministic" only; a regularised network is
+    a run with "orthonormal" in its name.
+
+    Args:
+        table: estimates joined with the logs, as ``ib_keras.load`` returns them.
+        measures: of ``clustering.measures``.
+
+    Returns:
+        A row for each finding, with the columns ``COLUMNS``.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, sections 4 to 6.
+    """
+    propagated = table[
+        table["estimator"].str.startswith("sp")
+        & (table["quantity"] == "I(X;T)")
+        & table["value"].notna()
+    ]
+    rows = [
+        *_twins(table),
+        *_curves(propagated),
+        *_regularised(propagated),
+        *_binned(propagated, measures),
+        *_gathering(measures),
+        *_flagged(table),
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def levels(table: pd.DataFrame) -> dict[str, float]:
+    """What I(X;T) can be where it counts four equally likely inputs, or fewer that are apart.
+
+    Args:
+        table: estimates.
+    """
+    highest = float(table.loc[table["quantity"] == "I(X;T)", "value"].max()) if len(table) else 0.0
+    if not abs(highest - math.log(4)) < 0.05:
+        return {}
+    found = {f"ln {k}": math.log(k) for k in (4, 3, 2)}
+    for label, shares in (("H(½,¼,¼)", (2, 1, 1)), ("H(¾,¼)", (3, 1))):
+        found[label] = -sum(k / 4 * math.log(k / 4) for k in shares)
+    return found
+
+
+def _last(part: pd.DataFrame) -> pd.Series:
+    return part.sort_values("epoch").iloc[-1]
+
+
+def _twins(table: pd.DataFrame) -> Iterator[tuple]:
+    for run in sorted(table["run"].unique()):
+        twin = run.replace(_NOISY, _DETERMINISTIC)
+        if twin == run or twin not in set(table["run"]):
+            continue
+        for metric in ("accuracy", "val_accuracy"):
+            if metric in table:
+                own, other = (_last(table[table["run"] == r])[metric] for r in (run, twin))
+                yield (
+                    f"{metric} at the end, noisy / deterministic", run, "",
+                    "the noisy network tracks its deterministic twin",
+                    f"{own:.3f} / {other:.3f}",
+                )  # fmt: skip
+
+
+def _curves(propagated: pd.DataFrame) -> Iterator[tuple]:
+    for (run, layer), curve in _layers(propagated):
+        top, end = curve.sort_values("value").iloc[-1], _last(curve)
+        fall = top["value"] - end["value"]
+        yield (
+            "I(X;T): its maximum, then its end [nats]", run, layer,
+            "rises, then falls where samples cluster",
+            f"{top['value']:.2f} (epoch {top['epoch']}) → {end['value']:.2f} ± "
+            f"{end['stderr']:.2f}: falls by {fall:.2f}",
+        )  # fmt: skip
+        heights = levels(curve)
+        if heights:
+            values = curve.sort_values("epoch")["value"].to_numpy()
+            yield (
+                "plateaus of I(X;T) [nats]", run, layer,
+                "ln 4 = 1.39, ln 3 = 1.10, ln 2 = 0.69, as points merge in saturation",
+                ", ".join(f"{value:.2f}" for value in _plateaus(values))
+                + "; two of four points merged have 1.04, three have 0.56",
+            )  # fmt: skip
+
+
+def _plateaus(values: np.ndarray, step: float = 0.02) -> list[float]:
+    """The levels at which a curve stays for three records or more."""
+    found: list[float] = []
+    for part in np.split(values, np.flatnonzero(np.abs(np.diff(values)) > step) + 1):
+        if len(part) >= 3:
+            found.append(float(np.median(part)))
+    return found
+
+
+def _regularised(propagated: pd.DataFrame) -> Iterator[tuple]:
+    runs = set(propagated["run"])
+    for run in sorted(runs):
+        plain = run.replace("-orthonormal", "")
+        if plain == run or plain not in runs:
+            continue
+        falls = []
+        for name in (run, plain):
+            last_layer = propagated.loc[propagated["run"] == name, "layer_index"].max()
+            curve = propagated[
+                (propagated["run"] == name) & (propagated["layer_index"] == last_layer)
+            ]
+            falls.append(curve["value"].max() - _last(curve)["value"])
+        yield (
+            "fall of I(X;T), orthonormal weights / plain [nats]", run, curve["layer"].iloc[0],
+            "less compression with orthonormal weights", f"{falls[0]:.2f} / {falls[1]:.2f}",
+        )  # fmt: skip
+
+
+def _binned(propagated: pd.DataFrame, measures: pd.DataFrame) -> Iterator[tuple]:
+    bins = measures[measures["measure"] == "H(Bin(T))"]
+    for (run, layer), curve in _layers(propagated):
+        both = curve.merge(bins, on=["run", "epoch", "layer"], suffixes=("", "_bins"))
+        if len(both) > 2 and np.ptp(both["value"]) > 0.1 and np.ptp(both["value_bins"]) > 0.1:
+            r = np.corrcoef(both["value"], both["value_bins"])[0, 1]
+            yield (
+                "correlation of I(X;T) and H(Bin(T)) over training", run, layer,
+                "the binned entropy moves with I(X;T): it measures clustering", f"{r:.2f}",
+            )  # fmt: skip
+
+
+def _gathering(measures: pd.DataFrame) -> Iterator[tuple]:
+    wide = measures.pivot_table(
+        index=["run", "layer_index", "layer", "epoch"], columns="measure", values="value"
+    ).reset_index()
+    names = ("mean cosine within", "mean cosine between")
+    if not set(names) <= set(wide):
+        return
+    for run, whole in wide.groupby("run"):
+        # The first layer and the last before the output.
+        order = sorted(whole["layer_index"].unique())
+        for index in dict.fromkeys((order[0], order[max(0, len(order) - 2)])):
+            part = whole[whole["layer_index"] == index].sort_values("epoch")
+            first, last = part.iloc[0], part.iloc[-1]
+            yield (
+                "mean cosine similarity within / between classes, first → last epoch",
+                run, last["layer"], "classes gather and part, most in the deepest layers",
+                f"{first[names[0]]:.2f} / {first[names[1]]:.2f} → "
+                f"{last[names[0]]:.2f} / {last[names[1]]:.2f}",
+            )  # fmt: skip
+
+
+def _flagged(table: pd.DataFrame) -> Iterator[tuple]:
+    for run, part in table[table["run"].str.contains(_DETERMINISTIC)].groupby("run"):
+        known = part[part["value"].notna()]
+        share = known["flags"].str.contains("measurement").mean() if len(known) else 1.0
+        yield (
+            "rows of the deterministic twin flagged as the measurement's own scale", run, "",
+            "its I(X;T) is ln n whatever it learns; binning shows clustering",
+            f"{share:.0%}",
+        )  # fmt: skip
+
+
+def _layers(propagated: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    for (run, _), part in propagated.groupby(["run", "layer_index"]):
+        yield (str(run), part["layer"].iloc[0]), part
