@@ -25,8 +25,8 @@ from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.reporter.component import reporter as reporter_task
 from ib_keras.components.trainer import executor as trainer
-from ib_keras.pipelines import local
 from ib_keras.pipelines.information_plane import information_plane
+from ib_keras.pipelines.runners import local
 
 SETTINGS: dict[str, Any] = {"models": ["szt"], "estimators": ["ebab", "akde"], "epochs": 20}
 TASKS = 7

@@ -8,7 +8,7 @@ from kfp import dsl
 from ib_keras.components.adaptive_reporter.component import adaptive_reporter
 from ib_keras.components.ensembler.component import ensembler
 from ib_keras.components.examples.component import examples
-from ib_keras.pipelines._checks import check as check
+from ib_keras.pipelines.checks import check as check
 
 ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
 # The paper's penalty: 0.015 · Σ w²/2 on the hidden kernels.

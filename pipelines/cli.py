@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
-from ib_keras.pipelines._settings import (
+from ib_keras.pipelines.settings import (
     describe,
     own_model_and_data,
     parse_settings,
@@ -132,12 +132,12 @@ def _main(argv: list[str]) -> int:
 def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     from kfp import compiler
 
-    from ib_keras.pipelines import _graph
+    from ib_keras.pipelines.spec import graph
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
     if not output.parent.is_dir():
         raise ArgumentError("`output` is in no folder", "an existing folder", str(output.parent))
-    settings = _graph.grouped(_graph.specification(pipeline), settings, _groups(module))
+    settings = graph.grouped(graph.specification(pipeline), settings, _groups(module))
     compiler.Compiler().compile(
         pipeline, package_path=str(output), pipeline_parameters=settings or None
     )
@@ -195,7 +195,7 @@ def _without_greetings() -> Iterator[None]:
 
 
 def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
-    from ib_keras.pipelines import local
+    from ib_keras.pipelines.runners import local
 
     run_dir = local.check_run_dir(_FLAGS.run_dir or f"runs/{_FLAGS.pipeline}")
     _check_apart(settings)
@@ -219,12 +219,12 @@ def _stop(*_: object) -> NoReturn:
 
 
 def _submit(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
-    remote = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.runner}")
+    remote = importlib.import_module(f"ib_keras.pipelines.runners.{_FLAGS.runner}")
     if _FLAGS.fetch is None:
-        from ib_keras.pipelines import _graph
+        from ib_keras.pipelines.spec import graph
 
         _check_apart(settings, far=True)
-        settings = _graph.grouped(_graph.specification(pipeline), settings, _groups(module))
+        settings = graph.grouped(graph.specification(pipeline), settings, _groups(module))
     options = {name: _FLAGS[name].value for name in REMOTE}
     return remote.run(pipeline, settings, name=_FLAGS.pipeline, options=options)
 

@@ -9,7 +9,7 @@ from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
-from ib_keras.pipelines._checks import check as check
+from ib_keras.pipelines.checks import check as check
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},

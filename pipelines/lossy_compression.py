@@ -11,7 +11,7 @@ from ib_keras.components.examples.component import examples
 from ib_keras.components.known_pairs.component import known_pairs
 from ib_keras.components.lossy_reporter.component import lossy_reporter
 from ib_keras.components.trainer.component import trainer
-from ib_keras.pipelines import _checks
+from ib_keras.pipelines import checks
 
 
 def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
@@ -186,4 +186,4 @@ def check(settings: dict[str, Any]) -> None:
 
     for images in settings.get("cells", []):
         known_pairs.read_images(images)
-    _checks.check(settings)
+    checks.check(settings)

@@ -10,7 +10,7 @@ from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.noisy_reporter.component import noisy_reporter
 from ib_keras.components.trainer.component import trainer
-from ib_keras.pipelines._checks import check as check
+from ib_keras.pipelines.checks import check as check
 
 _NEURON = '{"name": "neuron", "noise_std": {"neuron": 0.01}, "loss": "squared_hinge"}'
 _SZT = [

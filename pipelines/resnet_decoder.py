@@ -13,7 +13,7 @@ from ib_keras.components.gatherer.component import gatherer
 from ib_keras.components.image_prior.component import image_prior
 from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import _checks
+from ib_keras.pipelines import checks
 
 # Of these loops a task takes several items, where there are too many for one that collects them.
 GROUPS = ("cells",)
@@ -193,7 +193,7 @@ def check(settings: dict[str, Any]) -> None:
     from ib_keras.components.image_prior import executor as image_prior_executor
     from ib_keras.training import schedule
 
-    _checks.check({"data": "digit_images", **settings})
+    checks.check({"data": "digit_images", **settings})
     image_prior_executor.bound(settings.get("decoder_settings", "{}"))
     labels = [models.label(model) for model in settings.get("models", _DIGITS)]
     selects = schedule.selector(schedule.parse(settings.get("record", "[0, 1, 10, 100]")))

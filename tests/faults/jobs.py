@@ -51,7 +51,7 @@ def pipeline(folder):
     """Runs a pipeline of one task on this machine."""
     from kfp import components, dsl
 
-    from ib_keras.pipelines import local
+    from ib_keras.pipelines.runners import local
 
     x, y = data()
     file = folder / "data.npz"
@@ -79,7 +79,7 @@ def prepare(needed):
 
     ib.estimators.get("ebab")
     if "kfp" in needed:
-        from ib_keras.pipelines import local  # noqa: F401
+        from ib_keras.pipelines.runners import local  # noqa: F401
     if "keras" in needed:
         import keras  # noqa: F401
 

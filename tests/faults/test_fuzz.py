@@ -27,7 +27,8 @@ from ib_keras.components.examples import executor as examples
 from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
-from ib_keras.pipelines import _settings, machines
+from ib_keras.pipelines import settings as _settings
+from ib_keras.pipelines.spec import machines
 from ib_keras.storage import journal
 from ib_keras.storage import manifests as _files
 from ib_keras.training import schedule

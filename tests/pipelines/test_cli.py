@@ -235,9 +235,9 @@ def test_remote_runners_are_handed_everything(monkeypatch, tmp_path):
     import types
 
     calls = []
-    remote = types.ModuleType("ib_keras.pipelines.vertex")
+    remote = types.ModuleType("ib_keras.pipelines.runners.vertex")
     remote.run = lambda *given, **named: calls.append((given, named)) or 7
-    monkeypatch.setitem(sys.modules, "ib_keras.pipelines.vertex", remote)
+    monkeypatch.setitem(sys.modules, "ib_keras.pipelines.runners.vertex", remote)
     with flagsaver.flagsaver():
         flags.FLAGS(["ib-keras", "--runner=vertex", "--preset=quick", "--labels=team=ib,a=b",
                      "--model=gs://b/m.keras", "--dry_run", "--noenable_caching"])  # fmt: skip

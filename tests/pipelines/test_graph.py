@@ -9,30 +9,25 @@ from kfp import dsl
 
 from ib_keras.components import base
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import (
-    _graph,
-    adaptive_estimators,
-    information_plane,
-    lossy_compression,
-    noisy_dnn,
-)
+from ib_keras.pipelines import adaptive_estimators, information_plane, lossy_compression, noisy_dnn
+from ib_keras.pipelines.spec import graph
 
 PLANE = information_plane.information_plane
 
 
 def spec(pipeline=PLANE):
-    return _graph.specification(pipeline)
+    return graph.specification(pipeline)
 
 
 def test_tasks_are_counted_with_their_loops():
-    tasks = _graph.tasks(spec(), {"models": ["a", "b"], "estimators": ["x", "y", "z"]})
+    tasks = graph.tasks(spec(), {"models": ["a", "b"], "estimators": ["x", "y", "z"]})
     # One data set; for each model a trainer, a capturer, three estimators, a reporter; a reporter.
     assert len(tasks) == 1 + 2 * (1 + 1 + 3 + 1) + 1
     trained = [t.arguments["model"] for t in tasks if t.name == "trainer"]
     assert sorted(trained) == ["a", "b"]
     estimated = [t.arguments["estimator"] for t in tasks if t.name == "estimator"]
     assert sorted(estimated) == ["x", "x", "y", "y", "z", "z"]
-    assert len(_graph.tasks(spec(adaptive_estimators.adaptive_estimators), {})) == 1 + 16 + 1
+    assert len(graph.tasks(spec(adaptive_estimators.adaptive_estimators), {})) == 1 + 16 + 1
 
 
 @pytest.mark.parametrize(
@@ -46,18 +41,18 @@ def test_tasks_are_counted_with_their_loops():
     ],
 )
 def test_no_task_collects_more_than_a_hundred(module, pipeline, loops):
-    assert set(_graph.loops(spec(pipeline), {})) == loops
+    assert set(graph.loops(spec(pipeline), {})) == loops
     for name in loops:
         items = [json.dumps({"name": "szt", "label": f"run {i}"}) for i in range(250)]
-        grouped = _graph.grouped(spec(pipeline), {name: items}, module.GROUPS)[name]
+        grouped = graph.grouped(spec(pipeline), {name: items}, module.GROUPS)[name]
         assert len(grouped) == 84  # of 3 each, the last of 1
         assert [one for group in grouped for one in base.items(group)] == items
 
 
 def test_what_cannot_be_grouped_is_refused():
     with pytest.raises(ArgumentError, match="`models` has too many items.*at most 100.*101 items"):
-        _graph.grouped(spec(), {"models": ["szt"] * 101})
-    assert _graph.grouped(spec(), {"models": ["szt"] * 100}) == {"models": ["szt"] * 100}
+        graph.grouped(spec(), {"models": ["szt"] * 101})
+    assert graph.grouped(spec(), {"models": ["szt"] * 100}) == {"models": ["szt"] * 100}
 
 
 def test_a_group_is_worked_off_by_its_tasks(tmp_path):
@@ -93,9 +88,9 @@ def test_a_group_is_worked_off_by_its_tasks(tmp_path):
 
 def variables(arguments, label):
     stamped = spec()
-    _graph.stamp(stamped, arguments)
+    graph.stamp(stamped, arguments)
     env = stamped["deploymentSpec"]["executors"][label]["container"]["env"]
-    return {v["name"]: v["value"] for v in env}.get(_graph.FILES_VARIABLE)
+    return {v["name"]: v["value"] for v in env}.get(graph.FILES_VARIABLE)
 
 
 def test_a_files_content_is_an_input(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import ib_keras
 from ib_keras.components.base import DEFAULT_IMAGE
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import information_plane
-from ib_keras.pipelines.image import containers, set_image
+from ib_keras.pipelines.spec.image import containers, set_image
 
 ROOT = pathlib.Path(__file__).parents[2]
 

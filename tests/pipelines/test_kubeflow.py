@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import information_plane, kubeflow
-from ib_keras.pipelines._remote import JobError
+from ib_keras.pipelines import information_plane
+from ib_keras.pipelines.runners import kubeflow
+from ib_keras.pipelines.runners.remote import JobError
 
 PIPELINE = information_plane.information_plane
 API = "/apis/v2beta1"

@@ -14,7 +14,8 @@ import pytest
 from kfp import components, dsl
 
 import ib_keras as ib
-from ib_keras.pipelines import information_plane, local
+from ib_keras.pipelines import information_plane
+from ib_keras.pipelines.runners import local
 
 SETTINGS = {
     "models": ["szt", '{"name": "szt", "activation": "relu"}'],

@@ -6,8 +6,9 @@ from kfp import dsl
 
 from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import information_plane, machines
-from ib_keras.pipelines.image import containers
+from ib_keras.pipelines import information_plane
+from ib_keras.pipelines.spec import machines
+from ib_keras.pipelines.spec.image import containers
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ from google.cloud.aiplatform_v1.services.pipeline_service.transports import (  #
 )
 from google.protobuf import json_format  # noqa: E402
 
-from ib_keras.pipelines import vertex  # noqa: E402
-from ib_keras.pipelines._remote import JobError  # noqa: E402
+from ib_keras.pipelines.runners import vertex  # noqa: E402
+from ib_keras.pipelines.runners.remote import JobError  # noqa: E402
 
 PIPELINE = information_plane.information_plane
 OPTIONS = {
@@ -385,7 +385,7 @@ def test_without_the_library(monkeypatch):
 
 def test_no_module_of_google_is_imported_before_it_is_needed():
     code = (
-        "import sys, ib_keras.pipelines.vertex, ib_keras.pipelines.kubeflow;"
+        "import sys, ib_keras.pipelines.runners.vertex, ib_keras.pipelines.runners.kubeflow;"
         "sys.exit('google.cloud.aiplatform' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from kfp import dsl
 
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines.image import containers
+from ib_keras.pipelines.spec.image import containers
 
 _KEYS = ("accelerator", "count", "cpu", "memory")
 _EXAMPLE = "such as trainer: {accelerator: NVIDIA_L4, count: 1, cpu: 8, memory: 32G}"

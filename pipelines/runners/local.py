@@ -15,7 +15,9 @@ from typing import Any
 from kfp import components, local
 
 from ib_keras.errors import ArgumentError, IbKerasError
-from ib_keras.pipelines import _graph, _progress
+from ib_keras.pipelines.runners.progress import Failure
+from ib_keras.pipelines.runners.progress import shown as progress_shown
+from ib_keras.pipelines.spec import graph
 from ib_keras.storage import atomic, locks, manifests
 
 OWNED = ".ib-keras-run"
@@ -59,10 +61,10 @@ def run(
         PipelineError: a task failed; the error ends with the task's own.
     """
     folder = check_run_dir(run_dir)
-    spec = _graph.specification(pipeline)
-    arguments = _graph.grouped(spec, arguments, groups)
-    _graph.stamp(spec, arguments)
-    total = len(_graph.tasks(spec, arguments))
+    spec = graph.specification(pipeline)
+    arguments = graph.grouped(spec, arguments, groups)
+    graph.stamp(spec, arguments)
+    total = len(graph.tasks(spec, arguments))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWNED).touch()
     with locks.held(folder):
@@ -92,7 +94,7 @@ def _run(
     failure: RuntimeError | None = None
     with (
         open(log, "w", buffering=1) as file,
-        _progress.shown(file, sys.stdout, total) as progress,
+        progress_shown(file, sys.stdout, total) as progress,
     ):
         try:
             result = stamped(**arguments)
@@ -142,7 +144,7 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def _error(failures: list[_progress.Failure], log: pathlib.Path) -> PipelineError:
+def _error(failures: list[Failure], log: pathlib.Path) -> PipelineError:
     """Names all tasks that failed, and ends with all that the first of them said."""
     if not failures:
         return PipelineError("The pipeline failed", "every task to end well", f"see {log}")

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import _dry_run, _remote
-from ib_keras.pipelines._remote import JobError
+from ib_keras.pipelines.runners import dry_run, remote
+from ib_keras.pipelines.runners.remote import JobError
 
 POLL_SECONDS = 10.0
 _HEALTH = "/apis/v2beta1/healthz"
@@ -48,14 +48,14 @@ def run(
         raise ArgumentError(
             "Kubeflow Pipelines knows nothing of some options", "them for --runner=vertex", foreign
         )
-    host = _remote.required(
+    host = remote.required(
         options, "host", "the server's address: --host=http://localhost:8888"
     ).rstrip("/")
     if not host.startswith(("http://", "https://")):
         raise ArgumentError("`host` is no address", "http://… or https://…", repr(host))
-    _dry_run.check_output(options.get("output"))
-    spec = _remote.specification(pipeline, options)
-    values = _remote.arguments(settings)
+    dry_run.check_output(options.get("output"))
+    spec = remote.specification(pipeline, options)
+    values = remote.arguments(settings)
     given = {
         "arguments": values,
         "experiment_name": name,
@@ -71,12 +71,12 @@ def run(
             "results": options.get("pipeline_root") or "where the server keeps its artifacts",
         }
         whole = {"host": host, **request, "pipelineSpec": spec}
-        _dry_run.show(whole, spec, settings, about, options.get("output"))
+        dry_run.show(whole, spec, settings, about, options.get("output"))
         return 0
-    for hint in _dry_run.hints(settings):
+    for hint in dry_run.hints(settings):
         print(f"Note: {hint}")
     client = _client(host)
-    with _remote.written(spec) as path, _explained(host):
+    with remote.written(spec) as path, _explained(host):
         started = client.create_run_from_pipeline_package(
             path, run_name=f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}", **given
         )
@@ -122,7 +122,7 @@ def _client(host: str) -> Any:
 
 def _follow(client: Any, run: str, host: str) -> None:
     """Prints the states of the run and its tasks until it has ended."""
-    progress = _remote.Progress()
+    progress = remote.Progress()
     while True:
         with _explained(host):
             found = client.get_run(run)

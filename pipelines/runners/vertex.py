@@ -15,8 +15,8 @@ import pandas as pd
 import ib_keras
 from ib_keras import frame
 from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
-from ib_keras.pipelines import _dry_run, _remote
-from ib_keras.pipelines._remote import JobError
+from ib_keras.pipelines.runners import dry_run, remote
+from ib_keras.pipelines.runners.remote import JobError
 
 POLL_SECONDS = 20.0
 _MOUNT = "/gcs/"
@@ -55,15 +55,15 @@ def run(
         return _show(options)
     _project(options)
     root = _pipeline_root(options)
-    labels = _remote.labels(options.get("labels"))
-    _dry_run.check_output(options.get("output"))
+    labels = remote.labels(options.get("labels"))
+    dry_run.check_output(options.get("output"))
     aiplatform = _aiplatform(options)
     from google.cloud.aiplatform_v1 import AcceleratorType
 
-    spec = _remote.specification(pipeline, options, list(AcceleratorType.__members__)[1:])
-    values = _remote.arguments(settings, _MOUNT)
+    spec = remote.specification(pipeline, options, list(AcceleratorType.__members__)[1:])
+    values = remote.arguments(settings, _MOUNT)
     caching = options.get("enable_caching")
-    with _remote.written(spec) as path, _explained(options):
+    with remote.written(spec) as path, _explained(options):
         job = aiplatform.PipelineJob(
             display_name=name,
             template_path=path,
@@ -81,10 +81,10 @@ def run(
             "runs at": f"project {options['project']}, region {options['region']}",
             "results": f"{root}; to fetch: ib-keras {_again(options)} --fetch=JOB",
         }
-        _dry_run.show(_request(job, options), spec, settings, about, options.get("output"))
+        dry_run.show(_request(job, options), spec, settings, about, options.get("output"))
         return 0
     _check_bucket(root, options)
-    for hint in _dry_run.hints(settings):
+    for hint in dry_run.hints(settings):
         print(f"Note: {hint}")
     with _explained(options), _quiet():
         job.submit(
@@ -163,7 +163,7 @@ def _follow(job: Any, options: Mapping[str, Any]) -> None:
     """Prints the states of the job and its tasks until it has ended."""
     from google.api_core import exceptions
 
-    progress = _remote.Progress()
+    progress = remote.Progress()
     while True:
         try:
             with _explained(options, but=(exceptions.ServerError, exceptions.RetryError)):
@@ -217,12 +217,12 @@ def _page(job: str, options: Mapping[str, Any]) -> str:
 
 
 def _project(options: Mapping[str, Any]) -> None:
-    _remote.required(options, "project", "the project's id: --project=my-project")
-    _remote.required(options, "region", "a region of Vertex AI: --region=europe-west4")
+    remote.required(options, "project", "the project's id: --project=my-project")
+    remote.required(options, "region", "a region of Vertex AI: --region=europe-west4")
 
 
 def _pipeline_root(options: Mapping[str, Any]) -> str:
-    root = _remote.required(options, "pipeline_root", "--pipeline_root=gs://BUCKET/FOLDER")
+    root = remote.required(options, "pipeline_root", "--pipeline_root=gs://BUCKET/FOLDER")
     if not _ROOT.fullmatch(root):
         raise ArgumentError(
             "`pipeline_root` is no folder of a bucket", "gs://BUCKET/FOLDER", repr(root)

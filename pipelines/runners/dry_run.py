@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from ib_keras.errors import ArgumentError
-from ib_keras.pipelines import _graph
-from ib_keras.pipelines._settings import valued
+from ib_keras.pipelines.settings import valued
+from ib_keras.pipelines.spec import graph
 
 STANDARD_OUTPUT = "-"
 
@@ -65,8 +65,8 @@ def summary(
     spec: Mapping[str, Any], settings: Mapping[str, Any], about: Mapping[str, str]
 ) -> list[str]:
     """The lines of the summary; see ``show``."""
-    names = _graph.in_order(spec)
-    count = collections.Counter(task.executor for task in _graph.tasks(spec, settings))
+    names = graph.in_order(spec)
+    count = collections.Counter(task.executor for task in graph.tasks(spec, settings))
     containers = {
         label: executor["container"]
         for label, executor in spec["deploymentSpec"]["executors"].items()
@@ -95,7 +95,7 @@ def hints(settings: Mapping[str, Any]) -> list[str]:
     return [
         f"The image must hold the module {text.partition(':')[0]!r}, for {text!r}: see Images in "
         "docs/pipelines.md."
-        for text in _graph.modules(settings)
+        for text in graph.modules(settings)
     ]
 
 

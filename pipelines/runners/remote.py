@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import json_format
 
 from ib_keras.errors import ArgumentError, IbKerasError
-from ib_keras.pipelines import image, machines
+from ib_keras.pipelines.spec import image, machines
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _FILES = (".keras", ".npz", ".mat")

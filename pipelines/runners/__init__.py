@@ -1,0 +1,1 @@
+"""Where pipelines run: on this machine, on Vertex AI, on Kubeflow."""
