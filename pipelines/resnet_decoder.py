@@ -189,8 +189,8 @@ def check(settings: dict[str, Any]) -> None:
         ArgumentError: an argument is invalid.
     """
     from ib_keras import models
+    from ib_keras.components.artifacts import prior as image_prior_executor
     from ib_keras.components.decoder import executor as decoder_executor
-    from ib_keras.components.image_prior import executor as image_prior_executor
     from ib_keras.training import schedule
 
     checks.check({"data": "digit_images", **settings})

@@ -7,8 +7,8 @@ import pathlib
 from typing import Any, Literal
 
 from ib_keras import ActivationStore, Recorder
-from ib_keras.components.examples import executor as examples
-from ib_keras.components.trainer import executor as trainer
+from ib_keras.components.artifacts import checkpoints as trainer
+from ib_keras.components.artifacts import examples
 from ib_keras.errors import ArgumentError
 
 

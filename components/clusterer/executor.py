@@ -6,13 +6,9 @@ import os
 import pathlib
 from typing import Any
 
-import pandas as pd
-
 from ib_keras import ActivationStore, clustering
+from ib_keras.components.artifacts.clusters import HISTOGRAMS, MEASURES, SCHEMA, VERSION
 from ib_keras.storage import atomic, manifests
-
-SCHEMA, VERSION = "ib_keras.clusters", 1
-MEASURES, HISTOGRAMS = "measures.parquet", "histograms.parquet"
 
 
 def run(
@@ -50,10 +46,3 @@ def run(
 
     atomic.write_folder(pathlib.Path(output), fill)
     return {"run": recorded.run, "measures": len(measures)}
-
-
-def read(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measures and histograms that ``run`` wrote."""
-    folder = pathlib.Path(path)
-    manifests.read_manifest(folder, SCHEMA, VERSION)
-    return pd.read_parquet(folder / MEASURES), pd.read_parquet(folder / HISTOGRAMS)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame
-from ib_keras.components.image_prior import executor as image_prior
-from ib_keras.components.trainer import executor as trainer
+from ib_keras.components.artifacts import checkpoints as trainer
+from ib_keras.components.artifacts import prior as image_prior
+from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
 from ib_keras.estimation.run import row
@@ -23,8 +24,6 @@ from ib_keras.estimators.decoder import DecoderBound, compared, condition
 from ib_keras.interface import Estimate
 from ib_keras.pixelcnn.decoding import Decoder
 from ib_keras.storage import atomic
-
-SAMPLES = "samples.npz"
 
 
 class Cell(NamedTuple):

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from ib_keras import frame, plot, report, studies
-from ib_keras.components.decoder import executor as decoder
+from ib_keras.components.artifacts import samples
 from ib_keras.components.reporter import executor as reporter
-from ib_keras.errors import StoreError
-from ib_keras.storage import atomic, npy
+from ib_keras.storage import atomic
 
 FINDINGS, PHASES = "findings.csv", "phases.csv"
 CURVES = {
@@ -45,7 +44,7 @@ def run(
     joined, table, logs = reporter.merge(estimates)
     order = table[["layer", "layer_index"]].drop_duplicates().set_index("layer")["layer_index"]
     drawn = sorted(
-        (_samples(path) for path in estimates), key=lambda d: (d["run"], order[d["layer"]])
+        (samples.read(path) for path in estimates), key=lambda d: (d["run"], order[d["layer"]])
     )
     findings = studies.resnet_decoder(joined)
     curves = {
@@ -123,12 +122,3 @@ def _pictures(drawn: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, An
 
 def _file(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-
-
-def _samples(path: str | os.PathLike) -> dict[str, Any]:
-    file = pathlib.Path(path) / decoder.SAMPLES
-    found = npy.read_npz(file)
-    missing = sorted({"originals", "samples", "epochs", "run", "layer", "levels"} - set(found))
-    if missing:
-        raise StoreError(f"{str(file)!r} is damaged", f"the arrays {missing}", sorted(found))
-    return {**found, "run": str(found["run"]), "layer": str(found["layer"])}

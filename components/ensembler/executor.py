@@ -8,7 +8,7 @@ from typing import Any
 
 from ib_keras import datasets, ensembles, frame, models
 from ib_keras.arrays.checks import check_count
-from ib_keras.components.examples import executor as examples
+from ib_keras.components.artifacts import examples
 from ib_keras.training import schedule
 
 

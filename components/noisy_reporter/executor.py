@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ib_keras import frame, plot, report, studies
-from ib_keras.components.clusterer import executor as clusterer
+from ib_keras.components.artifacts import clusters as clusterer
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.storage import atomic
 

@@ -5,36 +5,17 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import pandas as pd
 
-from ib_keras import frame, instrument, models
-from ib_keras.components.examples import executor as examples
+from ib_keras import instrument, models
+from ib_keras.components.artifacts import examples
+from ib_keras.components.artifacts.checkpoints import LOGS, SCHEMA, VERSION, name, read
 from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.storage import atomic, manifests
 from ib_keras.training import schedule
-
-SCHEMA, VERSION = "ib_keras.checkpoints", 1
-_LOGS = "logs.parquet"
-
-
-class Checkpoints(NamedTuple):
-    """What ``run`` wrote."""
-
-    folder: pathlib.Path
-    run: str
-    epochs: list[int]
-    logs: pd.DataFrame
-
-    def path(self, epoch: int) -> pathlib.Path:
-        """The model at that epoch, a ``.keras`` file."""
-        return self.folder / _name(epoch)
-
-    def load(self, epoch: int) -> keras.Model:
-        """The model at that epoch."""
-        return models.load(self.path(epoch))
 
 
 def run(
@@ -106,7 +87,7 @@ def run(
             verbose="auto" if progress else 0,
             callbacks=[saver],
         )
-        pd.DataFrame(saver.logs).to_parquet(temporary / _LOGS, index=False)
+        pd.DataFrame(saver.logs).to_parquet(temporary / LOGS, index=False)
         manifests.write_manifest(
             temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed,
             files=manifests.checksums(temporary),
@@ -144,35 +125,8 @@ class _Saver(keras.callbacks.Callback):
 
     def _save(self, epoch: int) -> None:
         if self._selects(epoch):
-            self.model.save(self._folder / _name(epoch), include_optimizer=False)
+            self.model.save(self._folder / name(epoch), include_optimizer=False)
             self.epochs.append(epoch)
-
-
-def read(path: str | os.PathLike) -> Checkpoints:
-    """Opens what ``run`` wrote.
-
-    Raises:
-        StoreError: it is no such folder, or damaged.
-    """
-    folder = pathlib.Path(path)
-    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
-    manifests.check_fields(folder, manifest, {"run": _is_text, "epochs": _is_epochs})
-    for epoch in manifest["epochs"]:
-        manifests.checked_file(folder, manifest, _name(epoch))
-    logs = frame.read_parquet(manifests.checked_file(folder, manifest, _LOGS))
-    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
-
-
-def _name(epoch: int) -> str:
-    return f"epoch-{epoch:06d}.keras"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_epochs(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(manifests.is_count, value))
 
 
 def _loss(output_shape: tuple) -> str:

@@ -7,6 +7,10 @@ import pytest
 
 import ib_keras as ib
 from ib_keras import models
+from ib_keras.components.artifacts.checkpoints import Checkpoints
+from ib_keras.components.artifacts.examples import read as read_examples
+from ib_keras.components.artifacts.prior import key
+from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
@@ -63,7 +67,7 @@ def test_from_decoders_to_a_report(made, tmp_path):
     assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)", "H(X)", "H(X|T)", "P(class kept)"}
     assert sorted(table["epoch"].unique()) == [0, 1] and (table["n"][:4] == 36).all()
     assert (table["layer_index"] == 1).all() and "loss" in table
-    with np.load(tmp_path / "one" / decoder.SAMPLES) as saved:
+    with np.load(tmp_path / "one" / SAMPLES) as saved:
         # One image of each class, two draws, two checkpoints.
         assert saved["samples"].shape == (2, 2, 2, 4, 4, 1)
         assert saved["originals"].shape == (2, 4, 4, 1) and saved["samples"].max() <= 3
@@ -77,7 +81,7 @@ def test_from_decoders_to_a_report(made, tmp_path):
 @pytest.mark.parametrize("diverged", [{1}, {0, 1}])
 def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkeypatch, diverged):
     """One whose training diverged, or all."""
-    load = trainer.Checkpoints.load
+    load = Checkpoints.load
 
     def broken(self, epoch):
         model = load(self, epoch)
@@ -85,7 +89,7 @@ def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkey
             model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
         return model
 
-    monkeypatch.setattr(trainer.Checkpoints, "load", broken)
+    monkeypatch.setattr(Checkpoints, "load", broken)
     facts = run(made, tmp_path / "one")
     table = ib.load(tmp_path / "one").set_index(["epoch", "quantity"])
     for epoch in (0, 1):
@@ -123,10 +127,10 @@ def test_bad_input(made, tmp_path, change, message):
 def test_what_goes_on_is_the_same_work():
     data = np.arange(6)
     keys = {
-        image_prior.key({"levels": 2}, data), image_prior.key({"levels": 3}, data),
-        image_prior.key({"levels": 2}, data + 1), image_prior.key({"levels": 2}, data, b"weights"),
+        key({"levels": 2}, data), key({"levels": 3}, data),
+        key({"levels": 2}, data + 1), key({"levels": 2}, data, b"weights"),
     }  # fmt: skip
-    assert len(keys) == 4 and image_prior.key({"levels": 2}, data.copy()) in keys
+    assert len(keys) == 4 and key({"levels": 2}, data.copy()) in keys
 
 
 def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
@@ -134,7 +138,7 @@ def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
     with pytest.raises(ArgumentError, match="No rows are set apart"):
         image_prior.run(tmp_path / "two", tmp_path / "out", decoder='{"levels": 17}')
     examples.run("digit_images", tmp_path / "three", decoder_fraction=0.5)
-    rows = examples.read(tmp_path / "three").rows
+    rows = read_examples(tmp_path / "three").rows
     assert sum(len(part) for part in rows.values()) == 1797
     np.save(tmp_path / "three" / "rows_decoder.npy", rows["train"])
     with pytest.raises(StoreError, match=r"rows_decoder\.npy' is damaged"):

@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
+from ib_keras.components.artifacts.checkpoints import read as read_checkpoints
+from ib_keras.components.artifacts.examples import read as read_examples
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
@@ -48,7 +50,7 @@ def test_facts(chain):
 
 def test_checkpoints_are_models_of_their_epochs(chain):
     root, _ = chain
-    saved = trainer.read(root / "model")
+    saved = read_checkpoints(root / "model")
     assert saved.epochs == [0, 2, 3]
     assert saved.logs["epoch"].tolist() == [1, 2, 3]
     weights = [
@@ -64,10 +66,10 @@ def test_the_store_holds_what_the_checkpoints_compute(chain):
     store = ib.ActivationStore(root / "store")
     assert store.epochs == [0, 2, 3] and store.run == "szt"
     assert store.logs["epoch"].tolist() == [1, 2, 3]
-    x, y = examples.read(root / "examples").split("all")
+    x, y = read_examples(root / "examples").split("all")
     np.testing.assert_array_equal(store.inputs(), x[:500])
     np.testing.assert_array_equal(store.targets(), y[:500])
-    model = keras.models.load_model(trainer.read(root / "model").path(2), compile=False)
+    model = keras.models.load_model(read_checkpoints(root / "model").path(2), compile=False)
     assert model.noise_std["dense_1"] == 0.1
     np.testing.assert_allclose(
         store.read(2, "dense_1", clean=True),
@@ -98,7 +100,7 @@ def test_own_data_and_model(tmp_path, monkeypatch):
     x = rng.integers(0, 256, (60, 6, 6, 1), dtype=np.uint8)
     np.savez(tmp_path / "mine.npz", x=x, y=np.arange(60) % 3)
     examples.run(str(tmp_path / "mine.npz"), tmp_path / "e")
-    loaded = examples.read(tmp_path / "e")
+    loaded = read_examples(tmp_path / "e")
     # Bytes of images become floats in [0, 1].
     assert loaded.x_train.dtype == np.float32 and loaded.x_train.max() <= 1
     assert (loaded.input_shape, loaded.n_classes) == ((6, 6, 1), 3)
@@ -108,7 +110,7 @@ def test_own_data_and_model(tmp_path, monkeypatch):
         tmp_path / "e", tmp_path / "m", model=str(tmp_path / "mine.keras"), epochs=1
     )
     assert facts["run"] == "mine"
-    first = keras.models.load_model(trainer.read(tmp_path / "m").path(0), compile=False)
+    first = keras.models.load_model(read_checkpoints(tmp_path / "m").path(0), compile=False)
     np.testing.assert_array_equal(first.get_weights()[0], model.get_weights()[0])
 
 
@@ -120,7 +122,7 @@ def test_names_of_labels_reach_the_store(tmp_path):
     facts = examples.run(str(tmp_path / "mine.npz"), tmp_path / "e")
     assert facts["classes"] == 3
     assert facts["labels"] == "cat / dog / owl" and facts["arrays"] == "data / labels"
-    loaded = examples.read(tmp_path / "e")
+    loaded = read_examples(tmp_path / "e")
     assert loaded.label_names == ("cat", "dog", "owl") and loaded.n_classes == 3
     assert loaded.y_train.dtype == np.int64 and set(loaded.labels(loaded.y_test)) == set(kinds)
     trainer.run(tmp_path / "e", tmp_path / "m", model='{"name": "mlp", "hidden": [4]}', epochs=1)
@@ -144,10 +146,10 @@ def test_examples_from_before_there_were_names(tmp_path):
             tmp_path / "e", changed.pop("schema"), changed.pop("version"), **changed
         )
         if read:
-            assert examples.read(tmp_path / "e").label_names == read
+            assert read_examples(tmp_path / "e").label_names == read
         else:
             with pytest.raises(StoreError, match="a name for each label"):
-                examples.read(tmp_path / "e")
+                read_examples(tmp_path / "e")
 
 
 def test_bad_input_leaves_nothing_behind(chain, tmp_path):
@@ -185,5 +187,5 @@ def test_a_lost_checkpoint_is_named(tmp_path, chain):
     shutil.copytree(root / "model", tmp_path / "model")
     (tmp_path / "model" / "epoch-000002.keras").unlink()
     with pytest.raises(StoreError, match=r"epoch-000002\.keras' is missing"):
-        trainer.read(tmp_path / "model")
+        read_checkpoints(tmp_path / "model")
     assert json.loads((root / "model" / "manifest.json").read_text())["epochs"] == [0, 2, 3]

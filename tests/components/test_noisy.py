@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
+from ib_keras.components.artifacts import clusters
 from ib_keras.components.capturer import executor as capturer
-from ib_keras.components.clusterer import executor as clusterer
+from ib_keras.components.clusterer import executor
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.noisy_reporter import executor as noisy_reporter
@@ -27,7 +28,7 @@ def study(root, data, models, estimators, width, **training):
             conditional_inputs=64, propagations=16,
         )  # fmt: skip
         estimator.run(folders[i] / "s", folders[i] / "t", estimator=estimators)
-        clusterer.run(folders[i] / "s", folders[i] / "c", width=width, max_samples=200)
+        executor.run(folders[i] / "s", folders[i] / "c", width=width, max_samples=200)
     facts = noisy_reporter.run(
         [f / "t" for f in folders.values()], [f / "c" for f in folders.values()], root / "report"
     )
@@ -73,7 +74,7 @@ def test_twins(tmp_path):
 
 def test_bad_input(tmp_path):
     with pytest.raises(StoreError):
-        clusterer.read(tmp_path)
+        clusters.read(tmp_path)
     with pytest.raises(ArgumentError, match="There are no estimates"):
         noisy_reporter.run([], [], tmp_path / "out")
     for model, message in (

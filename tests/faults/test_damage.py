@@ -13,9 +13,10 @@ from nursery import SOAK
 
 import ib_keras as ib
 from ib_keras.arrays import memory
-from ib_keras.components.examples import executor as examples
-from ib_keras.components.image_prior import executor as image_prior
-from ib_keras.components.trainer import executor as trainer
+from ib_keras.components.artifacts import checkpoints as trainer
+from ib_keras.components.artifacts import examples
+from ib_keras.components.artifacts import prior as image_prior
+from ib_keras.components.examples import executor
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 from ib_keras.storage import atomic, journal, keras_files, manifests
@@ -55,7 +56,7 @@ def make_table(folder):
 
 
 def make_examples(folder):
-    examples.run("four_points", folder / "examples")
+    executor.run("four_points", folder / "examples")
 
     def read():
         found = examples.read(folder / "examples")

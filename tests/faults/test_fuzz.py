@@ -21,10 +21,9 @@ import ib_keras as ib
 from ib_keras import datasets, models, report
 from ib_keras.arrays import labels
 from ib_keras.components import base
-from ib_keras.components.decoder import executor as decoder
-from ib_keras.components.decoder_reporter import executor as decoder_reporter
-from ib_keras.components.examples import executor as examples
-from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.artifacts import examples, samples
+from ib_keras.components.artifacts import prior as image_prior
+from ib_keras.components.decoder import executor
 from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
 from ib_keras.pipelines import settings as _settings
@@ -241,7 +240,7 @@ def test_journals(artifact, content, tmp_path_factory):
 @given(text=TEXT | JSON | st.just("[" * 100_000))
 def test_texts_from_the_command_line(text):
     for read in (
-        ib.estimators.get, schedule.parse, decoder.read_cell, known_pairs.read_images,
+        ib.estimators.get, schedule.parse, executor.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
         *(lambda given, hint=hint: _settings._parse("key", given, hint)
@@ -274,9 +273,9 @@ def test_what_decoders_drew(tmp_path_factory, damaged, drop):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     content = buffer.getvalue()
-    (folder / decoder.SAMPLES).write_bytes(content if drop else damaged(content))
+    (folder / samples.SAMPLES).write_bytes(content if drop else damaged(content))
     with our_errors():
-        decoder_reporter._samples(folder)
+        samples.read(folder)
 
 
 class Elements(html.parser.HTMLParser):

@@ -9,7 +9,7 @@ import states
 from nursery import SOAK
 
 import ib_keras as ib
-from ib_keras.components.examples import executor as examples
+from ib_keras.components.artifacts import examples
 
 
 def moments(nursery, job, folder, arguments=()):

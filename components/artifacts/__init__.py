@@ -1,0 +1,1 @@
+"""What components exchange: folders, their schemas, and how they are read and written."""
