@@ -12,8 +12,8 @@ import numpy as np
 from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import Configured
 
 # Up to here sums of squares of float32 are numbers.
 _SQUARES = 1e12

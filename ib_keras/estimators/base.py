@@ -10,38 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras.arrays.memory import available
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation
 
 # Below this share of its ceiling an estimate may still say something about the network.
 SATURATION = 0.99
-
-
-class Configured:
-    """Gives a frozen dataclass ``get_config``, ``from_config`` and a short name for tables."""
-
-    name: ClassVar[str]
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-serialisable."""
-        return {
-            field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            for value in [getattr(self, field.name)]
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """The inverse of ``get_config``."""
-        return cls(**config)
-
-    def __str__(self) -> str:
-        changed = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != field.default
-        ]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
 
 
 class FromPairs(Configured):

@@ -17,8 +17,9 @@ from scipy.special import logsumexp
 from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import Configured, check_memory
+from ib_keras.estimators.base import check_memory
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from ib_keras.arrays.checks import as_samples, check_positive
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import moderate
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import Configured, check_memory, network_noise, saturation
+from ib_keras.estimators.base import check_memory, network_noise, saturation
 from ib_keras.estimators.kernels.mixture import NARROW, log_sums
 from ib_keras.estimators.kernels.pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation

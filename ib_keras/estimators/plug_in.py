@@ -14,8 +14,9 @@ from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import Configured, check_memory, network_noise, saturation
+from ib_keras.estimators.base import check_memory, network_noise, saturation
 from ib_keras.interface import Estimate, LayerInformation
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache

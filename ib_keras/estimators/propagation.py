@@ -14,8 +14,9 @@ from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import Configured, check_memory, saturation
+from ib_keras.estimators.base import check_memory, saturation
 from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,

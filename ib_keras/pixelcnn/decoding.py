@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from ib_keras.arrays.checks import check_count, check_positive, check_seed
+from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.estimators.base import Configured
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths
 from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order

@@ -1,0 +1,33 @@
+"""Frozen settings: how they become JSON, and a short name for tables."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+
+class Configured:
+    """Gives a frozen dataclass ``get_config``, ``from_config`` and a short name for tables."""
+
+    name: ClassVar[str]
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, JSON-serialisable."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            for value in [getattr(self, field.name)]
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The inverse of ``get_config``."""
+        return cls(**config)
+
+    def __str__(self) -> str:
+        changed = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
