@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
-from ib_keras import compression, synthetic
-from ib_keras.compression import PCA, Autoencoder, FirstCoordinates
+from ib_keras import synthetic
+from ib_keras.compression import PCA, Autoencoder, FirstCoordinates, compressors
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG, LossyCompression
 
@@ -22,7 +22,7 @@ def test_pca_and_first_coordinates(monkeypatch):
     first = FirstCoordinates(3).fit(x)
     np.testing.assert_array_equal(first.transform(x), x[:, :3])
     assert 0 < first.quality["explained_variance"] < 1
-    monkeypatch.setattr(compression, "_IN_MEMORY", 400)
+    monkeypatch.setattr(compressors, "_IN_MEMORY", 400)
     in_parts = PCA(2).fit(x)
     assert in_parts.quality["explained_variance"] == pytest.approx(1, abs=1e-3)
 

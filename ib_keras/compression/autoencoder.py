@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,6 +11,7 @@ import numpy as np
 from ib_keras.errors import ArgumentError
 from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order
+from ib_keras.training.retrained import Retrained
 
 if TYPE_CHECKING:
     from ib_keras.compression import Autoencoder
@@ -47,16 +47,13 @@ class Network:
         self, made: Autoencoder, shape: tuple[int, ...], size: int, steps: int, seed: int
     ) -> None:
         self._made, self._steps, self._seed = made, steps, seed
-        self._lock = threading.Lock()
         self._encoder = _encoder(made, shape, seed)
         self._model = keras.Sequential([self._encoder, *_decoder(made, size, seed)])
         rate = keras.optimizers.schedules.CosineDecay(made.learning_rate, steps * made.epochs)
         optimizer = keras.optimizers.Adam(rate)
         # One call of the compiled program an epoch.
         self._model.compile(optimizer, "mse", steps_per_execution=steps)
-        optimizer.build(self._model.trainable_variables)
-        self._variables = [*self._model.variables, *optimizer.variables]
-        self._start = [variable.numpy() for variable in self._variables]
+        self._training = Retrained(self._model)
 
     def train(
         self, train: tuple[np.ndarray, np.ndarray], held: tuple[np.ndarray, np.ndarray]
@@ -78,9 +75,8 @@ class Network:
         size = len(train[0]) // self._steps
         data, steps = batches(train, size, self._seed, range(made.epochs), multiple=self._steps)
         held_out = in_order(held, _AT_ONCE)
-        with self._lock:
-            for variable, value in zip(self._variables, self._start, strict=True):
-                variable.assign(value)
+        with self._training.lock:
+            self._training.restart()
             self._model.fit(
                 data, steps_per_epoch=steps, validation_data=held_out, epochs=made.epochs,
                 verbose=0, shuffle=False, callbacks=[stop, of_fit("autoencoder", made.epochs)],
@@ -90,7 +86,7 @@ class Network:
 
     def encode(self, weights: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Codes ``(n, k)`` by the encoder with these weights."""
-        with self._lock:
+        with self._training.lock:
             self._encoder.set_weights(weights)
             codes = self._encoder.predict(in_order((rows,), _AT_ONCE), verbose=0)
         return np.asarray(codes, np.float64)

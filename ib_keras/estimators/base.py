@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays.memory import available
+from ib_keras.arrays import memory
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation
@@ -120,7 +120,7 @@ def check_memory(estimator: Any, n: int, dim: int, dim_x: int = 0, itemsize: int
     peak_bytes = getattr(estimator, "peak_bytes", None)
     if peak_bytes is None:
         return
-    needed, free = peak_bytes(n, dim, dim_x=dim_x, itemsize=itemsize), available()
+    needed, free = peak_bytes(n, dim, dim_x=dim_x, itemsize=itemsize), memory.available()
     if free is not None and needed > free:
         raise ArgumentError(
             f"An estimate by {estimator} of {n} samples in {dim} dimensions does not fit in memory",

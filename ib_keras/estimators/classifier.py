@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 
 from ib_keras.pixelcnn.inputs import statistics
 from ib_keras.training.batches import batches, in_order
+from ib_keras.training.retrained import Retrained
 
 # Compiled classifiers that are kept, one for each shape of h and number of classes.
 _KEPT = 8
@@ -66,7 +66,6 @@ class _Classifier:
     """A network that is compiled once and trained again and again; the lock says by whom."""
 
     def __init__(self, shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> None:
-        self.lock = threading.Lock()
         self._at_once, self._seed = at_once, seed
         seeds = iter(np.random.SeedSequence(seed).generate_state(64).tolist())
 
@@ -97,16 +96,14 @@ class _Classifier:
             steps_per_execution=at_once,
             jit_compile=False,
         )
-        optimizer.build(self.model.trainable_variables)
-        self._variables = [*self.model.variables, *optimizer.variables]
-        self._start = [variable.numpy() for variable in self._variables]
+        self._training = Retrained(self.model)
+        self.lock = self._training.lock
 
     def train(
         self, train: tuple[np.ndarray, np.ndarray], stop: tuple[np.ndarray, np.ndarray]
     ) -> None:
         """Trains anew, and keeps the weights that serve the stopping rows best."""
-        for variable, value in zip(self._variables, self._start, strict=True):
-            variable.assign(value)
+        self._training.restart()
         epochs = range(_EPOCHS)
         data, steps = batches(train, _BATCH, self._seed, epochs, multiple=self._at_once)
         self.model.fit(

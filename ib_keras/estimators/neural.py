@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import threading
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
+from ib_keras.training.retrained import Retrained
 
 _EVERY = 50
 # Standard deviations: what lies further off is as far, to the critic.
@@ -157,7 +157,6 @@ class _Critic:
         import keras
         import tensorflow as tf
 
-        self.lock = threading.Lock()
         self._size = size = made.batch_size
         layers: list[Any] = [keras.Input((sum(widths),), dtype="float32")]
         for i, width in enumerate((*made.hidden, 1)):
@@ -166,10 +165,9 @@ class _Critic:
         self.model = model = keras.Sequential(layers)
         rate = keras.optimizers.schedules.CosineDecay(made.learning_rate, made.steps)
         optimizer = keras.optimizers.Adam(rate)
-        optimizer.build(model.trainable_variables)
         state = tf.Variable(1.0, trainable=False)
-        self._rest = [*(v.value for v in optimizer.variables), state]
-        self._zero = [np.array(v.numpy()) for v in self._rest]
+        self._training = Retrained(model, optimizer, more=[state])
+        self.lock = self._training.lock
 
         @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
         def step(x: Any, y: Any) -> None:
@@ -189,11 +187,10 @@ class _Critic:
         """New weights, and an optimizer that has done nothing."""
         import keras
 
+        self._training.restart()
         for i, layer in enumerate(self.model.layers):
             kernel = keras.initializers.GlorotUniform(seed=1000 * seed + i)(layer.kernel.shape)
             layer.set_weights([np.asarray(kernel), np.zeros(layer.bias.shape, np.float32)])
-        for variable, value in zip(self._rest, self._zero, strict=True):
-            variable.assign(value)
 
     def step(self, x: np.ndarray, y: np.ndarray) -> None:
         """Trains on a batch of pairs that belong together."""

@@ -18,6 +18,7 @@ from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.pixelcnn.network import PixelCNN, rate, widths
 from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order
+from ib_keras.training.retrained import Retrained
 from ib_keras.training.state import load as load_state
 from ib_keras.training.state import restore as restore_state
 from ib_keras.training.state import save as save_state
@@ -133,9 +134,7 @@ class Decoder:
             settings.learning_rate, use_ema=True, ema_momentum=settings.ema_momentum
         )
         self.model.compile(optimizer, jit_compile=jit)
-        optimizer.build(self.model.trainable_variables)
-        self._variables = [*self.model.variables, *optimizer.variables]
-        self._start = [variable.numpy() for variable in self._variables]
+        self._training = Retrained(self.model)
 
     def train(
         self,
@@ -167,8 +166,7 @@ class Decoder:
         """
         if len(images) < 20:
             raise ArgumentError("Too few images train a decoder", ">= 20", len(images))
-        for variable, value in zip(self._variables, self._start, strict=True):
-            variable.assign(value)
+        self._training.restart()
         self.stop, train = stopping_rows(len(images), self.settings.seed)
         own = (images[train], None if h is None else h[train])
         held = (images[self.stop],) if h is None else (images[self.stop], h[self.stop])
@@ -179,7 +177,7 @@ class Decoder:
             if own[1] is not None:
                 self.model.standardise(own[1])
         settings = self.settings
-        keeper = _Keeper(settings, self._variables, folder)
+        keeper = _Keeper(settings, self._training.variables, folder)
         if keeper.finished:
             self.model.set_weights(keeper.weights)
             return np.array(keeper.history)

@@ -134,7 +134,11 @@ def test_the_steps_of_the_dockerfile_run(steps, tmp_path):
             assert done.returncode == 0, done.stderr
     assert ib_keras.__version__ in done.stdout
     package = installed / "ib_keras"
-    for name in ("pipelines/vertex.py", "components/trainer/executor.py", "estimators/kde.py"):
+    for name in (
+        "pipelines/runners/vertex.py",
+        "components/trainer/executor.py",
+        "estimators/kde.py",
+    ):
         assert (package / name).is_file()
     environment["DEVICE"] = "tpu"
     first = next(text for word, text in steps if word == "RUN")
