@@ -15,7 +15,8 @@ from ib_keras.arrays.checks import as_samples, check_count, check_positive, chec
 from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
-from ib_keras.estimation import sources
+from ib_keras.estimation.sources import Samples, Source, from_arrays, from_store
+from ib_keras.frame.table import Where
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]
@@ -122,18 +123,18 @@ def measures(
     Raises:
         ArgumentError: no layer has noise and ``width`` is not given; bad layers, epochs or labels.
     """
-    samples, items = _source(source, targets, layers, epochs)
+    samples, sources = _source(source, targets, layers, epochs)
     if width is not None:
         check_positive(width, "width")
-    elif not any(item.noise_std > 0 for item in items):
+    elif not any(one.where.noise_std > 0 for one in sources):
         raise ArgumentError(
             "The bins have no width: no layer has noise to tie it to",
             "`width`, such as 10 times the noise of the network's noisy twin",
             "width=None",
         )
     rows = []
-    for item, t, labels in _each(samples, items):
-        side = width if width is not None else width_factor * item.noise_std
+    for where, t, labels in _each(samples, sources):
+        side = width if width is not None else width_factor * where.noise_std
         found: list[tuple[str, float, str]] = []
         if side > 0:
             found.append(("H(Bin(T))", binned_entropy(t, side), "nats"))
@@ -143,7 +144,7 @@ def measures(
             for group, values in groups.items():
                 mean = float(values.mean()) if len(values) else np.nan
                 found.append((f"mean {name} {group}", mean, unit))
-        key = (item.run, item.epoch, item.layer, item.layer_index, len(t), item.noise_std)
+        key = (*where[:4], len(t), where.noise_std)
         rows += [(*key, *entry) for entry in found]
     return pd.DataFrame(rows, columns=MEASURES)
 
@@ -177,27 +178,27 @@ def histograms(
         ArgumentError: bad layers, epochs or labels.
     """
     check_count(bins, "bins")
-    samples, items = _source(source, targets, layers, epochs)
+    samples, sources = _source(source, targets, layers, epochs)
     found = [
-        (item, pairs(t, labels, max_samples=max_samples, seed=seed))
-        for item, t, labels in _each(samples, items)
+        (where, pairs(t, labels, max_samples=max_samples, seed=seed))
+        for where, t, labels in _each(samples, sources)
     ]
     largest: dict[tuple[str, str], float] = {}
-    for item, similarity in found:
+    for where, similarity in found:
         top = max(float(v.max(initial=0)) for v in similarity["distance"].values())
-        layer = (item.run, item.layer)
+        layer = (where.run, where.layer)
         largest[layer] = max(largest.get(layer, 0), top)
     rows = []
-    for item, similarity in found:
+    for where, similarity in found:
         edges = {
-            "distance": np.linspace(0, largest[item.run, item.layer] or 1.0, bins + 1),
+            "distance": np.linspace(0, largest[where.run, where.layer] or 1.0, bins + 1),
             "cosine": np.linspace(-1, 1, bins + 1),
         }
         for name, groups in similarity.items():
             for group, values in groups.items():
                 if len(values):
                     density, edge = np.histogram(values, edges[name], density=True)
-                    key = (item.run, item.epoch, item.layer, item.layer_index, name, group)
+                    key = (*where[:4], name, group)
                     rows += [(*key, *bar) for bar in zip(edge[:-1], edge[1:], density, strict=True)]
     return pd.DataFrame(rows, columns=HISTOGRAMS)
 
@@ -207,25 +208,23 @@ def _cubes(t: np.ndarray, width: float) -> np.ndarray:
     return row_codes(np.floor(samples.astype(np.float64) / check_positive(width, "width")))
 
 
-def _source(
-    source: Any, targets: Any, layers: Any, epochs: Any
-) -> tuple[sources.Samples, list[sources.Item]]:
+def _source(source: Any, targets: Any, layers: Any, epochs: Any) -> tuple[Samples, list[Source]]:
     if isinstance(source, (str, os.PathLike)):
         source = ActivationStore(source)
     if isinstance(source, ActivationStore):
-        return sources.from_store(source, layers, epochs)
+        return from_store(source, layers, epochs)
     if not isinstance(source, Mapping):
         raise ArgumentError(
             "`source` has no activations",
             "a store or its path, or a mapping layer name → array",
             repr(type(source)),
         )
-    return sources.from_arrays(source, None, targets, layers)
+    return from_arrays(source, None, targets, layers)
 
 
 def _each(
-    samples: sources.Samples, items: Sequence[sources.Item]
-) -> Iterator[tuple[sources.Item, np.ndarray, np.ndarray | None]]:
+    samples: Samples, sources: Sequence[Source]
+) -> Iterator[tuple[Where, np.ndarray, np.ndarray | None]]:
     labels = samples.arguments()["y"]
-    for item in items:
-        yield item, item.read(), labels
+    for source in sources:
+        yield source.where, source.read(), labels

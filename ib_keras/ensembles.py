@@ -266,7 +266,7 @@ def study(
 
             def one(k: int, epoch: int = epoch, captured: Any = captured) -> list[dict[str, Any]]:
                 arrays = {name: taps[k] for name, taps in captured.items()}
-                found = sources.items_of(Captured(arrays), run=runs[k], epoch=epoch)
+                found = sources.sources_of(Captured(arrays), run=runs[k], epoch=epoch)
                 return list(run_all(found, made, samples))
 
             for part in pool.map(one, range(len(runs))):

@@ -69,6 +69,27 @@ class LayerInformation:
     others: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """What an estimator needs beside T, and what else it can do.
+
+    Args:
+        inputs: whether it compares T with X itself. Other estimators only need to know which
+            inputs are equal.
+        propagations: whether it needs S, a layer's output before the layer's own noise, and inputs
+            that are propagated several times.
+        all_epochs: whether it needs the least and the largest value of all layers and epochs.
+        pairs: whether its ``mutual_information`` takes any two variables.
+        labels_alone: whether its ``with_labels`` estimates I(T;Y) without I(X;T).
+    """
+
+    inputs: bool = False
+    propagations: bool = False
+    all_epochs: bool = False
+    pairs: bool = False
+    labels_alone: bool = False
+
+
 @runtime_checkable
 class Estimator(Protocol):
     """What every estimator can do."""
@@ -96,8 +117,3 @@ class Estimator(Protocol):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, JSON-serialisable."""
         ...
-
-
-def propagates(estimator: Estimator) -> bool:
-    """Whether an estimator wants S and repeated passes, as ``SamplePropagation`` does."""
-    return getattr(estimator, "propagates", False)

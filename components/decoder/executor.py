@@ -18,9 +18,8 @@ from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
-from ib_keras.estimation.run import row
-from ib_keras.estimation.sources import Item
 from ib_keras.estimators.decoder import DecoderBound, compared, condition
+from ib_keras.frame.table import Where, row
 from ib_keras.interface import Estimate
 from ib_keras.pixelcnn.decoding import Decoder
 from ib_keras.storage import atomic
@@ -157,12 +156,9 @@ def run(
         except Exception as error:
             reason = lost(error, len(parts.images[1]), 0)
             found = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), reason)
-        item = Item(
-            wanted.run, epoch, wanted.layer, model.tap_names.index(wanted.layer), 0.0,
-            extent=lambda: None, read=lambda: np.empty(0),
-        )  # fmt: skip
+        where = Where(wanted.run, epoch, wanted.layer, model.tap_names.index(wanted.layer))
         seconds = time.perf_counter() - since
-        rows += [row(item, made, quantity, value, seconds) for quantity, value in found.items()]
+        rows += [row(where, made, quantity, value, seconds) for quantity, value in found.items()]
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)

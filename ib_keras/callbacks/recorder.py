@@ -123,7 +123,7 @@ class Recorder(keras.callbacks.Callback):
             )
         self._estimators = [] if estimators is None else make_estimators(estimators)
         for estimator in self._estimators:
-            if getattr(estimator, "wants_global_extent", False):
+            if estimator.traits.all_epochs:
                 raise ArgumentError(
                     f"{estimator} needs all epochs, and training has seen some only",
                     "range='layer', 'neuron' or (lo, hi); or a record of the activations, to be "

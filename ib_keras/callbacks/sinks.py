@@ -17,9 +17,9 @@ from ib_keras.arrays.structures import take
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import capture, sources
 from ib_keras.estimation.run import run_all
+from ib_keras.estimators.base import BaseEstimator
 from ib_keras.frame import files, provenance
 from ib_keras.instrumentation.model import InstrumentedModel
-from ib_keras.interface import Estimator
 from ib_keras.storage import atomic, journal, locks, manifests
 
 # In a record's journal: training has come to its end.
@@ -55,7 +55,7 @@ class Recording:
     n: int
     tapped: InstrumentedModel
     names: tuple[str, ...]
-    estimators: tuple[Estimator, ...]
+    estimators: tuple[BaseEstimator, ...]
     rows: np.ndarray
     propagations: int
     draws: int
@@ -190,8 +190,8 @@ class StoreSink(Sink):
                     writer.write(name, chunk, epoch_writer.PROPAGATED)
         if not r.estimators:
             return []
-        samples, items = sources.from_store(self._store, epochs=[epoch])
-        return list(run_all(items, r.estimators, samples))
+        samples, found = sources.from_store(self._store, epochs=[epoch])
+        return list(run_all(found, r.estimators, samples))
 
 
 class TableSink(Sink):
@@ -266,8 +266,8 @@ class TableSink(Sink):
             batch_size=r.batch_size,
             seed=(r.seed, epoch),
         )
-        items = sources.items_of(captured, run=r.run, epoch=epoch)
-        rows = list(run_all(items, r.estimators, self._samples))
+        found = sources.sources_of(captured, run=r.run, epoch=epoch)
+        rows = list(run_all(found, r.estimators, self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)

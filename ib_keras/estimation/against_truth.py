@@ -13,10 +13,9 @@ import pandas as pd
 from ib_keras import compression, frame, synthetic
 from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.estimation.run import make_estimators, row
-from ib_keras.estimation.sources import Item
+from ib_keras.estimation.run import make_estimators
 from ib_keras.estimators import KSG, LossyCompression
-from ib_keras.frame.table import LATENTS, TRUTH
+from ib_keras.frame.table import LATENTS, TRUTH, Where, row
 
 # How the images are drawn, and the dimension of what they are drawn from.
 IMAGES = {"gaussian": (synthetic.gaussian_images, 2), "rectangle": (synthetic.rectangle_images, 4)}
@@ -68,7 +67,7 @@ def against_truth(
         synthetic.correlated_uniforms(2, parameters, truth, seed=0)
     made = make_estimators(estimators)
     for estimator in made:
-        if not hasattr(estimator, "mutual_information"):
+        if not estimator.traits.pairs:
             raise ArgumentError(
                 "The estimator takes no pair", "one with `mutual_information`", str(estimator)
             )
@@ -89,7 +88,7 @@ def against_truth(
                 start = time.perf_counter()
                 found = estimator.mutual_information(x, y)
                 seconds = time.perf_counter() - start
-                rows.append(row(_item(run, layer, index, y), estimator, "I(X;T)", found, seconds))
+                rows.append(row(Where(run, 0, layer, index), estimator, "I(X;T)", found, seconds))
     return frame.from_rows(rows), pd.DataFrame(logs)
 
 
@@ -102,10 +101,6 @@ def check_images(images: str, size: int) -> None:
     if images not in IMAGES:
         raise ArgumentError("`images` are unknown", f"one of {sorted(IMAGES)}", repr(images))
     check_count(size, "size", 4)
-
-
-def _item(run: str, layer: str, index: int, values: np.ndarray) -> Item:
-    return Item(run, 0, layer, index, 0.0, lambda: None, lambda: values)
 
 
 def _counts_neighbors(estimator: Any) -> bool:

@@ -22,6 +22,7 @@ from ib_keras.arrays.checks import (
 )
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import surrogates
+from ib_keras.estimators.base import adapted
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
@@ -119,7 +120,7 @@ def calibrate(
     Raises:
         ArgumentError: an argument is invalid, or the samples are constant.
     """
-    made: Any = registry.get(estimator)
+    made: Any = adapted(registry.get(estimator))
     values, noted = _layer(like)
     as_samples(values, "like")
     noise = check_stddev(noted if noise_std is None else noise_std)
@@ -136,8 +137,8 @@ def calibrate(
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.kind in "iub" else np.float32)
     draw = surrogates.surrogate(made, values, x, noise)
-    if hasattr(made, "kernel_variance"):
-        made = KDE(made.kernel_variance(values), made.kind)
+    if (variance := made.kernel_variance(values)) is not None:
+        made = KDE(variance, made.kind)
     rng = np.random.default_rng(check_seed(seed))
     rows = []
     for known in bar(grid, "known information"):

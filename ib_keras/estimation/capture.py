@@ -11,7 +11,7 @@ import numpy as np
 
 from ib_keras.activations import Activations
 from ib_keras.arrays.structures import take
-from ib_keras.interface import Estimator, propagates
+from ib_keras.estimators.base import BaseEstimator
 
 if TYPE_CHECKING:
     from ib_keras.instrumentation.model import InstrumentedModel
@@ -34,7 +34,7 @@ def capture(
     tapped: InstrumentedModel,
     inputs: Any,
     names: Sequence[str],
-    made: Sequence[Estimator],
+    made: Sequence[BaseEstimator],
     *,
     rows: np.ndarray,
     propagations: int,
@@ -53,7 +53,7 @@ def capture(
         return captured.flat(draws)
 
     noisy = one(clean=False)
-    if not any(propagates(estimator) for estimator in made):
+    if not any(estimator.traits.propagations for estimator in made):
         return Captured(noisy)
     clean = one(clean=True)  # the same seed draws the same noise: S and T are of the same passes
     wanted = propagated_taps(tapped, names) if len(rows) else []

@@ -101,14 +101,14 @@ def estimate(
         source = ActivationStore(source)
     if isinstance(source, ActivationStore):
         _refuse(inputs=inputs, targets=targets)
-        samples, items = from_store(source, layers, epochs)
+        samples, sources = from_store(source, layers, epochs)
     else:
         _refuse(epochs=epochs)
         if isinstance(source, Mapping):
-            samples, items = from_arrays(source, inputs, targets, layers)
+            samples, sources = from_arrays(source, inputs, targets, layers)
         else:
-            samples, items = from_model(source, inputs, targets, layers, made)
-    check(items, made, samples)
+            samples, sources = from_model(source, inputs, targets, layers, made)
+    check(sources, made, samples)
     rows: list[dict[str, Any]] = []
 
     def so_far() -> pd.DataFrame:
@@ -119,10 +119,10 @@ def estimate(
         table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
         return table
 
-    total = len(items) * len(made)
+    total = len(sources) * len(made)
     with bar(what="estimates", unit="estimate", total=total, show=progress) as shown:
         try:
-            work = run_all(items, made, samples, lambda: shown.update(), calibrator, on_error)
+            work = run_all(sources, made, samples, lambda: shown.update(), calibrator, on_error)
             rows.extend(work)
         except KeyboardInterrupt as stop:
             done = len({(r["run"], r["epoch"], r["layer"], r["estimator"]) for r in rows})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,32 +15,120 @@ from ib_keras.arrays.labels import Name, encode_labels
 from ib_keras.arrays.structures import flat_inputs, input_codes
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimation.capture import Captured, capture, propagated_rows
+from ib_keras.estimators.base import BaseEstimator
 from ib_keras.estimators.propagation import check_channel
-from ib_keras.interface import Estimator, propagates
+from ib_keras.frame.table import Where
+
+
+class Source(Protocol):
+    """The outputs of one layer at one epoch, which are to be estimated."""
+
+    @property
+    def where(self) -> Where:
+        """The run, the layer and the epoch, and the standard deviation of the layer's own noise."""
+        ...
+
+    @property
+    def random(self) -> bool:
+        """Whether the layer's output before its own noise is random given the input."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """T, ``(n, ...)``."""
+        ...
+
+    def clean(self) -> np.ndarray | None:
+        """S, the output before the layer's own noise; ``None`` if it was not recorded."""
+        ...
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Some rows, and S of each of them propagated several times; ``None`` if not recorded."""
+        ...
+
+    def extent(self) -> tuple[float, float] | None:
+        """The least and the largest value of T; ``None`` if some are NaN or infinite."""
+        ...
+
+    def extent_over_epochs(self) -> tuple[float, float] | None:
+        """The least and the largest value of T over all recorded epochs where it is finite."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
-    """One layer at one epoch, to be estimated."""
+class StoredLayer:
+    """A layer of a store at one epoch; arrays are read when they are asked for."""
 
-    run: str
-    epoch: int
-    layer: str
-    layer_index: int
-    noise_std: float
-    extent: Callable[[], tuple[float, float] | None]
-    read: Callable[[], np.ndarray]
-    # Of a noisy layer: S, whether it is random given X, and then some rows propagated repeatedly.
-    clean: Callable[[], np.ndarray | None] = lambda: None
+    where: Where
+    store: ActivationStore
+
+    @property
+    def random(self) -> bool:
+        """Whether noise acts before the layer, or its network draws random numbers."""
+        return self.where.layer in self.store.random(self.where.epoch)
+
+    def read(self) -> np.ndarray:
+        """T, memory-mapped."""
+        return self.store.read_flat(self.where.epoch, self.where.layer)
+
+    def clean(self) -> np.ndarray | None:
+        """S, memory-mapped."""
+        return self.store.read_flat(self.where.epoch, self.where.layer, clean=True)
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows and their S, where they were recorded."""
+        return self.store.propagations(self.where.epoch, self.where.layer)
+
+    def extent(self) -> tuple[float, float] | None:
+        """As the store noted it."""
+        return self.store.extent(self.where.epoch, self.where.layer)
+
+    def extent_over_epochs(self) -> tuple[float, float] | None:
+        """As the store noted it at its epochs."""
+        extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
+        finite = [extent for extent in extents if extent is not None]
+        if not finite:
+            return None
+        return min(low for low, _ in finite), max(high for _, high in finite)
+
+
+@dataclasses.dataclass(frozen=True)
+class CapturedLayer:
+    """A layer of one pass over the inputs, in memory.
+
+    Args:
+        where: run, layer and epoch.
+        t: T, ``(n, d)``.
+        s: S, if it was captured.
+        repeated: rows, and S of each of them propagated several times.
+        random: whether S is random given the input.
+    """
+
+    where: Where
+    t: np.ndarray
+    s: np.ndarray | None = None
+    repeated: tuple[np.ndarray, np.ndarray] | None = None
     random: bool = False
-    propagated: Callable[[], tuple[np.ndarray, np.ndarray] | None] = lambda: None
-    # The least and largest value over all recorded epochs; of a single pass, its own.
-    over_epochs: Callable[[], tuple[float, float] | None] = lambda: None
 
-    def global_extent(self) -> tuple[float, float]:
-        """The least and largest value of the layer over all recorded epochs."""
-        extent = self.over_epochs() or self.extent()
-        return extent if extent is not None else (math.nan, math.nan)
+    def read(self) -> np.ndarray:
+        """T."""
+        return self.t
+
+    def clean(self) -> np.ndarray | None:
+        """S."""
+        return self.s
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows and their S."""
+        return self.repeated
+
+    def extent(self) -> tuple[float, float] | None:
+        """Found in T."""
+        low, high = float(self.t.min()), float(self.t.max())
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    def extent_over_epochs(self) -> tuple[float, float] | None:
+        """Of this pass, which is all there is."""
+        return self.extent()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +195,7 @@ class Samples:
 
 def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
-) -> tuple[Samples, list[Item]]:
+) -> tuple[Samples, list[Source]]:
     """What there is to estimate in a store."""
     recorded = store.epochs
     if epochs is None and (missing := store.missing):
@@ -122,30 +210,18 @@ def from_store(
         )
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
     samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
-    items = [
-        Item(
-            run=store.run,
-            epoch=epoch,
-            layer=name,
-            layer_index=store.layers.index(name),
-            noise_std=store.noise_std(epoch).get(name, 0.0),
-            extent=lambda epoch=epoch, name=name: store.extent(epoch, name),  # type: ignore[misc]
-            read=lambda epoch=epoch, name=name: store.read_flat(epoch, name),  # type: ignore[misc]
-            clean=lambda epoch=epoch, name=name: store.read_flat(epoch, name, True),  # type: ignore[misc]
-            random=name in store.random(epoch),
-            over_epochs=lambda name=name: _over_epochs(store, name),  # type: ignore[misc]
-            propagated=lambda epoch=epoch, name=name: store.propagations(epoch, name),  # type: ignore[misc]
+    found: list[Source] = [
+        StoredLayer(
+            Where(
+                store.run, epoch, name, store.layers.index(name),
+                store.noise_std(epoch).get(name, 0.0),
+            ),
+            store,
         )
         for epoch in chosen
         for name in names
-    ]
-    return samples, items
-
-
-def _over_epochs(store: ActivationStore, name: str) -> tuple[float, float]:
-    extents = [store.extent(epoch, name) for epoch in store.epochs]
-    finite = [extent for extent in extents if extent is not None]
-    return min(low for low, _ in finite), max(high for _, high in finite)
+    ]  # fmt: skip
+    return samples, found
 
 
 def from_arrays(
@@ -153,26 +229,26 @@ def from_arrays(
     inputs: Any,
     targets: Any,
     layers: Any = None,
-) -> tuple[Samples, list[Item]]:
+) -> tuple[Samples, list[Source]]:
     """What there is to estimate in arrays in memory."""
     if not arrays:
         raise ArgumentError("`source` has no layers", "at least one", arrays)
     names = list(arrays) if layers is None else layer_names.select(layers, list(arrays))
     is_clean = isinstance(arrays, Activations) and arrays.clean
-    items = items_of(
+    found = sources_of(
         Captured(arrays, arrays if isinstance(arrays, Activations) and is_clean else None),
         names,
         run="activations",
     )
-    sizes = {item.layer: len(item.read()) for item in items}
+    sizes = {source.where.layer: len(source.read()) for source in found}
     if len(set(sizes.values())) > 1:
         raise ArgumentError("Layers differ in length", "one number of samples", sizes)
-    return Samples.of(next(iter(sizes.values())), targets, inputs), items
+    return Samples.of(next(iter(sizes.values())), targets, inputs), found
 
 
-def items_of(
+def sources_of(
     captured: Captured, names: Sequence[str] | None = None, *, run: str, epoch: int = 0
-) -> list[Item]:
+) -> list[Source]:
     """What there is to estimate in one pass."""
     arrays, clean, propagated = captured.noisy, captured.clean, captured.propagated
     noise = arrays.noise_std if isinstance(arrays, Activations) else {}
@@ -182,31 +258,20 @@ def items_of(
         {} if propagated is None or rows is None else {n: (rows, propagated[n]) for n in propagated}
     )
     return [
-        Item(
-            run=run,
-            epoch=epoch,
-            layer=name,
-            layer_index=list(arrays).index(name),
-            noise_std=noise.get(name, 0.0),
-            extent=lambda t=t: _extent(t),  # type: ignore[misc]
-            read=lambda t=t: t,  # type: ignore[misc]
-            clean=lambda name=name: None if clean is None else clean[name],  # type: ignore[misc]
-            random=name in random,
-            propagated=lambda name=name: repeated.get(name),  # type: ignore[misc]
+        CapturedLayer(
+            Where(run, epoch, name, list(arrays).index(name), noise.get(name, 0.0)),
+            as_samples(arrays[name], name, finite=False),
+            None if clean is None else clean[name],
+            repeated.get(name),
+            name in random,
         )
         for name in (arrays if names is None else names)
-        for t in [as_samples(arrays[name], name, finite=False)]
     ]
 
 
-def _extent(t: np.ndarray) -> tuple[float, float] | None:
-    low, high = float(t.min()), float(t.max())
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
 def from_model(
-    model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[Estimator]
-) -> tuple[Samples, list[Item]]:
+    model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[BaseEstimator]
+) -> tuple[Samples, list[Source]]:
     """What there is to estimate in a model: its taps are captured, as the estimators want them."""
     import keras
 
@@ -226,7 +291,7 @@ def from_model(
     tapped = model if own else instrument(model, layers=layers)
     tapped.check_inputs(inputs)
     names = tapped.select_taps(layers if own else None)
-    asked: list[Any] = [estimator for estimator in made if propagates(estimator)]
+    asked: list[Any] = [one for one in made if one.traits.propagations]
     if len(asked) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
         check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(
@@ -237,4 +302,4 @@ def from_model(
         rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in asked)]), 0),
         propagations=max([2, *(e.propagations for e in asked)]),
     )
-    return samples, items_of(captured, run=tapped.model.name)
+    return samples, sources_of(captured, run=tapped.model.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
@@ -13,6 +12,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators.base import BaseEstimator
 
 # Steps of a marginal, where its entropy behind a channel is integrated.
 _STEPS = 32
@@ -223,19 +223,20 @@ def _behind(knots: np.ndarray) -> float:
     return entropy - 0.5 * math.log(2 * math.pi * math.e)
 
 
-def surrogate(estimator: Any, t: np.ndarray, x: np.ndarray | None, noise_std: float) -> Surrogate:
-    """What resembles the samples, in the way that concerns the estimator.
+def surrogate(
+    estimator: BaseEstimator, t: np.ndarray, x: np.ndarray | None, noise_std: float
+) -> Surrogate:
+    """A sampler that matches what the estimator is sensitive to.
 
     Raises:
         ArgumentError: the samples are constant, or the estimator wants noise and there is none.
     """
-    if getattr(estimator, "needs_inputs", False):
+    if estimator.traits.inputs:
         return pairs(t, x)
-    if getattr(estimator, "propagates", False):
+    if estimator.traits.propagations:
         if not noise_std > 0:
             raise ArgumentError(f"{estimator} wants a noisy layer", "noise_std > 0", noise_std)
         return channel(t, noise_std**2, 0.0)
-    if hasattr(estimator, "kernel_variance"):
-        own = estimator.kernel_variance(t)
+    if (own := estimator.kernel_variance(t)) is not None:
         return channel(t, own + noise_std**2, noise_std**2)
     return alphabet(t)

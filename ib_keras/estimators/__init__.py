@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators.base import adapted
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
@@ -53,8 +54,8 @@ def register(cls: type) -> type:
     Raises:
         ArgumentError: it has no name, or the name is taken by another class.
     """
-    name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not callable(getattr(cls, "estimate", None)):
+    name = cls.__dict__.get("name") if isinstance(cls, type) else None
+    if not isinstance(name, str) or not issubclass(cls, Estimator):
         raise ArgumentError(
             "The class is no estimator", "a class with `name` and `estimate`", repr(cls)
         )
@@ -121,9 +122,9 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
         identifier = LossyCompression.name
     if isinstance(identifier, str) and identifier in _REGISTRY:
         identifier = _REGISTRY[identifier]
-    if isinstance(identifier, type) and callable(getattr(identifier, "estimate", None)):
+    if isinstance(identifier, type) and issubclass(identifier, Estimator):
         return _construct(identifier, kwargs)
-    if not isinstance(identifier, type) and callable(getattr(identifier, "estimate", None)):
+    if not isinstance(identifier, type) and isinstance(identifier, Estimator):
         if not kwargs:
             return identifier
         return _construct(type(identifier), {**identifier.get_config(), **kwargs})
@@ -145,6 +146,5 @@ def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
 
 def to_json(estimator: Any) -> str:
     """The estimator as a JSON string that ``get`` reads back."""
-    made = get(estimator)
-    name = getattr(made, "name", type(made).__name__)
-    return json.dumps({"name": name, **made.get_config()}, sort_keys=True)
+    made = adapted(get(estimator))
+    return json.dumps({"name": made.name, **made.get_config()}, sort_keys=True)

@@ -5,24 +5,117 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ib_keras.arrays import memory
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.interface import Estimate, LayerInformation, Traits
 
 # Below this share of its ceiling an estimate may still say something about the network.
 SATURATION = 0.99
 
 
-class FromPairs(Configured):
+class BaseEstimator(Configured):
+    """All that the library asks of an estimator besides ``estimate``, with defaults.
+
+    An estimator of yours may derive from this class and override what differs. It need not: of a
+    class with ``name``, ``estimate`` and ``get_config`` the defaults are assumed.
+    """
+
+    @property
+    def traits(self) -> Traits:
+        """What the estimator needs, and what else it can do."""
+        return Traits()
+
+    def prepare(
+        self,
+        *,
+        extent: tuple[float, float] | None = None,
+        inputs: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Any:
+        """The estimator, with what it learns from all layers and epochs together.
+
+        Args:
+            extent: the least and the largest value of all layers and epochs, for estimators with
+                the trait ``all_epochs``.
+            inputs: ``(n, ...)`` X, for estimators with the trait ``inputs``.
+            labels: ``(n,)`` Y, beside the inputs.
+
+        Returns:
+            An estimator whose ``estimate`` is called in place of this one's.
+        """
+        return self
+
+    def check_extent(self, low: float, high: float) -> None:
+        """Raises if values from ``low`` to ``high`` cannot be estimated, before any work."""
+
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """The most bytes that an estimate needs beside the samples.
+
+        Args:
+            n: number of samples.
+            dim: dimension of T.
+            dim_x: dimension of X.
+            itemsize: bytes of a value of T.
+        """
+        return 0
+
+    def kernel_variance(self, t: np.ndarray) -> float | None:
+        """The variance of the kernel that it adds to the samples ``t (n, d)``, if there is one."""
+        return None
+
+    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
+        """I(A;B) of two variables, for estimators with the trait ``pairs``."""
+        raise NotImplementedError(f"{self} takes no pair of variables")
+
+    def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
+        """I(A;Y) of a variable and class labels, for estimators with the trait ``labels_alone``."""
+        raise NotImplementedError(f"{self} estimates I(T;Y) together with I(X;T)")
+
+
+class Adapted(BaseEstimator):
+    """An estimator of any class, with the defaults of ``BaseEstimator``.
+
+    Args:
+        own: an object with ``estimate`` and ``get_config``.
+    """
+
+    def __init__(self, own: Any) -> None:
+        self.own = own
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the object, or of its class."""
+        return getattr(self.own, "name", type(self.own).__name__)
+
+    def get_config(self) -> dict[str, Any]:
+        """The configuration of the object."""
+        return self.own.get_config()
+
+    def estimate(self, *args: Any, **kwargs: Any) -> LayerInformation:
+        """The estimate of the object."""
+        return self.own.estimate(*args, **kwargs)
+
+    def __str__(self) -> str:
+        return str(self.own)
+
+
+def adapted(estimator: Any) -> Any:
+    """The estimator itself if it derives from ``BaseEstimator``, or else one that does."""
+    return estimator if isinstance(estimator, BaseEstimator) else Adapted(estimator)
+
+
+class FromPairs(BaseEstimator):
     """Gives an estimator of I(A;B) for any pair its ``estimate``: I(X;T), and I(T;Y) of labels."""
 
-    # They want X itself, not which rows of it are equal.
-    needs_inputs: ClassVar[bool] = True
+    @property
+    def traits(self) -> Traits:
+        """It compares T with X itself, and takes any two variables."""
+        return Traits(inputs=True, pairs=True, labels_alone=True)
 
     def estimate(
         self,
@@ -67,21 +160,6 @@ class FromPairs(Configured):
     def check_rows(self, a: Any, b: Any) -> None:
         """Raises where there are too few rows for variables of this width, before any work."""
 
-    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
-        raise AssertionError("each subclass has its own")
-
-    def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
-        """I(A;B) of two continuous variables."""
-        raise AssertionError("each subclass has its own")
-
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
         """I(A;Y) of a continuous variable and class labels; ``None`` where there is no such."""
         return None
@@ -104,11 +182,13 @@ def network_noise(noise_std: float) -> tuple[str, ...]:
     return ("network_noise",) if noise_std > 0 else ()
 
 
-def check_memory(estimator: Any, n: int, dim: int, dim_x: int = 0, itemsize: int = 8) -> None:
+def check_memory(
+    estimator: BaseEstimator, n: int, dim: int, dim_x: int = 0, itemsize: int = 8
+) -> None:
     """Raises where an estimate of samples of this size cannot fit, before it begins.
 
     Args:
-        estimator: an estimator; one without ``peak_bytes`` is taken at its word.
+        estimator: the estimator.
         n: number of samples.
         dim: of T.
         dim_x: of X, where the estimator wants X itself.
@@ -117,10 +197,7 @@ def check_memory(estimator: Any, n: int, dim: int, dim_x: int = 0, itemsize: int
     Raises:
         ArgumentError: says what is needed and what there is.
     """
-    peak_bytes = getattr(estimator, "peak_bytes", None)
-    if peak_bytes is None:
-        return
-    needed, free = peak_bytes(n, dim, dim_x=dim_x, itemsize=itemsize), memory.available()
+    needed, free = estimator.peak_bytes(n, dim, dim_x=dim_x, itemsize=itemsize), memory.available()
     if free is not None and needed > free:
         raise ArgumentError(
             f"An estimate by {estimator} of {n} samples in {dim} dimensions does not fit in memory",

@@ -10,6 +10,7 @@ import numpy as np
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.plug_in import PlugIn, digitise
+from ib_keras.interface import Traits
 
 _VALUES_AT_A_TIME = 1 << 16
 
@@ -86,9 +87,19 @@ class Binning(PlugIn):
             )
 
     @property
-    def wants_global_extent(self) -> bool:
-        """Whether the bins depend on all epochs together."""
-        return self.range == "global"
+    def traits(self) -> Traits:
+        """With ``range="global"`` the bins depend on all layers and epochs together."""
+        return dataclasses.replace(super().traits, all_epochs=self.range == "global")
+
+    def prepare(
+        self,
+        *,
+        extent: tuple[float, float] | None = None,
+        inputs: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> Binning:
+        """The estimator, with bins that cover all layers and epochs if it asks for that."""
+        return self.over(*extent) if self.traits.all_epochs and extent is not None else self
 
     def over(self, low: float, high: float) -> Binning:
         """The same with bins between two values that all activations lie between."""

@@ -29,14 +29,7 @@ class Neighbors(FromPairs):
     k: int
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         # Narrow samples are held in float64, with copies; wider ones as they are given, but for
         # copies without constant columns, and of another scale.
         held = sum(d for d in (dim, dim_x) if d <= WIDE)

@@ -17,10 +17,9 @@ from scipy.special import logsumexp
 from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
-from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import check_memory
-from ib_keras.interface import Estimate, LayerInformation, MutualInformation
+from ib_keras.estimators.base import BaseEstimator, check_memory
+from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
 
 if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
@@ -36,7 +35,7 @@ _LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
-class DecoderBound(Configured):
+class DecoderBound(BaseEstimator):
     """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
 
     On images that no decoder has seen, NLL_h = E[−ln q(x|h)] >= H(X|T): that is the bound. NLL_0 =
@@ -101,7 +100,6 @@ class DecoderBound(Configured):
     seed: int = 0
 
     name: ClassVar[str] = "decoder"
-    needs_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in ("filters", "image_shape"):
@@ -114,6 +112,11 @@ class DecoderBound(Configured):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def traits(self) -> Traits:
+        """It needs the images themselves."""
+        return Traits(inputs=True)
+
     def settings(self) -> DecoderSettings:
         """What its decoders are made and trained with."""
         from ib_keras.pixelcnn.decoding import DecoderSettings
@@ -122,14 +125,7 @@ class DecoderBound(Configured):
         return DecoderSettings(**{name: getattr(self, name) for name in names})
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         filters = self.filters if isinstance(self.filters, int) else max(self.filters)
         # Activations of a batch of 256 for each block, twice for the gradient; then the images.
         batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
@@ -196,6 +192,16 @@ class DecoderBound(Configured):
         self._checked(t, images, y)
         check_memory(self, len(images), np.asarray(t)[0].size, images[0].size)
         return self._against(images, self._prior(images, y), t, y)
+
+    def prepare(
+        self,
+        *,
+        extent: tuple[float, float] | None = None,
+        inputs: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> DecoderBound:
+        """The estimator, with q(x) trained once if the images are known."""
+        return self if inputs is None else self.with_inputs(inputs, labels)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> DecoderBound:
         """The estimator, with q(x) trained once for all layers and epochs.

@@ -55,14 +55,7 @@ class Gaussian(FromPairs):
         _check_rows(len(both[0]), sum(int((v != v[:1]).any(axis=0).sum()) for v in both))
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         square = 8 * 8 * (dim + dim_x) ** 2
         return TILES + square + n * (8 * (dim + dim_x) if self.copula else 128)
 

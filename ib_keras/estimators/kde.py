@@ -13,9 +13,8 @@ from ib_keras.arrays.checks import as_samples, check_positive
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import moderate
-from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import check_memory, network_noise, saturation
+from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
 from ib_keras.estimators.kernels.mixture import NARROW, log_sums
 from ib_keras.estimators.kernels.pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation
@@ -23,20 +22,13 @@ from ib_keras.interface import Estimate, Kind, LayerInformation
 _FLAG = "measurement_noise"
 
 
-class _KDE(Configured):
+class _KDE(BaseEstimator):
     """Bounds from pairwise distances; the subclasses choose the variance."""
 
     kind: Literal["upper", "lower"]
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         return 2 * TILES + n * 128 + (n * dim * 64 if dim <= NARROW else 0)
 
     def kernel_variance(self, t: np.ndarray) -> float:

@@ -92,14 +92,7 @@ class LossyCompression(FromPairs):
         return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{''.join(more)})"
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + 8)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
@@ -151,6 +144,16 @@ class LossyCompression(FromPairs):
             )
         )  # fmt: skip
         return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
+
+    def prepare(
+        self,
+        *,
+        extent: tuple[float, float] | None = None,
+        inputs: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+    ) -> LossyCompression:
+        """The estimator, with the inputs compressed once if they are known."""
+        return self if inputs is None else self.with_inputs(inputs, labels)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> LossyCompression:
         """The estimator, with these inputs compressed once for all layers and epochs.

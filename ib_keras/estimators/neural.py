@@ -48,14 +48,7 @@ class _Neural(FromPairs):
         check_seed(self.seed)
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         width = dim + dim_x
         pairs = 3 * 4 * self.batch_size**2 * (width + sum(self.hidden))
         return 2 * TILES + pairs + 64 * n

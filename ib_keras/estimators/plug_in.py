@@ -14,16 +14,15 @@ from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
-from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import check_memory, network_noise, saturation
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
+from ib_keras.interface import Estimate, LayerInformation, Traits
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
 _FEW_EDGES = 64
 
 
-class PlugIn(Configured, abc.ABC):
+class PlugIn(BaseEstimator, abc.ABC):
     """Plug-in information of a discretised layer: I(X;T) = H(C) − H(C|X), C the rows' bins."""
 
     # What the estimates say of their scale.
@@ -34,15 +33,13 @@ class PlugIn(Configured, abc.ABC):
         return itemsize + 4
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
-
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+        """The most bytes that an estimate needs beside the samples."""
         return TILES + n * (dim * self.bytes_a_value(itemsize) + 128)
+
+    @property
+    def traits(self) -> Traits:
+        """It takes any two variables."""
+        return Traits(pairs=True)
 
     @abc.abstractmethod
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -14,9 +14,8 @@ from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
-from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import check_memory, saturation
+from ib_keras.estimators.base import BaseEstimator, check_memory, saturation
 from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,
@@ -25,11 +24,11 @@ from ib_keras.estimators.monte_carlo import (
     check_scale,
     draws_each,
 )
-from ib_keras.interface import Estimate, LayerInformation
+from ib_keras.interface import Estimate, LayerInformation, Traits
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplePropagation(Configured):
+class SamplePropagation(BaseEstimator):
     """I(X;T) = h(T) − E h(T|X) of a noisy network, T = S + N(0, β²I), by propagating samples.
 
     Given S = s_1…s_n, T has the density p̂(t) = (1/n) Σ_j φ_β(t − s_j), exactly known. Where S is a
@@ -78,8 +77,6 @@ class SamplePropagation(Configured):
     seed: int = 0
 
     name: ClassVar[str] = "sp"
-    # It wants S and its propagations, not T.
-    propagates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.mc_draws is not None:
@@ -88,15 +85,13 @@ class SamplePropagation(Configured):
             object.__setattr__(self, field, check_count(getattr(self, field), field, least))
         object.__setattr__(self, "seed", check_seed(self.seed))
 
-    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Bytes that an estimate needs beside the samples, at most.
+    @property
+    def traits(self) -> Traits:
+        """It needs S, and inputs that are propagated several times."""
+        return Traits(propagations=True)
 
-        Args:
-            n: number of samples.
-            dim: of T.
-            dim_x: of X.
-            itemsize: bytes of a value of T.
-        """
+    def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
+        """The most bytes that an estimate needs beside the samples."""
         draws = draws_each(self.mc_draws, n, dim)
         return 2 * TILES + n * draws * 64
 

@@ -36,8 +36,7 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
 
 
 def _settings(estimator: Any) -> Any:
-    get_config = getattr(estimator, "get_config", None)
-    return {} if get_config is None else get_config()
+    return estimator.get_config()
 
 
 def git_state() -> dict[str, Any] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance
+from ib_keras.interface import Estimate, MutualInformation
 
 COLUMNS = [
     "run",
@@ -39,6 +41,8 @@ TYPES = {
 }
 # In a table's attrs: the number of its rows without an estimate.
 NOT_ESTIMATED = "not_estimated"
+# Estimates of an information further below 0, in nats, are flagged.
+_BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
 
 
@@ -152,3 +156,69 @@ LATENTS = "latents"
 
 # The column of the logs with the known information.
 TRUTH = "mi"
+
+
+class Where(NamedTuple):
+    """Which layer of which run, and when.
+
+    Args:
+        run: name of the run.
+        epoch: number of the epoch.
+        layer: name of the layer.
+        layer_index: its position among the layers of the run.
+        noise_std: standard deviation of the layer's own noise.
+    """
+
+    run: str
+    epoch: int
+    layer: str
+    layer_index: int
+    noise_std: float = 0.0
+
+
+def row(
+    where: Where, estimator: Any, quantity: str, value: Estimate, seconds: float
+) -> dict[str, Any]:
+    """A row of the table.
+
+    Args:
+        where: the run, layer and epoch.
+        estimator: whose text names it.
+        quantity: such as ``"I(X;T)"``.
+        value: the estimate, in nats.
+        seconds: how long it took.
+    """
+    return {
+        "run": where.run,
+        "epoch": where.epoch,
+        "layer": where.layer,
+        "layer_index": where.layer_index,
+        "dim": value.dim,
+        "n": value.n,
+        "estimator": str(estimator),
+        "quantity": quantity,
+        "value": value.value,
+        "stderr": value.stderr,
+        "kind": value.kind,
+        "flags": ",".join(flags_of(quantity, value)),
+        "noise_std": where.noise_std,
+        "seconds": seconds,
+        "unit": "nats",
+        "details": _details(value),
+    }
+
+
+def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
+    """The estimate's own, and whether it is an information below 0, which there is not."""
+    error = value.stderr if math.isfinite(value.stderr) else 0.0
+    below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
+    return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
+
+
+def _details(value: Estimate) -> str:
+    """What an estimate tells of how it came about, as JSON; nothing of most."""
+    if not isinstance(value, MutualInformation):
+        return ""
+    steps = {name: part.value for name, part in value.parts.items()}
+    content = {**value.details, **({"steps": steps} if len(steps) > 1 else {})}
+    return json.dumps(content) if content else ""

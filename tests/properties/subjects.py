@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ib_keras import estimators
 from ib_keras.errors import IbKerasError
-from ib_keras.estimation import run
 from ib_keras.estimators import (
     EBAB,
     KDE,
@@ -26,6 +25,7 @@ from ib_keras.estimators import (
     Quantized,
     SamplePropagation,
 )
+from ib_keras.frame import table
 
 SOAK = settings.get_current_profile_name() == "soak"
 
@@ -202,7 +202,7 @@ def attempt(function, *args, **kwargs):
 
 def flags(quantity, estimate):
     """The flags of an estimate in a table."""
-    return run._flags(quantity, estimate)
+    return table.flags_of(quantity, estimate)
 
 
 def error_of(estimate):
