@@ -5,9 +5,9 @@ from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
 from kfp import dsl
 
-from ib_keras.components.adaptive_reporter.component import adaptive_reporter
 from ib_keras.components.ensembler.component import ensembler
 from ib_keras.components.examples.component import examples
+from ib_keras.components.reporter.component import reporter
 from ib_keras.pipelines.checks import check as check
 
 ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
@@ -90,7 +90,9 @@ def adaptive_estimators(
             record=record,
             seed=seed,
         )
-    report_task = adaptive_reporter(
-        estimates=dsl.Collected(ensemble_task.outputs["output"]), title=title
+    report_task = reporter(
+        study="adaptive_estimators",
+        estimates=dsl.Collected(ensemble_task.outputs["output"]),
+        title=title,
     )
     return report_task.outputs["output"]

@@ -9,7 +9,7 @@ from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.known_pairs.component import known_pairs
-from ib_keras.components.lossy_reporter.component import lossy_reporter
+from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import checks
 
@@ -105,7 +105,11 @@ def known_information(
         pairs_task = known_pairs(
             estimators=estimators, mi=mi, images=images, samples=samples, seed=seed
         )
-    report_task = lossy_reporter(estimates=dsl.Collected(pairs_task.outputs["output"]), title=title)
+    report_task = reporter(
+        study="lossy_compression",
+        estimates=dsl.Collected(pairs_task.outputs["output"]),
+        title=title,
+    )
     return report_task.outputs["output"]
 
 
@@ -160,8 +164,10 @@ def lossy_compression(
             seed=seed,
         )
         estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
-    report_task = lossy_reporter(
-        estimates=dsl.Collected(estimate_task.outputs["output"]), title=title
+    report_task = reporter(
+        study="lossy_compression",
+        estimates=dsl.Collected(estimate_task.outputs["output"]),
+        title=title,
     )
     return report_task.outputs["output"]
 

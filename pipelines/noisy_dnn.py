@@ -8,7 +8,7 @@ from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer.component import clusterer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
-from ib_keras.components.noisy_reporter.component import noisy_reporter
+from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines.checks import check as check
 
@@ -114,7 +114,8 @@ def noisy_dnn(
         )
         estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
         cluster_task = clusterer(store=capture_task.outputs["output"], width=width, seed=seed)
-    report_task = noisy_reporter(
+    report_task = reporter(
+        study="noisy_dnn",
         estimates=dsl.Collected(estimate_task.outputs["output"]),
         clusters=dsl.Collected(cluster_task.outputs["output"]),
         title=title,

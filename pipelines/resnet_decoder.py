@@ -7,10 +7,10 @@ from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 from kfp import dsl
 
 from ib_keras.components.decoder.component import decoder
-from ib_keras.components.decoder_reporter.component import decoder_reporter
 from ib_keras.components.examples.component import examples
 from ib_keras.components.gatherer.component import gatherer
 from ib_keras.components.image_prior.component import image_prior
+from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import checks
@@ -173,8 +173,8 @@ def resnet_decoder(
             warm_start=warm_start,
             work=work,
         )
-    report_task = decoder_reporter(
-        estimates=dsl.Collected(decode_task.outputs["output"]), title=title
+    report_task = reporter(
+        study="resnet_decoder", estimates=dsl.Collected(decode_task.outputs["output"]), title=title
     )
     return report_task.outputs["output"]
 

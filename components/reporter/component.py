@@ -1,6 +1,6 @@
 """The interface of the component ``reporter``."""
 
-from typing import List  # noqa: UP035  # kfp reads no other spelling
+from typing import List, Optional  # noqa: UP035  # kfp reads no other spelling
 
 from kfp import dsl
 
@@ -12,20 +12,30 @@ def reporter(
     estimates: dsl.Input[List[dsl.Dataset]],  # noqa: UP006
     output: dsl.Output[dsl.Dataset],
     page: dsl.Output[dsl.HTML],
-    title: str = "Information plane",
+    study: str = "information_plane",
+    title: str = "",
+    clusters: Optional[dsl.Input[List[dsl.Dataset]]] = None,  # noqa: UP006, UP045
 ):
-    """Merges estimates into one table, one picture and one page.
+    """Merges estimates into one table, and shows a study of it in pictures and on one page.
 
     Args:
-        estimates: from the component ``estimator``.
-        output: estimates.parquet, logs.parquet, information_plane.png, report.html.
+        estimates: from the component ``estimator``, ``ensembler``, ``known_pairs`` or ``decoder``.
+        output: estimates.parquet, logs.parquet, the study's tables and pictures, report.html.
         page: the page once more, where a pipeline's user interface shows it.
-        title: of the page.
+        study: "information_plane", "noisy_dnn", "adaptive_estimators", "lossy_compression" or
+            "resnet_decoder".
+        title: of the page; the study's own by default.
+        clusters: from the component ``clusterer``, for the study "noisy_dnn".
     """
     from ib_keras.components.base import parts, publish
     from ib_keras.components.reporter import executor
 
-    publish(
-        output,
-        executor.run(parts(*[e.path for e in estimates]), output.path, title=title, page=page.path),
+    facts = executor.run(
+        parts(*(e.path for e in estimates)),
+        output.path,
+        study=study,
+        clusters=parts(*(c.path for c in clusters or [])),
+        title=title,
+        page=page.path,
     )
+    publish(output, facts)

@@ -101,7 +101,11 @@ class Adapted(BaseEstimator):
         return self.own.estimate(*args, **kwargs)
 
     def __str__(self) -> str:
-        return str(self.own)
+        # The default text has an address, which is another in each process.
+        has_text = type(self.own).__repr__ is not object.__repr__
+        return (
+            str(self.own) if has_text or type(self.own).__str__ is not object.__str__ else self.name
+        )
 
 
 def adapted(estimator: Any) -> Any:

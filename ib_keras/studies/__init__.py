@@ -3,7 +3,8 @@
 from ib_keras.estimation.against_truth import against_truth, check_images
 from ib_keras.studies.adaptive_estimators import adaptive_estimators, generalisation
 from ib_keras.studies.lossy_compression import known_information, lossy_compression
-from ib_keras.studies.noisy_dnn import COLUMNS, levels, noisy_dnn
+from ib_keras.studies.material import COLUMNS
+from ib_keras.studies.noisy_dnn import levels, noisy_dnn
 from ib_keras.studies.resnet_decoder import resnet_decoder
 
 __all__ = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ib_keras import frame
-from ib_keras.studies.noisy_dnn import COLUMNS
+from ib_keras import frame, plot
+from ib_keras.report import Section
+from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,3 +114,56 @@ def generalisation(
         result = pearsonr(centred["compression"], centred["gap"]) if varies else None
         found[part["layer"].iloc[0].removesuffix("_prelu")] = (points, centred, result)
     return found
+
+
+def reported(material: Material) -> Reported:
+    """The findings, compression and phases, with planes, falls and gaps by estimator."""
+    table, joined = material.table, material.joined
+    findings = adaptive_estimators(joined)
+    compression = frame.compression(table, over_seeds=True)
+    planes, falls, gaps = {}, {}, {}
+    drawn = table[np.isfinite(table["value"])].groupby("estimator", sort=False)["quantity"]
+    for estimator, quantities in drawn.unique().items():
+        # One that could not estimate anything has nothing to show.
+        if not {"I(X;T)", "I(T;Y)"} <= set(quantities):
+            continue
+        name = re.sub(r"[^\w.-]+", "_", estimator).strip("_")
+        planes[f"planes_{name}.png"] = plot.ensemble_planes(table, estimator=estimator)
+        falls[f"compression_{name}.png"] = plot.compression(compression, estimator=estimator)
+        layer, (points, _, result) = list(generalisation(joined, estimator).items())[-1]
+        if result is not None:
+            low, high = result.confidence_interval()
+            gaps[f"generalisation_{name}.png"] = plot.scatter(
+                points["compression"], points["gap"], points["group"],
+                xlabel=f"fall of I(X;T) in {layer} [nats]",
+                ylabel="accuracy, training less held out",
+                title=f"{estimator}, within an activation:\nr = {result.statistic:.2f} "
+                f"(95 %: {low:.2f} to {high:.2f})",
+            )  # fmt: skip
+    sections = [
+        findings_section(findings),
+        Section(
+            "Information planes",
+            "Thin lines are single runs, the thick line is their mean over seeds, from its start "
+            "(ring) to its end (disc).",
+            figures=planes,
+        ),
+        Section(
+            "Compression",
+            "How far I(X;T) falls from its maximum over training to the end, with one standard "
+            "deviation over seeds. Open squares: with the L2 penalty.",
+            figures=falls,
+        ),
+        Section(
+            "Generalisation",
+            "Does a run that compresses the last layer more generalise better than others with "
+            "the same activation function?",
+            figures=gaps,
+        ),
+    ]
+    tables = {
+        "findings.csv": findings,
+        "compression.csv": compression,
+        "phases.csv": frame.phases(table),
+    }
+    return Reported(tables, {**planes, **falls, **gaps}, sections, single_runs=False)

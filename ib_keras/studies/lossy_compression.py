@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ib_keras import frame
+from ib_keras import frame, plot
 from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
-from ib_keras.studies.noisy_dnn import COLUMNS
+from ib_keras.report import Section
+from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
 
 _NEURAL = ("mine", "nwj", "infonce")
 
@@ -94,3 +95,28 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
                 f"{first['start']}–{first['stop']}; {epochs[at]}–{epochs[at + 1]}",
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def reported(material: Material) -> Reported:
+    """The findings, with estimates against the truth where it is known, or else with curves."""
+    table, joined = material.table, material.joined
+    if TRUTH in joined:
+        findings = known_information(joined)
+        pictures = {"against_truth.png": plot.against_truth(joined)}
+        section = Section(
+            "Estimates against the truth",
+            "Pairs of images with exactly the information of the horizontal axis. On the line an "
+            "estimate is right. Dotted: neighbours on the few numbers that the images were drawn "
+            "from, which no compressor can be asked to beat.",
+            figures=pictures,
+        )
+        sections = [findings_section(findings), section]
+        return Reported({"findings.csv": findings}, pictures, sections, single_runs=False)
+    findings = lossy_compression(joined)
+    curves = {
+        name: plot.layer_curves(table, quantity=quantity)
+        for name, quantity in (("inputs.png", "I(X;T)"), ("labels.png", "I(T;Y)"))
+        if quantity in set(table["quantity"])
+    }
+    tables = {"findings.csv": findings, "phases.csv": frame.phases(table)}
+    return Reported(tables, {**plane(table), **curves}, [findings_section(findings)])

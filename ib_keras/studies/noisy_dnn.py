@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-COLUMNS = ["finding", "run", "layer", "paper", "measured"]
+from ib_keras import plot
+from ib_keras.errors import ArgumentError
+from ib_keras.report import Section
+from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
+
 _NOISY, _DETERMINISTIC = "noisy", "deterministic"
 
 
@@ -174,3 +179,44 @@ def _flagged(table: pd.DataFrame) -> Iterator[tuple]:
 def _layers(propagated: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
     for (run, _), part in propagated.groupby(["run", "layer_index"]):
         yield (str(run), part["layer"].iloc[0]), part
+
+
+def reported(material: Material) -> Reported:
+    """The findings, with curves of sample propagation and histograms of distances.
+
+    Raises:
+        ArgumentError: the material has no clusters.
+    """
+    measures, histograms, table = material.measures, material.histograms, material.table
+    if measures is None or histograms is None:
+        raise ArgumentError(
+            "The study of noisy networks shows how samples cluster", "clusters", "none"
+        )
+    findings = noisy_dnn(material.joined, measures)
+    noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
+    figures: dict[str, Any] = plane(table)
+    sections = [findings_section(findings)]
+    if len(noisy):
+        curves = plot.layer_curves(noisy, levels=levels(noisy))
+        figures["sample_propagation.png"] = curves
+        sections.append(
+            Section(
+                "Sample propagation",
+                "I(X;T) of the noisy networks, by layer, with a band of one standard error.",
+                figures={"I(X;T) against the epoch": curves},
+            )
+        )
+    clusters = {
+        f"clusters_{name}.png": plot.clusters(histograms, run=name)
+        for name in sorted(histograms["run"].unique())
+    }
+    sections.append(
+        Section(
+            "Clustering",
+            "Distances between the samples' representations at the first, a middle and the last "
+            "recorded epoch: compression is samples coming together.",
+            figures=clusters,
+        )
+    )
+    tables = {"findings.csv": findings, "clusters.parquet": measures}
+    return Reported(tables, {**figures, **clusters}, sections)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from ib_keras.studies.noisy_dnn import COLUMNS
+from ib_keras import frame, plot
+from ib_keras.report import Section
+from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
@@ -44,3 +50,79 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
                 f"epoch {epochs[top]}; {known[-1] - known[top]:+.2f} until epoch {epochs[-1]}",
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+CURVES = {
+    "inputs.png": "I(X;T)",
+    "labels.png": "I(T;Y)",
+    "conditional_entropy.png": "H(X|T)",
+}
+
+
+def reported(material: Material) -> Reported:
+    """The findings, what decoders drew given each layer, and curves over training."""
+    table = material.table
+    order = table[["layer", "layer_index"]].drop_duplicates().set_index("layer")["layer_index"]
+    drawn = sorted(material.drawn, key=lambda part: (part["run"], order[part["layer"]]))
+    findings = resnet_decoder(material.joined)
+    curves = {
+        name: plot.layer_curves(table, quantity=quantity) for name, quantity in CURVES.items()
+    }
+    forgets, over = _pictures(drawn)
+    sections = [
+        findings_section(findings),
+        Section(
+            "What each layer forgets",
+            "Images that no network and no decoder was trained on, and what decoders draw given a "
+            "layer of the trained network: what the draws have in common with the original is what "
+            "the layer kept. All draws of a column come from the same noise.",
+            figures=forgets,
+        ),
+        Section(
+            "Over training",
+            "The same images and the same noise at each checkpoint: pictures differ only for "
+            "what the layer tells of the image, and for the decoder.",
+            figures=over,
+        ),
+        Section(
+            "Likelihoods",
+            "H(X|T) is bounded above by the likelihood of held-out images: that is the bound. "
+            "I(X;T) is its distance from the likelihood without a layer, an estimate of the "
+            "information that such decoders can use; I(T;Y) is a lower bound.",
+            figures=curves,
+        ),
+    ]
+    tables = {"findings.csv": findings, "phases.csv": frame.phases(table)}
+    return Reported(tables, {**forgets, **over, **curves}, sections, single_runs=False)
+
+
+def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """For each network, all layers at its last checkpoint; for each layer, all checkpoints."""
+    forgets, over = {}, {}
+    for run in dict.fromkeys(part["run"] for part in drawn):
+        layers: dict[str, dict[int, np.ndarray]] = {}
+        own = [part for part in drawn if part["run"] == run]
+        for part in own:
+            epochs = layers.setdefault(part["layer"], {})
+            epochs |= zip(part["epochs"].tolist(), part["samples"], strict=True)
+        # A layer whose decoders all failed has nothing to show.
+        layers = {layer: epochs for layer, epochs in layers.items() if epochs}
+        if not layers:
+            continue
+        shared = {"originals": own[0]["originals"], "levels": int(own[0]["levels"])}
+        last = {layer: epochs[max(epochs)] for layer, epochs in layers.items()}
+        at = max(max(epochs) for epochs in layers.values())
+        forgets[f"forgets_{_file(run)}.png"] = plot.conditional_samples(
+            samples=last, title=f"{run}, epoch {at}", **shared
+        )
+        for layer, epochs in layers.items():
+            over[f"samples_{_file(run)}_{_file(layer)}.png"] = plot.conditional_samples(
+                samples={f"epoch {e}": epochs[e] for e in sorted(epochs)},
+                title=f"{run}, {layer}",
+                **shared,
+            )
+    return forgets, over
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)

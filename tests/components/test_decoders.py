@@ -12,10 +12,10 @@ from ib_keras.components.artifacts.examples import read as read_examples
 from ib_keras.components.artifacts.prior import key
 from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.components.decoder import executor as decoder
-from ib_keras.components.decoder_reporter import executor as decoder_reporter
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.gatherer import executor as gatherer
 from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.pipelines import resnet_decoder
@@ -71,7 +71,9 @@ def test_from_decoders_to_a_report(made, tmp_path):
         # One image of each class, two draws, two checkpoints.
         assert saved["samples"].shape == (2, 2, 2, 4, 4, 1)
         assert saved["originals"].shape == (2, 4, 4, 1) and saved["samples"].max() <= 3
-    decoder_reporter.run([tmp_path / "one"], tmp_path / "out", page=tmp_path / "page.html")
+    reporter.run(
+        [tmp_path / "one"], tmp_path / "out", page=tmp_path / "page.html", study="resnet_decoder"
+    )
     files = {path.name for path in (tmp_path / "out").iterdir()}
     pictures = {"forgets_classifier.png", "samples_classifier_h2.png"}
     assert pictures | {"inputs.png", "findings.csv", "estimates.parquet", "report.html"} <= files
@@ -99,7 +101,7 @@ def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkey
             assert np.isnan(found["value"]) == lost == (found["flags"] == "not_estimated")
             assert not lost or "NaN" in found["details"]
     assert np.isnan(facts["I(X;T)"])
-    decoder_reporter.run([tmp_path / "one"], tmp_path / "out")
+    reporter.run([tmp_path / "one"], tmp_path / "out", study="resnet_decoder")
     drawn = (tmp_path / "out" / "forgets_classifier.png").exists()
     assert drawn == (len(diverged) == 1)
 

@@ -3,9 +3,9 @@
 import pandas as pd
 
 import ib_keras as ib
-from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
 from ib_keras.components.ensembler import executor as ensembler
 from ib_keras.components.examples import executor as examples
+from ib_keras.components.reporter import executor as reporter
 from ib_keras.pipelines.adaptive_estimators import ACTIVATIONS, PENALTY, cells
 
 
@@ -33,8 +33,11 @@ def test_ensembles_are_trained_estimated_and_reported(tmp_path):
             epochs=6, record="[0, 2, 4, 6]", learning_rate=0.01,
         )  # fmt: skip
         assert facts["networks"] == 3 and facts["accuracy"] > 0.4
-    facts = adaptive_reporter.run(
-        [tmp_path / str(i) for i in range(4)], tmp_path / "report", page=tmp_path / "page.html"
+    facts = reporter.run(
+        [tmp_path / str(i) for i in range(4)],
+        tmp_path / "report",
+        page=tmp_path / "page.html",
+        study="adaptive_estimators",
     )
     table = ib.load(tmp_path / "report")
     assert facts["rows"] == len(table) == 4 * 3 * 4 * 6 * 2

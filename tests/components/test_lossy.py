@@ -13,7 +13,7 @@ from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.known_pairs import executor as known_pairs
-from ib_keras.components.lossy_reporter import executor as lossy_reporter
+from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import lossy_compression
@@ -48,8 +48,11 @@ def test_known_information_is_reported(known, tmp_path):
             tmp_path / str(i), estimators=[PCA, MINE], mi=[1.0, 2.0], samples=500,
             images=json.dumps({"images": images, "size": 8}),
         )  # fmt: skip
-    facts = lossy_reporter.run(
-        [tmp_path / "0", tmp_path / "1"], tmp_path / "out", page=tmp_path / "page.html"
+    facts = reporter.run(
+        [tmp_path / "0", tmp_path / "1"],
+        tmp_path / "out",
+        page=tmp_path / "page.html",
+        study="lossy_compression",
     )
     findings = pd.read_csv(tmp_path / "out" / "findings.csv", keep_default_na=False)
     assert facts["findings"] == len(findings) == 4
@@ -89,7 +92,7 @@ def test_a_network_through_compression(tmp_path, monkeypatch):
     estimator.run(tmp_path / "s", tmp_path / "t", estimator=[{"name": "pca+kl", "k": 2}])
     # The inputs are compressed once for all layers and epochs.
     assert fits.count((22, 22, 1)) == 1
-    facts = lossy_reporter.run([tmp_path / "t"], tmp_path / "out")
+    facts = reporter.run([tmp_path / "t"], tmp_path / "out", study="lossy_compression")
     assert facts["rows"] == 2 * 5 * 5
     written = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"phases.csv", "findings.csv", "inputs.png", "labels.png", "report.html"} <= written

@@ -7,8 +7,6 @@ from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras import frame
-from ib_keras.components.adaptive_reporter import executor as adaptive_reporter
-from ib_keras.components.lossy_reporter import executor as lossy_reporter
 from ib_keras.components.reporter import executor as reporter
 
 RUNS = ("tanh-0", "tanh-1")
@@ -35,17 +33,17 @@ TABLES = dict(tables())
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("made", [reporter, lossy_reporter, adaptive_reporter])
-def test_a_report_is_made_whatever_is_missing(made, name, tmp_path):
+@pytest.mark.parametrize("study", ["information_plane", "lossy_compression", "adaptive_estimators"])
+def test_a_report_is_made_whatever_is_missing(study, name, tmp_path):
     table = TABLES[name]
     logs = table[["run", "epoch"]].drop_duplicates().assign(accuracy=0.5, val_accuracy=0.4)
     frame.write(table, tmp_path / "in", logs=pd.DataFrame(logs))
-    facts = made.run([tmp_path / "in"], tmp_path / "out")
+    facts = reporter.run([tmp_path / "in"], tmp_path / "out", study=study)
     assert facts["rows"] == len(table)
     page = (tmp_path / "out" / "report.html").read_text()
     lost = frame.count_not_estimated(table)
     assert (f"{lost} of {len(table)} values could not be estimated" in page) == (lost > 0)
     assert (tmp_path / "out" / "information_plane.png").exists() == (
-        made is not adaptive_reporter and name != "no labels"
+        study != "adaptive_estimators" and name != "no labels"
     )
     assert isinstance(ib.report.last_epoch_text(table), str)

@@ -4,14 +4,16 @@ import math
 
 import pandas as pd
 import pytest
+from make_frame import make_frame
 
 import ib_keras as ib
+from ib_keras import frame
 from ib_keras.components.artifacts import clusters
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.clusterer import executor
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
-from ib_keras.components.noisy_reporter import executor as noisy_reporter
+from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.pipelines import noisy_dnn
@@ -29,8 +31,11 @@ def study(root, data, models, estimators, width, **training):
         )  # fmt: skip
         estimator.run(folders[i] / "s", folders[i] / "t", estimator=estimators)
         executor.run(folders[i] / "s", folders[i] / "c", width=width, max_samples=200)
-    facts = noisy_reporter.run(
-        [f / "t" for f in folders.values()], [f / "c" for f in folders.values()], root / "report"
+    facts = reporter.run(
+        [f / "t" for f in folders.values()],
+        root / "report",
+        study="noisy_dnn",
+        clusters=[f / "c" for f in folders.values()],
     )
     findings = pd.read_csv(root / "report" / "findings.csv", keep_default_na=False)
     return facts, findings, ib.load(root / "report")
@@ -76,7 +81,13 @@ def test_bad_input(tmp_path):
     with pytest.raises(StoreError):
         clusters.read(tmp_path)
     with pytest.raises(ArgumentError, match="There are no estimates"):
-        noisy_reporter.run([], [], tmp_path / "out")
+        reporter.run([], tmp_path / "out", study="noisy_dnn")
+    frame.write(make_frame(), tmp_path / "in")
+    with pytest.raises(ArgumentError, match="how samples cluster"):
+        reporter.run([tmp_path / "in"], tmp_path / "out", study="noisy_dnn")
+    with pytest.raises(ArgumentError, match="The study is unknown"):
+        reporter.run([tmp_path / "in"], tmp_path / "out", study="noisy")
+    assert not (tmp_path / "out").exists()
     for model, message in (
         ('{"name": "szt", "noise_std": -1}', "no standard deviation"),
         ('{"name": "szt", "loss": "hing"}', "loss is unknown"),

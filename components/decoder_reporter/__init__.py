@@ -1,1 +1,0 @@
-"""Decoder reporter: curves and pictures of what the layers of networks keep of images."""

@@ -1,0 +1,129 @@
+"""The studies by name: from tables of estimates to a folder with findings, pictures and a page."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ib_keras import frame, report
+from ib_keras.errors import ArgumentError
+from ib_keras.storage import atomic
+from ib_keras.studies.adaptive_estimators import reported as adaptive_estimators
+from ib_keras.studies.lossy_compression import reported as lossy_compression
+from ib_keras.studies.material import Material, Reported, plane
+from ib_keras.studies.noisy_dnn import reported as noisy_dnn
+from ib_keras.studies.resnet_decoder import reported as resnet_decoder
+
+PAGE = "report.html"
+
+
+class Study(NamedTuple):
+    """A study.
+
+    Args:
+        title: of its page.
+        reported: from what was measured to what is shown.
+    """
+
+    title: str
+    reported: Callable[[Material], Reported]
+
+
+STUDIES = {
+    "information_plane": Study(
+        "Information plane", lambda material: Reported(figures=plane(material.table))
+    ),
+    "noisy_dnn": Study("Noisy networks", noisy_dnn),
+    "adaptive_estimators": Study("Activation functions", adaptive_estimators),
+    "lossy_compression": Study("Lossy compression", lossy_compression),
+    "resnet_decoder": Study("What a residual network keeps", resnet_decoder),
+}
+
+
+def read(estimates: Sequence[str | os.PathLike]) -> Material:
+    """Tables of estimates as one.
+
+    Args:
+        estimates: folders that ``frame.write`` wrote.
+
+    Returns:
+        The material of a study, without clusters and without images.
+
+    Raises:
+        ArgumentError: there are none.
+    """
+    folders = [pathlib.Path(path) for path in estimates]
+    if not folders:
+        raise ArgumentError("There are no estimates", "at least one folder", list(estimates))
+    joined = frame.load(folders)
+    own = frame.columns(joined)
+    table = joined[own].sort_values(
+        ["run", "estimator", "epoch", "layer_index", "quantity"], ignore_index=True
+    )
+    measured = [c for c in joined.columns if c not in own]
+    logs = joined[["run", "epoch", *measured]].drop_duplicates(["run", "epoch"], ignore_index=True)
+    return Material(joined, table, logs)
+
+
+def check(study: str) -> Study:
+    """The study of a name.
+
+    Raises:
+        ArgumentError: the name is unknown.
+    """
+    if study not in STUDIES:
+        raise ArgumentError("The study is unknown", f"one of {list(STUDIES)}", repr(study))
+    return STUDIES[study]
+
+
+def write(
+    material: Material,
+    output: str | os.PathLike,
+    *,
+    study: str = "information_plane",
+    title: str = "",
+    page: str | os.PathLike | None = None,
+) -> Reported:
+    """Writes a study: the estimates and logs, its tables and pictures, and its page.
+
+    Args:
+        material: what was measured.
+        output: the folder to write.
+        study: name of the study.
+        title: of the page; the study's own by default.
+        page: where to put a second copy of the page.
+
+    Returns:
+        What was written besides the estimates.
+
+    Raises:
+        ArgumentError: the study is unknown, or the folder holds something else.
+    """
+    chosen = check(study)
+    shown = chosen.reported(material)
+
+    def fill(folder: pathlib.Path) -> None:
+        frame.write(material.table, folder, logs=material.logs)
+        for name, table in shown.tables.items():
+            if name.endswith(".csv"):
+                table.to_csv(folder / name, index=False)
+            else:
+                table.to_parquet(folder / name, index=False)
+        for name, figure in shown.figures.items():
+            figure.savefig(folder / name, dpi=150)
+        report.write(
+            material.table,
+            folder / PAGE,
+            title=title or chosen.title,
+            sections=shown.sections,
+            single_runs=shown.single_runs,
+        )
+
+    folder = pathlib.Path(output)
+    atomic.write_folder(folder, fill)
+    if page is not None:
+        shutil.copyfile(folder / PAGE, page)
+    return shown
