@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.pixelcnn import inputs, mixture
+from ib_keras.pixelcnn import inputs
 
 
 class DiscretizedLogisticMixture(tfp.distributions.Distribution):
@@ -143,9 +143,45 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
     def _event_shape(self) -> tf.TensorShape:
         return self._means.shape[-4:-2].concatenate(self._means.shape[-1:])
 
+    def draw(self, noise: Any, temperature: Any = 1.0) -> tf.Tensor:
+        """Images that follow the distribution, as a function of uniform noise.
+
+        The first number of a pixel chooses its component by the cumulated weights. The others put
+        the channels on the inverse distribution function; each channel is rounded to its level
+        before the next channel's mean shifts with it.
+
+        Args:
+            noise: ``(..., H, W, 1 + C)``, uniform on (0, 1).
+            temperature: divides the logits and multiplies the scales. As it goes to 0, all draws
+                become the centre of the most likely component.
+
+        Returns:
+            ``(..., H, W, C)`` int32.
+        """
+        dtype = self._logits.dtype
+        temperature = tf.cast(temperature, dtype)
+        chosen = _choose(self._logits / temperature, noise[..., :1])
+        means = tf.reduce_sum(chosen * self._means, axis=-2)
+        scales = tf.exp(tf.reduce_sum(chosen * self._log_scales, axis=-2)) * temperature
+        uniform = noise[..., 1:]
+        deviations = scales * (tf.math.log(uniform) - tf.math.log1p(-uniform))
+        if not self._shifts:
+            return _level(means + deviations, self.levels)
+        coeffs = tf.reduce_sum(chosen * self._coeffs, axis=-2)
+        red = _level(means[..., 0] + deviations[..., 0], self.levels)
+        r = scaled(red, self.levels, dtype)
+        green = _level(means[..., 1] + coeffs[..., 0] * r + deviations[..., 1], self.levels)
+        g = scaled(green, self.levels, dtype)
+        shift = coeffs[..., 1] * r + coeffs[..., 2] * g
+        blue = _level(means[..., 2] + shift + deviations[..., 2], self.levels)
+        return tf.stack([red, green, blue], axis=-1)
+
     def _log_prob(self, value: Any) -> tf.Tensor:
-        pixels = mixture.log_prob(self._mixtures, value, self.levels)
         inside = tf.reduce_all((value >= 0) & (value < self.levels), axis=-1)
+        x = value[..., None, :]
+        per_channel = _log_prob_given_mean(x, self._shifted_means(x), self._log_scales, self.levels)
+        joint = tf.nn.log_softmax(self._logits) + tf.reduce_sum(per_channel, axis=-1)
+        pixels = tf.reduce_logsumexp(joint, axis=-1)
         nowhere = tf.constant(-float("inf"), pixels.dtype)
         return tf.reduce_sum(tf.where(inside, pixels, nowhere), axis=[-2, -1])
 
@@ -159,23 +195,58 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             seed = divmod(check_seed(seed), 2**31)
         stateless = tfp.random.sanitize_seed(seed)
         noise = tf.random.stateless_uniform(shape, stateless, dtype=self._logits.dtype)
-        return mixture.draw(self._mixtures, open_unit(noise), self.levels)
+        # Uniform numbers of [0, 1) as numbers of (0, 1).
+        return self.draw(tf.maximum(noise, tf.constant(2.0**-25, noise.dtype)))
 
     def _mean(self) -> tf.Tensor:
-        return mixture.mean(self._mixtures, self.levels)
+        """E x = Σ_{t ≥ 1} P(x ≥ t); a channel whose mean shifts is averaged over all values of the
+        channels before it, L² of them for blue."""
+        weights = tf.nn.softmax(self._logits)
+        tails = _expected_level(self._means, self._log_scales, self.levels)
+        if self._shifts:
+            later = [self._expected_shifted(channel) for channel in (1, 2)]
+            tails = tf.stack([tails[..., 0], *later], axis=-1)
+        return tf.reduce_sum(weights[..., None] * tails, axis=-2)
+
+    def _expected_shifted(self, channel: int) -> Any:
+        """E of one channel of each component over the values of the channels before it."""
+        levels = self.levels
+
+        def add(i: Any, total: Any) -> Any:
+            earlier = tf.stack([i % levels, i // levels, 0])[:3]
+            x = tf.reshape(earlier, [1] * (len(self._means.shape) - 1) + [3])
+            means = self._shifted_means(x)
+            terms = _log_prob_given_mean(x, means, self._log_scales, levels)
+            probability = tf.exp(tf.reduce_sum(terms[..., :channel], axis=-1))
+            level = _expected_level(means[..., channel], self._log_scales[..., channel], levels)
+            return i + 1, total + probability * level
+
+        start = (tf.constant(0), tf.zeros_like(self._means[..., 0]))
+        return tf.while_loop(lambda i, total: i < levels**channel, add, start)[1]
+
+    def _shifted_means(self, x: Any) -> Any:
+        """The means given the channels of ``x``, ``(..., H, W, 1, C)`` integers."""
+        means, coeffs = self._means, self._coeffs
+        if coeffs is None or not self._shifts:
+            return means
+        values = scaled(x, self.levels, means.dtype)
+        red, green = values[..., 0], values[..., 1]
+        return tf.stack(
+            [
+                means[..., 0] + tf.zeros_like(red),
+                means[..., 1] + coeffs[..., 0] * red,
+                means[..., 2] + coeffs[..., 1] * red + coeffs[..., 2] * green,
+            ],
+            axis=-1,
+        )
 
     @property
-    def _mixtures(self) -> mixture.Parameters:
-        return mixture.Parameters(self._logits, self._means, self._log_scales, self._coeffs)
+    def _shifts(self) -> bool:
+        return self._coeffs is not None and self._channels == 3
 
     @property
     def _channels(self) -> int:
         return self._means.shape[-1]
-
-
-def open_unit(uniform: Any) -> Any:
-    """Uniform numbers of [0, 1) as numbers of (0, 1)."""
-    return tf.maximum(uniform, tf.constant(2.0**-25, uniform.dtype))
 
 
 def _as_floats(values: Any, dtype: Any) -> tf.Tensor:
@@ -201,3 +272,55 @@ def _check_shapes(logits: Any, means: Any, log_scales: Any, coeffs: Any) -> None
             "coeffs (..., H, W, K, 3)",
             {"logits": logits.shape.as_list(), **received},
         )
+
+
+def scaled(x: Any, levels: int, dtype: Any) -> Any:
+    """Levels 0…L−1 on the scale [−1, 1], in ``dtype``."""
+    top = levels - 1
+    return tf.cast(2 * tf.cast(x, tf.int32) - top, dtype) / tf.constant(top, dtype)
+
+
+def _log_prob_given_mean(x: Any, means: Any, log_scales: Any, levels: int) -> Any:
+    """ln P of each channel given its mean.
+
+    With F the logistic function, a = (x + u − μ)/s, b = (x − u − μ)/s and u = 1/(L − 1),
+    ln(F(a) − F(b)) = ln F(a) + ln F(−b) + ln(1 − e^{−2u/s}): nothing cancels. The lowest level has
+    ln F(a), the highest ln F(−b).
+    """
+    dtype = means.dtype
+    top = tf.constant(levels - 1, dtype)
+    inverse_scale = tf.exp(-log_scales)
+    # From the integers, so that the upper edge of a level is the very lower edge of the next.
+    upper = (tf.cast(2 * x - levels + 2, dtype) / top - means) * inverse_scale
+    lower = (tf.cast(2 * x - levels, dtype) / top - means) * inverse_scale
+    width = tf.math.log(-tf.math.expm1(-2 / top * inverse_scale))
+    is_bottom, is_top = tf.equal(x, 0), tf.equal(x, levels - 1)
+    zero = tf.zeros([], dtype)
+    below_upper = tf.where(is_top, zero, tf.math.log_sigmoid(upper))
+    above_lower = tf.where(is_bottom, zero, tf.math.log_sigmoid(-lower))
+    return below_upper + above_lower + tf.where(is_bottom | is_top, zero, width)
+
+
+def _expected_level(means: Any, log_scales: Any, levels: int) -> Any:
+    """Σ_{t ≥ 1} P(x ≥ t) of each channel."""
+    top = tf.constant(levels - 1, means.dtype)
+    edges = tf.cast(2 * tf.range(1, levels) - levels, means.dtype) / top
+    return tf.reduce_sum(
+        tf.sigmoid((means[..., None] - edges) * tf.exp(-log_scales)[..., None]), axis=-1
+    )
+
+
+def _choose(logits: Any, uniform: Any) -> Any:
+    """One-hot ``(..., K, 1)`` choices of components."""
+    cumulated = tf.cumsum(tf.nn.softmax(logits), axis=-1)
+    # Rounding may leave the last sum below 1; then the last component has the rest.
+    index = tf.reduce_sum(tf.cast(uniform >= cumulated[..., :-1], tf.int32), axis=-1)
+    return tf.one_hot(index, logits.shape[-1], dtype=logits.dtype)[..., None]
+
+
+def _level(value: Any, levels: int) -> Any:
+    """The level whose edges enclose a value on [−1, 1]."""
+    top = levels - 1
+    # Clipped as floats: casting what no integer can hold is undefined.
+    level = tf.math.ceil((value * top + (levels - 2)) / 2)
+    return tf.cast(tf.clip_by_value(level, 0, top), tf.int32)

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.errors import ArgumentError
-from ib_keras.pixelcnn import layers, mixture, sampling
+from ib_keras.pixelcnn import layers, sampling
 from ib_keras.pixelcnn.inputs import as_condition, as_images, statistics
+from ib_keras.pixelcnn.likelihood import DiscretizedLogisticMixture, scaled
 from ib_keras.pixelcnn.streams import Streams
 
 # Images whose activations set the scales and biases at the beginning.
@@ -132,7 +133,7 @@ class PixelCNN(keras.Model):
         if condition is not None:
             shape = [-1, *_as_map(self.condition_shape)]
             condition = tf.reshape(tf.cast(condition, precision), shape)
-        x = mixture.scaled(images, self.levels, precision)
+        x = scaled(images, self.levels, precision)
         return tf.cast(self.streams(x, condition, training=training), precision)
 
     def likelihood(self, images: Any, condition: Any = None) -> Any:
@@ -148,10 +149,7 @@ class PixelCNN(keras.Model):
         Returns:
             A ``DiscretizedLogisticMixture``.
         """
-        from ib_keras.pixelcnn.likelihood import DiscretizedLogisticMixture
-
-        inputs = self._checked(images, condition)
-        return DiscretizedLogisticMixture(*self._mixtures(self(inputs)), levels=self.levels)
+        return self._distribution(self(self._checked(images, condition)))
 
     def log_prob(self, images: Any, condition: Any = None, *, batch_size: int = 256) -> np.ndarray:
         """ln q(x), or ln q(x|h), in nats per image.
@@ -338,7 +336,7 @@ class PixelCNN(keras.Model):
             sample_weight: of each image.
             training: unused.
         """
-        nats = -self._log_likelihood(y_pred, _split(x)[0])
+        nats = -self._distribution(y_pred).log_prob(_split(x)[0])
         dimensions = math.prod(self.image_shape) * math.log(2)
         self.bits_per_dim.update_state(nats / dimensions, sample_weight=sample_weight)
         if sample_weight is not None:
@@ -363,33 +361,29 @@ class PixelCNN(keras.Model):
         h = as_condition(condition, self.condition_shape, len(images))
         return images if h is None else (images, h)
 
-    def _mixtures(self, raw: Any) -> mixture.Parameters:
+    def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
+        """The distribution that raw parameters stand for."""
         k, channels = self.mixtures, self.image_shape[-1]
         shape = tf.concat([tf.shape(raw)[:-1], [k, -1]], axis=0)
         rest = tf.reshape(raw[..., k:], shape)
         rest.set_shape([*raw.shape[:-1], k, raw.shape[-1] // k - 1])
-        return mixture.Parameters(
+        return DiscretizedLogisticMixture(
             raw[..., :k],
             rest[..., :channels],
             tf.clip_by_value(rest[..., channels : 2 * channels], *_LOG_SCALES),
             tf.tanh(rest[..., 2 * channels :]) if channels == 3 else None,
+            levels=self.levels,
         )
-
-    def _log_likelihood(self, raw: Any, images: Any) -> Any:
-        pixels = mixture.log_prob(self._mixtures(raw), images, self.levels)
-        return tf.reduce_sum(pixels, axis=[-2, -1])
 
     def _update(self, images: Any, noise: Any, condition: Any, temperature: Any) -> Any:
         """Draws all pixels anew, each given those before it."""
         raw = self(images if condition is None else (images, condition))
-        return mixture.draw(
-            self._mixtures(raw), tf.cast(noise, raw.dtype), self.levels, temperature
-        )
+        return self._distribution(raw).draw(tf.cast(noise, raw.dtype), temperature)
 
     @functools.cached_property
     def _log_prob(self) -> Any:
         return tf.function(
-            lambda inputs: self._log_likelihood(self(inputs), _split(inputs)[0]),
+            lambda inputs: self._distribution(self(inputs)).log_prob(_split(inputs)[0]),
             jit_compile=self.jit_compile,
             autograph=False,
         )
