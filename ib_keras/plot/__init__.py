@@ -1,6 +1,6 @@
 """Plots of tables of estimates, in Matplotlib."""
 
-from ib_keras.plot.clusters import clusters
+from ib_keras.plot.clustering import clusters
 from ib_keras.plot.curves import layer_curves
 from ib_keras.plot.ensembles import compression, ensemble_planes, scatter
 from ib_keras.plot.planes import information_plane

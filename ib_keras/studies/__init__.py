@@ -1,18 +1,22 @@
 """The studies of the four papers: tables beside what each paper reports."""
 
 from ib_keras.estimation.against_truth import against_truth, check_images
-from ib_keras.studies.adaptive_estimators import adaptive_estimators, generalisation
-from ib_keras.studies.lossy_compression import known_information, lossy_compression
+from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
+from ib_keras.studies.butakov_2024 import known_information, lossy_compression
+from ib_keras.studies.chelombiev_2019 import adaptive_estimators, generalisation
+from ib_keras.studies.darlow_2020 import resnet_decoder
+from ib_keras.studies.goldfeld_2019 import levels, noisy_dnn
 from ib_keras.studies.material import COLUMNS
-from ib_keras.studies.noisy_dnn import levels, noisy_dnn
-from ib_keras.studies.resnet_decoder import resnet_decoder
 
 __all__ = [
     "COLUMNS",
+    "LATENTS",
+    "TRUTH",
     "adaptive_estimators",
     "against_truth",
     "check_images",
     "generalisation",
+    "groups_of_truth",
     "known_information",
     "levels",
     "lossy_compression",

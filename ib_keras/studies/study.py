@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ib_keras import frame, report
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import atomic
-from ib_keras.studies.adaptive_estimators import reported as adaptive_estimators
-from ib_keras.studies.lossy_compression import reported as lossy_compression
+from ib_keras.studies.butakov_2024 import reported as lossy_compression
+from ib_keras.studies.chelombiev_2019 import reported as adaptive_estimators
+from ib_keras.studies.darlow_2020 import reported as resnet_decoder
+from ib_keras.studies.goldfeld_2019 import reported as noisy_dnn
 from ib_keras.studies.material import Material, Reported, plane
-from ib_keras.studies.noisy_dnn import reported as noisy_dnn
-from ib_keras.studies.resnet_decoder import reported as resnet_decoder
 
 PAGE = "report.html"
 

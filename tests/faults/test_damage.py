@@ -7,6 +7,7 @@ import time
 
 import jobs
 import numpy as np
+import pandas as pd
 import pytest
 import states
 from nursery import SOAK
@@ -90,7 +91,7 @@ def make_checkpoints(folder):
     def fill(target):
         for epoch in (0, 3):
             (target / f"epoch-{epoch:06d}.keras").write_bytes(bytes(range(200)))
-        logs = ib.pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.5, 0.25, 0.125]})
+        logs = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.5, 0.25, 0.125]})
         logs.to_parquet(target / "logs.parquet", index=False)
         manifests.write_manifest(
             target, trainer.SCHEMA, trainer.VERSION, run="mine", epochs=[0, 3],
@@ -399,7 +400,7 @@ def test_what_fuzzing_found(tmp_path):
     np.savez(tmp_path / "b.npz", x=np.zeros((20, 2)), y=np.arange(20) % 2 * (1 << 40))
     assert len(ib.datasets.load(tmp_path / "b.npz").y) == 20  # without 8 TB of counts
     path, _ = make_table(tmp_path)
-    table = ib.pd.read_parquet(path / "estimates.parquet").assign(epoch=None)
+    table = pd.read_parquet(path / "estimates.parquet").assign(epoch=None)
     table.to_parquet(tmp_path / "c.parquet")
     with pytest.raises(StoreError, match=r"'epoch' of .*c\.parquet' is of another type"):
         ib.load(tmp_path / "c.parquet")
