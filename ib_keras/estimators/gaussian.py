@@ -12,12 +12,12 @@ from scipy.stats import rankdata
 
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.scaling import magnitude, power_of_two, times_two
+from ib_keras.arrays.rows import TILE, Rows
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 
-_VALUES_AT_A_TIME, _COLUMNS = 1 << 22, 64
+_COLUMNS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Gaussian(FromPairs):
             ArgumentError: lengths differ, n is not above d_a + d_b + 1, or a linear function of A
                 is one of B.
         """
-        first, second = (_varying(as_samples(v, n)) for v, n in ((a, "a"), (b, "b")))
+        first, second = (varying(as_samples(v, n)) for v, n in ((a, "a"), (b, "b")))
         if len(first) != len(second):
             raise ArgumentError(
                 "`a` and `b` differ in length", "as many", f"{len(first)} and {len(second)}"
@@ -81,7 +81,7 @@ class Gaussian(FromPairs):
         _check_rows(n, p + q)
         if not p or not q:
             return Estimate(0.0, 0.0, n=n, dim=q)
-        sides = _Columns.of(first), _Columns.of(second)
+        sides = _unit_columns(first), _unit_columns(second)
         to_a, to_b, rho = _canonical(*sides)
         if rho[0] > 1 - 1e-12:
             raise InfiniteError(
@@ -107,72 +107,48 @@ def _check_rows(n: int, columns: int) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """Columns centred and of unit length, of which only parts of the rows are made.
+def _unit_columns(samples: np.ndarray) -> Rows:
+    """Columns centred and of unit length; none of them is constant."""
+    rows = Rows.of(samples).moderate(axis=0)[0]
+    rows = dataclasses.replace(rows, shift=rows.mean())
+    return rows.divided(np.sqrt(rows.squares()))
 
-    Args:
-        samples: ``(n, d)`` as they were given, none of them constant.
-        exponent: ``(1, d)`` powers of two that are taken out first.
-        mean: ``(d,)`` of what is left.
-        norm: ``(d,)`` of what is left, centred.
+
+def _rounding(columns: Rows) -> np.ndarray:
+    """``(d,)`` the length of what rounding may have added to each column of unit length.
+
+    Values were computed in float32 or float64, to a few units of the last place. Values of float64
+    that all are values of float32 have been float32 before.
     """
-
-    samples: np.ndarray
-    exponent: np.ndarray
-    mean: np.ndarray
-    norm: np.ndarray
-
-    @classmethod
-    def of(cls, samples: np.ndarray) -> _Columns:
-        exponent = power_of_two(magnitude(samples, axis=0))
-        dim = samples.shape[1]
-        made = cls(samples, exponent, np.zeros(dim), np.ones(dim))
-        mean = sum(made.part(rows).sum(axis=0) for rows in made.parts(dim)) / len(samples)
-        made = cls(samples, exponent, mean, np.ones(dim))
-        square = sum(np.square(made.part(rows)).sum(axis=0) for rows in made.parts(dim))
-        return cls(samples, exponent, mean, np.sqrt(square))
-
-    def rounding(self) -> np.ndarray:
-        """``(d,)`` the length of what rounding may have added to each column."""
-        raw = np.hypot(self.norm, math.sqrt(len(self.samples)) * self.mean)
-        # At most a hundredth: a column far from zero may be coarse, and varies all the same.
-        return np.minimum(_resolution(self.samples) * raw / self.norm, 1e-2)
-
-    def parts(self, width: int) -> list[slice]:
-        """Runs of rows, of which ``width`` columns fit in memory a few times."""
-        n = len(self.samples)
-        step = max(4 * width, _VALUES_AT_A_TIME // width)
-        return [slice(start, start + step) for start in range(0, n, step)]
-
-    def part(self, rows: slice) -> np.ndarray:
-        """Those rows, in float64."""
-        values = times_two(self.samples[rows], self.exponent).astype(np.float64)
-        values -= self.mean
-        values /= self.norm
-        return values
+    some = columns.parts[0][:1024]
+    with np.errstate(over="ignore"):
+        single = np.array_equal(some, some.astype(np.float32))
+    resolution = 8 * float(np.finfo(np.float32 if single else np.float64).eps)
+    raw = np.hypot(columns.scale, math.sqrt(len(columns)) * columns.shift)
+    # At most a hundredth: a column far from zero may be coarse, and varies all the same.
+    return np.minimum(resolution * raw / columns.scale, 1e-2)
 
 
-def _canonical(a: _Columns, b: _Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _canonical(a: Rows, b: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Matrices that make canonical variates of unit length, and the correlations ``(r,)``.
 
-    The triangle R of [A B] = QR has all inner products of the columns; it grows part by part.
+    The triangle R of [A B] = QR has all inner products of the columns; it grows tile by tile.
     """
-    dim = a.samples.shape[1]
-    triangle = np.zeros((0, dim + b.samples.shape[1]))
-    for rows in a.parts(triangle.shape[1]):
-        both = np.concatenate([a.part(rows), b.part(rows)], axis=1)
+    width = a.shape[1] + b.shape[1]
+    triangle = np.zeros((0, width))
+    for rows in _slices(len(a), width):
+        both = np.concatenate([a[rows], b[rows]], axis=1)
         triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, both]), mode="r"))
-    own = np.split(triangle, [dim], axis=1)
+    own = np.split(triangle, [a.shape[1]], axis=1)
     (u, to_a), (v, to_b) = (
-        _orthonormal(side, columns.rounding()) for side, columns in zip(own, (a, b), strict=True)
+        _orthonormal(side, _rounding(columns)) for side, columns in zip(own, (a, b), strict=True)
     )
     left, rho, right = np.linalg.svd(u.T @ v)
     return to_a @ left, to_b @ right.T, rho
 
 
 def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An orthonormal basis of the columns, and what makes it of them.
+    """An orthonormal basis of the columns, and the matrix that makes it of them.
 
     Directions that are no longer than rounding makes them, such as the sum of a softmax, are left
     out.
@@ -186,30 +162,25 @@ def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, 
     return u[:, kept], v[kept].T / s[kept]
 
 
-def _resolution(samples: np.ndarray) -> float:
-    """The relative error of values that were computed in float32 or float64, a few units long.
-
-    Values of float64 that are all of float32 have been float32 before.
-    """
-    some = samples[:1024]
-    with np.errstate(over="ignore"):
-        single = np.array_equal(some, some.astype(np.float32))
-    return 8 * float(np.finfo(np.float32 if single else np.float64).eps)
-
-
 def _log_ratios(
-    a: _Columns, b: _Columns, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
+    a: Rows, b: Rows, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
 ) -> np.ndarray:
     """ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, ``(n,)``."""
-    n, k = len(a.samples), len(rho)
+    n, k = len(a), len(rho)
     r2 = np.square(rho)
     out = np.empty(n)
-    for rows in a.parts(a.samples.shape[1] + b.samples.shape[1]):
-        x = math.sqrt(n) * (a.part(rows) @ to_a[:, :k])
-        y = math.sqrt(n) * (b.part(rows) @ to_b[:, :k])
+    for rows in _slices(n, a.shape[1] + b.shape[1]):
+        x = math.sqrt(n) * (a[rows] @ to_a[:, :k])
+        y = math.sqrt(n) * (b[rows] @ to_b[:, :k])
         quadratic = (r2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - r2))
         out[rows] = -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)
     return out
+
+
+def _slices(n: int, width: int) -> list[slice]:
+    """Runs of rows, of which ``width`` columns fit in memory a few times."""
+    step = max(4 * width, TILE // width)
+    return [slice(start, start + step) for start in range(0, n, step)]
 
 
 def normal_scores(samples: np.ndarray) -> np.ndarray:
@@ -221,21 +192,10 @@ def normal_scores(samples: np.ndarray) -> np.ndarray:
     return out
 
 
-def _varying(samples: np.ndarray) -> np.ndarray:
+def varying(samples: np.ndarray) -> np.ndarray:
     """The columns that are not constant."""
     varies = samples.min(axis=0) < samples.max(axis=0)
     return samples if varies.all() else samples[:, varies]
-
-
-def varying(samples: np.ndarray) -> np.ndarray:
-    """The columns that are not constant, in float64."""
-    return _varying(samples).astype(np.float64)
-
-
-def _basis(samples: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the centred columns."""
-    columns = _Columns.of(samples)
-    return _orthonormal(columns.part(slice(None)), columns.rounding())[0]
 
 
 def _bias(dof: int, p: int, q: int) -> float:
@@ -257,7 +217,7 @@ def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     Returns:
         Variates of A and of B, in the order of the correlations ``(min(da, db),)``.
     """
-    u, v = _basis(a), _basis(b)
-    left, rho, right = np.linalg.svd(u.T @ v)
+    first, second = _unit_columns(a), _unit_columns(b)
+    to_a, to_b, rho = _canonical(first, second)
     scale = math.sqrt(len(a))
-    return scale * u @ left, scale * v @ right.T, np.clip(rho, 0, 1 - 1e-9)
+    return scale * first[:] @ to_a, scale * second[:] @ to_b, np.clip(rho, 0, 1 - 1e-9)
