@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,9 +13,6 @@ from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order
 from ib_keras.training.retrained import Retrained
 
-if TYPE_CHECKING:
-    from ib_keras.compression import Autoencoder
-
 _KEPT = 4
 # Rows whose codes or errors are one step.
 _AT_ONCE = 1024
@@ -24,11 +21,11 @@ _EXACT: dict[str, Any] = {"dtype": "float32"}
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def network(made: Autoencoder, shape: tuple[int, ...], size: int, steps: int, seed: int) -> Network:
+def network(made: Any, shape: tuple[int, ...], size: int, steps: int, seed: int) -> Network:
     """The network of an autoencoder for rows of a shape, flat of a size.
 
     Args:
-        made: what is asked for.
+        made: the ``compression.Autoencoder`` that is asked for.
         shape: of a row.
         size: of a row, flat.
         steps: batches of an epoch.
@@ -43,9 +40,7 @@ class Network:
     One after the other: training and encoding wait for the lock.
     """
 
-    def __init__(
-        self, made: Autoencoder, shape: tuple[int, ...], size: int, steps: int, seed: int
-    ) -> None:
+    def __init__(self, made: Any, shape: tuple[int, ...], size: int, steps: int, seed: int) -> None:
         self._made, self._steps, self._seed = made, steps, seed
         self._encoder = _encoder(made, shape, seed)
         self._model = keras.Sequential([self._encoder, *_decoder(made, size, seed)])
@@ -92,7 +87,7 @@ class Network:
         return np.asarray(codes, np.float64)
 
 
-def _encoder(made: Autoencoder, shape: tuple[int, ...], seed: int) -> keras.Sequential:
+def _encoder(made: Any, shape: tuple[int, ...], seed: int) -> keras.Sequential:
     layers: list[keras.Layer] = [keras.Input(shape, dtype="float32")]
     if made.convolutional:
         if len(shape) != 3 or min(shape[:2]) < 8:
@@ -118,7 +113,7 @@ def _encoder(made: Autoencoder, shape: tuple[int, ...], seed: int) -> keras.Sequ
     return keras.Sequential(layers)
 
 
-def _decoder(made: Autoencoder, size: int, seed: int) -> list[keras.Layer]:
+def _decoder(made: Any, size: int, seed: int) -> list[keras.Layer]:
     layers: list[keras.Layer] = [keras.layers.GaussianNoise(made.noise, seed=seed, **_EXACT)]
     for i, (width, activation) in enumerate(
         ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))

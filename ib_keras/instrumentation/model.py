@@ -409,7 +409,9 @@ class InstrumentedModel(keras.Model):
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
         spec = self.plan.spec if self._state.defined else taps.spec_of(_arrays(inputs))
-        program = self._state.programs.get(self, names, cleaned, spec, seed)
+        program = self._state.programs.get(
+            self.model, self.plan, self.channels, names, cleaned, spec, seed
+        )
         for start, noisy, clean in run(program, spec, flat, n, batch_size, seed):
             yield (
                 start,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,10 +13,9 @@ import tensorflow as tf
 from ib_keras.arrays.checks import check_seed
 from ib_keras.instrumentation import randomness, trace
 from ib_keras.instrumentation.interception import Session
+from ib_keras.instrumentation.taps import Plan
+from ib_keras.layers import GaussianChannel
 from ib_keras.progress import bar
-
-if TYPE_CHECKING:
-    from ib_keras.instrumentation.model import InstrumentedModel
 
 
 @dataclasses.dataclass
@@ -69,7 +68,9 @@ class Programs:
 
     def get(
         self,
-        model: InstrumentedModel,
+        model: keras.Model,
+        plan: Plan,
+        channels: Mapping[str, GaussianChannel],
         names: Sequence[str],
         cleaned: Sequence[str],
         spec: Any,
@@ -78,7 +79,9 @@ class Programs:
         """The program that returns T of ``names`` and S of ``cleaned``.
 
         Args:
-            model: the instrumented model.
+            model: the model that is tapped.
+            plan: its taps.
+            channels: tap → the noise that is added there.
             names: taps.
             cleaned: taps.
             spec: the structure of the inputs.
@@ -91,7 +94,7 @@ class Programs:
             return self.programs[key]
         words = np.random.SeedSequence([*seed, 3]).generate_state(1)
         forward = tf.function(
-            _forward(model, key[0], key[1], int(words[0] >> 1)),
+            _forward(model, plan, channels, key[0], key[1], int(words[0] >> 1)),
             autograph=False,
             input_signature=[spec, tf.TensorSpec([2], tf.int32)],
         )
@@ -104,10 +107,13 @@ class Programs:
 
 
 def _forward(
-    model: InstrumentedModel, names: tuple[str, ...], cleaned: tuple[str, ...], kernel_seed: int
+    model: keras.Model,
+    plan: Plan,
+    channels: Mapping[str, GaussianChannel],
+    names: tuple[str, ...],
+    cleaned: tuple[str, ...],
+    kernel_seed: int,
 ) -> Callable:
-    plan, channels = model.plan, model.channels
-
     def forward(inputs: Any, seed: Any) -> tuple[list, list]:
         noisy: dict[str, Any] = {}
         clean: dict[str, Any] = {}
@@ -128,7 +134,7 @@ def _forward(
         if not tf.executing_eagerly():
             tf.random.set_seed(kernel_seed)  # of this graph alone
         with Session(plan.watched, record):
-            model.model(inputs, training=False)
+            model(inputs, training=False)
         return (
             [tf.cast(noisy[name], tf.float32) for name in names],
             [tf.cast(clean[name], tf.float32) for name in cleaned],
