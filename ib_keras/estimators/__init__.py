@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import adapted
+from ib_keras.estimators.base import adapted, declared_name
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
@@ -54,8 +54,8 @@ def register(cls: type) -> type:
     Raises:
         ArgumentError: it has no name, or the name is taken by another class.
     """
-    name = cls.__dict__.get("name") if isinstance(cls, type) else None
-    if not isinstance(name, str) or not issubclass(cls, Estimator):
+    name = declared_name(cls)
+    if name is None or not issubclass(cls, Estimator):
         raise ArgumentError(
             "The class is no estimator", "a class with `name` and `estimate`", repr(cls)
         )

@@ -108,6 +108,12 @@ class Adapted(BaseEstimator):
         )
 
 
+def declared_name(cls: Any) -> str | None:
+    """The ``name`` of a class, if it has one."""
+    name = getattr(cls, "name", None)
+    return name if isinstance(cls, type) and isinstance(name, str) else None
+
+
 def adapted(estimator: Any) -> Any:
     """The estimator itself if it derives from ``BaseEstimator``, or else one that does."""
     return estimator if isinstance(estimator, BaseEstimator) else Adapted(estimator)
