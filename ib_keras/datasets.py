@@ -130,14 +130,14 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
 
     Raises:
         ArgumentError: the name is unknown (the known ones are listed), the file is missing, damaged
-            or lacks arrays, or its labels are no classes.
+            or lacks arrays, or its labels are not classes.
         DataUnavailableError: a download failed; the error says which file to pass instead.
     """
     text = check(name_or_path)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ArgumentError("`seed` is invalid", "an integer from 0 to 2**32 - 1", repr(seed))
     if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
-        raise ArgumentError("`test_fraction` is no share", "0 < value < 1", repr(test_fraction))
+        raise ArgumentError("`test_fraction` is not a share", "0 < value < 1", repr(test_fraction))
     if text == "szt":
         return _split(*szt(), test_fraction, seed)
     if text == "four_points":
@@ -287,7 +287,7 @@ def _inputs(x: np.ndarray) -> np.ndarray:
     """Images keep their bytes; rows of numbers become float32."""
     if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
         raise ArgumentError(
-            "The inputs are no numbers", "numbers (n, ...)", f"dtype {x.dtype}, shape {x.shape}"
+            "The inputs are not numbers", "numbers (n, ...)", f"dtype {x.dtype}, shape {x.shape}"
         )
     return x if x.ndim > 2 else x.astype(np.float32)
 

@@ -175,7 +175,7 @@ class QuantizedActivation(keras.layers.Layer):
             )
         low, high = (float(v) for v in (_RANGES[name] if range is None else range))
         if not low < high < float("inf"):
-            raise ArgumentError("`range` is no interval", "(lo, hi) with lo < hi", repr(range))
+            raise ArgumentError("`range` is not an interval", "(lo, hi) with lo < hi", repr(range))
         self.range = (low, high)
         self.supports_masking = True
         self.built = True

@@ -20,7 +20,7 @@ class Orthonormal(keras.regularizers.Regularizer):
         factor: weight of the penalty, > 0.
 
     Raises:
-        ArgumentError: ``factor`` is no positive number.
+        ArgumentError: ``factor`` is not a positive number.
 
     References:
         Cisse et al., *Parseval Networks*, ICML 2017; Goldfeld et al., ICML 2019,

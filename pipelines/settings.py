@@ -72,7 +72,7 @@ def _parse(key: str, text: str, hint: Any) -> Any:
         return text
     if hint is bool:
         if text.lower() not in ("true", "false"):
-            raise ArgumentError(f"{key} is no bool", f"{key}=true or {key}=false", repr(text))
+            raise ArgumentError(f"{key} is not a bool", f"{key}=true or {key}=false", repr(text))
         return text.lower() == "true"
     if hint in (int, float):
         try:
@@ -87,7 +87,7 @@ def _parse(key: str, text: str, hint: Any) -> Any:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"{key} is no JSON list ({error})", '["a", "b"]', text) from None
+        raise ArgumentError(f"{key} is not JSON of a list ({error})", '["a", "b"]', text) from None
     texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
     return [_parse(key, item, kind) for item in texts]
 

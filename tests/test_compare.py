@@ -83,7 +83,7 @@ def test_what_cannot_be_compared():
         ib.compare({"a": table(epochs=(0,)), "b": table(epochs=(1,))})
     with pytest.raises(ArgumentError, match="twice"):
         ib.compare({"a": pd.concat([table(), table()]), "b": table()})
-    with pytest.raises(ArgumentError, match="is no table"):
+    with pytest.raises(ArgumentError, match="is not a table"):
         ib.compare({"a": table(), "b": 3})
     with pytest.raises(ArgumentError, match=r"lacks \['value'\]"):
         ib.compare({"a": table(), "b": table().drop(columns="value")})

@@ -67,5 +67,5 @@ def test_bad_input():
     for function in (frame.compression, frame.phases):
         with pytest.raises(ArgumentError, match="no H"):
             function(curve([1, 2]), quantity="H(T)")
-        with pytest.raises(ArgumentError, match="no table of estimates"):
+        with pytest.raises(ArgumentError, match="not a table of estimates"):
             function(curve([1, 2])[["run"]])

@@ -130,7 +130,7 @@ def test_bad_names_and_files(tmp_path):
         tmp_path / "floats.npz": "no class labels",
         tmp_path / "objects.npz": "cannot be read.*astype",
         tmp_path / "rare.npz": "too few",
-        tmp_path / "text_x.npz": "no numbers",
+        tmp_path / "text_x.npz": "not numbers",
         tmp_path / "shapes.npz": "differ in shape",
         tmp_path / "array.npz": "cannot be read",
         tmp_path / "cut.mat": "cannot be read",

@@ -258,5 +258,5 @@ def test_load_says_what_is_wrong(store, tmp_path):
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "f").touch()
         frame.write(ib.estimate(store, "ebab"), tmp_path / "taken")
-    with pytest.raises(StoreError, match="is no folder of"):
+    with pytest.raises(StoreError, match="is not a folder of"):
         frame.write(ib.estimate(store, "ebab"), store.path)

@@ -12,7 +12,7 @@ import ib_keras as ib
 L = keras.layers
 ROW, SERIES, IMAGE, VOLUME = (6,), (6, 4), (8, 8, 3), (6, 6, 6, 2)
 
-# What is no layer to be put into a model, and why.
+# What is not a layer to be put into a model, and why.
 EXCEPTIONS = {
     "Equalization": "hands on a symbolic input, with which Keras can build no model",
     "RandomCrop": "Keras's own predict fails behind it: its shape is not the one it states",

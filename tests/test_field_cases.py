@@ -102,7 +102,7 @@ def test_what_is_no_array_is_said(made, tmp_path):
         lambda: ib.Recorder(tmp_path / "run", given, None),
         lambda: ib.estimate({"a": x}, "ksg", inputs=given),
     ):
-        with pytest.raises(ArgumentError, match=r"`inputs` is no array.*np\.stack"):
+        with pytest.raises(ArgumentError, match=r"`inputs` is not an array.*np\.stack"):
             use()
     with pytest.raises(ArgumentError, match="`targets`.*one label for each of the 8 samples"):
         ib.estimate({"a": x}, "ebab", targets=given)

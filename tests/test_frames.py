@@ -110,7 +110,7 @@ def test_what_is_no_table(tmp_path):
     with pytest.raises(ArgumentError, match="`path` is empty"):
         ib.load([])
     pd.DataFrame({"run": ["a"]}).to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ArgumentError, match=r"x.parquet' is no table|x.parquet` is no table"):
+    with pytest.raises(ArgumentError, match=r"x.parquet' is not a table|x.parquet` is not a table"):
         ib.load(tmp_path / "x.parquet")
     (tmp_path / "y.parquet").write_bytes(b"no parquet")
     with pytest.raises(StoreError, match="cannot be read"):

@@ -426,7 +426,7 @@ def test_summary_tells_sizes_before_anything_runs(mlp):
 
 def test_bad_input(mlp, inputs):
     x, _ = inputs
-    with pytest.raises(ArgumentError, match="no Keras model"):
+    with pytest.raises(ArgumentError, match="not a Keras model"):
         ib.instrument("model")
     with pytest.raises(ArgumentError, match="is instrumented already.*`model.model`"):
         ib.instrument(ib.instrument(mlp))
@@ -436,14 +436,14 @@ def test_bad_input(mlp, inputs):
     with pytest.raises(ArgumentError, match=r"do not fit.*\(None, 4\).*\(64, 3\)"):
         noisy.capture(x[:, :3])
     for layers in ([], 3, [3]):
-        with pytest.raises(ArgumentError, match="are no names"):
+        with pytest.raises(ArgumentError, match="are not names"):
             ib.instrument(mlp, layers=layers)
     for seed in (-1, "a", 0.5):
-        with pytest.raises(ArgumentError, match="no seed"):
+        with pytest.raises(ArgumentError, match="not a seed"):
             noisy.capture(x, seed=seed)
-        with pytest.raises(ArgumentError, match="no seed"):
+        with pytest.raises(ArgumentError, match="not a seed"):
             ib.instrument(mlp, seed=seed)
-    with pytest.raises(ArgumentError, match="no standard deviation"):
+    with pytest.raises(ArgumentError, match="not a standard deviation"):
         ib.instrument(mlp, "0.1")
     with pytest.raises(ArgumentError, match="draws"):
         noisy.capture(x, draws=0)

@@ -62,7 +62,9 @@ def test_another_table_is_named(bucket):
         ib_keras.load("memory://bucket/broken")
     with fsspec.open("memory://bucket/numbers/estimates.parquet", "wb") as file:
         pd.DataFrame({"a": [1]}).to_parquet(file)
-    with pytest.raises(ArgumentError, match="numbers/estimates.parquet` is no table of estimates"):
+    with pytest.raises(
+        ArgumentError, match="numbers/estimates.parquet` is not a table of estimates"
+    ):
         ib_keras.load("memory://bucket/numbers")
 
 

@@ -69,7 +69,7 @@ def test_identifiers(tmp_path, monkeypatch):
         "nowhere.keras": "does not exist",
         "no_module:f": "cannot be imported",
         "mine_models:missing": "cannot be imported",
-        "mine_models:text": "no function",
+        "mine_models:text": "not a function",
         "mine_models:none": "returned no model",
         '{"name": "szt", "depth": 3}': "no parameter 'depth'",
         '{"activation": "relu"}': "no name",

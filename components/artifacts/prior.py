@@ -53,7 +53,7 @@ def bound(decoder: str) -> DecoderBound:
             f"`decoder` does not parse ({error})", 'such as {"levels": 17}', decoder
         ) from None
     if not isinstance(settings, dict):
-        raise ArgumentError("`decoder` is no JSON object", 'such as {"levels": 17}', decoder)
+        raise ArgumentError("`decoder` is not a JSON object", 'such as {"levels": 17}', decoder)
     return cast(DecoderBound, estimators.get({**settings, "name": DecoderBound.name}))
 
 

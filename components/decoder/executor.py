@@ -53,11 +53,11 @@ def read_cell(text: str) -> Cell:
         content = json.loads(text)
         run, layer, epochs = (content.pop(key) for key in ("run", "layer", "epochs"))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise ArgumentError("The cell is no JSON of what to decode", wanted, text) from None
+        raise ArgumentError("The cell is not the JSON of what to decode", wanted, text) from None
     whole = isinstance(epochs, list) and all(type(e) is int and e >= 0 for e in epochs)
     texts = isinstance(run, str) and isinstance(layer, str)
     if content or not whole or not texts or not epochs or len(set(epochs)) < len(epochs):
-        raise ArgumentError("The cell is no JSON of what to decode", wanted, text)
+        raise ArgumentError("The cell is not the JSON of what to decode", wanted, text)
     return Cell(run, layer, tuple(epochs))
 
 

@@ -41,7 +41,7 @@ def run(
         ArgumentError: a share is not one, or a class has too few rows to be split.
     """
     if not 0 <= decoder_fraction < 1:
-        raise ArgumentError("`decoder_fraction` is no share", "0 <= value < 1", decoder_fraction)
+        raise ArgumentError("`decoder_fraction` is not a share", "0 <= value < 1", decoder_fraction)
     loaded = datasets.load(data, test_fraction=test_fraction, seed=seed)
     arrays = dict(
         zip(PARTS, (_floats(loaded.x_train), loaded.y_train, _floats(loaded.x_test), loaded.y_test),

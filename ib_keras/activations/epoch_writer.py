@@ -154,7 +154,7 @@ class _ArrayFile:
 
 
 def finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of logs as JSON can hold it: what is no finite number becomes ``None``."""
+    """A row of logs as JSON can hold it: what is not a finite number becomes ``None``."""
     clean: dict[str, Any] = {}
     for key, value in row.items():
         number = float(value)

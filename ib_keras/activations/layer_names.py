@@ -24,7 +24,7 @@ def select(patterns: str | Sequence[str], names: Sequence[str]) -> list[str]:
         isinstance(patterns, Sequence) and patterns and all(isinstance(p, str) for p in patterns)
     ):
         raise ArgumentError(
-            "`layers` are no names", f"names or globs of some of {list(names)}", repr(patterns)
+            "`layers` are not names", f"names or globs of some of {list(names)}", repr(patterns)
         )
     wanted: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else list(patterns):

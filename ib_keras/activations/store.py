@@ -48,7 +48,7 @@ class ActivationStore:
         path: an existing store; ``ActivationStore.create`` makes one.
 
     Raises:
-        StoreError: the path does not exist, is no store, is damaged, or has another schema version.
+        StoreError: the path does not exist, is not a store, is damaged, or has another version.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -85,7 +85,7 @@ class ActivationStore:
             made: what tables of it should say of its origin, such as its model and seed; of JSON.
 
         Raises:
-            ArgumentError: the path is taken, the lengths differ, or the labels are no classes.
+            ArgumentError: the path is taken, the lengths differ, or the labels are not classes.
         """
         path = pathlib.Path(path)
         arrays, structure = flatten(inputs)

@@ -18,10 +18,10 @@ def as_array(values: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
+        raise ArgumentError(f"`{name}` is not an array", "rows of equal length", error) from None
     if array.dtype == object and array.ndim == 0:
         raise ArgumentError(
-            f"`{name}` is no array",
+            f"`{name}` is not an array",
             "an array; the elements of a tf.data.Dataset are made one by "
             "np.stack(list(dataset.unbatch().as_numpy_iterator()))",
             type(values).__name__,
@@ -91,7 +91,7 @@ def as_samples(
 def check_seed(value: Any) -> int:
     """``value`` as an int >= 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ArgumentError("`seed` is no seed", "an integer >= 0, or None", repr(value))
+        raise ArgumentError("`seed` is not a seed", "an integer >= 0, or None", repr(value))
     return int(value)
 
 
@@ -110,7 +110,9 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
         isinstance(value, float) and value.is_integer()
     )
     if isinstance(value, bool) or not whole or value < minimum:
-        raise ArgumentError(f"`{name}` is no valid count", f"an integer >= {minimum}", repr(value))
+        raise ArgumentError(
+            f"`{name}` is not a valid count", f"an integer >= {minimum}", repr(value)
+        )
     return int(value)
 
 
@@ -123,6 +125,6 @@ def check_stddev(value: Any, name: str = "noise_std") -> float:
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not 0 <= value < float("inf"):
         raise ArgumentError(
-            f"`{name}` is no standard deviation", "a finite number >= 0", repr(value)
+            f"`{name}` is not a standard deviation", "a finite number >= 0", repr(value)
         )
     return float(value)

@@ -14,7 +14,7 @@ Name = str | int
 
 # Whole-number floats are labels if there are two values, or at most so many with three rows each.
 _WHOLE, _ROWS_EACH = 100, 3
-# From so many rows on, more labels than this share of the rows are no classes.
+# From so many rows on, more labels than this share of the rows are not classes.
 _JUDGED, _IDENTIFIER = 20, 0.75
 # So many names are listed in a table's provenance.
 _LISTED = 1000
@@ -50,7 +50,7 @@ def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
         Codes and names.
 
     Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are no labels of classes.
+        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
     """
     return refuse_identifier(recode(y, n, name), name)
 
@@ -59,7 +59,7 @@ def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
     """Class labels as ``(n,)`` integer codes 0…K−1, as ``encode_labels``, of whatever number.
 
     Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are no labels of classes.
+        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
     """
     return recode(y, n, name).codes
 
@@ -116,7 +116,7 @@ def recode(y: Any, n: int, name: str = "y") -> Labels:
     """As ``encode_labels``, of whatever number of labels.
 
     Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are no labels of classes.
+        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
     """
     if (categories := _categorical(y)) is not None:
         _check_length(categories.codes, n, name)
@@ -187,7 +187,7 @@ def _array(y: Any, name: str) -> np.ndarray:
         if array.dtype.kind in "UST" and not isinstance(y, np.ndarray):
             array = np.asarray(y, dtype=object)  # NumPy makes texts of what stands beside texts
     except ValueError as error:
-        raise ArgumentError(f"`{name}` is no array", "rows of equal length", error) from None
+        raise ArgumentError(f"`{name}` is not an array", "rows of equal length", error) from None
     if array.dtype.kind == "T":  # NumPy's texts of any length
         array = array.astype(object)
     if array.dtype.kind == "O" and array.size:

@@ -61,7 +61,7 @@ def input_codes(inputs: Any, n: int) -> np.ndarray:
     """``(n,)`` integers that are equal where the inputs are equal."""
     arrays = flat_inputs(inputs)
     if any(a.dtype == object for a in arrays):
-        raise ArgumentError("`inputs` are no numbers", "arrays of numbers", "dtype object")
+        raise ArgumentError("`inputs` are not numbers", "arrays of numbers", "dtype object")
     if any(a.ndim == 0 or len(a) != n for a in arrays):
         raise ArgumentError(
             "`inputs` do not match the activations",

@@ -137,7 +137,7 @@ class Recorder(keras.callbacks.Callback):
         self._tensorboard = None if log_dir is None else tensorboard.TensorBoard(log_dir)
         self._draws_plane = selector("log")
         if not (log_prefix is None or isinstance(log_prefix, str)):
-            raise ArgumentError("`log_prefix` is no text", "a string or None", repr(log_prefix))
+            raise ArgumentError("`log_prefix` is not a text", "a string or None", repr(log_prefix))
         self.log_prefix = log_prefix
         self._reported: dict[str, float] = {}
 

@@ -246,7 +246,7 @@ def serialise(identifier: Any) -> Any:
 
 
 def _times_two(rows: np.ndarray, exponent: np.ndarray, dtype: Any = None) -> np.ndarray:
-    """``times_two``, in another type if asked for; raises where the result is no number.
+    """``times_two``, in another type if asked for; raises where the result is not a number.
 
     Raises:
         ArgumentError: names the largest magnitude.

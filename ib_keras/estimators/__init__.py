@@ -57,7 +57,7 @@ def register(cls: type) -> type:
     name = declared_name(cls)
     if name is None or not issubclass(cls, Estimator):
         raise ArgumentError(
-            "The class is no estimator", "a class with `name` and `estimate`", repr(cls)
+            "The class is not an estimator", "a class with `name` and `estimate`", repr(cls)
         )
     if _REGISTRY.get(name, cls) is not cls:
         raise ArgumentError(

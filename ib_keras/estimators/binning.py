@@ -168,7 +168,7 @@ def _check_range(value: object) -> tuple[float, float]:
     except (TypeError, ValueError):
         low = high = np.nan
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ArgumentError("`range` is no interval", "(lo, hi) with lo < hi", repr(value))
+        raise ArgumentError("`range` is not an interval", "(lo, hi) with lo < hi", repr(value))
     return low, high
 
 

@@ -106,7 +106,9 @@ class DecoderBound(BaseEstimator):
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         if not 0 < self.test_fraction < 1:
-            raise ArgumentError("`test_fraction` is no share", "0 < value < 1", self.test_fraction)
+            raise ArgumentError(
+                "`test_fraction` is not a share", "0 < value < 1", self.test_fraction
+            )
         self.settings()
 
     def __str__(self) -> str:
@@ -466,7 +468,7 @@ def condition(t: Any) -> np.ndarray:
         t: ``(n, ...)``.
 
     Raises:
-        ArgumentError: they are no finite numbers.
+        ArgumentError: they are not finite numbers.
     """
     with np.errstate(over="ignore"):
         h = as_numbers(t, "t").astype(np.float32, copy=False)

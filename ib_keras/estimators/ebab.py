@@ -32,7 +32,7 @@ class EBAB(PlugIn):
         bins: number of bins B.
 
     Raises:
-        ArgumentError: ``bins`` is no positive integer.
+        ArgumentError: ``bins`` is not a positive integer.
 
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037; the definition follows the

@@ -205,7 +205,7 @@ class AdaptiveKDE(_KDE):
         variance = self.scale * (largest if self.power == 1 else largest * largest)
         if not math.isfinite(variance):
             raise ArgumentError(
-                "The kernel's variance is no number",
+                "The kernel's variance is not a number",
                 "activations whose square is one",
                 f"max|t| = {largest:.3g}",
             )

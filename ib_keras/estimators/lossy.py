@@ -80,7 +80,7 @@ class LossyCompression(FromPairs):
                 "`estimator` is unknown", f"one of {sorted(_ESTIMATORS)}", repr(self.estimator)
             )
         if not 0 < self.fit_share < 1:
-            raise ArgumentError("`fit_share` is no share", "0 < value < 1", self.fit_share)
+            raise ArgumentError("`fit_share` is not a share", "0 < value < 1", self.fit_share)
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]

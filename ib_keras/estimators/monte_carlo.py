@@ -350,7 +350,7 @@ def _rows(rows: Any, m: int, codes: np.ndarray) -> np.ndarray | None:
     fits = rows.shape == (m,) and rows.dtype.kind in "iu" and rows.min() >= 0 and rows.max() < n
     if not fits or len(np.unique(codes[rows])) < m:
         raise ArgumentError(
-            "`conditional_rows` are no rows of `t`",
+            "`conditional_rows` are not rows of `t`",
             f"{m} rows of 0…{n - 1} with different inputs",
             rows,
         )
@@ -366,7 +366,7 @@ def _check_function(samples: np.ndarray, codes: np.ndarray) -> None:
         if np.array_equal(samples[some], samples[first[some]]):
             continue
         raise ArgumentError(
-            "`t` differs between equal inputs: S is no function of X, as behind a noisy layer",
+            "`t` differs between equal inputs: S is not a function of X, as behind a noisy layer",
             "`conditional`: S of some inputs, each propagated n_x times with fresh noise",
             "conditional=None",
         )

@@ -64,7 +64,7 @@ class _Neural(FromPairs):
             The bound, of kind ``"lower"``; its standard error is that of the reported rows.
 
         Raises:
-            ArgumentError: lengths differ, or a fifth of the rows is no batch.
+            ArgumentError: lengths differ, or a fifth of the rows is not a batch.
         """
         first, second = (_standard(as_array(v, n), n) for v, n in ((a, "a"), (b, "b")))
         n = len(first)

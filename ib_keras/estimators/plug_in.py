@@ -129,7 +129,7 @@ def input_codes(x: Any, n: int) -> np.ndarray:
     """Codes of the distinct inputs; a ``(n,)`` integer array is taken as such codes."""
     inputs = as_array(x, "x")
     if inputs.dtype == object:
-        raise ArgumentError("`x` is no array of numbers", "numbers (n, ...)", inputs.dtype)
+        raise ArgumentError("`x` is not an array of numbers", "numbers (n, ...)", inputs.dtype)
     if inputs.ndim == 0 or len(inputs) != n:
         raise ArgumentError(
             "`x` does not match the activations",

@@ -122,8 +122,8 @@ class SamplePropagation(BaseEstimator):
             I(X;T) and I(T;Y) in nats, with standard errors.
 
         Raises:
-            ArgumentError: ``noise_std`` is 0, the shapes do not match, or S is no function of X and
-                ``conditional`` is missing.
+            ArgumentError: ``noise_std`` is 0, the shapes do not match, or ``conditional`` is missing
+                although S is not a function of X.
         """
         check_channel(noise_std)
         samples = as_samples(t)

@@ -55,7 +55,7 @@ class Quantized(PlugIn):
                 values = t.astype(np.float32)
             if not np.isfinite([values.min(), values.max()]).all():
                 raise ArgumentError(
-                    "The activations are no float32 values",
+                    "The activations are not float32 values",
                     f"magnitudes up to {np.finfo(np.float32).max:.3g}",
                     f"values from {t.min():.3g} to {t.max():.3g}",
                 )

@@ -87,7 +87,7 @@ def _table(label: Any, source: Any) -> pd.DataFrame:
         table = frames.load(source)
     else:
         raise ArgumentError(
-            f"`frames_by_label[{label!r}]` is no table",
+            f"`frames_by_label[{label!r}]` is not a table",
             "a frame, a path or a list of paths",
             source,
         )

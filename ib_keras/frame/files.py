@@ -136,7 +136,7 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
         ``attrs`` say where it came from; where the runs differ, they list what differs.
 
     Raises:
-        StoreError: nothing is there, it is no table of estimates, or it may not be read.
+        StoreError: nothing is there, it is not a table of estimates, or it may not be read.
         ArgumentError: a table lacks columns, or the list is empty.
         MissingExtraError: what reads such a bucket is not installed.
     """

@@ -85,7 +85,7 @@ def check_columns(found: Iterable[str], name: str) -> None:
     missing = [column for column in COLUMNS if column not in found]
     if missing:
         raise ArgumentError(
-            f"`{name}` is no table of estimates: it lacks {missing}",
+            f"`{name}` is not a table of estimates: it lacks {missing}",
             f"the columns {COLUMNS}",
             f"columns {found}",
         )

@@ -61,7 +61,7 @@ def instrument(
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2 (noisy DNNs).
     """
     if not isinstance(model, keras.Model):
-        raise ArgumentError("`model` is no Keras model", "a keras.Model", repr(type(model)))
+        raise ArgumentError("`model` is not a Keras model", "a keras.Model", repr(type(model)))
     if isinstance(model, InstrumentedModel):
         raise ArgumentError(
             "`model` is instrumented already",

@@ -262,6 +262,6 @@ def _parts(layer: keras.Operation) -> list[keras.Operation]:
     if not isinstance(layer, keras.layers.Layer):
         return []
     layers = list(layer._flatten_layers(include_self=False, recursive=False))
-    # Of a functional model, what is no layer: a + b, keras.ops.relu(a).
+    # Of a functional model, what is not a layer: a + b, keras.ops.relu(a).
     operations = [] if isinstance(layer, keras.Sequential) else getattr(layer, "operations", [])
     return [*layers, *(o for o in operations if not isinstance(o, keras.layers.Layer))]

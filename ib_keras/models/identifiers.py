@@ -83,13 +83,13 @@ def layers(identifier: Identifier) -> list[str] | None:
         identifier: what ``build`` takes.
 
     Raises:
-        ArgumentError: it is no list of names or globs.
+        ArgumentError: it is not a list of names or globs.
     """
     names = _parse(identifier)[1].get("layers")
     if names is None:
         return None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise ArgumentError("`layers` are no names", 'such as ["act_*", "output"]', repr(names))
+        raise ArgumentError("`layers` are not names", 'such as ["act_*", "output"]', repr(names))
     return names
 
 
@@ -272,7 +272,9 @@ def _find(name: str) -> Callable[..., Any]:
             error,
         ) from error
     if not callable(function):
-        raise ArgumentError(f"{name!r} is no function", "one that returns a model", repr(function))
+        raise ArgumentError(
+            f"{name!r} is not a function", "one that returns a model", repr(function)
+        )
     return function
 
 

@@ -307,7 +307,7 @@ def _encoder(
     """Inputs, the last stage's output, and the size of each stage."""
     shape = tuple(input_shape)
     if len(shape) not in (2, 3):
-        raise ArgumentError("The inputs are no images", "(height, width[, channels])", shape)
+        raise ArgumentError("The inputs are not images", "(height, width[, channels])", shape)
     widths = [check_count(width, "filters") for width in filters]
     if not widths:
         raise ArgumentError("`filters` is empty", "a number for each stage", filters)

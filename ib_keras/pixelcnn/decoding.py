@@ -74,7 +74,9 @@ class DecoderSettings(Configured):
         rate(self.dropout)
         check_positive(self.learning_rate, "learning_rate")
         if not 0 <= self.ema_momentum < 1:
-            raise ArgumentError("`ema_momentum` is no share", "0 <= value < 1", self.ema_momentum)
+            raise ArgumentError(
+                "`ema_momentum` is not a share", "0 <= value < 1", self.ema_momentum
+            )
         check_seed(self.seed)
 
     def network(
@@ -270,7 +272,7 @@ class _Keeper(keras.callbacks.Callback):
             self.weights = [state[f"best_{i}"] for i in range(int(state["best"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{str(path)!r} is no decoder's state", "one; remove it to begin anew", error
+                f"{str(path)!r} is not a decoder's state", "one; remove it to begin anew", error
             ) from None
         if not self.finished:
             restore_state(path, state, self._variables)

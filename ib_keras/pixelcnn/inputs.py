@@ -18,7 +18,7 @@ def as_levels(values: Any, levels: int, name: str = "images") -> Any:
     """``values`` as whole numbers 0…levels−1; tensors of a graph pass as they are.
 
     Raises:
-        ArgumentError: they are no numbers, outside the range, or between two levels.
+        ArgumentError: they are not numbers, outside the range, or between two levels.
     """
     if tf.is_tensor(values) and not hasattr(values, "numpy"):
         return values

@@ -54,7 +54,7 @@ class CausalConv(keras.layers.Layer):
         filters: output channels.
         kernel: height and width.
         shift: ``"down"``: the kernel ends in its pixel's row and is centred on its column;
-            ``"right"``: it ends in its pixel; ``"none"``: it is centred, for what is no image.
+            ``"right"``: it ends in its pixel; ``"none"``: it is centred, for what is not an image.
         strides: 1 or 2.
         init_scale: standard deviation of each output channel on the data that initialise it.
         seed: integer seed of V.

@@ -48,7 +48,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         name: of the distribution.
 
     Raises:
-        ArgumentError: the shapes do not match, or ``levels`` is no integer >= 2.
+        ArgumentError: the shapes do not match, or ``levels`` is not an integer >= 2.
 
     References:
         Salimans et al., *PixelCNN++*, ICLR 2017, arXiv:1701.05517, sections 2.1 and 2.2.

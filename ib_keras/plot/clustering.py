@@ -41,7 +41,7 @@ def clusters(
     needed = {"run", "epoch", "layer", "layer_index", "similarity", "pairs", "density"}
     if not needed <= set(histograms):
         raise ArgumentError(
-            "`histograms` is no table of histograms",
+            "`histograms` is not a table of histograms",
             "what `clustering.histograms` returns",
             f"columns {list(histograms)}",
         )

@@ -45,14 +45,14 @@ def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, 
         raise StoreError(f"{str(folder)!r} does not exist", f"a folder of {schema}", "nothing")
     if not path.is_file():
         raise StoreError(
-            f"{str(folder)!r} is no folder of {schema}",
+            f"{str(folder)!r} is not a folder of {schema}",
             f"a folder with a {MANIFEST}",
             "a file" if folder.is_file() else f"a folder without {MANIFEST}",
         )
     manifest = _parse(path)
     found = manifest.get("schema") if isinstance(manifest, dict) else None
     if found != schema:
-        raise StoreError(f"{str(folder)!r} is no folder of {schema}", schema, repr(found))
+        raise StoreError(f"{str(folder)!r} is not a folder of {schema}", schema, repr(found))
     if manifest.get("version") != version:
         raise StoreError(
             f"{str(folder)!r} has another schema version",

@@ -46,7 +46,9 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
         chosen = {check_count(epoch, "epochs", minimum=0) for epoch in epochs}
         return lambda epoch, last: epoch in chosen
     raise ArgumentError(
-        "`epochs` is no schedule", "'log', a step, a list of epochs, or a predicate", repr(epochs)
+        "`epochs` is not a schedule",
+        "'log', a step, a list of epochs, or a predicate",
+        repr(epochs),
     )
 
 
@@ -62,5 +64,5 @@ def parse(text: str) -> Epochs:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise ArgumentError(
-            "`record` is no schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(text)
+            "`record` is not a schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(text)
         ) from None

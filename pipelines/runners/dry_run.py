@@ -29,7 +29,9 @@ def check_output(output: str | None) -> None:
         return
     path = pathlib.Path(str(output))
     if not path.parent.is_dir() or path.is_dir():
-        raise ArgumentError("`output` is no file in a folder", "a file, or - to print it", output)
+        raise ArgumentError(
+            "`output` is not a file in a folder", "a file, or - to print it", output
+        )
 
 
 def show(

@@ -52,7 +52,7 @@ def run(
         options, "host", "the server's address: --host=http://localhost:8888"
     ).rstrip("/")
     if not host.startswith(("http://", "https://")):
-        raise ArgumentError("`host` is no address", "http://… or https://…", repr(host))
+        raise ArgumentError("`host` is not an address", "http://… or https://…", repr(host))
     dry_run.check_output(options.get("output"))
     spec = remote.specification(pipeline, options)
     values = remote.arguments(settings)

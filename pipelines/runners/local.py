@@ -137,7 +137,7 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
         raise ArgumentError(f"{str(folder)!r} is a file", "a new folder", "a file")
     if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
         raise ArgumentError(
-            f"{str(folder)!r} is no folder of a pipeline's runs",
+            f"{str(folder)!r} is not a folder of a pipeline's runs",
             "a new or empty folder, or that of an earlier run",
             sorted(p.name for p in folder.iterdir())[:10],
         )

@@ -91,13 +91,13 @@ def labels(items: Iterable[str] | None) -> dict[str, str]:
         items: the texts; lower-case letters, digits, ``_`` and ``-``, as Google Cloud wants them.
 
     Raises:
-        ArgumentError: one of them is no label.
+        ArgumentError: one of them is not a label.
     """
     found = {}
     for item in items or ():
         if not _LABEL.fullmatch(item):
             raise ArgumentError(
-                "`labels` has an item that is no label",
+                "`labels` has an item that is not a label",
                 "key=value in lower-case letters, digits, _ and -, at most 63 of them, the key "
                 "beginning with a letter",
                 repr(item),

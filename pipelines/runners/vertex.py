@@ -225,7 +225,7 @@ def _pipeline_root(options: Mapping[str, Any]) -> str:
     root = remote.required(options, "pipeline_root", "--pipeline_root=gs://BUCKET/FOLDER")
     if not _ROOT.fullmatch(root):
         raise ArgumentError(
-            "`pipeline_root` is no folder of a bucket", "gs://BUCKET/FOLDER", repr(root)
+            "`pipeline_root` must be a folder in a bucket", "gs://BUCKET/FOLDER", repr(root)
         )
     return root
 

@@ -73,7 +73,7 @@ def check_image(image: str) -> str:
     """
     if not isinstance(image, str) or not _REFERENCE.fullmatch(image):
         raise ArgumentError(
-            "`image` is no reference of a container image", "HOST/PATH:TAG", repr(image)
+            "`image` is not a reference of a container image", "HOST/PATH:TAG", repr(image)
         )
     return image
 

@@ -95,7 +95,7 @@ def _file(path: str) -> dict[str, dict[str, Any]]:
             "`machines` cannot be read", f"a YAML file {_EXAMPLE}, or component.key=value", error
         ) from None
     if not isinstance(read, dict) or not all(isinstance(value, dict) for value in read.values()):
-        raise ArgumentError(f"{path!r} is no table of machines", _EXAMPLE, repr(read))
+        raise ArgumentError(f"{path!r} is not a table of machines", _EXAMPLE, repr(read))
     return {str(component): settings for component, settings in read.items()}
 
 

@@ -112,12 +112,12 @@ def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkey
         ({"cell": cell("resnet")}, "no such network"),
         ({"cell": cell(layer="h9")}, "has no tap 'h9'"),
         ({"cell": cell(epochs=[0, 7])}, r"no checkpoint of \[7\]"),
-        ({"cell": cell(epochs=[0, 0])}, "no JSON of what to decode"),
-        ({"cell": "h2"}, "no JSON of what to decode"),
+        ({"cell": cell(epochs=[0, 0])}, "not the JSON of what to decode"),
+        ({"cell": "h2"}, "not the JSON of what to decode"),
         ({"decoder": '{"levels": 5}'}, "between the levels"),
         ({"decoder": '{"levels": 4}'}, "trained with other settings"),
         ({"decoder": '{"depth": 4}'}, "no parameter 'depth'"),
-        ({"decoder": "17"}, "no JSON object"),
+        ({"decoder": "17"}, "not a JSON object"),
     ],
 )
 def test_bad_input(made, tmp_path, change, message):
@@ -196,5 +196,5 @@ def test_residual_networks(shape):
     for bad in ({"filters": []}, {"blocks": 0}):
         with pytest.raises(ArgumentError, match="filters|blocks"):
             models.build({"name": "resnet", **bad}, **arguments)
-    with pytest.raises(ArgumentError, match="no images"):
+    with pytest.raises(ArgumentError, match="not images"):
         models.build("resnet", input_shape=(12,), n_classes=2)

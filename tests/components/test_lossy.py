@@ -138,7 +138,7 @@ def test_noisy_cnn():
         (lambda: known_pairs.read_images('{"images": "gaussian"}'), "images are unknown"),
         (lambda: known_pairs.read_images("gaussian"), "images are unknown"),
         (lambda: models.noisy_cnn((20, 20)), "do not fit"),
-        (lambda: models.check('{"name": "szt", "layers": "dense_1"}'), "no names"),
+        (lambda: models.check('{"name": "szt", "layers": "dense_1"}'), "not names"),
         (lambda: lossy_compression.check({"cells": ["x"]}), "images are unknown"),
         (lambda: plot.against_truth(ib.frame.from_rows([])), "what is true"),
     ],

@@ -89,9 +89,9 @@ def test_bad_input(tmp_path):
         reporter.run([tmp_path / "in"], tmp_path / "out", study="noisy")
     assert not (tmp_path / "out").exists()
     for model, message in (
-        ('{"name": "szt", "noise_std": -1}', "no standard deviation"),
+        ('{"name": "szt", "noise_std": -1}', "not a standard deviation"),
         ('{"name": "szt", "loss": "hing"}', "loss is unknown"),
-        ('{"name": "szt", "noise_std": {"dense_1": "a"}}', "no standard deviation"),
+        ('{"name": "szt", "noise_std": {"dense_1": "a"}}', "not a standard deviation"),
     ):
         with pytest.raises(ArgumentError, match=message):
             noisy_dnn.check({"models": [model]})

@@ -61,5 +61,5 @@ def test_users_can_register_their_own():
             estimators.register(type("Other", (Mine,), {}))
     finally:
         estimators._REGISTRY.pop("my_own", None)
-    with pytest.raises(ArgumentError, match="no estimator"):
+    with pytest.raises(ArgumentError, match="not an estimator"):
         estimators.register(int)

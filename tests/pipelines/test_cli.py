@@ -61,7 +61,7 @@ def test_settings_take_the_declared_types():
         ("epochs", "sets nothing"),
         ("epochs=many", "epochs is no int"),
         ("learning_rate=fast", "no float"),
-        ('models=["szt"', "no JSON list"),
+        ('models=["szt"', "not JSON of a list"),
         ("epochs=1.5", "epochs is no int"),
     ],
 )
@@ -79,7 +79,7 @@ def test_bad_settings(setting, message):
         ({"models": ["no/such.keras"]}, "does not exist"),
         ({"data": "mnits"}, "'mnist'"),
         ({"data": "no.npz"}, "does not exist"),
-        ({"record": "often"}, "no schedule"),
+        ({"record": "often"}, "not a schedule"),
         ({"split": "most"}, "'train', 'test' or 'all'"),
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),
@@ -159,7 +159,7 @@ def test_help_lists_the_flags():
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     done = command("--preset=quick", f"--run_dir={tmp_path}")
-    assert done.returncode == 1 and "no folder of a pipeline's runs" in done.stderr
+    assert done.returncode == 1 and "not a folder of a pipeline's runs" in done.stderr
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 

@@ -44,7 +44,7 @@ def test_images_that_are_named_may_stay_the_default_may_not(spec):
 
 @pytest.mark.parametrize("image", ["", "two words", "-x", "host/ib;rm"])
 def test_no_reference(spec, image):
-    with pytest.raises(ArgumentError, match="no reference of a container image"):
+    with pytest.raises(ArgumentError, match="not a reference of a container image"):
         set_image(spec, image)
 
 

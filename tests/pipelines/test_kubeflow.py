@@ -157,7 +157,7 @@ def test_a_dry_run_asks_no_server(capsys):
     ("options", "message"),
     [
         ({}, "`host` is missing. Expected .*--host=http"),
-        ({"host": "localhost:8888"}, "`host` is no address. Expected http://"),
+        ({"host": "localhost:8888"}, "`host` is not an address. Expected http://"),
         ({"host": "http://h", "labels": ["a=b"], "fetch": "j"}, r"vertex. .*\['labels', 'fetch'\]"),
         ({"host": "http://h", "image": None}, "`image` is missing"),
         ({"host": "http://h", "machines": "x.cpu=1"}, "unknown component 'x'"),

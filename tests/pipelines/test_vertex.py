@@ -261,12 +261,15 @@ def test_a_bucket_that_one_may_not_look_at_is_noted(service, monkeypatch, capsys
             "`region` is none of Vertex AI's. Expected .*'europe-west4'.*atlantis",
         ),
         ({"pipeline_root": None}, "`pipeline_root` is missing"),
-        ({"pipeline_root": "s3://bucket"}, "no folder of a bucket. Expected gs://.*s3://bucket"),
-        ({"pipeline_root": "/tmp/root"}, "no folder of a bucket"),
+        (
+            {"pipeline_root": "s3://bucket"},
+            "must be a folder in a bucket. Expected gs://.*s3://bucket",
+        ),
+        ({"pipeline_root": "/tmp/root"}, "must be a folder in a bucket"),
         ({"image": None}, "`image` is missing. Expected .*docker build"),
-        ({"image": "two words"}, "no reference of a container image"),
-        ({"labels": ["Team=x"]}, "no label. Expected key=value in lower-case.*'Team=x'"),
-        ({"labels": ["team"]}, "no label"),
+        ({"image": "two words"}, "not a reference of a container image"),
+        ({"labels": ["Team=x"]}, "not a label. Expected key=value in lower-case.*'Team=x'"),
+        ({"labels": ["team"]}, "not a label"),
         ({"machines": "trainr.cpu=8"}, r"unknown component 'trainr'. Expected .*'trainer'"),
         ({"machines": "trainer.accelerator=H100"}, "unknown accelerator.*'NVIDIA_L4'.*H100"),
     ],
@@ -331,7 +334,7 @@ def test_a_dry_run_is_summed_up_and_written_whole(tmp_path, capsys):
     assert run(settings, dry_run=True) == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) == len(lines) <= 25 and "--output=FILE" in text
-    with pytest.raises(ArgumentError, match="`output` is no file"):
+    with pytest.raises(ArgumentError, match="`output` is not a file"):
         run(dry_run=True, output=str(tmp_path / "nowhere" / "job.yaml"))
 
 

@@ -138,7 +138,7 @@ def test_classes_that_soaks_have_found():
 
 
 def test_magnitudes_that_soaks_have_found():
-    """Differences, sums and ratios that are no numbers, though all values are."""
+    """Differences, sums and ratios that are not numbers, though all values are."""
     half = np.finfo(float).max / 2
     t = np.array([[half], [-half]] * 4)
     found = subjects.attempt(subjects.CHEAP["binning-width"].estimate, t, y=np.arange(8) % 2)
