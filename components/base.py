@@ -88,7 +88,7 @@ def items(text: str) -> list[str]:
         One text or more.
 
     Raises:
-        ArgumentError: it begins as a list, and is none.
+        ArgumentError: it begins as a list, but does not parse as one.
     """
     if not text.lstrip().startswith("["):
         return [text]

@@ -62,7 +62,7 @@ def pairs(
     Args:
         t: ``(n, ...)`` a layer's outputs.
         y: ``(n,)`` class labels; without them all pairs are one group, ``"all"``.
-        max_samples: of more, so many rows are drawn without replacement.
+        max_samples: the maximum number of rows; larger samples are subsampled without replacement.
         seed: of that choice.
 
     Returns:

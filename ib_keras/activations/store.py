@@ -154,7 +154,7 @@ class ActivationStore:
 
     @property
     def made(self) -> dict[str, Any]:
-        """What was said of its origin."""
+        """The provenance recorded at creation."""
         return dict(self._manifest.get("made", {}))
 
     @property

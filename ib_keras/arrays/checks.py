@@ -120,7 +120,7 @@ def check_stddev(value: Any, name: str = "noise_std") -> float:
     """``value`` as a finite float >= 0.
 
     Raises:
-        ArgumentError: it is none.
+        ArgumentError: it is something else.
     """
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not 0 <= value < float("inf"):

@@ -46,7 +46,7 @@ class Calibration(NamedTuple):
     trust: tuple[float, float]
 
     def interval(self, value: float) -> tuple[float, float]:
-        """The known informations at which a value as this would be no surprise.
+        """The true values of the information that are consistent with this estimate.
 
         Those at which it lies within two standard deviations of the mean estimate, both linear
         between the ones that were tried. The upper end is ``inf`` where the largest one that was

@@ -188,7 +188,7 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
 
 
 def network_noise(noise_std: float) -> tuple[str, ...]:
-    """``("network_noise",)`` for a noisy network, whose noise is counted as told by the input."""
+    """``("network_noise",)`` for a noisy network: its noise counts as information about X."""
     return ("network_noise",) if noise_std > 0 else ()
 
 

@@ -52,7 +52,7 @@ class _KDE(BaseEstimator):
             x: not used: T is taken as a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
             noise_std: of the network's noise in this layer. σ² is the measurement's own, beside
                 it; the network's is taken for a part of what X tells, hence the flag
-                ``network_noise``, and the lower bound is none then.
+                ``network_noise``, and "lower" is then no longer a bound.
             conditional: not used.
 
         Returns:

@@ -49,8 +49,8 @@ class SamplePropagation(BaseEstimator):
     ``value`` is for X uniform on the rows that are given. ``stderr`` combines the errors of the
     Monte-Carlo draws, of the propagations, and of the choice of m inputs out of n. Flags:
     ``saturated`` within 1 % of H(X); ``high_dim`` when half of the inputs and of the propagations
-    give another value (by more than 3 standard errors): then there are too few for this dimension,
-    and the value is one of these rows, not of the distribution that they come from.
+    give a different estimate (by more than 3 standard errors). Then there are too few for this
+    dimension, and the value describes these rows, not the distribution that they come from.
 
     Cost: n times the number of draws, in one fused pass; memory O(tile).
 
@@ -122,8 +122,8 @@ class SamplePropagation(BaseEstimator):
             I(X;T) and I(T;Y) in nats, with standard errors.
 
         Raises:
-            ArgumentError: ``noise_std`` is 0, the shapes do not match, or ``conditional`` is missing
-                although S is not a function of X.
+            ArgumentError: ``noise_std`` is 0, the shapes do not match, or S is not a function of X
+                and there is no ``conditional``.
         """
         check_channel(noise_std)
         samples = as_samples(t)

@@ -23,7 +23,7 @@ class Quantized(PlugIn):
             they are, and then nearly every sample is alone.
 
     Raises:
-        ArgumentError: ``bits`` is none of 1 to 16 and 32.
+        ArgumentError: ``bits`` is neither 1 to 16 nor 32.
 
     References:
         Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural

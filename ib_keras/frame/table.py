@@ -49,7 +49,7 @@ _NATS = {"nats": 1.0, "bits": math.log(2)}
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """The table of ``rows``, each with a value for every column of ``COLUMNS``.
 
-    Of the columns in ``OPTIONAL`` it has those of which some row has something to say.
+    Of the columns in ``OPTIONAL`` it has those with a value in at least one row.
     """
     rows = list(rows)
     more = [c for c in OPTIONAL if any(row.get(c, "") != "" for row in rows)]

@@ -33,7 +33,7 @@ _MISSING = "not_estimated"
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What can be said of one layer.
+    """The verdict on one layer.
 
     Args:
         group: the run, or the runs that differ in their seeds only.
@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def claim(self) -> str:
-        """What is said of the layer, with the test on which it rests."""
+        """The verdict in words, with the test on which it rests."""
         if self.what != COMPRESSES:
             return self.what
         seen = "" if self.tested else ", seen in one run"
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
-    """What can be said of each layer: a verdict for each group of seeds and layer, in order.
+    """The verdict on each layer: one for each group of seeds and layer, in order.
 
     Args:
         frame: a table of estimates in one unit.
@@ -280,12 +280,12 @@ def _which(own: Sequence[Verdict]) -> str:
     if by[DISPUTED]:
         text += f" Estimates disagree about {few(by[DISPUTED])}."
     if by[UNKNOWN]:
-        text += f" Nothing can be said of {few(by[UNKNOWN])}."
+        text += f" No verdict is possible on {few(by[UNKNOWN])}."
     return text
 
 
 def _belief(own: Sequence[Verdict]) -> str:
-    """Whether to believe what is said of the layers that compress, or else of all; and the test."""
+    """Whether to believe the verdicts on layers that compress, or else on all; and the test."""
     by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
     told = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
     if not told:

@@ -296,7 +296,7 @@ def _trust(table: pd.DataFrame) -> str:
         named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
         head += (
             f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound, on the side that the axis "
-            "says; the difference of two bounds, I(T;Y), is none.</p>"
+            "says; I(T;Y) is the difference of two bounds and is not a bound.</p>"
         )
     return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
 

@@ -25,8 +25,7 @@ def read_npy(path: pathlib.Path) -> np.ndarray:
         path: of the file.
 
     Raises:
-        StoreError: it is none, holds objects, or its header asks for another number of bytes than
-            there are.
+        StoreError: it is not such a file, holds objects, or its header does not match its size.
     """
     try:
         with open(path, "rb") as file:
@@ -45,7 +44,7 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         path: of the file.
 
     Raises:
-        StoreError: it is none, is damaged, holds objects, or is larger than the memory available.
+        StoreError: it is not such a file, is damaged, holds objects, or does not fit into memory.
     """
     found: dict[str, np.ndarray] = {}
     try:
@@ -74,7 +73,7 @@ def check_zip(path: pathlib.Path) -> None:
         path: of the file.
 
     Raises:
-        StoreError: it is none, or damaged, or says that it is larger than the memory available.
+        StoreError: it is not such a file, is damaged, or says that it does not fit into memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:

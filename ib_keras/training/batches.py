@@ -11,7 +11,7 @@ import tensorflow as tf
 def batches(
     arrays: Sequence[np.ndarray], size: int, seed: int, epochs: range, *, multiple: int = 1
 ) -> tuple[tf.data.Dataset, int]:
-    """Batches of one size of all these epochs, and how many an epoch has.
+    """Equal-sized batches for these epochs, and the number of batches per epoch.
 
     An epoch's order is decided by seed and epoch. The rows are drawn beforehand: TensorFlow keeps
     a Python generator, and with it the arrays, as long as the process lives.

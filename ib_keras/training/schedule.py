@@ -33,7 +33,7 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
             Epoch 0 is before training, epoch e is after e epochs of it.
 
     Raises:
-        ArgumentError: it is none of these.
+        ArgumentError: it is something else.
     """
     if callable(epochs):
         return lambda epoch, last: bool(epochs(epoch))

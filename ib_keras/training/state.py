@@ -74,5 +74,5 @@ def restore(path: pathlib.Path, state: Mapping[str, np.ndarray], variables: Sequ
 
 
 def _plain(value: np.ndarray) -> np.ndarray:
-    """The same bytes as a type that ``.npy`` files know: bfloat16 is none."""
+    """The same bytes as a type that ``.npy`` files can hold, which bfloat16 is not."""
     return value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value

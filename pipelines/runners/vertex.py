@@ -240,7 +240,7 @@ def _aiplatform(options: Mapping[str, Any]) -> Any:
     regions = sorted(aiplatform.constants.base.SUPPORTED_REGIONS)
     if options["region"] not in regions:
         raise ArgumentError(
-            "`region` is none of Vertex AI's", f"one of {regions}", options["region"]
+            "`region` is not a region of Vertex AI", f"one of {regions}", options["region"]
         )
     return aiplatform
 

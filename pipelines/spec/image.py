@@ -47,7 +47,7 @@ def set_image(spec: Mapping[str, Any], image: str | None) -> dict[str, Any]:
         a message that says so.
 
     Raises:
-        ArgumentError: the reference is none, or there is none.
+        ArgumentError: the reference is missing, or does not name an image.
     """
     found = copy.deepcopy(dict(spec))
     for _, container in containers(found):

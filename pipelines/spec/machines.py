@@ -29,7 +29,7 @@ def parse(given: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
         Component → ``accelerator``, ``count``, ``cpu``, ``memory``, of which some.
 
     Raises:
-        ArgumentError: a file cannot be read, or an item is none.
+        ArgumentError: a file cannot be read, or an item does not describe a machine.
     """
     items = given.split(",") if isinstance(given, str) else list(given or ())
     found: dict[str, dict[str, Any]] = {}
@@ -57,7 +57,7 @@ def set_machines(
 
     Raises:
         ArgumentError: a component, key or accelerator is unknown (the known ones are listed), or a
-            value is none.
+            value is invalid.
     """
     found = copy.deepcopy(dict(spec))
     known = sorted({component for component, _ in containers(found)})

@@ -258,7 +258,7 @@ def test_a_bucket_that_one_may_not_look_at_is_noted(service, monkeypatch, capsys
         ({"region": ""}, "`region` is missing"),
         (
             {"region": "atlantis"},
-            "`region` is none of Vertex AI's. Expected .*'europe-west4'.*atlantis",
+            "`region` is not a region of Vertex AI. Expected .*'europe-west4'.*atlantis",
         ),
         ({"pipeline_root": None}, "`pipeline_root` is missing"),
         (
