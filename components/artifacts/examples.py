@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ib_keras.errors import ArgumentError
+
+if TYPE_CHECKING:
+    pass
+
+from typing import NamedTuple
 
 from ib_keras.arrays.labels import are_names
 from ib_keras.errors import StoreError
@@ -96,3 +103,27 @@ def read(path: str | os.PathLike) -> Examples:
     if not are_names(names) or len(names) < classes:
         raise StoreError(f"{str(folder)!r} is damaged", "a name for each label", repr(names)[:200])
     return Examples(**arrays, rows=rows, label_names=tuple(names))
+
+
+def check_disjoint(**rows: Any) -> None:
+    """Raises unless the parts have no row in common.
+
+    Args:
+        **rows: integer ids of rows, by the part's name.
+
+    Raises:
+        ArgumentError: a row is in two parts, or twice in one.
+    """
+    names = list(rows)
+    ids = [np.asarray(part).reshape(-1) for part in rows.values()]
+    for i, first in enumerate(ids):
+        if len(np.unique(first)) < len(first):
+            raise ArgumentError(f"The rows of {names[i]!r} repeat", "each once", "repeated rows")
+        for j in range(i):
+            shared = np.intersect1d(first, ids[j])
+            if len(shared):
+                raise ArgumentError(
+                    f"{names[j]!r} and {names[i]!r} have {len(shared)} rows in common",
+                    "disjoint parts: one trains the network, one the decoders, one is evaluated",
+                    f"both hold row {shared[0]}",
+                )

@@ -12,8 +12,9 @@ import numpy as np
 
 from ib_keras import estimators
 from ib_keras.components.artifacts import examples
+from ib_keras.components.artifacts.examples import check_disjoint
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.estimators.decoder import DecoderBound, check_disjoint
+from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.pixelcnn import sampling
 from ib_keras.pixelcnn.decoding import Decoded
 from ib_keras.storage import manifests, npy

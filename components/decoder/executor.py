@@ -18,10 +18,12 @@ from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
-from ib_keras.estimators.decoder import DecoderBound, compared, condition
+from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.frame.table import Where, row
 from ib_keras.interface import Estimate
+from ib_keras.pixelcnn.comparison import compared
 from ib_keras.pixelcnn.decoding import Decoder
+from ib_keras.pixelcnn.inputs import condition
 from ib_keras.storage import atomic
 
 

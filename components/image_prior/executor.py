@@ -18,7 +18,7 @@ from ib_keras.components.artifacts.prior import (
     parts,
     write,
 )
-from ib_keras.estimators.decoder import prior
+from ib_keras.pixelcnn.comparison import prior
 from ib_keras.storage import atomic, manifests
 
 

@@ -5,29 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
-import pathlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from scipy.special import logsumexp
 
-from ib_keras.arrays.checks import as_array, as_numbers
+from ib_keras.arrays.checks import as_array
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import BaseEstimator, check_memory
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
+from ib_keras.pixelcnn.comparison import compared, prior
+from ib_keras.pixelcnn.inputs import condition
 
 if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
-    from ib_keras.pixelcnn.network import PixelCNN
 
 Rows = tuple[np.ndarray, np.ndarray]
-# With so many values of h at most, the mixture of q(x|h) over them is looked at.
-_FEW = 64
 _FEWEST = 20
 # Compiled decoders that are kept, one for each shape of h; and who may train them.
 _DECODERS = 8
@@ -333,176 +329,12 @@ class _OfImages(DecoderBound):
         return self._against(self.images(x), self.prior, t, y)
 
 
-def prior(
-    settings: DecoderSettings,
-    train: np.ndarray,
-    held_out: np.ndarray,
-    labels: tuple[np.ndarray, np.ndarray] | None = None,
-    *,
-    folder: str | os.PathLike | None = None,
-    progress: bool = False,
-    make: Callable[..., Decoder] | None = None,
-) -> tuple[PixelCNN, Decoded]:
-    """q(x): pixels on their own, a decoder without a condition, or the mixture of one of classes.
-
-    Args:
-        settings: of both.
-        train: images.
-        held_out: images.
-        labels: of both parts, 0, 1, …
-        folder: as of ``Decoder.train``.
-        progress: as of ``Decoder.train``.
-        make: in place of ``Decoder``.
-
-    Returns:
-        The decoder without a condition, and what the best of the three says.
-    """
-    from ib_keras.pixelcnn.decoding import Decoder
-
-    make = make or Decoder
-    places = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
-    plain = make(settings, train.shape[1:])
-    said = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
-    nothing = _pixels(train, held_out, plain)._replace(history=said.history)
-    if _better(said, nothing, plain):
-        nothing = said
-    if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
-        classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
-        decoder = make(settings, train.shape[1:], classes.shape[1:])
-        parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
-        decoder.train(*parts[0], folder=places["y"], progress=progress)
-        nothing = with_mixture(nothing, decoder, *parts)
-    return plain.model, nothing
-
-
 @functools.lru_cache(maxsize=_DECODERS)
 def _decoder(settings: DecoderSettings, *shapes: tuple[int, ...]) -> Decoder:
     """A decoder of such shapes, which is compiled once; whoever trains it has ``_LOCK``."""
     from ib_keras.pixelcnn.decoding import Decoder
 
     return Decoder(settings, *shapes)
-
-
-def compared(
-    nothing: Decoded,
-    given: Decoded,
-    decoder: Decoder,
-    train: tuple[np.ndarray, np.ndarray],
-    held_out: tuple[np.ndarray, np.ndarray],
-) -> tuple[Decoded, Decoded]:
-    """q(x) and q(x|h) as they are compared: each the best that is known.
-
-    Args:
-        nothing: what q(x) says.
-        given: what a decoder with a condition says.
-        decoder: that decoder.
-        train: images and h of the rows that trained it.
-        held_out: images and h.
-
-    Returns:
-        What the better of q(x) and Σ_h p(h) q(x|h) says, the latter where h takes few values; and
-        what the better of that and the decoder says.
-    """
-    nothing = with_mixture(nothing, decoder, train, held_out)
-    kept = _better(given, nothing, decoder)
-    return nothing, given if kept else nothing._replace(history=given.history)
-
-
-def with_mixture(
-    nothing: Decoded,
-    decoder: Decoder,
-    train: tuple[np.ndarray, np.ndarray],
-    held_out: tuple[np.ndarray, np.ndarray],
-) -> Decoded:
-    """q(x), or Σ_h p(h) q(x|h) where h takes few values and that is better.
-
-    Both are distributions of images, so that both bound H(X); with the second, Î <= H(h).
-
-    Args:
-        nothing: what q(x) says.
-        decoder: a trained q(x|h).
-        train: images and h of the rows that trained it.
-        held_out: images and h.
-    """
-    values, counts = np.unique(train[1], axis=0, return_counts=True)
-    if len(values) > _FEW:
-        return nothing
-
-    def nats(images: np.ndarray) -> np.ndarray:
-        logs = [decoder.model.log_prob(images, value[None]) for value in values]
-        return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
-
-    mixed = nothing._replace(train=nats(train[0]), held_out=nats(held_out[0]))
-    return mixed if _better(mixed, nothing, decoder) else nothing
-
-
-def _better(said: Decoded, other: Decoded, decoder: Decoder) -> bool:
-    """Whether it tells more of the stopping rows, and does not tell as much less of all rows."""
-    gains = other.train - said.train
-    of_few, of_all = gains[decoder.stop].mean(), gains.mean()
-    return bool(of_few >= 0 and of_few + of_all >= 0)
-
-
-def _pixels(train: np.ndarray, held_out: np.ndarray, decoder: Decoder) -> Decoded:
-    """What Π q_i(x_i) says; levels are counted pixel by pixel, one more of each."""
-    from ib_keras.pixelcnn.decoding import Decoded
-
-    seen = np.delete(train, decoder.stop, axis=0).reshape(-1, train[0].size)
-    levels = decoder.settings.levels
-    counts = np.array([np.bincount(pixel, minlength=levels) for pixel in seen.T]) + 1
-    nats = np.log(counts.sum(axis=1, keepdims=True)) - np.log(counts)
-
-    def code(images: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(images))
-        for own, pixel in zip(nats, images.reshape(len(images), -1).T, strict=True):
-            total += own[pixel]
-        return total
-
-    return Decoded(code(train), code(held_out), np.empty(0))
-
-
-def condition(t: Any) -> np.ndarray:
-    """A layer's outputs as float32 maps ``(n, height, width, channels)`` or vectors ``(n, d)``.
-
-    Args:
-        t: ``(n, ...)``.
-
-    Raises:
-        ArgumentError: they are not finite numbers.
-    """
-    with np.errstate(over="ignore"):
-        h = as_numbers(t, "t").astype(np.float32, copy=False)
-    if not np.isfinite(h).all():
-        raise ArgumentError(
-            "`t` has NaN or infinite values in float32",
-            f"finite numbers, at most {np.finfo(np.float32).max:.3g}",
-            f"{int((~np.isfinite(h)).sum())} others",
-        )
-    return h if h.ndim == 4 else h.reshape(len(h), -1)
-
-
-def check_disjoint(**rows: Any) -> None:
-    """Raises unless the parts have no row in common.
-
-    Args:
-        **rows: integer ids of rows, by the part's name.
-
-    Raises:
-        ArgumentError: a row is in two parts, or twice in one.
-    """
-    names = list(rows)
-    ids = [np.asarray(part).reshape(-1) for part in rows.values()]
-    for i, first in enumerate(ids):
-        if len(np.unique(first)) < len(first):
-            raise ArgumentError(f"The rows of {names[i]!r} repeat", "each once", "repeated rows")
-        for j in range(i):
-            shared = np.intersect1d(first, ids[j])
-            if len(shared):
-                raise ArgumentError(
-                    f"{names[j]!r} and {names[i]!r} have {len(shared)} rows in common",
-                    "disjoint parts: one trains the network, one the decoders, one is evaluated",
-                    f"both hold row {shared[0]}",
-                )
 
 
 def _mean(terms: np.ndarray) -> tuple[float, float]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
-from ib_keras.arrays.checks import as_array
+from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.errors import ArgumentError
+
+if TYPE_CHECKING:
+    pass
+
 
 # What varies by less, of its mean or at all, varies by float32's rounding only.
 _RESOLUTION, _LEAST = 1e-6, 1e-35
@@ -20,6 +23,8 @@ def as_levels(values: Any, levels: int, name: str = "images") -> Any:
     Raises:
         ArgumentError: they are not numbers, outside the range, or between two levels.
     """
+    import tensorflow as tf  # which estimators of other kinds do not need
+
     if tf.is_tensor(values) and not hasattr(values, "numpy"):
         return values
     array = as_array(values, name)
@@ -106,3 +111,23 @@ def statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     std = np.sqrt(np.sum(squares, axis=0) / (h.size // h.shape[-1]))
     varies = std > np.maximum(_RESOLUTION * np.abs(mean), _LEAST)
     return mean, np.where(varies, std, 1.0)
+
+
+def condition(t: Any) -> np.ndarray:
+    """A layer's outputs as float32 maps ``(n, height, width, channels)`` or vectors ``(n, d)``.
+
+    Args:
+        t: ``(n, ...)``.
+
+    Raises:
+        ArgumentError: they are not finite numbers.
+    """
+    with np.errstate(over="ignore"):
+        h = as_numbers(t, "t").astype(np.float32, copy=False)
+    if not np.isfinite(h).all():
+        raise ArgumentError(
+            "`t` has NaN or infinite values in float32",
+            f"finite numbers, at most {np.finfo(np.float32).max:.3g}",
+            f"{int((~np.isfinite(h)).sum())} others",
+        )
+    return h if h.ndim == 4 else h.reshape(len(h), -1)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import ib_keras as ib
+from ib_keras.components.artifacts.examples import check_disjoint
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimators import DecoderBound
 from ib_keras.estimators.classifier import log_probabilities
-from ib_keras.estimators.decoder import check_disjoint, compared, prior
+from ib_keras.pixelcnn.comparison import compared, prior
 from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings, stopping_rows
 from ib_keras.pixelcnn.inputs import statistics
 
