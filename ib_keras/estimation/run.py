@@ -77,24 +77,21 @@ def run_all(
     resolved = [_of_inputs(estimator, with_values, on_error) for estimator in ranged]
     y_of_x = samples.y_of_x
     for source in sources:
-        t = source.read()
-        finite = source.extent()
+        where, t, finite = source.where, source.read(), source.extent()
         for named, over_all, estimator in zip(made, ranged, resolved, strict=True):
             start = time.perf_counter()
             own = with_values if named.traits.inputs else arguments
             result = _cell(estimator, named, source, t, finite, own, on_error)
             seconds = time.perf_counter() - start
-            rows = [row(source.where, named, "I(X;T)", result.xt, seconds)]
+            rows = [row(where, named, "I(X;T)", result.xt, seconds)]
             if calibrator is not None:
-                known = calibrator.columns(over_all, t, own["x"], source.where.noise_std, result.xt)
+                known = calibrator.columns(over_all, t, own["x"], where.noise_std, result.xt)
                 if known.pop("untrusted") and math.isfinite(result.xt.value):
                     rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
                 rows[0] |= known
             if result.ty is not None:
-                rows.append(row(source.where, named, "I(T;Y)", result.ty, seconds))
-            rows += [
-                row(source.where, named, q, value, seconds) for q, value in result.others.items()
-            ]
+                rows.append(row(where, named, "I(T;Y)", result.ty, seconds))
+            rows += [row(where, named, q, value, seconds) for q, value in result.others.items()]
             yield from flagged(rows, y_of_x)
             done()
 
@@ -109,6 +106,7 @@ def _cell(
     on_error: OnError,
 ) -> LayerInformation:
     """What an estimator says of a layer at an epoch."""
+    where = source.where
 
     def run(y: Any) -> LayerInformation:
         if finite is None:
@@ -120,12 +118,8 @@ def _cell(
         estimator.check_extent(*finite)
         if estimator.traits.propagations:
             return _propagate(estimator, source, t, {**own, "y": y})
-        found = estimator.estimate(t, noise_std=source.where.noise_std, **{**own, "y": y})
-        return (
-            _of_random(found, estimator)
-            if source.random and not source.where.noise_std > 0
-            else found
-        )
+        found = estimator.estimate(t, noise_std=where.noise_std, **{**own, "y": y})
+        return _of_random(found, estimator) if source.random and not where.noise_std > 0 else found
 
     apart = named.traits.labels_alone and finite is not None
     return estimated(
@@ -134,7 +128,7 @@ def _cell(
         own["y"],
         n=len(t),
         dim=t[0].size,
-        where=f"Layer {source.where.layer!r} at epoch {source.where.epoch}, {named}",
+        where=f"Layer {where.layer!r} at epoch {where.epoch}, {named}",
         on_error=on_error,
     )
 
