@@ -33,7 +33,7 @@ def main() -> int:
         fuzz = _TESTS / "faults" / "test_fuzz.py"
         soaked.run(_TESTS / "faults", f"--ignore={fuzz}")
         soaked.run(_TESTS / "pipelines" / "test_local.py", "-k", "killed")
-        soaked.run(_TESTS / "test_applications.py", "-n", "2")
+        soaked.run(_TESTS / "instrumentation" / "test_applications.py", "-n", "2")
         seed, failures, least = arguments.seed, soaked.failures, arguments.fuzz_seconds
         while soaked.failures == failures and soaked.done["fuzz_cpu_seconds"] < least:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ib_keras.errors import ArgumentError
 from ib_keras.pixelcnn import DiscretizedLogisticMixture
 
-GOLDEN = pathlib.Path(__file__).parent / "golden" / "dmol_full.npz"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "dmol_full.npz"
 
 
 @pytest.fixture(scope="module")
