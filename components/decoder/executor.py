@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,13 +16,7 @@ from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.artifacts.samples import SAMPLES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimation.cells import lost
-from ib_keras.estimators.decoder import DecoderBound
-from ib_keras.frame.table import Where, row
-from ib_keras.interface import Estimate
-from ib_keras.pixelcnn.comparison import compared
-from ib_keras.pixelcnn.decoding import Decoder
-from ib_keras.pixelcnn.inputs import condition
+from ib_keras.estimation.decoding import LayerDecoding
 from ib_keras.storage import atomic
 
 
@@ -103,67 +96,35 @@ def run(
     wanted, made = read_cell(cell), image_prior.bound(decoder)
     saved = _find(checkpoints, wanted)
     parts = image_prior.parts(data, made, max_samples)
-    nothing = image_prior.read(prior, made)
-    labels = parts.labels
-    classes = int(max(part.max() for part in labels)) + 1
-    shown = np.array([np.flatnonzero(labels[1] == y)[0] for y in np.unique(labels[1])])
+    classes = int(max(part.max() for part in parts.labels)) + 1
     shape = parts.images[0].shape[1:]
-    noise = image_prior.noise(made, shape, draws)
-    judge = _last(checkpoints, classes)
-    begun: Decoder | None = None
-    start: list[np.ndarray] | None = None
+    decoding = LayerDecoding(
+        made,
+        parts.images,
+        parts.inputs,
+        parts.labels,
+        nothing=image_prior.read(prior, made),
+        noise=image_prior.noise(made, shape, draws),
+        judge=_last(checkpoints, classes),
+        warm_start=warm_start,
+        progress=progress,
+    )
 
-    def decode(epoch: int, model: Any) -> tuple[dict[str, Estimate], np.ndarray]:
-        """What the decoder of a checkpoint says, and images that it draws."""
-        nonlocal begun, start
-        train, held_out = (
-            (images, condition(model.capture(x, layers=[wanted.layer])[wanted.layer]))
-            for images, x in zip(parts.images, parts.inputs, strict=True)
-        )
-        if begun is None:
-            begun = Decoder(made.settings(), shape, train[1].shape[1:])
-        folder = None
-        if work is not None:
-            settings = [made.get_config(), *wanted, epoch, warm_start]
-            own = image_prior.key(settings, train[0], saved.path(epoch).read_bytes())
-            folder = pathlib.Path(work) / f"{own}-{epoch:06d}"
-        given = begun.decoded(train, held_out, start=start, folder=folder, progress=progress)
-        if warm_start:
-            start = begun.model.get_weights()
-        pair = compared(nothing, given, begun, train, held_out)
-        xt, bounds = made.combine(*pair, dim=held_out[1][0].size)
-        ty = made.labels((train[1], labels[0]), (held_out[1], labels[1]), classes=classes)
-        samples = begun.model.sample(
-            len(shown) * draws,
-            np.repeat(held_out[1][shown], draws, axis=0),
-            noise=np.tile(noise, (len(shown), 1, 1, 1)),
-        )
-        found: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
-        if judge is not None:
-            said = judge.predict(_inputs(samples, made, parts.inputs[0]), verbose=0).argmax(axis=1)
-            found["P(class kept)"] = _share(said == np.repeat(labels[1][shown], draws), xt.dim)
-        return found, samples.reshape(len(shown), draws, *shape)
+    def folder(epoch: int, train: np.ndarray) -> pathlib.Path | None:
+        """Where the training of a checkpoint's decoder goes on after an interruption."""
+        if work is None:
+            return None
+        settings = [made.get_config(), *wanted, epoch, warm_start]
+        own = image_prior.key(settings, train, saved.path(epoch).read_bytes())
+        return pathlib.Path(work) / f"{own}-{epoch:06d}"
 
-    rows, drawn = [], {}
-    for epoch in wanted.epochs:
-        since = time.perf_counter()
-        model = saved.load(epoch)
-        if wanted.layer not in model.tap_names:
-            raise ArgumentError(
-                f"{wanted.run!r} has no tap {wanted.layer!r}", model.tap_names, wanted.layer
-            )
-        try:
-            found, drawn[epoch] = decode(epoch, model)
-        # Whatever fails, such as a checkpoint whose training diverged, costs that checkpoint.
-        except Exception as error:
-            reason = lost(error, len(parts.images[1]), 0)
-            found = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), reason)
-        where = Where(wanted.run, epoch, wanted.layer, model.tap_names.index(wanted.layer))
-        seconds = time.perf_counter() - since
-        rows += [row(where, made, quantity, value, seconds) for quantity, value in found.items()]
+    rows, drawn = decoding.over_training(
+        saved.load, wanted.run, wanted.layer, wanted.epochs, folder=folder
+    )
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
+    shown = decoding.shown
     none = np.empty((0, len(shown), draws, *shape), parts.images[1].dtype)
     images = {
         "originals": parts.images[1][shown],
@@ -174,13 +135,6 @@ def run(
     _write(pathlib.Path(output), table, logs, **images, levels=made.levels, **names)
     last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
     return {"run": wanted.run, "layer": wanted.layer, "epochs": len(wanted.epochs), **last}
-
-
-def _share(hits: np.ndarray, dim: int) -> Estimate:
-    """The share of images that were what they should be, with its standard error."""
-    n = len(hits)
-    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return Estimate(float(hits.mean()), error, n=n, dim=dim)
 
 
 def _write(folder: pathlib.Path, table: pd.DataFrame, logs: pd.DataFrame, **drawn: Any) -> None:
@@ -215,9 +169,3 @@ def _last(checkpoints: Sequence[str | os.PathLike], classes: int) -> Any:
         if tuple(model.output_shape[1:]) == (classes,):
             return model
     return None
-
-
-def _inputs(samples: np.ndarray, made: DecoderBound, like: np.ndarray) -> np.ndarray:
-    """Drawn images as a network takes them."""
-    scaled = samples if like.dtype.kind in "iu" else samples / (made.levels - 1)
-    return scaled.astype(like.dtype).reshape(-1, *like.shape[1:])
