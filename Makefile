@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test soak lint audit docs bias bench examples golden clean
+.PHONY: demo test test-fast soak lint audit docs bias bench examples golden clean
 
 demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# For the inner loop: without the tests of tests/slow.txt, which train, run pipelines or a browser.
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

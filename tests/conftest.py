@@ -14,6 +14,17 @@ def pytest_addoption(parser):
     )
 
 
+SLOW = set((pathlib.Path(__file__).parent / "slow.txt").read_text().split())
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests of slow.txt, and those that run pipelines, for ``make test-fast``."""
+    for item in items:
+        name = f"{item.path.name}::{getattr(item, 'originalname', item.name)}"
+        if name in SLOW or item.get_closest_marker("pipeline"):
+            item.add_marker(pytest.mark.slow)
+
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 

@@ -20,6 +20,7 @@ import yaml
 from absl import flags
 from absl.testing import flagsaver
 
+from ib_keras import estimators
 from ib_keras.pipelines import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -118,10 +119,13 @@ def test_python(page, folder, trackers, capsys):
     import matplotlib
 
     names: dict = {"__name__": "__main__"}
+    registered = dict(estimators._REGISTRY)
     with matplotlib.rc_context():
         for number, (language, content) in enumerate(blocks(page), 1):
             if language == "python":
                 exec(compile(content, f"{page.name}, block {number}", "exec"), names)
+    estimators._REGISTRY.clear()
+    estimators._REGISTRY.update(registered)
     if page.name == "README.md":
         assert all((folder / f).stat().st_size > 0 for f in ("plane.png", "report.html"))
     if page.name == "training.md":

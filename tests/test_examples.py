@@ -26,7 +26,7 @@ def test_the_list_names_each_of_them():
     )
     assert listed == [path.stem for path in NOTEBOOKS]
     readme = (EXAMPLES.parent / "README.md").read_text()
-    assert re.findall(r"\(examples/(\w+)\.ipynb\)", readme) == listed
+    assert "(examples/README.md)" in readme
 
 
 def test_it_is_valid_and_small(notebook):

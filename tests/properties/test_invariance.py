@@ -29,11 +29,7 @@ NO_SCALE = {
     "ksg-euclidean", "lossy", "lossy-first", "lossy-sweep",
 }  # fmt: skip
 # I(A;B) of a pair is one number, whichever comes first.
-SYMMETRIC = {
-    name: made
-    for name, made in subjects.CHEAP.items()
-    if hasattr(made, "mutual_information") and name != "sp"
-}
+SYMMETRIC = {name: made for name, made in subjects.CHEAP.items() if made.traits.pairs}
 
 
 def both(made, t, x, y, noise_std=NOISE):
