@@ -14,6 +14,17 @@ def pytest_addoption(parser):
     )
 
 
+# Fixtures that train, or start a browser: whoever asks for one first pays for it.
+SLOW_FIXTURES = {
+    ("test_decoder.py", "found"),
+    ("test_decoders.py", "made"),
+    ("test_executors.py", "chain"),
+    ("test_field_cases.py", "recorded"),
+    ("test_lossy.py", "known"),
+    ("test_pixelcnn_network.py", "trained"),
+    ("test_propagation.py", "noisy"),
+    ("test_report_browser.py", "browser"),
+}
 SLOW = set((pathlib.Path(__file__).parent / "slow.txt").read_text().split())
 
 
@@ -21,7 +32,8 @@ def pytest_collection_modifyitems(items):
     """Marks the tests of slow.txt, and those that run pipelines, for ``make test-fast``."""
     for item in items:
         name = f"{item.path.name}::{getattr(item, 'originalname', item.name)}"
-        if name in SLOW or item.get_closest_marker("pipeline"):
+        slow_fixture = any((item.path.name, one) in SLOW_FIXTURES for one in item.fixturenames)
+        if name in SLOW or slow_fixture or item.get_closest_marker("pipeline"):
             item.add_marker(pytest.mark.slow)
 
 
