@@ -1,4 +1,4 @@
-"""What the estimators share: configuration, labels in tables, flags."""
+"""The base class of estimators, what compares pairs, and the checks that all share."""
 
 from __future__ import annotations
 
