@@ -114,8 +114,9 @@ def _fitted(
     if not isinstance(estimator, LossyCompression):
         return estimator
     fitted: dict[str, Any] = {}
-    for side, (name, values) in enumerate(zip(("compress_x", "compress_t"), marginal, strict=True)):
-        compressor = compression.get(getattr(estimator, name))
+    given = {"compress_x": estimator.compress_x, "compress_t": estimator.compress_t}
+    for side, (name, values) in enumerate(zip(given, marginal, strict=True)):
+        compressor = compression.get(given[name])
         wanted = k or parameters + (compressor.name == "pca")
         fitted[name] = compression.get(compressor, k=wanted).fit(values, seed=seed + side)
     return dataclasses.replace(estimator, **fitted, k=wanted)

@@ -57,7 +57,9 @@ def register(cls: type) -> type:
     name = declared_name(cls)
     if name is None or not issubclass(cls, Estimator):
         raise ArgumentError(
-            "The class is not an estimator", "a class with `name` and `estimate`", repr(cls)
+            "The class is not an estimator",
+            "a class with `name`, `estimate` and `get_config`",
+            repr(cls),
         )
     if _REGISTRY.get(name, cls) is not cls:
         raise ArgumentError(
@@ -128,7 +130,11 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
         if not kwargs:
             return identifier
         return _construct(type(identifier), {**identifier.get_config(), **kwargs})
-    raise ArgumentError("The estimator is unknown", f"one of {names()}", repr(identifier))
+    raise ArgumentError(
+        "The estimator is unknown",
+        f"one of {names()}, or an object with `estimate` and `get_config`",
+        repr(identifier),
+    )
 
 
 def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
