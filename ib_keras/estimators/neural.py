@@ -14,6 +14,7 @@ from ib_keras.arrays.checks import as_array, as_samples, check_count, check_posi
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
@@ -325,7 +326,7 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> Rows:
-    """The columns that vary, at mean 0 and standard deviation 1 but for rows that lie far off.
+    """The columns that vary, with shortened tails, at mean 0 and standard deviation 1.
 
     A column of zeros without a scale where none varies.
     """
@@ -333,13 +334,8 @@ def _standard(values: np.ndarray, name: str) -> Rows:
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
         return Rows.of(np.zeros((len(samples), 1)))
-    rows = Rows.of(samples)
+    rows = Rows.of(shorten_tails(samples)[0])
     if len(varies) < samples.shape[1]:
         rows = dataclasses.replace(rows, columns=varies)
-    rows = rows.moderate(axis=0)[0]
-    for some in (rows.near(), rows):
-        some = some.centred()
-        scale = some.spread()
-        if scale.all():
-            break
-    return dataclasses.replace(rows, shift=some.shift, scale=scale)
+    rows = rows.shifted(rows.mean())
+    return rows.divided(rows.spread())
