@@ -102,6 +102,12 @@ class Rows:
         """Each column divided by its scale. Rows are divided before they are multiplied."""
         return dataclasses.replace(self, scale=scale)
 
+    def standardised(self) -> Rows:
+        """Each column minus its mean, divided by its standard deviation if it varies."""
+        rows = self.shifted(self.mean())
+        deviation = np.sqrt(rows.squares() / len(rows))
+        return rows.divided(np.where(deviation > 0, deviation, 1.0))
+
     def unturned(self) -> Rows:
         """The rows before they are multiplied by the matrix."""
         return dataclasses.replace(self, matrix=None)
@@ -109,10 +115,6 @@ class Rows:
     def squares(self) -> np.ndarray:
         """The sum of squares of each column, ``(d,)``."""
         return np.sum([np.square(tile).sum(axis=0) for tile in self.tiles()], axis=0)
-
-    def spread(self) -> np.ndarray:
-        """The root of the mean square of each column, ``(d,)``."""
-        return np.sqrt(self.squares() / len(self))
 
     def products(self) -> np.ndarray:
         """The sums of products of columns, ``(d, d)``."""

@@ -106,11 +106,16 @@ def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def spread(samples: np.ndarray) -> float:
-    """The root mean square deviation of a coordinate, from some thousand rows; 1 for a constant."""
+    """The root mean square deviation of a coordinate, measured on some thousand rows.
+
+    Far values count as the farthest usual ones. The spread of constants is 1.
+    """
     for some in (samples[:: stride(*samples.shape)], samples):
-        if (variance := float(np.var(some, axis=0, dtype=np.float64).mean())) > 0:
+        low, high, _ = usual_range(some)
+        variance = float(np.var(np.clip(some, low, high), axis=0, dtype=np.float64).mean())
+        if variance > 0:
             return math.sqrt(variance)
-        # A column that varies in a few rows only may be constant in the rows measured first.
+        # Columns that vary in a few rows only may be constant in the rows measured first.
     return 1.0
 
 

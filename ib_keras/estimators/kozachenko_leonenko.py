@@ -257,16 +257,14 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
 
 
 def _whitened(rows: Rows) -> tuple[Rows, float]:
-    """Rows of covariance 1, and ln of the determinant of what they were divided by."""
-    rows = rows.shifted(rows.mean())
-    scale = rows.spread()
-    scale[scale == 0] = 1.0
-    rows = rows.divided(scale)
-    values, vectors = np.linalg.eigh(rows.products() / len(rows))
+    """Rows of covariance 1 but for the far ones, and ln of the determinant of the division."""
+    near = rows.near().standardised()
+    values, vectors = np.linalg.eigh(near.products() / len(near))
     # Values below this are roundings, which may be negative.
     values = np.maximum(values, 1e-14 * values[-1])
-    log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
-    return dataclasses.replace(rows, matrix=vectors / np.sqrt(values)), log_det
+    log_det = float(np.log(values).sum() / 2 + np.log(near.scale).sum())
+    matrix = vectors / np.sqrt(values)
+    return dataclasses.replace(rows, shift=near.shift, scale=near.scale, matrix=matrix), log_det
 
 
 def _columns(samples: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -326,9 +326,9 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> Rows:
-    """The columns that vary, with shortened tails, at mean 0 and standard deviation 1.
+    """The columns that vary, with shortened tails, of mean 0 and variance 1 but for far rows.
 
-    A column of zeros without a scale where none varies.
+    Where no column varies, this is a column of zeros without a scale.
     """
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
@@ -337,5 +337,5 @@ def _standard(values: np.ndarray, name: str) -> Rows:
     rows = Rows.of(shorten_tails(samples)[0])
     if len(varies) < samples.shape[1]:
         rows = dataclasses.replace(rows, columns=varies)
-    rows = rows.shifted(rows.mean())
-    return rows.divided(rows.spread())
+    near = rows.near().standardised()
+    return dataclasses.replace(rows, shift=near.shift, scale=near.scale)
