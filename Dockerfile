@@ -1,7 +1,7 @@
-# The image in which the tasks of a pipeline run, on Vertex AI or Kubeflow:
-#   docker build -t IMAGE .                             on CPUs
-#   docker build -t IMAGE --build-arg DEVICE=gpu .      with CUDA, by TensorFlow's own wheels
-# A model of yours as module:function: build another image on this one, with your package in it.
+# The image for the tasks of a pipeline on Vertex AI or Kubeflow:
+#   docker build -t IMAGE .                             for CPUs
+#   docker build -t IMAGE --build-arg DEVICE=gpu .      with CUDA, from TensorFlow's wheels
+# For your own model as module:function, build another image on top of this one with your package.
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim
 ARG DEVICE=cpu
@@ -15,6 +15,6 @@ COPY components components
 COPY pipelines pipelines
 RUN case "$DEVICE" in cpu) extras=pipelines ;; gpu) extras=pipelines,gpu ;; *) echo "DEVICE is $DEVICE. Expected cpu or gpu." >&2; exit 1 ;; esac; sh .ci/install python ".[$extras]"
 
-# Tasks start here, and must find the installed package, not the folders it was installed from.
+# Tasks start here, so that they import the installed package and not the source folders.
 WORKDIR /
 RUN python -c "import ib_keras, ib_keras.components.base; print('ib_keras', ib_keras.__version__)"

@@ -1,4 +1,4 @@
-# Everything runs in .venv, made by the first target that needs it.
+# Everything runs in .venv, which the first target that needs it creates.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# For the inner loop: without the tests of tests/slow.txt, which train, run pipelines or a browser.
+# For quick checks: skips the tests in tests/slow.txt, which train, run pipelines or use a browser.
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
@@ -23,36 +23,36 @@ lint: $(INSTALLED)
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml ib_keras components pipelines
 	$(BIN)/hadolint Dockerfile
 
-# Kills, damage, nonsense and properties, many times over; the short form is among the tests.
+# Repeats the tests of kills, damage, invalid files and properties many times; `test` has a short form.
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak
 
-# Are the pins known to be vulnerable? Asks the package index, and needs the network.
+# Checks the pinned dependencies for known vulnerabilities; needs the network.
 audit: $(INSTALLED)
 	sh .ci/install $(BIN)/python pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
-# Into build/docs; a warning is an error. The theme's note on its successor is left out.
+# Builds the site in build/docs; warnings are errors. The variable hides a notice of the theme.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Measures the estimators against known information, for the pictures of their pages.
+# Measures the bias of the estimators, for the figures in docs/estimators.
 bias: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bias
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
-# Runs the notebooks of examples/; what they write is in build/examples.
+# Runs the notebooks of examples/; their files are in build/examples.
 examples: $(INSTALLED)
 	$(BIN)/python examples/run.py
 
-# Rewrites compiled pipelines and components that have changed: look at the difference.
+# Rewrites compiled pipelines and components that have changed; check the diff.
 golden: $(INSTALLED)
 	$(BIN)/python -m pytest --update-golden tests/pipelines/test_golden_ir.py \
 	    tests/components/test_component_library.py
 
-# Installed anew when a dependency or a pin changes.
+# Installs again when a dependency or a pin changes.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

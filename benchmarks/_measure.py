@@ -13,9 +13,9 @@ from collections.abc import Callable
 README = pathlib.Path(__file__).parent / "README.md"
 _HEAD = """# Benchmarks
 
-`make bench` measures and rewrites this file; `python -m benchmarks.kernels` measures one group.
-Every ratio is of two medians taken in turn in one run: absolute times depend on the machine and on
-what else it does.
+`make bench` runs all benchmarks and rewrites this file. `python -m benchmarks.kernels` runs one
+group. Most values are ratios of two median times that are measured alternately in one run, because
+absolute times depend on the machine and its load. If a row names a unit, its value has that unit.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the documentation's pages are made with besides Markdown: formulas, and tables of flags."""
+"""Hooks of MkDocs: they convert formulas to MathML and insert the list of flags."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from mkdocs.exceptions import PluginError
 from ib_keras import flags as flagging
 from ib_keras import report
 
-# As pymdownx.arithmatex leaves them.
+# The form in which pymdownx.arithmatex writes formulas.
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
 _FLAGS = "<!-- flags -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Puts the flags' table, made from the report's own texts, in its place."""
+    """Inserts the list of flags, with the texts of the report, at its marker."""
     return markdown.replace(_FLAGS, flags()) if _FLAGS in markdown else markdown
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Turns formulas from LaTeX into MathML, which browsers draw by themselves."""
+    """Converts formulas from LaTeX to MathML, which browsers display without a library."""
 
     def formula(match: re.Match[str]) -> str:
         tag, text = match.groups()
         try:
             return convert(html.unescape(text), display="inline" if tag == "span" else "block")
-        except Exception as error:  # the converter's errors have no common type
+        except Exception as error:  # the converter's errors have no common base class
             raise PluginError(f"{page.file.src_uri}: the formula {text!r}: {error!r}") from error
 
     return _FORMULA.sub(formula, content)
 
 
 def flags() -> str:
-    """A definition list in Markdown: each flag, what it says, and what to do."""
+    """A definition list in Markdown: each flag with its meaning and advice."""
     lines = []
     for flag, meaning in report.FLAGS.items():
         lines += [

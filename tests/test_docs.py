@@ -70,7 +70,7 @@ def test_every_page_is_in_the_navigation():
 @pytest.mark.parametrize("name", PICTURED)
 def test_an_estimators_page(name):
     text = (DOCS / "estimators" / f"{name}.md").read_text()
-    sections = ["Definition", "When to take it", "When not", "Cost", "How far off", "Example"]
+    sections = ["Definition", "When to use it", "When not to use it", "Cost", "Accuracy", "Example"]
     assert re.findall(r"^## (.*)", text, flags=re.M) == [*sections, "References"]
     assert f"](../bias/{name}.svg)" in text and "$$" in text
     assert "@@" not in text
