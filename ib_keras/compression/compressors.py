@@ -17,8 +17,8 @@ from ib_keras.errors import ArgumentError
 
 # Above this many values PCA goes through the rows in parts.
 _IN_MEMORY = 1 << 27
-# Standard deviations of all values: what lies further off is as far, to the autoencoder.
-_FAR = 30.0
+# The autoencoder sees values beyond this many standard deviations as if they were this far.
+_CLIP = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Autoencoder(Configured):
 
         def scaled(part: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):  # as far as what lies far off
-                return np.clip((part - mean) / scale, -_FAR, _FAR)
+                return np.clip((part - mean) / scale, -_CLIP, _CLIP)
 
         targets = scaled(flat)
         inputs = targets.reshape(len(flat), *shape)

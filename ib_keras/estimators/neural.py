@@ -22,8 +22,8 @@ from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
 
 _EVERY = 50
-# Standard deviations: what lies further off is as far, to the critic.
-_FAR = 30.0
+# The critic sees values beyond this many standard deviations as if they were this far.
+_CLIP = 10.0
 # Compiled critics that are kept.
 _CRITICS = 16
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
@@ -190,14 +190,14 @@ class _Critic:
         """Trains on a batch of pairs that belong together."""
         import tensorflow as tf
 
-        self._step(*(tf.constant(np.clip(v, -_FAR, _FAR), tf.float32) for v in (x, y)))
+        self._step(*(tf.constant(np.clip(v, -_CLIP, _CLIP), tf.float32) for v in (x, y)))
 
     def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """f of each x with each y of a batch, ``(size, size)``."""
         import tensorflow as tf
 
         size = self._size
-        x, y = (np.clip(v, -_FAR, _FAR).astype(np.float32) for v in (x, y))
+        x, y = (np.clip(v, -_CLIP, _CLIP).astype(np.float32) for v in (x, y))
         pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
         found = self.model(tf.constant(pairs)).numpy()
         return found.reshape(size, size).astype(np.float64)
