@@ -63,22 +63,9 @@ _OBJECTS = {
     "mutual_information": "ib_keras.estimation.mutual_information",
 }
 _MODULES = (
-    "clustering",
-    "compression",
-    "datasets",
-    "ensembles",
-    "errors",
-    "estimators",
-    "frame",
-    "layers",
-    "models",
-    "pixelcnn",
-    "plot",
-    "regularizers",
-    "report",
-    "studies",
-    "synthetic",
-)
+    "clustering", "compression", "datasets", "ensembles", "errors", "estimators", "frame",
+    "layers", "models", "pixelcnn", "plot", "regularizers", "report", "studies", "synthetic",
+)  # fmt: skip
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])
 

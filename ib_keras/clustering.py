@@ -104,8 +104,8 @@ def measures(
         source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
         targets: class labels ``(n,)``, for a mapping; a store has its own.
         width: side of the bins; ``None`` for ``width_factor`` times the layer's noise.
-        width_factor: ratio of the bins' side to the noise. It should be large enough that points in
-            different bins are distinguishable despite the noise.
+        width_factor: ratio of the bins' side to the noise; with the default, points whose noise
+            hardly overlaps are in different bins.
         layers: names or globs of layers; ``None`` for all.
         epochs: epochs of a store; ``None`` for all.
         max_samples: the maximum number of rows from which pairs are formed.

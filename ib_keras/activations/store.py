@@ -243,7 +243,10 @@ class ActivationStore:
         return self._read(epoch, self._file(epoch, layer, clean))
 
     def random(self, epoch: int) -> frozenset[str]:
-        """The layers whose S is random given the input, because noise acts before them."""
+        """The layers whose S is random given the input.
+
+        Noise acts before them, or the network draws random numbers at inference.
+        """
         return frozenset(self._epoch(epoch)["random"])
 
     def propagations(self, epoch: int, layer: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -12,22 +12,15 @@ from ib_keras.instrumentation.trace import Call, Trace, source
 
 # Layers that belong to the layer before them; T is their output.
 _ACTIVATIONS = (
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-)
+    keras.layers.Activation, keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU,
+    keras.layers.ReLU, keras.layers.Softmax,
+)  # fmt: skip
 # The same, but without a layer with weights before them, they have no tap.
 _NORMALISATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-)
+    keras.layers.BatchNormalization, keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization, keras.layers.Normalization,
+    keras.layers.RMSNormalization, keras.layers.UnitNormalization,
+)  # fmt: skip
 # Activations that are operations of a functional model, such as keras.ops.relu(x).
 _ACTIVATION_OPERATIONS = frozenset(
     ["Celu", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid",

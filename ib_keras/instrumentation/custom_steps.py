@@ -12,16 +12,9 @@ import keras
 _STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "metrics")
 # The attributes that `compile` sets on a model, and that a step reads.
 _COMPILED = (
-    "_compile_loss",
-    "_compile_metrics",
-    "_jit_compile",
-    "_loss_tracker",
-    "_run_eagerly",
-    "compiled",
-    "loss",
-    "optimizer",
-    "steps_per_execution",
-)
+    "_compile_loss", "_compile_metrics", "_jit_compile", "_loss_tracker", "_run_eagerly",
+    "compiled", "loss", "optimizer", "steps_per_execution",
+)  # fmt: skip
 _lock = threading.Lock()
 _lent: dict[int, tuple[int, dict[str, Any]]] = {}
 

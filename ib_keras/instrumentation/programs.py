@@ -95,55 +95,42 @@ class Programs:
         key = (tuple(names), tuple(cleaned), tuple(keras.tree.flatten(spec)))
         if key in self.programs:
             return self.programs[key]
+        names, cleaned, _ = key
         words = np.random.SeedSequence([*seed, 3]).generate_state(1)
-        forward = tf.function(
-            _forward(model, plan, channels, key[0], key[1], int(words[0] >> 1)),
-            autograph=False,
-            input_signature=[spec, tf.TensorSpec([2], tf.int32)],
-        )
+
+        @tf.function(autograph=False, input_signature=[spec, tf.TensorSpec([2], tf.int32)])
+        def forward(inputs: Any, noise_seed: Any) -> tuple[list, list]:
+            noisy: dict[str, Any] = {}
+            clean: dict[str, Any] = {}
+
+            def record_tensor(name: str, tensor: Any) -> Any:
+                index = plan.index.get(name)
+                if index is None:
+                    return tensor
+                clean[name] = noisy[name] = tensor
+                if name in channels:
+                    own = tf.random.experimental.stateless_fold_in(noise_seed, index)
+                    noisy[name] = channels[name].with_seed(tensor, own)
+                return noisy[name]
+
+            def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+                return trace.map_outputs(name, output, record_tensor)
+
+            if not tf.executing_eagerly():
+                tf.random.set_seed(int(words[0] >> 1))  # for this graph only
+            with Session(plan.watched, record):
+                model(inputs, training=False)
+            return (
+                [tf.cast(noisy[name], tf.float32) for name in names],
+                [tf.cast(clean[name], tf.float32) for name in cleaned],
+            )
+
         with tf.init_scope():
             graph = forward.get_concrete_function().graph
         program = Program(forward, randomness.written_variables(graph))
         if not randomness.draws_from_kernels(graph):
             self.programs[key] = program
         return program
-
-
-def _forward(
-    model: keras.Model,
-    plan: Plan,
-    channels: Mapping[str, GaussianChannel],
-    names: tuple[str, ...],
-    cleaned: tuple[str, ...],
-    kernel_seed: int,
-) -> Callable:
-    def forward(inputs: Any, seed: Any) -> tuple[list, list]:
-        noisy: dict[str, Any] = {}
-        clean: dict[str, Any] = {}
-
-        def record_one(name: str, tensor: Any) -> Any:
-            index = plan.index.get(name)
-            if index is None:
-                return tensor
-            clean[name] = noisy[name] = tensor
-            if name in channels:
-                own = tf.random.experimental.stateless_fold_in(seed, index)
-                noisy[name] = channels[name].with_seed(tensor, own)
-            return noisy[name]
-
-        def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-            return trace.map_outputs(name, output, record_one)
-
-        if not tf.executing_eagerly():
-            tf.random.set_seed(kernel_seed)  # for this graph only
-        with Session(plan.watched, record):
-            model(inputs, training=False)
-        return (
-            [tf.cast(noisy[name], tf.float32) for name in names],
-            [tf.cast(clean[name], tf.float32) for name in cleaned],
-        )
-
-    return forward
 
 
 def run(

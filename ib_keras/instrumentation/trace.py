@@ -75,6 +75,7 @@ class Call:
         return any(self.value is s for s in self.sources)
 
 
+@dataclasses.dataclass(eq=False)
 class Trace:
     """The calls of one symbolic forward pass.
 
@@ -84,8 +85,9 @@ class Trace:
         outputs: the flattened outputs of the model.
     """
 
-    def __init__(self, calls: list[Call], inputs: list[Any], outputs: list[Any]) -> None:
-        self.calls, self.inputs, self.outputs = calls, inputs, outputs
+    calls: list[Call]
+    inputs: list[Any]
+    outputs: list[Any]
 
     @property
     def leaves(self) -> list[Call]:

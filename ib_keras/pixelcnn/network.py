@@ -420,17 +420,14 @@ class PixelCNN(keras.Model):
         results = []
         for start in range(0, n, size):
             rows = np.minimum(np.arange(start, start + size), n - 1)
-            results.append(program(_map(lambda v, r=rows: tf.constant(v[r]), inputs)).numpy())
+            part = keras.tree.map_structure(lambda v, r=rows: tf.constant(v[r]), inputs)
+            results.append(program(part).numpy())
         return np.concatenate(results)[:n]
 
 
 def _call(program: Any, *arguments: Any) -> Any:
     """Call a compiled program without TensorFlow's warning about calls from many networks."""
     return program.get_concrete_function(*arguments)(*arguments)
-
-
-def _map(function: Any, inputs: Any) -> Any:
-    return tuple(map(function, inputs)) if isinstance(inputs, tuple) else function(inputs)
 
 
 def _split(inputs: Any) -> tuple[Any, Any]:
