@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,30 +22,113 @@ from ib_keras.frame.table import Where
 Extent = tuple[float, float] | None
 
 
+class Source(Protocol):
+    """The outputs of one layer at one epoch, which are read when they are needed."""
+
+    @property
+    def where(self) -> Where:
+        """The run, the epoch, the layer, and the standard deviation of its own noise."""
+        ...
+
+    @property
+    def random(self) -> bool:
+        """Whether S is random given the input: by earlier noise, or by draws of the network."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """T, ``(n, d)``."""
+        ...
+
+    def clean(self) -> np.ndarray | None:
+        """S, the output before the layer's own noise; ``None`` if it is not available."""
+        ...
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows that were propagated repeatedly, and their S; ``None`` without them."""
+        ...
+
+    def extent(self) -> Extent:
+        """The smallest and largest value of T; ``None`` if a value is not finite."""
+        ...
+
+    def extent_over_epochs(self) -> Extent:
+        """The smallest and largest value of T over all epochs at which it is finite."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """The outputs of one layer at one epoch, which are read when the functions are called.
+class StoredLayer:
+    """A layer of a store at one epoch. Its arrays are memory-mapped."""
+
+    where: Where
+    store: ActivationStore
+
+    @property
+    def random(self) -> bool:
+        """As recorded."""
+        return self.where.layer in self.store.random(self.where.epoch)
+
+    def read(self) -> np.ndarray:
+        """T of the store."""
+        return self.store.read_flat(self.where.epoch, self.where.layer)
+
+    def clean(self) -> np.ndarray | None:
+        """S of the store."""
+        return self.store.read_flat(self.where.epoch, self.where.layer, clean=True)
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The propagations of the store."""
+        return self.store.propagations(self.where.epoch, self.where.layer)
+
+    def extent(self) -> Extent:
+        """As recorded."""
+        return self.store.extent(self.where.epoch, self.where.layer)
+
+    def extent_over_epochs(self) -> Extent:
+        """As recorded at the epochs of the store."""
+        extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
+        finite = [extent for extent in extents if extent is not None]
+        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
+
+
+@dataclasses.dataclass(frozen=True)
+class CapturedLayer:
+    """A layer of one pass over the inputs, in memory.
 
     Args:
-        where: the run, the epoch, the layer, and the standard deviation of its own noise.
-        random: whether S is random given the input: noise acts before the layer, or its network
-            draws random numbers.
-        read: returns T, ``(n, ...)``.
-        clean: returns S, the output before the layer's own noise; ``None`` if it is not available.
-        propagated: returns the rows that were propagated repeatedly and their S; ``None`` if they
-            are not available.
-        extent: returns the smallest and largest value of T; ``None`` if a value is not finite.
-        extent_over_epochs: returns the smallest and largest value of T over all epochs at which it
-            is finite; ``None`` if there are none.
+        where: the run, the epoch and the layer.
+        t: T, ``(n, d)``.
+        s: S, ``(n, d)``, if it was captured.
+        repeated: the rows that were propagated repeatedly, and their S.
+        random: whether S is random given the input.
     """
 
     where: Where
-    random: bool
-    read: Callable[[], np.ndarray]
-    clean: Callable[[], np.ndarray | None]
-    propagated: Callable[[], tuple[np.ndarray, np.ndarray] | None]
-    extent: Callable[[], Extent]
-    extent_over_epochs: Callable[[], Extent]
+    t: np.ndarray
+    s: np.ndarray | None = None
+    repeated: tuple[np.ndarray, np.ndarray] | None = None
+    random: bool = False
+
+    def read(self) -> np.ndarray:
+        """T."""
+        return self.t
+
+    def clean(self) -> np.ndarray | None:
+        """S."""
+        return self.s
+
+    def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows and their S."""
+        return self.repeated
+
+    def extent(self) -> Extent:
+        """The range of T."""
+        low, high = float(self.t.min()), float(self.t.max())
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+    def extent_over_epochs(self) -> Extent:
+        """The range of T, because there is one pass only."""
+        return self.extent()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,24 +220,14 @@ def from_store(
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
     samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
 
-    def over_epochs(name: str) -> Extent:
-        extents = [store.extent(epoch, name) for epoch in store.epochs]
-        finite = [extent for extent in extents if extent is not None]
-        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
-
-    def source(epoch: int, name: str) -> Source:
-        noise_std, index = store.noise_std(epoch).get(name, 0.0), store.layers.index(name)
-        return Source(
-            Where(store.run, epoch, name, index, noise_std),
-            name in store.random(epoch),
-            lambda: store.read_flat(epoch, name),
-            lambda: store.read_flat(epoch, name, clean=True),
-            lambda: store.propagations(epoch, name),
-            lambda: store.extent(epoch, name),
-            lambda: over_epochs(name),
-        )
-
-    return samples, [source(epoch, name) for epoch in chosen for name in names]
+    sources: list[Source] = []
+    for epoch in chosen:
+        noise_std = store.noise_std(epoch)
+        for name in names:
+            index = store.layers.index(name)
+            where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0))
+            sources.append(StoredLayer(where, store))
+    return samples, sources
 
 
 def from_arrays(
@@ -182,21 +254,18 @@ def sources_of(
     random = arrays.random if isinstance(arrays, Activations) else frozenset()
 
     def source(name: str) -> Source:
-        t = as_samples(arrays[name], name, finite=False)
-        s = None if captured.clean is None else captured.clean[name]
         repeated = None
         if captured.rows is not None and captured.propagated and name in captured.propagated:
             repeated = captured.rows, captured.propagated[name]
-        extent = functools.partial(_extent, t)
-        where = Where(run, epoch, name, list(arrays).index(name), noise.get(name, 0.0))
-        return Source(where, name in random, lambda: t, lambda: s, lambda: repeated, extent, extent)
+        return CapturedLayer(
+            Where(run, epoch, name, list(arrays).index(name), noise.get(name, 0.0)),
+            as_samples(arrays[name], name, finite=False),
+            None if captured.clean is None else captured.clean[name],
+            repeated,
+            name in random,
+        )
 
     return [source(name) for name in (arrays if names is None else names)]
-
-
-def _extent(t: np.ndarray) -> Extent:
-    low, high = float(t.min()), float(t.max())
-    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def from_model(
