@@ -1,11 +1,11 @@
-"""What a Keras network keeps and forgets.
+"""Information-plane analysis of Keras networks.
 
     noisy = ib_keras.instrument(model, noise_std=0.05)
     noisy.fit(x, y, callbacks=[ib_keras.Recorder("runs/mine", inputs=x, targets=y)])
     frame = ib_keras.estimate("runs/mine", ["ebab", "kde"])
     ib_keras.plot.information_plane(frame)
 
-Everything is loaded on first use, so that importing this package does not import TensorFlow.
+Modules are imported on first use, so importing this package does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ try:
 except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
 
-# What TensorFlow's runtime says at its start goes unless you want it: all of it on a machine
-# without an NVIDIA GPU, its information where there is one.
+# Hide the messages of TensorFlow's runtime by default: all of them on a machine without an NVIDIA
+# GPU, those of level INFO on others.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if os.path.exists("/dev/nvidiactl") else "3")
 
 _OBJECTS = {
@@ -63,22 +63,9 @@ _OBJECTS = {
     "mutual_information": "ib_keras.estimation.mutual_information",
 }
 _MODULES = (
-    "clustering",
-    "compression",
-    "datasets",
-    "ensembles",
-    "errors",
-    "estimators",
-    "frame",
-    "layers",
-    "models",
-    "pixelcnn",
-    "plot",
-    "regularizers",
-    "report",
-    "studies",
-    "synthetic",
-)
+    "clustering", "compression", "datasets", "ensembles", "errors", "estimators", "frame",
+    "layers", "models", "pixelcnn", "plot", "regularizers", "report", "studies", "synthetic",
+)  # fmt: skip
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])
 
@@ -95,8 +82,10 @@ def __getattr__(name: str) -> Any:
 
 
 class _WithKeras(importlib.abc.MetaPathFinder):
-    """Registers this package's layers and models with Keras as soon as Keras is imported, so that
-    ``keras.models.load_model`` knows them."""
+    """Registers this package's layers and models with Keras when Keras is imported.
+
+    ``keras.models.load_model`` can then load them.
+    """
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         if name != "keras":
@@ -115,7 +104,7 @@ class _WithKeras(importlib.abc.MetaPathFinder):
 
 
 def _register() -> None:
-    # Of Keras on another backend nothing here can be used, and the import says so.
+    # The import fails if Keras has another backend.
     with contextlib.suppress(ImportError):
         importlib.import_module("ib_keras.instrumentation.model")
 

@@ -1,9 +1,9 @@
-"""How the samples cluster in a layer: what lies behind the "compression" of information planes."""
+"""Clustering of the samples in a layer, the cause of "compression" in information planes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.sources import Samples, Source, from_arrays, from_store
-from ib_keras.frame.table import Where
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]
@@ -25,16 +24,16 @@ HISTOGRAMS = [*_KEYS, "similarity", "pairs", "left", "right", "density"]
 
 
 def binned_entropy(t: np.ndarray, width: float) -> float:
-    """H(Bin(T)) in nats: the entropy of T cut into cubes of side ``width``.
+    """Compute H(Bin(T)) in nats, the entropy of T binned into cubes of side ``width``.
 
-    −Σ_b p_b ln p_b over the occupied cubes, of the rows ⌊t/width⌋.
+    It is −Σ_b p_b ln p_b over the occupied cubes b, with the cubes ⌊t/width⌋ of the rows.
 
     Args:
-        t: ``(n, ...)`` a layer's outputs.
+        t: a layer's outputs, ``(n, ...)``.
         width: side of the cubes, in the unit of ``t``.
 
     Raises:
-        ArgumentError: bad samples or width.
+        ArgumentError: If samples or width are invalid.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 5.
@@ -43,10 +42,10 @@ def binned_entropy(t: np.ndarray, width: float) -> float:
 
 
 def occupied_bins(t: np.ndarray, width: float) -> int:
-    """The number of cubes of side ``width`` that hold a sample.
+    """Count the cubes of side ``width`` that contain a sample.
 
     Args:
-        t: ``(n, ...)`` a layer's outputs.
+        t: a layer's outputs, ``(n, ...)``.
         width: side of the cubes, in the unit of ``t``.
     """
     return int(_cubes(t, width).max()) + 1
@@ -55,21 +54,22 @@ def occupied_bins(t: np.ndarray, width: float) -> int:
 def pairs(
     t: np.ndarray, y: Any = None, *, max_samples: int = 2000, seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Euclidean distances and cosine similarities of all pairs, within classes and between.
+    """Compute Euclidean distances and cosine similarities of all pairs, within and between classes.
 
-    |t_i − t_j| and t_i·t_j / |t_i||t_j| for i < j; a zero vector has the cosine 0 with any other.
+    They are |t_i − t_j| and t_i·t_j / |t_i||t_j| for i < j. A zero vector has the cosine 0 with all
+    others.
 
     Args:
-        t: ``(n, ...)`` a layer's outputs.
-        y: ``(n,)`` class labels; without them all pairs are one group, ``"all"``.
+        t: a layer's outputs, ``(n, ...)``.
+        y: class labels, ``(n,)``; without labels, all pairs are in one group ``"all"``.
         max_samples: the maximum number of rows; larger samples are subsampled without replacement.
-        seed: of that choice.
+        seed: seed of the subsampling.
 
     Returns:
-        ``{"distance": {"within": …, "between": …}, "cosine": …}``.
+        ``{"distance": {"within": …, "between": …}, "cosine": …}``, with one value per pair.
 
     Raises:
-        ArgumentError: bad samples or labels.
+        ArgumentError: If samples or labels are invalid.
     """
     samples = as_samples(t)
     labels = None if y is None else as_labels(y, len(samples))
@@ -80,10 +80,7 @@ def pairs(
     norms = np.linalg.norm(samples, axis=1, keepdims=True)
     units = np.divide(samples, norms, out=np.zeros_like(samples), where=norms > 0)
     upper = np.triu_indices(len(samples), 1)
-    values = {
-        "distance": pdist(samples),
-        "cosine": np.clip(units @ units.T, -1, 1)[upper],
-    }
+    values = {"distance": pdist(samples), "cosine": np.clip(units @ units.T, -1, 1)[upper]}
     if labels is None:
         return {name: {ALL: value} for name, value in values.items()}
     same = labels[upper[0]] == labels[upper[1]]
@@ -101,51 +98,51 @@ def measures(
     max_samples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The clustering of each layer and epoch in numbers.
+    """Measure the clustering of each layer and epoch.
 
     Args:
         source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
-        targets: ``(n,)`` labels, for a mapping; a store has its own.
+        targets: class labels ``(n,)``, for a mapping; a store has its own.
         width: side of the bins; ``None`` for ``width_factor`` times the layer's noise.
-        width_factor: ties the bins to the noise: two points whose noises hardly overlap shall
-            fall into different bins.
-        layers: names or globs; ``None`` for all.
+        width_factor: ratio of the bins' side to the noise; with the default, points whose noise
+            hardly overlaps are in different bins.
+        layers: names or globs of layers; ``None`` for all.
         epochs: epochs of a store; ``None`` for all.
-        max_samples: rows of which pairs are formed.
-        seed: of their choice.
+        max_samples: the maximum number of rows from which pairs are formed.
+        seed: seed of the choice of these rows.
 
     Returns:
-        A row for each run, epoch, layer and measure, with the columns ``MEASURES``: ``H(Bin(T))``
-        in nats, ``occupied_bins`` (a count), and the mean ``distance`` and ``cosine`` within and
-        between classes, in the unit of the activations and without one. Bins need a width: a layer
-        without noise has no entropy unless ``width`` is given.
+        A row for each run, epoch, layer and measure, with the columns ``MEASURES``. The measures
+        are ``H(Bin(T))`` in nats, ``occupied_bins`` (a count), and the mean ``distance`` (in the
+        unit of the activations) and ``cosine`` within and between classes. A layer without noise
+        has no entropy and bins unless ``width`` is given.
 
     Raises:
-        ArgumentError: no layer has noise and ``width`` is not given; bad layers, epochs or labels.
+        ArgumentError: If no layer has noise and ``width`` is not given, or layers, epochs or labels
+            are invalid.
     """
     samples, sources = _source(source, targets, layers, epochs)
     if width is not None:
         check_positive(width, "width")
     elif not any(one.where.noise_std > 0 for one in sources):
         raise ArgumentError(
-            "The bins have no width: no layer has noise to tie it to",
-            "`width`, such as 10 times the noise of the network's noisy twin",
+            "The bins have no width, because no layer has noise",
+            "`width`, such as 10 times the noise of a noisy version of the network",
             "width=None",
         )
+    labels = samples.arguments()["y"]
     rows = []
-    for where, t, labels in _each(samples, sources):
+    for where, t in ((source.where, source.read()) for source in sources):
+        key = (*where[:4], len(t), where.noise_std)
         side = width if width is not None else width_factor * where.noise_std
-        found: list[tuple[str, float, str]] = []
         if side > 0:
-            found.append(("H(Bin(T))", binned_entropy(t, side), "nats"))
-            found.append(("occupied_bins", occupied_bins(t, side), "count"))
+            rows.append((*key, "H(Bin(T))", binned_entropy(t, side), "nats"))
+            rows.append((*key, "occupied_bins", occupied_bins(t, side), "count"))
         for name, groups in pairs(t, labels, max_samples=max_samples, seed=seed).items():
             unit = "activation" if name == "distance" else "1"
             for group, values in groups.items():
                 mean = float(values.mean()) if len(values) else np.nan
-                found.append((f"mean {name} {group}", mean, unit))
-        key = (*where[:4], len(t), where.noise_std)
-        rows += [(*key, *entry) for entry in found]
+                rows.append((*key, f"mean {name} {group}", mean, unit))
     return pd.DataFrame(rows, columns=MEASURES)
 
 
@@ -159,37 +156,38 @@ def histograms(
     max_samples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Histograms of the pairs' distances and cosine similarities, within classes and between.
+    """Compute histograms of the pairs' distances and cosine similarities, by kind of pairs.
 
     Args:
         source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
-        targets: ``(n,)`` labels, for a mapping; a store has its own.
-        bins: number of bins; distances share their range over a layer's epochs.
-        layers: names or globs; ``None`` for all.
+        targets: class labels ``(n,)``, for a mapping; a store has its own.
+        bins: number of bins; the distances of a layer have the same bins at all epochs.
+        layers: names or globs of layers; ``None`` for all.
         epochs: epochs of a store; ``None`` for all.
-        max_samples: rows of which pairs are formed.
-        seed: of their choice.
+        max_samples: the maximum number of rows from which pairs are formed.
+        seed: seed of the choice of these rows.
 
     Returns:
-        A row for each bin, with the columns ``HISTOGRAMS``; densities integrate to 1 for each kind
-        of pairs.
+        A row for each bin, with the columns ``HISTOGRAMS``. The densities of each kind of pairs
+        (within classes, between classes, or all) integrate to 1.
 
     Raises:
-        ArgumentError: bad layers, epochs or labels.
+        ArgumentError: If layers, epochs or labels are invalid.
     """
     check_count(bins, "bins")
     samples, sources = _source(source, targets, layers, epochs)
-    found = [
-        (where, pairs(t, labels, max_samples=max_samples, seed=seed))
-        for where, t, labels in _each(samples, sources)
+    labels = samples.arguments()["y"]
+    similarities = [
+        (source.where, pairs(source.read(), labels, max_samples=max_samples, seed=seed))
+        for source in sources
     ]
     largest: dict[tuple[str, str], float] = {}
-    for where, similarity in found:
+    for where, similarity in similarities:
         top = max(float(v.max(initial=0)) for v in similarity["distance"].values())
         layer = (where.run, where.layer)
         largest[layer] = max(largest.get(layer, 0), top)
     rows = []
-    for where, similarity in found:
+    for where, similarity in similarities:
         edges = {
             "distance": np.linspace(0, largest[where.run, where.layer] or 1.0, bins + 1),
             "cosine": np.linspace(-1, 1, bins + 1),
@@ -220,11 +218,3 @@ def _source(source: Any, targets: Any, layers: Any, epochs: Any) -> tuple[Sample
             repr(type(source)),
         )
     return from_arrays(source, None, targets, layers)
-
-
-def _each(
-    samples: Samples, sources: Sequence[Source]
-) -> Iterator[tuple[Where, np.ndarray, np.ndarray | None]]:
-    labels = samples.arguments()["y"]
-    for source in sources:
-        yield source.where, source.read(), labels

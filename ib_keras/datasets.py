@@ -16,23 +16,14 @@ from ib_keras.storage import data_files
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
-# The 12 bits are the vertices of an icosahedron. Each row lists the five far neighbours of a
-# vertex; the five that are neither these nor the antipode are near.
+# The 12 bits are the vertices of an icosahedron. Each row of _FAR lists the five far neighbours of
+# a vertex; the other five besides the antipode are near.
 _ANTIPODE = (9, 7, 5, 6, 10, 2, 3, 1, 11, 0, 4, 8)
 _FAR = (
-    (2, 4, 6, 7, 8),
-    (5, 6, 8, 9, 10),
-    (0, 6, 7, 10, 11),
-    (4, 5, 7, 9, 11),
-    (0, 3, 5, 7, 8),
-    (1, 3, 4, 8, 9),
-    (0, 1, 2, 8, 10),
-    (0, 2, 3, 4, 11),
-    (0, 1, 4, 5, 6),
-    (1, 3, 5, 10, 11),
-    (1, 2, 6, 9, 11),
-    (2, 3, 7, 9, 10),
-)
+    (2, 4, 6, 7, 8), (5, 6, 8, 9, 10), (0, 6, 7, 10, 11), (4, 5, 7, 9, 11),
+    (0, 3, 5, 7, 8), (1, 3, 4, 8, 9), (0, 1, 2, 8, 10), (0, 2, 3, 4, 11),
+    (0, 1, 4, 5, 6), (1, 3, 5, 10, 11), (1, 2, 6, 9, 11), (2, 3, 7, 9, 10),
+)  # fmt: skip
 
 
 class _Parts(NamedTuple):
@@ -41,13 +32,14 @@ class _Parts(NamedTuple):
 
 
 class Dataset(_Parts):
-    """Inputs and labels in two parts; unpacks as Keras's data sets do.
+    """Inputs and labels of the training and test part; it unpacks like Keras's data sets.
 
     Attributes:
-        train: ``(x, y)`` with x ``(n, ...)`` and y ``(n,)`` codes of classes, 0…K−1.
-        test: the same for the rows held out.
-        label_names: the K labels that the codes stand for; 0…K−1 by default.
-        arrays: the names of the arrays in the file that was read.
+        train: ``(x, y)`` of the training part, with inputs x ``(n, ...)`` and class codes 0…K−1 as
+            y ``(n,)``.
+        test: ``(x, y)`` of the test part.
+        label_names: the K labels in the order of their codes; 0…K−1 by default.
+        arrays: the names of the arrays in the file that was read; empty for data sets by name.
     """
 
     label_names: tuple[str | int, ...]
@@ -60,11 +52,11 @@ class Dataset(_Parts):
         label_names: Sequence[str | int] | None = None,
         arrays: Sequence[str] = (),
     ) -> Dataset:
-        made = super().__new__(cls, train, test)
+        dataset = super().__new__(cls, train, test)
         if label_names is None:
             label_names = range(int(max(train[1].max(), test[1].max())) + 1)
-        made.label_names, made.arrays = tuple(label_names), tuple(arrays)
-        return made
+        dataset.label_names, dataset.arrays = tuple(label_names), tuple(arrays)
+        return dataset
 
     @property
     def x_train(self) -> np.ndarray:
@@ -88,56 +80,57 @@ class Dataset(_Parts):
 
     @property
     def x(self) -> np.ndarray:
-        """All inputs: train, then test."""
+        """The inputs of the training part, then those of the test part."""
         return np.concatenate([self.x_train, self.x_test])
 
     @property
     def y(self) -> np.ndarray:
-        """All labels: train, then test."""
+        """The labels of the training part, then those of the test part."""
         return np.concatenate([self.y_train, self.y_test])
 
     @property
     def n_classes(self) -> int:
-        """Number of classes, of both parts together."""
+        """Number of classes in both parts together."""
         return len(self.label_names)
 
 
 def names() -> list[str]:
-    """The names that ``load`` knows."""
+    """The names of data sets that ``load`` accepts."""
     return sorted(["four_points", "szt", "digits", "digit_images", *_KERAS])
 
 
 def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
-    """Loads a data set.
+    """Load a data set.
 
     Args:
-        name_or_path: ``"szt"`` (the 12-bit task), ``"four_points"`` (−3, −1, 1 against 3) or
-            ``"digits"`` (scikit-learn's 8×8 handwritten digits, as 64 numbers k/16) or
-            ``"digit_images"`` (the same as images 8×8×1), all without a download; ``"mnist"``,
-            ``"fashion_mnist"``, ``"cifar10"``, ``"cifar100"`` through Keras; or an ``.npz`` or
-            ``.mat`` file with ``x_train, y_train, x_test, y_test``, or ``x, y``. For x it may say
-            ``X``, ``F``, ``data``, ``inputs``, ``features`` or ``images``, for y ``labels``,
-            ``targets`` or ``classes``, if there is one such array. Labels are integers of any kind,
-            booleans, texts, whole numbers as floats (of few values), or one-hot rows.
-        test_fraction: share of the rows held out, where the data come unsplit. The split is
-            shuffled and stratified by class. (The 12-bit task in counting order must not be cut
-            unshuffled: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
-        seed: of that split.
+        name_or_path: the name of a data set or the path of a file. ``"szt"`` (the 12-bit task),
+            ``"four_points"`` (−3, −1, 1 against 3), ``"digits"`` (scikit-learn's 8×8 handwritten
+            digits, as 64 numbers k/16) and ``"digit_images"`` (the same as images 8×8×1) need no
+            download. Keras downloads ``"mnist"``, ``"fashion_mnist"``, ``"cifar10"`` and
+            ``"cifar100"``. An ``.npz`` or ``.mat`` file has the arrays ``x_train, y_train, x_test,
+            y_test``, or ``x, y``. x may also be called ``X``, ``F``, ``data``, ``inputs``,
+            ``features`` or ``images``, and y ``labels``, ``targets`` or ``classes``, if only one
+            array has such a name. Labels are integers of any kind, booleans, texts, integers stored
+            as floats (with few distinct values), or one-hot rows.
+        test_fraction: share of the rows in the test part, for data without a split. The split is
+            shuffled and stratified by class. (The 12-bit task in counting order must not be split
+            without shuffling: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
+        seed: seed of the split.
 
     Returns:
-        A ``Dataset``; ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks it. The labels
-        of both parts are codes 0…K−1, and ``label_names`` says what they stand for.
+        A ``Dataset``, which ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks. The
+        labels of both parts are codes 0…K−1, and ``label_names`` are the labels.
 
     Raises:
-        ArgumentError: the name is unknown (the known ones are listed), the file is missing, damaged
-            or lacks arrays, or its labels are not classes.
-        DataUnavailableError: a download failed; the error says which file to pass instead.
+        ArgumentError: If the name is unknown, the file is missing, damaged or lacks arrays, or its
+            labels are not classes.
+        DataUnavailableError: If a download failed.
     """
     text = check(name_or_path)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ArgumentError("`seed` is invalid", "an integer from 0 to 2**32 - 1", repr(seed))
     if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
-        raise ArgumentError("`test_fraction` is not a share", "0 < value < 1", repr(test_fraction))
+        raise ArgumentError("`test_fraction` is invalid", "0 < value < 1", repr(test_fraction))
     if text == "szt":
         return _split(*szt(), test_fraction, seed)
     if text == "four_points":
@@ -154,19 +147,21 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
 
 
 def check(name_or_path: str | os.PathLike) -> str:
-    """Raises what ``load`` would raise for want of the data, without loading them.
+    """Check that a data set exists, without loading it.
 
     Args:
-        name_or_path: what ``load`` takes.
+        name_or_path: the name of a data set or the path of a file, as for ``load``.
 
     Returns:
-        It, as text.
+        The name or path as text.
 
     Raises:
-        ArgumentError: there is no such name or file.
+        ArgumentError: If there is no data set or file of this name.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
-        raise ArgumentError("`name_or_path` is neither", "a name or a path", repr(name_or_path))
+        raise ArgumentError(
+            "`name_or_path` is invalid", "the name of a data set or a path", repr(name_or_path)
+        )
     text = os.fspath(name_or_path)
     if text in names():
         return text
@@ -181,23 +176,23 @@ def check(name_or_path: str | os.PathLike) -> str:
 
 
 def szt() -> tuple[np.ndarray, np.ndarray]:
-    """The 12-bit task of Shwartz-Ziv & Tishby: all 4 096 patterns of 12 bits, with their labels.
+    """Make the 12-bit task of Shwartz-Ziv & Tishby, all 4 096 patterns of 12 bits and their labels.
 
-    The bits are the vertices of an icosahedron. With w the number of active bits and n_anti, n_far,
-    n_near the numbers of active pairs that are antipodal, far and near,
+    The bits are the vertices of an icosahedron. Let w be the number of active bits, and n_anti,
+    n_far and n_near the numbers of pairs of active bits that are antipodal, far and near. Then
     y = 1 iff 23·w − 8·n_anti − 5·n_far + n_near ≥ 99. All labels equal those of the original file;
-    the integers are a separator fitted to them, not the authors' formula. p(y=1) = 0.51709 and
-    I(X;Y) = H(Y) = 0.69256 nats = 0.99916 bits.
+    the coefficients were fitted to these labels and are not the authors' formula. p(y=1) = 0.51709
+    and I(X;Y) = H(Y) = 0.69256 nats = 0.99916 bits.
 
     Returns:
-        x ``(4096, 12)`` float32 of 0 and 1, in counting order, the first bit the most significant;
-        y ``(4096,)`` int64.
+        x ``(4096, 12)``, float32 values 0 and 1, in counting order with the most significant bit
+        first; and y ``(4096,)``, int64.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810.
     """
     x = (np.arange(4096)[:, None] >> np.arange(11, -1, -1)) & 1
-    # Each pair stands twice in the quadratic form, hence twice the threshold and the diagonal.
+    # The quadratic form has each pair twice, so the threshold and the diagonal are doubled.
     weights = np.ones((12, 12), np.int64)
     np.put_along_axis(weights, np.array(_FAR), -5, axis=1)
     np.put_along_axis(weights, np.array(_ANTIPODE)[:, None], -8, axis=1)
@@ -207,13 +202,13 @@ def szt() -> tuple[np.ndarray, np.ndarray]:
 
 
 def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """X uniform on −3, −1, 1 and 3; the label is 1 for 3 alone.
+    """Make X uniform on −3, −1, 1 and 3, with the label 1 for 3 and 0 for the others.
 
     Args:
-        repeat: rows of each point.
+        repeat: the number of rows of each point.
 
     Returns:
-        x ``(4·repeat, 1)`` float32; y ``(4·repeat,)`` int64.
+        x ``(4·repeat, 1)``, float32, and y ``(4·repeat,)``, int64.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 4 (a single noisy neuron).
@@ -223,18 +218,17 @@ def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_file(path: pathlib.Path, test_fraction: float, seed: int) -> Dataset:
-    found = data_files.read(path)
-    logging.info("%s: read %s.", path, ", ".join(found.names))
-    parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.names[1])
+    file = data_files.read(path)
+    logging.info("%s: read %s.", path, ", ".join(file.names))
+    parts, label_names = _coded([(_inputs(x), y) for x, y in file.parts], file.names[1])
     if len(parts) == 1:
-        x, y = parts[0]
-        return _split(x, y, test_fraction, seed, label_names, found.names)
+        return _split(*parts[0], test_fraction, seed, label_names, file.names)
     train, test = parts
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ArgumentError(
             "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
         )
-    return Dataset(train, test, label_names, found.names)
+    return Dataset(train, test, label_names, file.names)
 
 
 def _split(
@@ -253,7 +247,7 @@ def _split(
     if fewest < 2 or min(held_out, len(y) - held_out) < classes:
         raise ArgumentError(
             "The data are too few for a stratified split",
-            "at least 2 rows of each class, and a row of each class on either side",
+            "at least 2 rows of each class, and a row of each class in both parts",
             f"{len(y)} rows of {classes} classes, {fewest} of the rarest, "
             f"test_fraction={test_fraction}",
         )
@@ -269,13 +263,12 @@ def _load_keras(name: str) -> Dataset:
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:
-        # Keras wraps what a download raised in a bare Exception, and says ValueError for a file
-        # that arrived damaged; anything else is no failed download.
+        # Keras raises a bare Exception if a download fails, and ValueError for a damaged file.
         if not (type(error) is Exception or isinstance(error, (OSError, ValueError))):
             raise
         raise DataUnavailableError(
             f"The data set {name!r} could not be downloaded",
-            f"a network, or the file itself: load('path/to/{name}.npz') with the arrays x_train, "
+            f"a network connection, or a file: load('path/to/{name}.npz') with the arrays x_train, "
             "y_train, x_test, y_test",
             str(error).splitlines()[0] if str(error) else repr(error),
         ) from error
@@ -284,7 +277,7 @@ def _load_keras(name: str) -> Dataset:
 
 
 def _inputs(x: np.ndarray) -> np.ndarray:
-    """Images keep their bytes; rows of numbers become float32."""
+    """Check inputs, and convert them to float32 unless they are images."""
     if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
         raise ArgumentError(
             "The inputs are not numbers", "numbers (n, ...)", f"dtype {x.dtype}, shape {x.shape}"
@@ -295,13 +288,13 @@ def _inputs(x: np.ndarray) -> np.ndarray:
 def _coded(
     parts: list[tuple[np.ndarray, np.ndarray]], name: str
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str | int, ...]]:
-    """The parts with their labels as codes in which they agree, and the labels' names."""
+    """Encode the labels of all parts with the same codes, and return the labels' names, too."""
     for x, y in parts:
         rows = len(y) if y.ndim else 0
         if len(x) != rows or not rows:
             raise ArgumentError(
                 "Inputs and labels differ in length or are empty",
-                "one label an input",
+                "one label per input",
                 f"{len(x)} inputs and {rows} labels",
             )
     each = [y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for _, y in parts]

@@ -1,4 +1,4 @@
-"""Many small networks trained side by side, as one program with a leading axis of networks."""
+"""Training of many small networks in one program, with a leading axis of networks."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from ib_keras.training.schedule import Epochs, selector
 class Ensemble:
     """Networks of one architecture whose weights are stacked along a leading axis.
 
-    A step of all takes hardly longer than a step of one: small networks are all overhead. Each is
-    trained as Keras's ``fit`` would train it alone with Adam on the same batches.
+    One step of all networks takes hardly longer than a step of one, because a step of a small
+    network is mostly overhead. Each network is trained as Keras's ``fit`` would train it alone,
+    with Adam on the same batches.
 
     Args:
-        build: a function of a seed that returns a Keras model with softmax outputs; the models
-            differ in their initial weights only.
-        seeds: one for each network.
+        build: function of a seed that returns a Keras model with softmax outputs; the models may
+            differ only in their initial weights.
+        seeds: one seed for each network.
 
     Raises:
-        ArgumentError: the architectures differ, or have weights that are not trained by gradients
-            (normalisation, dropout), which cannot be stacked.
+        ArgumentError: If the architectures differ, or have weights that gradients do not train
+            (normalisation, dropout) and that therefore cannot be stacked.
     """
 
     def __init__(self, build: Callable[[int], keras.Model], seeds: Sequence[int]) -> None:
@@ -45,14 +46,19 @@ class Ensemble:
             raise ArgumentError("`seeds` are empty", "at least one", list(seeds))
         self.seeds = [int(seed) for seed in seeds]
         self._model = build(self.seeds[0])
-        self._check_stackable()
+        if frozen := [w.path for w in self._model.non_trainable_variables]:
+            raise ArgumentError(
+                "The networks have weights that gradients do not train",
+                "dense, convolution, embedding and activation layers; no normalisation, no dropout",
+                frozen,
+            )
         weights = [self._model.get_weights()]
         for seed in self.seeds[1:]:
             model = build(seed)
             weights.append(model.get_weights())
-            shapes = [[w.shape for w in some] for some in (weights[0], weights[-1])]
-            if shapes[0] != shapes[1]:
-                raise ArgumentError("The architectures differ", f"weights {shapes[0]}", shapes[1])
+            first, shapes = ([w.shape for w in one] for one in (weights[0], weights[-1]))
+            if first != shapes:
+                raise ArgumentError("The architectures differ", f"weights {first}", shapes)
         self._weights = [
             keras.Variable(np.stack(each), trainable=True, name=f"weight_{i}")
             for i, each in enumerate(zip(*weights, strict=True))
@@ -70,16 +76,24 @@ class Ensemble:
         return self._plan.names
 
     def weights(self, index: int) -> list[np.ndarray]:
-        """The weights of one network, as ``keras.Model.set_weights`` takes them."""
+        """The weights of the network ``index``, for ``keras.Model.set_weights``."""
         return [weight.numpy()[index] for weight in self._weights]
 
     def capture(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The tapped layers' outputs: name → ``(networks, n, *shape)``."""
+        """Compute the tapped layers' outputs, name → ``(networks, n, *shape)``."""
         taps = self._forward(tf.constant(x, self._plan.spec.dtype))
         return {name: tap.numpy() for name, tap in zip(self.layers, taps, strict=True)}
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-        """``loss`` (cross-entropy and penalties, in nats) and ``accuracy`` of each network."""
+        """Compute each network's ``loss`` (cross-entropy and penalties, in nats) and ``accuracy``.
+
+        Args:
+            x: inputs, ``(n, ...)``.
+            y: labels, ``(n,)``.
+
+        Returns:
+            ``{"loss": (networks,), "accuracy": (networks,)}``.
+        """
         labels = tf.constant(self._codes(y, len(x)), tf.int32)
         losses, correct = self._evaluate(tf.constant(x, self._plan.spec.dtype), labels)
         return {"loss": losses.numpy(), "accuracy": correct.numpy()}
@@ -94,28 +108,28 @@ class Ensemble:
         learning_rate: float = 4e-4,
         shuffle: bool = True,
     ) -> Iterator[int]:
-        """Trains with Adam and cross-entropy, and stops after each epoch for its caller.
+        """Train with Adam and cross-entropy, and return to the caller after each epoch.
 
         Args:
-            x: ``(n, ...)`` inputs.
-            y: ``(n,)`` labels of any kind; the classes of the outputs are 0…K−1, or if labels are
-                none of these, the K different ones in their order.
+            x: inputs, ``(n, ...)``.
+            y: labels of any kind, ``(n,)``. If they are all integers from 0 to K−1, they are the
+                indices of the K outputs; otherwise the K sorted labels are those of the outputs.
             epochs: number of epochs.
-            batch_size: samples a step; the last batch of an epoch may be smaller.
-            learning_rate: Adam's.
-            shuffle: whether each network goes through the rows in its own order, anew in every
-                epoch (``order``), or all in the order given.
+            batch_size: samples per step; the last batch of an epoch may be smaller.
+            learning_rate: learning rate of Adam.
+            shuffle: whether each network has the rows in an order of its own, a new one in every
+                epoch (see ``order``); otherwise all have the order of ``x``.
 
         Yields:
-            0 before the training, then the number of each epoch that has ended.
+            0 before the training, then the number of each epoch at its end.
         """
         epochs, batch_size = check_count(epochs, "epochs", 0), check_count(batch_size, "batch_size")
         n = len(x)
         names, classes = encode_labels(y, n).names, self._model.output_shape[-1]
-        known = all(type(one) is int and 0 <= one < classes for one in names)
-        if not known and len(names) != classes:
+        are_indices = all(type(name) is int and 0 <= name < classes for name in names)
+        if not are_indices and len(names) != classes:
             raise ArgumentError("`y` does not fit the outputs", f"{classes} classes", list(names))
-        self._label_names = tuple(range(classes)) if known else names
+        self._label_names = tuple(range(classes)) if are_indices else names
         labels = tf.constant(self._codes(y, n), tf.int32)
         data = tf.constant(x, self._plan.spec.dtype)
         optimizer = keras.optimizers.Adam(check_positive(learning_rate, "learning_rate"))
@@ -150,11 +164,11 @@ class Ensemble:
 
     @staticmethod
     def order(seed: int, epoch: int, n: int) -> np.ndarray:
-        """The order in which a network goes through ``n`` rows in an epoch."""
+        """The order of ``n`` rows in an epoch of the network with this seed."""
         return np.random.default_rng([seed, epoch]).permutation(n)
 
     def _codes(self, y: Any, n: int) -> np.ndarray:
-        """Labels as positions in the outputs, of some of the classes only, too."""
+        """Convert labels to indices of the outputs; some classes may be missing."""
         labels = recode(y, n)
         if unknown := sorted(set(labels.names) - set(self._label_names), key=str):
             raise ArgumentError(
@@ -162,17 +176,8 @@ class Ensemble:
             )
         return np.array([self._label_names.index(one) for one in labels.names])[labels.codes]
 
-    def _check_stackable(self) -> None:
-        frozen = [w.path for w in self._model.non_trainable_variables]
-        if frozen:
-            raise ArgumentError(
-                "The networks have weights that gradients do not train",
-                "dense, convolution, embedding and activation layers; no normalisation, no dropout",
-                frozen,
-            )
-
     def _map(self, function: Callable, *arguments: Any) -> Any:
-        """``function`` of each network's weights and arguments."""
+        """Apply a function to the weights and arguments of each network."""
         stacked = [weight.value for weight in self._weights]
         return tf.vectorized_map(lambda each: function(*each), (stacked, *arguments))
 
@@ -198,15 +203,15 @@ class Ensemble:
 
     def _all_taps(self, x: Any) -> list[Any]:
         def one(weights: Any) -> list[Any]:
-            found: dict[str, Any] = {}
+            outputs: dict[str, Any] = {}
 
             def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-                found[name] = output
+                outputs[name] = output
                 return output
 
             with Session(self._plan.watched, record):
                 self._model.stateless_call(weights, [], x, training=False)
-            return [found[name] for name in self.layers]
+            return [outputs[name] for name in self.layers]
 
         return self._map(one)
 
@@ -224,23 +229,23 @@ def study(
     label: str = "ensemble",
     workers: int = 2,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Trains networks that differ in their seeds, and estimates all layers of all of them.
+    """Train networks with different seeds, and estimate the information of all their layers.
 
     Args:
         build: see ``Ensemble``.
-        data: trained on its first part; activations are recorded for all rows.
-        seeds: one for each network.
-        estimators: names, configurations or estimator objects.
+        data: the data set; its training part trains, and activations are recorded for all rows.
+        seeds: one seed for each network.
+        estimators: a name, configuration or estimator object, or a list of these.
         epochs: number of epochs.
-        record: which epochs are recorded, as ``Recorder`` takes it.
-        batch_size: samples a step.
-        learning_rate: Adam's.
+        record: the schedule of the recorded epochs, as for ``Recorder``.
+        batch_size: samples per step.
+        learning_rate: learning rate of Adam.
         label: the runs are named ``label-seed``.
-        workers: threads that estimate.
+        workers: number of threads for the estimates.
 
     Returns:
-        A table of estimates in nats, and the logs: ``run``, ``epoch``, and the losses and
-        accuracies of both parts at the end of the epoch.
+        A table of estimates in nats, and the logs with the columns ``run``, ``epoch``, and the loss
+        and accuracy of both parts at the end of the epoch.
 
     Raises:
         ArgumentError: see ``Ensemble`` and ``estimate``.
@@ -266,8 +271,8 @@ def study(
 
             def one(k: int, epoch: int = epoch, captured: Any = captured) -> list[dict[str, Any]]:
                 arrays = {name: taps[k] for name, taps in captured.items()}
-                found = sources.sources_of(Captured(arrays), run=runs[k], epoch=epoch)
-                return list(run_all(found, made, samples))
+                layers = sources.sources_of(Captured(arrays), run=runs[k], epoch=epoch)
+                return list(run_all(layers, made, samples))
 
             for part in pool.map(one, range(len(runs))):
                 rows += part

@@ -1,4 +1,4 @@
-"""What estimators take and return. Imports nothing from the package, so that all of it may."""
+"""The interface of estimators. It imports nothing from the package."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Kind = Literal["estimate", "lower", "upper"]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """One estimated quantity in nats, with what is known of its error.
+    """One estimated quantity in nats, with its standard error.
 
     Args:
-        value: the estimate in nats; NaN where it is not available.
-        stderr: its standard error in nats; NaN where none is known.
-        kind: ``"estimate"``, or on which side of the truth a bound lies: ``"lower"``, ``"upper"``.
-        flags: reasons not to take the value at face value; empty when it is trustworthy.
+        value: the estimate in nats; NaN if it is not available.
+        stderr: its standard error in nats; NaN if it is unknown.
+        kind: ``"estimate"``, or ``"lower"`` or ``"upper"`` for a bound on the true value.
+        flags: reasons not to trust the value; empty if there are none.
         n: number of samples.
         dim: dimension of the variable whose information was estimated.
     """
@@ -38,12 +38,12 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class MutualInformation(Estimate):
-    """An estimate of I(A;B), with its interval and how it came about.
+    """An estimate of I(A;B), with its interval and its parts.
 
     Args:
-        lower: end of the interval, in nats.
-        upper: the other end.
-        parts: what each estimator, or each step, said.
+        lower: lower end of the interval, in nats.
+        upper: upper end of the interval, in nats.
+        parts: the estimates of each estimator or each step, by name.
         details: further numbers or texts by name, such as the quality of a compression, or the
             reason why there is no estimate.
     """
@@ -56,11 +56,11 @@ class MutualInformation(Estimate):
 
 @dataclasses.dataclass(frozen=True)
 class LayerInformation:
-    """What one layer's representation T knows: I(X;T), and I(T;Y) where labels were given.
+    """The information of one layer's representation T.
 
     Args:
         xt: I(X;T).
-        ty: I(T;Y).
+        ty: I(T;Y); ``None`` without labels.
         others: further quantities by name, such as ``"H(X|T)"``.
     """
 
@@ -71,14 +71,14 @@ class LayerInformation:
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-    """What an estimator needs beside T, and what else it can do.
+    """The requirements of an estimator besides T, and its additional methods.
 
     Args:
-        inputs: whether it compares T with X itself. Other estimators only need to know which
-            inputs are equal.
+        inputs: whether it compares T with X. Other estimators only need to know which inputs are
+            equal.
         propagations: whether it needs S, a layer's output before the layer's own noise, and inputs
             that are propagated several times.
-        all_epochs: whether it needs the least and the largest value of all layers and epochs.
+        all_epochs: whether it needs the smallest and largest value of all layers and epochs.
         pairs: whether its ``mutual_information`` takes any two variables.
         labels_alone: whether its ``with_labels`` estimates I(T;Y) without I(X;T).
     """
@@ -92,7 +92,7 @@ class Traits:
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What every estimator can do."""
+    """The methods of every estimator."""
 
     def estimate(
         self,
@@ -103,14 +103,14 @@ class Estimator(Protocol):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
     ) -> LayerInformation:
-        """Estimates I(X;T) and I(T;Y).
+        """Estimate I(X;T) and I(T;Y).
 
         Args:
-            t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
-            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
-            x: ``(n, ...)`` the inputs; ``None`` says that all n are distinct.
+            t: the layer's outputs, ``(n, ...)``, which are flattened to ``(n, d)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
             noise_std: standard deviation of the Gaussian noise that the network adds to this layer.
-            conditional: ``(m, n_x, ...)`` outputs for m inputs, each propagated n_x times.
+            conditional: outputs for m inputs, each propagated n_x times, ``(m, n_x, ...)``.
         """
         ...
 

@@ -29,25 +29,25 @@ class _Hidden:
 class GaussianChannel(keras.layers.Layer):
     """Adds N(0, stddev²) to every element, in training *and* at inference.
 
-    T = S + Z with Z ~ N(0, stddev²·I), drawn anew for every element, sample and call. This is the
-    channel of noisy DNNs, for which I(X;T) is finite and meaningful; Keras's ``GaussianNoise`` is
-    a regulariser that is silent at inference. At ``stddev=0`` the input passes unchanged and no
-    random number is drawn.
+    T = S + Z with Z ~ N(0, stddev²·I), with new noise for every element, sample and call. This is
+    the channel of noisy DNNs, for which I(X;T) is finite and meaningful. Keras's ``GaussianNoise``,
+    in contrast, is a regulariser that adds no noise at inference. With ``stddev=0`` the input is
+    returned unchanged and no random numbers are drawn.
 
-    With ``relative=True`` it is T = S + stddev·S·Z: each value has noise in proportion to itself.
-    This bounds I(X;T) for values that are nowhere near zero only: an exact zero passes without
-    noise, so that the zeros of a ReLU tell exactly which units are silent, and where S has a
-    density at 0 the information is infinite, however large ``stddev`` is.
+    With ``relative=True``, T = S + stddev·S·Z: the noise of each value is proportional to the
+    value. This bounds I(X;T) only if no values are close to zero. An exact zero has no noise, so
+    the zeros of a ReLU reveal exactly which units are inactive; and if S has a density at 0, the
+    information is infinite for any ``stddev``.
 
     Args:
         stddev: standard deviation, >= 0, in the unit of the activations; with ``relative``, as a
-            share of each value. Assign ``stddev`` to change it later: nothing is retraced.
-        relative: noise in proportion to each value.
-        seed: integer seed of the noise; ``None`` for a random one.
-        **kwargs: of ``keras.layers.Layer``.
+            share of each value. It can be assigned later, without retracing.
+        relative: whether the noise is proportional to each value.
+        seed: integer seed of the noise; ``None`` for a random seed.
+        **kwargs: arguments of ``keras.layers.Layer``.
 
     Raises:
-        ArgumentError: ``stddev`` is negative or no finite number.
+        ArgumentError: If ``stddev`` is negative or not finite.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2; relative: Butakov et al., ICLR
@@ -69,9 +69,9 @@ class GaussianChannel(keras.layers.Layer):
         self.supports_masking = True
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
-        # A variable, so that it can change without retracing; not one of `weights`, so that an
-        # instrumented model has the weights of the original, no more.
-        # From an initializer, so that the layer can be made where variables have no values.
+        # A variable can change without retracing. It is hidden from Keras, so that an instrumented
+        # model has the same `weights` as the original. It has an initializer, so that the layer can
+        # be made in a scope where variables have no values.
         value = check_stddev(stddev)
         self._stddev = _Hidden(
             keras.Variable(
@@ -86,7 +86,7 @@ class GaussianChannel(keras.layers.Layer):
 
     @property
     def stddev(self) -> float:
-        """The noise's standard deviation."""
+        """The standard deviation of the noise."""
         return float(self._stddev.variable.numpy())
 
     @stddev.setter
@@ -95,17 +95,17 @@ class GaussianChannel(keras.layers.Layer):
 
     @property
     def variables(self) -> list:
-        """All variables, the standard deviation and the state of the seed included."""
+        """All variables, including the standard deviation and the state of the seed."""
         return [*super().variables, self._stddev.variable]
 
     def call(self, inputs: Any) -> Any:
-        """Adds the noise to ``inputs``."""
+        """Add noise to ``inputs``."""
         return self._add(inputs, lambda: self.seed_generator.next())
 
     def with_seed(self, inputs: Any, seed: Any) -> Any:
-        """As ``call``, with noise that is a function of ``seed``, an int32 tensor of shape (2,).
+        """Add noise that is a function of ``seed``, an int32 tensor of shape (2,).
 
-        The layer's own stream of noise is left where it was.
+        The state of the layer's own random generator does not change.
         """
         return self._add(inputs, lambda: seed)
 
@@ -117,7 +117,6 @@ class GaussianChannel(keras.layers.Layer):
             noise = tf.cast(normal(inputs, seed, stddev), inputs.dtype)
             return inputs + (inputs * noise if self.relative else noise)
 
-        # Eager cond is a plain branch; in a graph the unused branch does not run.
         return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -139,17 +138,18 @@ class QuantizedActivation(keras.layers.Layer):
     """An activation whose values are rounded to 2^bits levels, with a straight-through gradient.
 
     q(x) = lo + Δ·round((min(max(f(x), lo), hi) − lo)/Δ), Δ = (hi − lo)/(2^bits − 1). The gradient
-    is that of f inside the range and 0 outside, as if nothing were rounded. T then has finitely
-    many values, and H(T) is exact: ``estimators.Quantized``.
+    is that of f inside the range and 0 outside, as without rounding. T then has a finite number of
+    values, and ``estimators.Quantized`` computes H(T) exactly.
 
     Args:
-        activation: f, a Keras activation's name or a function.
+        activation: f, the name of a Keras activation or a function.
         bits: 1 to 16, or 32 for no rounding.
-        range: ``(lo, hi)``; ``None`` for that of tanh, sigmoid, softmax or hard_sigmoid.
-        **kwargs: of ``keras.layers.Layer``.
+        range: ``(lo, hi)``; ``None`` for the range of tanh, sigmoid, softmax or hard_sigmoid.
+        **kwargs: arguments of ``keras.layers.Layer``.
 
     Raises:
-        ArgumentError: an argument is invalid, or the activation is unbounded and has no range.
+        ArgumentError: If an argument is invalid, or an activation without a known range has no
+            ``range``.
 
     References:
         Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural
@@ -171,7 +171,7 @@ class QuantizedActivation(keras.layers.Layer):
         name = getattr(self.activation, "__name__", "")
         if range is None and name not in _RANGES:
             raise ArgumentError(
-                f"The activation {name!r} has no range of its own", "range=(lo, hi)", "range=None"
+                f"The range of the activation {name!r} is unknown", "range=(lo, hi)", "range=None"
             )
         low, high = (float(v) for v in (_RANGES[name] if range is None else range))
         if not low < high < float("inf"):
@@ -181,7 +181,7 @@ class QuantizedActivation(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """f, rounded."""
+        """Compute f and round it."""
         y = self.activation(inputs)
         if self.bits == 32:
             return y
@@ -212,15 +212,15 @@ _RANGES = {
 
 
 def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:
-    """Independent N(0, stddev²) in the shape of a tensor, in float32, or float64 for float64.
+    """Draw independent N(0, stddev²) numbers, in float64 for a float64 tensor and else in float32.
 
-    By Box and Muller: σ·√(−2 ln(1−u))·(cos 2πv, sin 2πv) for uniform u, v. On a CPU this takes half
-    the time of ``tf.random.stateless_normal``. Philox is asked for by name because what XLA takes
-    by itself is some thirty times slower there. With 23 random bits in u the largest is 5.6·σ.
+    The method is that of Box and Muller, σ·√(−2 ln(1−u))·(cos 2πv, sin 2πv) for uniform u, v. On a
+    CPU it takes half the time of ``tf.random.stateless_normal``, and XLA's default generator is
+    about thirty times slower than Philox. Since u has 23 random bits, the largest number is 5.6·σ.
 
     Args:
-        like: the tensor.
-        seed: int32 ``(2,)``; the numbers are a function of it and the shape.
+        like: a tensor of the shape of the numbers.
+        seed: int32 ``(2,)``; the numbers are a function of the seed and the shape.
         stddev: σ, a number or a scalar tensor.
     """
     dtype = tf.float64 if like.dtype == tf.float64 else tf.float32
@@ -231,6 +231,6 @@ def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:
     radius = tf.cast(stddev, dtype) * tf.sqrt(-2 * tf.math.log1p(-u))
     angle = 2 * math.pi * v
     pairs = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)
-    # An even number needs no cut, which would be a copy.
+    # An even number needs no slice, which would copy.
     even = any(length is not None and length % 2 == 0 for length in like.shape)
     return tf.reshape(pairs if even else pairs[:size], tf.shape(like))

@@ -1,4 +1,4 @@
-"""Keras regularisers that the papers train with."""
+"""Keras regularisers that are used in the papers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ib_keras.arrays.checks import check_positive
 
 @keras.saving.register_keras_serializable(package="ib_keras")
 class Orthonormal(keras.regularizers.Regularizer):
-    """Penalises kernels whose columns are not orthonormal: factor · ‖WᵀW − I‖_F.
+    """Penalises kernels whose columns are not orthonormal, by factor · ‖WᵀW − I‖_F.
 
-    W is the kernel as a matrix ``(inputs, units)``; the kernel of a convolution is flattened to it.
-    In a noisy network it keeps units apart that would saturate together, and so compress.
+    W is the kernel as a matrix ``(inputs, units)``; the kernel of a convolution is flattened to
+    this shape. In a noisy network, the penalty keeps units different, so they do not saturate
+    together and compress.
 
     Args:
         factor: weight of the penalty, > 0.
 
     Raises:
-        ArgumentError: ``factor`` is not a positive number.
+        ArgumentError: If ``factor`` is not a positive number.
 
     References:
         Cisse et al., *Parseval Networks*, ICML 2017; Goldfeld et al., ICML 2019,
@@ -31,11 +32,11 @@ class Orthonormal(keras.regularizers.Regularizer):
         self.factor = check_positive(factor, "factor")
 
     def __call__(self, x: Any) -> Any:
-        """The penalty of the kernel ``x``."""
+        """Compute the penalty of the kernel ``x``."""
         units = x.shape[-1]
         w = keras.ops.reshape(x, (-1, units))
         gap = keras.ops.matmul(keras.ops.transpose(w), w) - keras.ops.eye(units, dtype=x.dtype)
-        # At W orthonormal the norm has no gradient: the smallest numbers keep it finite.
+        # The norm has no gradient at an orthonormal W; a small constant keeps it finite.
         squared = keras.ops.sum(keras.ops.square(gap))
         return self.factor * keras.ops.sqrt(squared + keras.config.epsilon() ** 2)
 

@@ -16,19 +16,19 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def correlated_gaussians(n: int, dim: int, mi: float, *, seed: int) -> Pair:
-    """X and Y jointly normal: ``dim`` independent pairs of correlation √(1 − e^{−2·mi/dim}).
+    """Draw jointly normal X and Y, ``dim`` independent pairs of correlation √(1 − e^{−2·mi/dim}).
 
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
@@ -40,13 +40,15 @@ def correlated_gaussians(n: int, dim: int, mi: float, *, seed: int) -> Pair:
 
 
 def correlated_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
-    """``correlated_gaussians`` through the normal distribution function: uniform on [0, 1].
+    """Draw ``correlated_gaussians`` and map them to uniform variables on [0, 1].
+
+    The map is the normal distribution function, so I(X;Y) is the same.
 
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
@@ -56,23 +58,23 @@ def correlated_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
 
 
 def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pair:
-    """X and Y jointly Student-t: normal pairs divided by one common √(χ²/dof).
+    """Draw X and Y with a joint Student-t distribution: normal pairs divided by a common √(χ²/dof).
 
     I(X;Y) = I of the normal pairs + c(dof) + c(dof + 2·dim) − 2 c(dof + dim), with
-    c(d) = ln Γ(d/2) − (d/2) ψ(d/2): heavy tails tell of each other even where nothing correlates.
+    c(d) = ln Γ(d/2) − (d/2) ψ(d/2). Heavy tails make X and Y dependent even without correlation.
 
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
-        mi: I(X;Y) in nats, at least what the tails have alone.
+        mi: I(X;Y) in nats, at least that of uncorrelated pairs.
         dof: degrees of freedom.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
 
     Raises:
-        ArgumentError: ``mi`` is less than the tails' (the least is named).
+        ArgumentError: If ``mi`` is less than that of uncorrelated pairs.
     """
     n, dim, mi, rng = _check(n, dim, mi, seed)
 
@@ -82,7 +84,7 @@ def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pa
     tails = c(dof) + c(dof + 2 * dim) - 2 * c(dof + dim)
     if mi < tails:
         raise ArgumentError(
-            f"The tails of {dof} degrees of freedom in {dim} dimensions tell more than that",
+            f"`mi` is less than that of the tails of {dof} degrees of freedom in {dim} dimensions",
             f"mi >= {tails:.6g}",
             mi,
         )
@@ -92,7 +94,7 @@ def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pa
 
 
 def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
-    """X uniform on [0, 1], Y = X + U(−ε, ε) in each coordinate.
+    """Draw X uniform on [0, 1] and Y = X + U(−ε, ε) in each coordinate.
 
     I = ε − ln 2ε for ε ≤ ½, else 1/4ε, for each of ``dim`` independent pairs.
 
@@ -100,7 +102,7 @@ def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats, > 0.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
@@ -117,16 +119,16 @@ def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
 
 
 def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
-    """X = ln of a Gamma(1/θ) variable, Y = ln of an exponential one of rate e^X, coordinate-wise.
+    """Draw X = ln of a Gamma(1/θ) variable, and Y = ln of an exponential variable of rate e^X.
 
-    I = ψ(1/θ) + θ + ln θ for each of ``dim`` independent pairs: both are skewed, and neither is
-    normal given the other.
+    I = ψ(1/θ) + θ + ln θ for each of ``dim`` independent pairs of coordinates. Both are skewed, and
+    neither is normal given the other.
 
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats, > 0.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
@@ -145,16 +147,16 @@ def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
 
 
 def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
-    """Images of a blob at an uncertain place: I is that of the places.
+    """Draw pairs of images of a blob at random positions u and v with known I(u;v).
 
-    Pixels are exp(−10((g_x − u₁)² + (g_y − u₂)²)) on [0, 1]², u of ``correlated_uniforms``. The map
-    from u to the image can be inverted, so that I(X;Y) is I(u;v).
+    Pixels are exp(−10((g_x − u₁)² + (g_y − u₂)²)) on [0, 1]², with u and v from
+    ``correlated_uniforms``. The map from a position to its image is invertible, so I(X;Y) = I(u;v).
 
     Args:
         n: number of samples.
-        size: height and width.
+        size: height and width of the images, at least 4.
         mi: I(X;Y) in nats.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         Two ``(n, size, size, 1)`` float32 arrays.
@@ -166,15 +168,16 @@ def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
 
 
 def rectangle_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
-    """Images of a filled rectangle of uncertain place and sides: I is that of the four numbers.
+    """Draw pairs of images of a filled rectangle with random position and sides.
 
-    Sides are of at least 2 pixels; a pixel's value is the share of it that is covered.
+    I(X;Y) is the known information of the four numbers that determine a rectangle. Its sides are at
+    least 2 pixels; a pixel's value is the share of the pixel that is covered.
 
     Args:
         n: number of samples.
-        size: height and width, at least 4.
+        size: height and width of the images, at least 4.
         mi: I(X;Y) in nats.
-        seed: of the draws.
+        seed: integer seed.
 
     Returns:
         Two ``(n, size, size, 1)`` float32 arrays.
@@ -202,7 +205,7 @@ def _rectangles(u: np.ndarray, size: int) -> np.ndarray:
     pixels = np.arange(size)
     covered = []
     for i in (0, 2):
-        # Uniform on the begin and end of an interval of at least the least side.
+        # Begin and end are uniform over all intervals of at least this length.
         begin = (1 - least) * (1 - np.sqrt(1 - u[:, i]))
         end = begin + least + u[:, i + 1] * (1 - begin - least)
         low, high = (size * side[:, None] for side in (begin, end))
@@ -214,9 +217,9 @@ def _rectangles(u: np.ndarray, size: int) -> np.ndarray:
 def _check(
     n: int, dim: int, mi: float, seed: int, *, positive: bool = False
 ) -> tuple[int, int, float, np.random.Generator]:
-    number = isinstance(mi, (int, float, np.number)) and not isinstance(mi, bool)
-    if not number or not 0 <= mi < math.inf or (positive and mi == 0):
+    is_number = isinstance(mi, (int, float, np.number)) and not isinstance(mi, bool)
+    if not is_number or not 0 <= mi < math.inf or (positive and mi == 0):
         expected = "a finite number " + ("> 0" if positive else ">= 0")
-        raise ArgumentError("`mi` is no mutual information", expected, repr(mi))
+        raise ArgumentError("`mi` is invalid", expected, repr(mi))
     rng = np.random.default_rng(check_seed(seed))
     return check_count(n, "n"), check_count(dim, "dim"), float(mi), rng

@@ -134,7 +134,7 @@ def test_bad_names_and_files(tmp_path):
         tmp_path / "shapes.npz": "differ in shape",
         tmp_path / "array.npz": "cannot be read",
         tmp_path / "cut.mat": "cannot be read",
-        3: "neither",
+        3: "the name of a data set or a path",
         tmp_path / "text.npz": "cannot be read",
         tmp_path / "empty.npz": "cannot be read",
         tmp_path / "text.mat": "cannot be read",

@@ -1,4 +1,4 @@
-"""Activations in memory: what a capture returns."""
+"""Activations in memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 
 
 class Activations(Mapping[str, np.ndarray]):
-    """The tapped layers' outputs: layer name → float32 ``(n, *shape)``, in the taps' order.
+    """The outputs of the tapped layers: layer name → float32 ``(n, *shape)``, in the taps' order.
 
     Args:
-        arrays: layer name → array.
-        noise_std: layer name → standard deviation of the network's noise in it.
-        clean: whether these are the outputs before each layer's own noise.
+        arrays: layer name → array ``(n, *shape)``, or ``(draws, n, *shape)`` with several draws.
+        noise_std: layer name → standard deviation of the network's noise in that layer; 0 for
+            layers that are left out.
+        clean: whether the arrays are the outputs before each layer's own noise.
         random: the layers whose output before their own noise is random given the input.
     """
 
@@ -43,7 +44,11 @@ class Activations(Mapping[str, np.ndarray]):
         return len(self._arrays)
 
     def flat(self, draws: int) -> Activations:
-        """The same with the axis of several draws, if there is one, merged into the samples'."""
+        """Merge the axis of several draws into the axis of the samples.
+
+        Args:
+            draws: the number of draws; with 1 there is no axis to merge.
+        """
         arrays = {name: merge_draws(array, draws) for name, array in self._arrays.items()}
         return Activations(arrays, noise_std=self.noise_std, clean=self.clean, random=self.random)
 
@@ -58,5 +63,5 @@ class Activations(Mapping[str, np.ndarray]):
 
 
 def merge_draws(array: np.ndarray, draws: int) -> np.ndarray:
-    """``array`` with the axis of several draws merged into the samples'."""
+    """Merge the axis of several draws, if there is one, into the axis of the samples."""
     return array if draws == 1 else array.reshape(-1, *array.shape[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pathlib
 import re
@@ -15,24 +16,25 @@ from ib_keras.errors import ArgumentError
 from ib_keras.storage import atomic, journal, locks, manifests
 
 SCHEMA, VERSION = "ib_keras.activations.epoch", 1
-# T; S, before the layer's own noise; and S of some rows, propagated many times.
+# The kinds of arrays: T; S, before the layer's own noise; S of some rows, propagated many times.
 NOISY, CLEAN, PROPAGATED = "noisy", "clean", "propagated"
 ROWS = "propagated-rows.npy"
 
 
 class EpochWriter:
-    """Streams one epoch into a store; the epoch appears when the ``with`` block ends well.
+    """Streams one epoch into a store; the epoch appears when the ``with`` block ends without error.
 
     Args:
         folder: the epoch's folder; it must not exist.
-        epoch: the epoch.
+        epoch: the number of the epoch.
         layers: the layers' names, in order.
         n: number of rows.
         draws: number of noisy passes.
         noise_std: layer name → standard deviation of the network's noise.
-        logs: rows of Keras's logs.
+        logs: rows of Keras's logs, each with the key ``epoch``.
         random: the layers whose S is random given the input.
-        propagated: rows ``(m,)`` and number n_x of propagations, or ``None``.
+        propagated: the rows ``(m,)`` that are propagated repeatedly and the number n_x of their
+            propagations; ``None`` if there are none.
     """
 
     def __init__(
@@ -55,37 +57,39 @@ class EpochWriter:
         self._files: dict[tuple[str, str], _ArrayFile] = {}
 
     def __enter__(self) -> EpochWriter:
-        self._held = locks.held(self._folder.parent)
-        self._held.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locks.held(self._folder.parent))
             atomic.check_free(self._folder)
             self._temporary = atomic.sibling(self._folder)
             self._temporary.mkdir()
+            stack.callback(shutil.rmtree, self._temporary, ignore_errors=True)
             if self._propagated is not None:
                 np.save(self._temporary / ROWS, self._propagated[0], allow_pickle=False)
-        except BaseException:
-            self._held.__exit__(None, None, None)
-            raise
+            self._cleanup = stack.pop_all()
         return self
 
     def write(self, layer: str, chunk: np.ndarray, kind: str = NOISY) -> None:
-        """Appends ``chunk (rows, *shape)``; draw by draw, in the order of the rows."""
+        """Append rows of a layer.
+
+        Args:
+            layer: the layer's name.
+            chunk: ``(rows, *shape)``, the next rows; with several draws, one draw after the other.
+            kind: ``"noisy"``, ``"clean"`` or ``"propagated"``.
+        """
         file = self._files.get((layer, kind))
         if file is None:
             index = self._layers.index(layer)
             slug = re.sub(r"[^\w.-]", "_", layer)
             name = f"{index:03d}-{slug}{'' if kind == NOISY else f'.{kind}'}.npy"
-            file = _ArrayFile(self._temporary / name, (*self._lead(kind), *chunk.shape[1:]))
+            lead: tuple[int, ...] = (self._n,) if self._draws == 1 else (self._draws, self._n)
+            if kind == PROPAGATED and self._propagated is not None:
+                lead = self._propagated[1], len(self._propagated[0])
+            file = _ArrayFile(self._temporary / name, (*lead, *chunk.shape[1:]))
             self._files[layer, kind] = file
         file.append(chunk)
 
-    def _lead(self, kind: str) -> tuple[int, ...]:
-        if kind == PROPAGATED and self._propagated is not None:
-            return self._propagated[1], len(self._propagated[0])
-        return (self._n,) if self._draws == 1 else (self._draws, self._n)
-
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        try:
+        with self._cleanup:
             entries = [
                 {"layer": layer, "kind": kind, **file.close()}
                 for (layer, kind), file in self._files.items()
@@ -114,13 +118,10 @@ class EpochWriter:
                 )
                 atomic.move_folder(self._temporary, self._folder)
                 journal.append(self._folder.parent, {"recorded": self._epoch})
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._held.__exit__(None, None, None)
 
 
 class _ArrayFile:
-    """A .npy file that is written in pieces, with its checksum and extent."""
+    """A .npy file that is written in chunks, with its checksum and range of values."""
 
     def __init__(self, path: pathlib.Path, shape: tuple[int, ...]) -> None:
         self._file: IO[bytes] = open(path, "xb")
@@ -137,7 +138,7 @@ class _ArrayFile:
         self._file.write(data.data)
         self._hash.update(data.data)
         self._values += data.size
-        # NaN spreads through both.
+        # Both propagate NaN.
         self._low = np.minimum(self._low, data.min(initial=np.inf))
         self._high = np.maximum(self._high, data.max(initial=-np.inf))
 
@@ -154,9 +155,9 @@ class _ArrayFile:
 
 
 def finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of logs as JSON can hold it: what is not a finite number becomes ``None``."""
-    clean: dict[str, Any] = {}
-    for key, value in row.items():
-        number = float(value)
-        clean[key] = int(value) if key == "epoch" else number if np.isfinite(number) else None
-    return clean
+    """Convert a row of logs for JSON: NaN and infinite values become ``None``."""
+    numbers = {key: float(value) for key, value in row.items()}
+    return {
+        key: int(row[key]) if key == "epoch" else number if np.isfinite(number) else None
+        for key, number in numbers.items()
+    }

@@ -1,4 +1,4 @@
-"""How names of layers are matched, everywhere."""
+"""Matching of layer names with patterns."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from ib_keras.errors import ArgumentError
 
 
 def match(pattern: str, names: Iterable[str]) -> set[str]:
-    """The names that equal ``pattern``, else those that the glob matches."""
+    """Return ``{pattern}`` if it is one of the names, else the names that it matches as a glob."""
     names = set(names)
     return {pattern} if pattern in names else set(fnmatch.filter(names, pattern))
 
 
 def select(patterns: str | Sequence[str], names: Sequence[str]) -> list[str]:
-    """The names that one pattern or several ask for, in the order of ``names``.
+    """Return the names that match one or several patterns, in the order of ``names``.
+
+    Args:
+        patterns: a name or glob, or a list of these.
+        names: the names to choose from.
 
     Raises:
-        ArgumentError: a pattern matches nothing; the names are listed.
+        ArgumentError: If a pattern matches no name.
     """
-    if not isinstance(patterns, str) and not (
-        isinstance(patterns, Sequence) and patterns and all(isinstance(p, str) for p in patterns)
-    ):
+    several = [patterns] if isinstance(patterns, str) else patterns
+    if not (isinstance(several, Sequence) and several and all(isinstance(p, str) for p in several)):
         raise ArgumentError(
             "`layers` are not names", f"names or globs of some of {list(names)}", repr(patterns)
         )
-    wanted: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else list(patterns):
+    selected: set[str] = set()
+    for pattern in several:
         matches = match(pattern, names)
         if not matches:
             raise ArgumentError(
                 f"No layer matches `layers={pattern!r}`", f"some of {list(names)}", repr(patterns)
             )
-        wanted |= matches
-    return [name for name in names if name in wanted]
+        selected |= matches
+    return [name for name in names if name in selected]

@@ -1,4 +1,4 @@
-"""What the manifests of a store say, and how it is checked."""
+"""The fields of a store's manifests, each with a function that checks its value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ib_keras.storage import manifests
 
 
 def _is_structure(value: Any) -> bool:
-    """Whether a manifest's field says how inputs are put together."""
     if not isinstance(value, dict) or set(value) != {"count", "keys", "single"}:
         return False
     count, keys = value["count"], value["keys"]
@@ -37,7 +36,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-# What manifests say: field → whether a value is one.
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "run": lambda value: value is None or _is_text(value),
     "n": manifests.is_count,
@@ -49,12 +47,10 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "files": lambda value: isinstance(value, dict),
 }
 
-
-# What stores from before there was such a field do not say.
+# Fields that older stores do not have.
 LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
     "label_names": lambda value: value is None or labels.are_names(value),
 }
-
 
 EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
     "epoch": manifests.is_count,
@@ -66,7 +62,6 @@ EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
     "logs": _is_logs,
     "rows": lambda value: value is None or _is_text(value),
 }
-
 
 FILE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "layer": _is_text,

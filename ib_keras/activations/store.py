@@ -1,4 +1,4 @@
-"""Activations of a network over its training, in a folder."""
+"""Activations of a network during its training, in a folder."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ _EPOCH = re.compile(r"epoch-([0-9]{6,})")
 
 
 class ActivationStore:
-    """Activations of one network over its training, in a folder.
+    """Activations of one network during its training, in a folder.
 
     File structure::
 
-        manifest.json               schema version, layers, checksums, what made it; written last
+        manifest.json               schema version, layers, checksums, provenance; written last
         journal.jsonl               a line for each epoch that was recorded, removed or logged
         inputs-0.npy  targets.npy   X and Y, in the order of the rows
         rows.npy                    the rows' ids in the data set
-        epoch-000010/manifest.json  files with sizes, checksums and extents, logs; written last
+        epoch-000010/manifest.json  files with shapes, checksums and extents, logs; written last
         epoch-000010/003-block_dense.npy        T: (n, *shape) or (draws, n, *shape), float32
-        epoch-000010/003-block_dense.clean.npy  S, where the layer has noise
+        epoch-000010/003-block_dense.clean.npy  S, if the layer has noise
         epoch-000010/propagated-rows.npy        the rows that were propagated repeatedly, (m,)
         epoch-000010/003-block_dense.propagated.npy  their S, (n_x, m, *shape), behind noise
 
-    An epoch's folder is filled under another name and renamed when it is complete: an epoch is
-    there whole or not at all. Arrays are read memory-mapped; the first time that a process reads a
-    file, it compares the file with its checksum. One process writes, any number read.
+    An epoch's folder is filled under a temporary name and renamed when it is complete, so a store
+    never has a part of an epoch. Arrays are memory-mapped. When a process reads a file for the
+    first time, it compares the file with its checksum. Only one process at a time may write; any
+    number may read.
 
     Args:
-        path: an existing store; ``ActivationStore.create`` makes one.
+        path: an existing store. ``ActivationStore.create`` makes a new one.
 
     Raises:
-        StoreError: the path does not exist, is not a store, is damaged, or has another version.
+        StoreError: If the path does not exist, is not a store, is damaged, or has another schema
+            version.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -71,42 +73,43 @@ class ActivationStore:
         draws: int = 1,
         made: Mapping[str, Any] | None = None,
     ) -> ActivationStore:
-        """Makes an empty store.
+        """Make an empty store.
 
         Args:
-            path: where; it must not exist, or be an empty folder.
-            inputs: array, or list or dict of arrays, ``(n, ...)``.
-            targets: class labels of any kind, which are kept as codes 0…K−1 with their names;
+            path: a path that does not exist, or an empty folder.
+            inputs: an array ``(n, ...)``, or a list or dict of arrays of this kind.
+            targets: class labels of any kind, which are stored as codes 0…K−1 with their names;
                 numbers ``(n,)`` or ``(n, k)``; or ``None``.
             layers: the layers' names, in order.
             rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
             run: the name of the run in tables; the folder's name by default.
-            draws: number of noisy passes an epoch.
-            made: what tables of it should say of its origin, such as its model and seed; of JSON.
+            draws: number of noisy passes per epoch.
+            made: the provenance that tables of this store show, such as its model and seed; it
+                must be serialisable to JSON.
 
         Raises:
-            ArgumentError: the path is taken, the lengths differ, or the labels are not classes.
+            ArgumentError: If the path is taken, the lengths differ, or the labels are not classes.
         """
         path = pathlib.Path(path)
         arrays, structure = flatten(inputs)
         n = len(arrays[0])
         rows = np.arange(n) if rows is None else np.asarray(rows)
-        given = None if targets is None else np.asarray(targets)
+        original = None if targets is None else np.asarray(targets)
         lengths = {"inputs": n, "rows": len(rows)}
         lengths |= {f"inputs[{i}]": len(a) for i, a in enumerate(arrays[1:], start=1)}
-        if given is not None:
-            lengths["targets"] = len(given) if given.ndim else 0
+        if original is not None:
+            lengths["targets"] = len(original) if original.ndim else 0
         if len(set(lengths.values())) > 1:
             raise ArgumentError("Lengths differ", "as many targets as inputs", str(lengths))
-        kept, names = given, None
+        stored, names = original, None
         if targets is not None and labels.are_labels(targets):
-            kept, names = labels.encode_labels(targets, n, "targets")
+            stored, names = labels.encode_labels(targets, n, "targets")
 
         def fill(folder: pathlib.Path) -> None:
             for i, array in enumerate(arrays):
                 np.save(folder / f"inputs-{i}.npy", array, allow_pickle=False)
-            if kept is not None:
-                np.save(folder / "targets.npy", kept, allow_pickle=False)
+            if stored is not None:
+                np.save(folder / "targets.npy", stored, allow_pickle=False)
             np.save(folder / "rows.npy", rows, allow_pickle=False)
             manifests.write_manifest(
                 folder,
@@ -117,7 +120,7 @@ class ActivationStore:
                 draws=draws,
                 layers=list(layers),
                 inputs=structure,
-                fingerprint=fingerprint(arrays, given),
+                fingerprint=fingerprint(arrays, original),
                 label_names=None if names is None else list(names),
                 made=dict(made or {}),
                 files=manifests.checksums(folder),
@@ -144,7 +147,7 @@ class ActivationStore:
 
     @property
     def draws(self) -> int:
-        """Number of noisy passes an epoch."""
+        """Number of noisy passes per epoch."""
         return self._manifest["draws"]
 
     @property
@@ -159,16 +162,12 @@ class ActivationStore:
 
     @property
     def epochs(self) -> list[int]:
-        """The recorded epochs, ascending; 0 is before training."""
-        found = []
-        for entry in os.scandir(self.path):
-            match = _EPOCH.fullmatch(entry.name)
-            if match and entry.name == _folder(int(match[1])) and entry.is_dir():
-                found.append(int(match[1]))
-        return sorted(found)
+        """The recorded epochs in ascending order; epoch 0 is before training."""
+        found = [_EPOCH.fullmatch(entry.name) for entry in os.scandir(self.path) if entry.is_dir()]
+        return sorted(int(m[1]) for m in found if m and m[0] == _folder(int(m[1])))
 
     def inputs(self) -> Any:
-        """X, in the structure in which it was given; memory-mapped."""
+        """X, an array or a list or dict of arrays, as passed to ``create``; memory-mapped."""
         structure = self._manifest["inputs"]
         arrays = [self._own(f"inputs-{i}.npy") for i in range(structure["count"])]
         if structure["keys"] is not None:
@@ -176,16 +175,16 @@ class ActivationStore:
         return arrays[0] if structure["single"] else arrays
 
     def targets(self) -> np.ndarray | None:
-        """Y, labels as codes 0…K−1; ``None`` if none was given."""
+        """Y, with labels as codes 0…K−1; ``None`` if the store has no targets."""
         return self._own("targets.npy") if "targets.npy" in self._manifest["files"] else None
 
     @property
     def label_names(self) -> tuple[str | int, ...] | None:
-        """What the labels' codes stand for; ``None`` if there are no labels."""
+        """The labels' names, in the order of their codes; ``None`` if there are no labels."""
         if "label_names" in self._manifest:
             names = self._manifest["label_names"]
             return None if names is None else tuple(names)
-        targets = self.targets()  # a store from before there were names has the labels themselves
+        targets = self.targets()  # older stores have the labels themselves
         if targets is None or not labels.are_labels(targets):
             return None
         return labels.recode(targets, self.n, "targets").names
@@ -196,61 +195,70 @@ class ActivationStore:
 
     @property
     def missing(self) -> list[int]:
-        """Epochs that were recorded, and whose folders have disappeared."""
-        there: set[int] = set()
+        """The recorded epochs whose folders have disappeared."""
+        recorded: set[int] = set()
         for entry in journal.read(self.path, required=True):
             if "recorded" in entry:
-                there.add(entry["recorded"])
+                recorded.add(entry["recorded"])
             elif "removed" in entry:
-                there.discard(entry["removed"])
-        return sorted(there - set(self.epochs)) if there else []
+                recorded.discard(entry["removed"])
+        return sorted(recorded - set(self.epochs))
 
     @property
     def logs(self) -> pd.DataFrame:
-        """Keras's logs: a row an epoch, the column ``epoch`` and one a metric."""
+        """Keras's logs, with one row per epoch, the column ``epoch`` and one column per metric."""
         rows = {row["epoch"]: row for e in self.epochs for row in self._epoch(e)["logs"]}
-        return pd.DataFrame([rows[epoch] for epoch in sorted(rows)], columns=_columns(rows))
+        columns = list(dict.fromkeys(["epoch", *(key for row in rows.values() for key in row)]))
+        return pd.DataFrame([rows[epoch] for epoch in sorted(rows)], columns=columns)
 
     def noise_std(self, epoch: int) -> dict[str, float]:
         """Layer name → standard deviation of the network's noise at that epoch."""
         return self._epoch(epoch)["noise_std"]
 
     def extent(self, epoch: int, layer: str) -> tuple[float, float] | None:
-        """The least and largest value of a layer, or ``None`` if some are NaN or infinite."""
-        return _extent(self._file(epoch, layer, clean=False))
+        """The smallest and largest value of a layer; ``None`` if a value is NaN or infinite."""
+        extent = self._file(epoch, layer, clean=False)["extent"]
+        return None if extent is None else (extent[0], extent[1])
 
     def read_flat(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
-        """As ``read``, with the axis of several draws merged into the samples'."""
+        """Read as ``read`` does, and merge the axis of several draws into that of the samples."""
         return merge_draws(self.read(epoch, layer, clean), self.draws)
 
     def read(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
-        """One layer at one epoch, float32 ``(n, *shape)``, memory-mapped, read-only.
+        """Read one layer at one epoch.
 
         Args:
             epoch: a recorded epoch.
             layer: a recorded layer.
-            clean: S, before the layer's own noise, instead of T.
+            clean: ``True`` returns S, before the layer's own noise, instead of T.
+
+        Returns:
+            A read-only, memory-mapped float32 array ``(n, *shape)``, or ``(draws, n, *shape)`` with
+            several draws.
 
         Raises:
-            ArgumentError: the epoch or layer was not recorded (those that were are listed).
-            StoreError: the file is missing, or is not what was written.
+            ArgumentError: If the epoch or layer was not recorded.
+            StoreError: If the file is missing or has changed since it was written.
         """
         return self._read(epoch, self._file(epoch, layer, clean))
 
     def random(self, epoch: int) -> frozenset[str]:
-        """The layers whose S is random given the input at that epoch: noise acts before them."""
+        """The layers whose S is random given the input.
+
+        Noise acts before them, or the network draws random numbers at inference.
+        """
         return frozenset(self._epoch(epoch)["random"])
 
     def propagations(self, epoch: int, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """Some rows, each propagated n_x times: what ``SamplePropagation`` needs behind noise.
+        """Read the rows that were propagated repeatedly; ``SamplePropagation`` uses them.
 
         Args:
             epoch: a recorded epoch.
             layer: a recorded layer.
 
         Returns:
-            The rows ``(m,)`` and S ``(m, n_x, *shape)``, memory-mapped; ``None`` where none were
-            recorded.
+            The rows ``(m,)`` and S ``(m, n_x, *shape)``, memory-mapped; ``None`` if no propagations
+            were recorded for the layer.
         """
         content = self._epoch(epoch)
         entries = {e["layer"]: e for e in content["files"] if e["kind"] == PROPAGATED}
@@ -260,10 +268,10 @@ class ActivationStore:
         return rows, np.swapaxes(self._read(epoch, entries[layer]), 0, 1)
 
     def verify(self) -> None:
-        """Compares every file with its checksum.
+        """Compare every file with its checksum.
 
         Raises:
-            StoreError: an epoch or a file is missing, or its content has changed.
+            StoreError: If an epoch or a file is missing, or its content has changed.
         """
         for name in self._manifest["files"]:
             manifests.checked_file(self.path, self._manifest, name)
@@ -285,14 +293,15 @@ class ActivationStore:
         random: Collection[str] = (),
         propagated: tuple[np.ndarray, int] | None = None,
     ) -> EpochWriter:
-        """A context manager whose ``write(layer, chunk)`` streams an epoch to disk.
+        """Return a context manager whose ``write(layer, chunk)`` streams an epoch to disk.
 
         Args:
-            epoch: the epoch; its record must not exist.
+            epoch: an epoch that has not been recorded.
             noise_std: layer name → standard deviation of the network's noise.
             logs: rows of Keras's logs, each with the key ``epoch``.
             random: the layers whose S is random given the input.
-            propagated: rows ``(m,)`` and number n_x of the propagations that are written too.
+            propagated: the rows ``(m,)`` that are propagated repeatedly and the number n_x of their
+                propagations; ``None`` if there are none.
         """
         return EpochWriter(
             self.path / _folder(epoch),
@@ -307,17 +316,17 @@ class ActivationStore:
         )
 
     def remove(self, epoch: int) -> None:
-        """Removes an epoch's record, as a resumed training does before it writes it anew."""
+        """Remove a recorded epoch; a resumed training does so before it records the epoch again."""
         self._epochs.pop(epoch, None)
         folder = self.path / _folder(epoch)
-        gone = atomic.sibling(folder)
+        temporary = atomic.sibling(folder)
         with locks.held(self.path):
             journal.append(self.path, {"removed": epoch})
-            os.rename(folder, gone)
-            shutil.rmtree(gone)
+            os.rename(folder, temporary)
+            shutil.rmtree(temporary)
 
     def note(self, row: Mapping[str, Any]) -> None:
-        """Keeps an epoch's logs until an epoch is recorded, with which they are written.
+        """Add an epoch's logs to the journal, until they are written with a recorded epoch.
 
         Args:
             row: Keras's logs, with the key ``epoch``.
@@ -325,10 +334,10 @@ class ActivationStore:
         journal.append(self.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that no recorded epoch up to there has.
+        """Return the logs up to an epoch that were noted but not written with a recorded epoch.
 
         Args:
-            epoch: at which training goes on.
+            epoch: the last epoch to consider, at which training is resumed.
         """
         written = {
             row["epoch"] for e in self.epochs if e <= epoch for row in self._epoch(e)["logs"]
@@ -363,7 +372,7 @@ class ActivationStore:
 
     def _file(self, epoch: int, layer: str, clean: bool) -> dict[str, Any]:
         entries = {(e["layer"], e["kind"]): e for e in self._epoch(epoch)["files"]}
-        # Without noise of its own a layer's S is its T, and is stored once.
+        # S equals T for a layer without noise of its own, and is stored once.
         entry = entries.get((layer, CLEAN if clean else NOISY)) or entries.get((layer, NOISY))
         if entry is None:
             raise ArgumentError(f"Layer {layer!r} was not recorded", f"one of {self.layers}", layer)
@@ -373,8 +382,10 @@ class ActivationStore:
         array = self._load(_folder(epoch), entry["file"], entry["sha256"])
         if list(array.shape) != entry["shape"] or array.dtype != np.float32:
             path = self.path / _folder(epoch) / entry["file"]
-            found = f"shape {list(array.shape)}, {array.dtype}"
-            raise StoreError(f"{str(path)!r} is damaged", f"shape {entry['shape']}, float32", found)
+            received = f"shape {list(array.shape)}, {array.dtype}"
+            raise StoreError(
+                f"{str(path)!r} is damaged", f"shape {entry['shape']}, float32", received
+            )
         return array
 
     def _load(self, folder: str, name: str, checksum: str) -> np.ndarray:
@@ -392,11 +403,3 @@ class ActivationStore:
 
 def _folder(epoch: int) -> str:
     return f"epoch-{epoch:06d}"
-
-
-def _extent(entry: Mapping[str, Any]) -> tuple[float, float] | None:
-    return None if entry["extent"] is None else (entry["extent"][0], entry["extent"][1])
-
-
-def _columns(rows: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(["epoch", *(key for row in rows.values() for key in row)]))

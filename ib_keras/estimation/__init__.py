@@ -1,1 +1,1 @@
-"""From activations to a table: sources, cells, calibration, any two variables."""
+"""Estimation of information from activations, calibration, and estimates of any two variables."""

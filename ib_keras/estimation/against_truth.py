@@ -1,4 +1,4 @@
-"""Estimates on pairs of images whose mutual information is known."""
+"""Estimates of pairs of images whose mutual information is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ib_keras.estimation.run import make_estimators
 from ib_keras.estimators import KSG, LossyCompression
 from ib_keras.frame.table import LATENTS, TRUTH, Where, row
 
-# How the images are drawn, and the dimension of what they are drawn from.
+# Kind of images → function that draws them, and the number of their parameters.
 IMAGES = {"gaussian": (synthetic.gaussian_images, 2), "rectangle": (synthetic.rectangle_images, 4)}
 
 
@@ -32,30 +32,31 @@ def against_truth(
     k: int | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Runs estimators on pairs of images of known I(X;Y).
+    """Run estimators on pairs of images with known I(X;Y).
 
-    Compressors are fitted once, on images of which no pair is evaluated; those of the two sides
-    differ by their seed. Beside the estimators the images' own parameters are measured by
-    ``KSG(1)`` and, where a compressing estimator takes other neighbours, by those: no compressor
-    can be asked for more.
+    Compressors are fitted once, on images that are not part of an evaluated pair, with different
+    seeds for the two sides. For comparison, the parameters of the images are estimated by
+    ``KSG(1)`` and by KSG with the number of neighbours of each compressing estimator; no compressor
+    can do better than this.
 
     Args:
-        estimators: as ``estimate`` takes them; those of ``LossyCompression`` get their ``k`` here.
+        estimators: estimators as for ``estimate``; those of ``LossyCompression`` get their ``k``
+            here.
         images: ``"gaussian"`` or ``"rectangle"``.
-        size: height and width.
-        mi: the known informations in nats.
-        n: pairs for each.
-        n_fit: images for the compressors.
-        k: codes of a compressor; one more than the images' parameters by default for PCA, as many
-            for the others.
-        seed: of the images and the compressors.
+        size: height and width of the images.
+        mi: the known values of I(X;Y) in nats.
+        n: the number of pairs for each value.
+        n_fit: the number of images for fitting the compressors.
+        k: the number of codes of a compressor; by default the number of the images' parameters, or
+            one more for PCA.
+        seed: seed of the images and the compressors.
 
     Returns:
-        A table of estimates, a run ``gaussian-16-3`` for the images of 3 nats with the layers
-        ``latents`` and ``images``; and logs with the column ``mi``.
+        A table of estimates and the logs. The run ``gaussian-16-3`` has the images of 3 nats, with
+        the layers ``latents`` and ``images``. The logs have the column ``mi``.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
@@ -65,58 +66,54 @@ def against_truth(
     n, n_fit, seed = check_count(n, "n"), check_count(n_fit, "n_fit"), check_seed(seed)
     for truth in mi:
         synthetic.correlated_uniforms(2, parameters, truth, seed=0)
-    made = make_estimators(estimators)
-    for estimator in made:
+    estimators = make_estimators(estimators)
+    for estimator in estimators:
         if not estimator.traits.pairs:
             raise ArgumentError(
                 "The estimator takes no pair", "one with `mutual_information`", str(estimator)
             )
     marginal = draw(n_fit, size, 0.0, seed=seed + 1_000_003)
-    fitted = [_fitted(estimator, marginal, parameters, k, seed) for estimator in made]
-    neighbors = {1, *(e.neighbors or 3 for e in fitted if _counts_neighbors(e))}
-    of_latents = [KSG(count) for count in sorted(neighbors)]
+    fitted = [_fitted(estimator, marginal, parameters, k, seed) for estimator in estimators]
+    compressing: list[Any] = [e for e in fitted if isinstance(e, LossyCompression)]
+    neighbors = {1, *(e.neighbors or 3 for e in compressing if e.estimator == "ksg")}
+    references = [KSG(count) for count in sorted(neighbors)]
     rows, logs = [], []
     for i, truth in enumerate(mi):
         run = f"{images}-{size}-{truth:g}"
         logs.append({"run": run, "epoch": 0, TRUTH: float(truth)})
-        own = synthetic.correlated_uniforms(n, parameters, truth, seed=seed + i)
+        latents = synthetic.correlated_uniforms(n, parameters, truth, seed=seed + i)
         pair = draw(n, size, truth, seed=seed + i)
-        for index, (layer, (x, y), asked) in enumerate(
-            ((LATENTS, own, of_latents), ("images", pair, fitted))
+        for index, (layer, (x, y), used) in enumerate(
+            ((LATENTS, latents, references), ("images", pair, fitted))
         ):
-            for estimator in asked:
+            for estimator in used:
                 start = time.perf_counter()
-                found = estimator.mutual_information(x, y)
+                result = estimator.mutual_information(x, y)
                 seconds = time.perf_counter() - start
-                rows.append(row(Where(run, 0, layer, index), estimator, "I(X;T)", found, seconds))
+                rows.append(row(Where(run, 0, layer, index), estimator, "I(X;T)", result, seconds))
     return frame.from_rows(rows), pd.DataFrame(logs)
 
 
 def check_images(images: str, size: int) -> None:
-    """Raises for images that ``against_truth`` does not draw.
+    """Check the images of ``against_truth``.
 
     Raises:
-        ArgumentError: they are unknown, or too small.
+        ArgumentError: If their kind is unknown, or they are too small.
     """
     if images not in IMAGES:
         raise ArgumentError("`images` are unknown", f"one of {sorted(IMAGES)}", repr(images))
     check_count(size, "size", 4)
 
 
-def _counts_neighbors(estimator: Any) -> bool:
-    return isinstance(estimator, LossyCompression) and estimator.estimator == "ksg"
-
-
 def _fitted(
     estimator: Any, marginal: Sequence[np.ndarray], parameters: int, k: int | None, seed: int
 ) -> Any:
-    """The estimator, with compressors that have seen images where it has compressors."""
+    """The estimator, with compressors fitted to images if it has compressors."""
     if not isinstance(estimator, LossyCompression):
         return estimator
     fitted: dict[str, Any] = {}
-    given = {"compress_x": estimator.compress_x, "compress_t": estimator.compress_t}
-    for side, (name, values) in enumerate(zip(given, marginal, strict=True)):
-        compressor = compression.get(given[name])
-        wanted = k or parameters + (compressor.name == "pca")
-        fitted[name] = compression.get(compressor, k=wanted).fit(values, seed=seed + side)
-    return dataclasses.replace(estimator, **fitted, k=wanted)
+    for side, (name, values) in enumerate(zip(("compress_x", "compress_t"), marginal, strict=True)):
+        compressor = compression.get(getattr(estimator, name))
+        codes = k or parameters + (compressor.name == "pca")
+        fitted[name] = compression.get(compressor, k=codes).fit(values, seed=seed + side)
+    return dataclasses.replace(estimator, **fitted, k=codes)

@@ -1,4 +1,4 @@
-"""calibrate(): what an estimator says of samples like these where the truth is known."""
+"""calibrate(): estimates of synthetic samples that resemble a layer's and have known I(X;T)."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ COLUMNS = ["estimator", "n", "dim", "mi", "mean", "bias", "spread", "stderr", "r
 
 
 class Calibration(NamedTuple):
-    """What an estimator says of samples whose information is known.
+    """The estimates of samples with known information.
 
     Attributes:
-        frame: a row for each known ``mi``: ``mean`` of the estimates, ``bias`` = mean − mi,
-            ``spread`` (standard deviation over the repeats), ``stderr`` (the mean of what the
-            estimator itself states, NaN where nothing), ``trusted``; all in nats.
-        trust: the longest range ``(from, to)`` of known information, among those tried, in which
-            |bias| is below the tolerance; ``(nan, nan)`` where there is none.
+        frame: a row for each known ``mi``, with the columns ``mean`` of the estimates, ``bias`` =
+            mean − mi, ``spread`` (standard deviation over the repeats), ``stderr`` (the mean of the
+            estimator's own standard errors; NaN if it has none), all in nats, and ``trusted``,
+            whether |bias| is below the tolerance.
+        trust: the longest range ``(from, to)`` of known information in nats in which all rows are
+            trusted; ``(nan, nan)`` if there is none.
     """
 
     frame: pd.DataFrame
     trust: tuple[float, float]
 
     def interval(self, value: float) -> tuple[float, float]:
-        """The true values of the information that are consistent with this estimate.
+        """Find the true values of the information that are consistent with an estimate.
 
-        Those at which it lies within two standard deviations of the mean estimate, both linear
-        between the ones that were tried. The upper end is ``inf`` where the largest one that was
-        tried is among them.
+        At these values, the estimate is within two standard deviations of the mean estimate. Both
+        are interpolated linearly between the known values. The upper end is ``inf`` if the largest
+        known value is consistent.
 
         Args:
             value: an estimate in nats.
 
         Returns:
-            The ends, in nats.
+            The lower and upper end of the interval, in nats.
         """
         table = self.frame
         known = table["mi"].to_numpy()
@@ -64,17 +65,16 @@ class Calibration(NamedTuple):
             return math.nan, math.nan
         fine = np.union1d(np.linspace(known[0], known[-1], 2001), known)
         mean = np.interp(fine, known, table["mean"])
-        own = np.fmax(table["spread"].to_numpy(), table["stderr"].fillna(0.0).to_numpy())
-        # The mean is known from so many repeats only.
-        width = 2 * np.sqrt(1 + 1 / table["repeats"].iloc[0]) * np.interp(fine, known, own)
+        spread = np.fmax(table["spread"].to_numpy(), table["stderr"].fillna(0.0).to_numpy())
+        # The mean of a finite number of repeats has an error, too.
+        width = 2 * np.sqrt(1 + 1 / table["repeats"].iloc[0]) * np.interp(fine, known, spread)
         likely = fine[np.abs(value - mean) <= np.maximum(width, 1e-9)]
-        if not len(likely):  # below all, above all, or between two without any spread
-            nearest = int(np.argmin(np.abs(value - mean)))
-            likely = fine[[nearest]]
+        if not len(likely):  # below all, above all, or between two means without spread
+            likely = fine[[np.argmin(np.abs(value - mean))]]
         return float(likely[0]), float(likely[-1]) if likely[-1] < known[-1] else math.inf
 
     def trusts(self, value: float) -> bool:
-        """Whether all of the estimate's interval is in the trusted range."""
+        """Whether the whole interval of an estimate is in the trusted range."""
         lower, upper = self.interval(value)
         return self.trust[0] <= lower and upper <= self.trust[1]
 
@@ -90,40 +90,42 @@ def calibrate(
     tolerance: float = 0.25,
     seed: int = 0,
 ) -> Calibration:
-    """Runs an estimator on synthetic samples like a layer's, of known I(X;T): how far is it off?
+    """Measure the bias of an estimator on samples that resemble a layer's and have known I(X;T).
 
-    The samples have the layer's number, dimension, noise and marginals:
+    The samples have the layer's number of rows, dimension, noise and marginals:
 
-    - for estimators that compare T with X, both are monotone functions of normal vectors, with the
-      marginals and rank correlations of the layer and of the inputs;
-    - for those that measure T behind Gaussian noise (KDE, sample propagation), S has the layer's
-      mean, covariance and principal components' marginals, and is scaled until I(X;S+Z) is what is
-      asked for; an adaptive variance is the layer's own;
-    - for all others (binning) T is one of K different rows, I = ln K.
+    - For estimators that compare T with X, both are monotone functions of normal vectors, with the
+      marginals and rank correlations of the layer and of the inputs.
+    - For estimators of T with Gaussian noise (KDE, sample propagation), S has the layer's mean,
+      covariance and marginals of the principal components, and is scaled to the known I(X;S+Z). An
+      adaptive variance is that of the layer.
+    - For all others (binning), T is one of K different rows, with I = ln K.
 
-    What is found holds for networks as far as they resemble such samples: how the dependence lies
-    between the coordinates also matters to an estimator, and here it lies in all directions.
+    The result applies to a network as far as its activations resemble these samples. The bias of an
+    estimator also depends on the directions in which T and X are dependent; the samples are
+    dependent in all directions.
 
     Args:
         estimator: a name, a configuration or an estimator.
-        like: ``(n, ...)`` a layer's outputs, or what ``capture`` returned, with one layer.
-        mi: the known informations in nats, as near to which as possible the samples are made.
-        inputs: ``(n, ...)`` X; ``None`` for normal ones of the layer's own dimension.
-        noise_std: of the layer's own noise; ``None`` for what ``capture`` noted, or none.
-        repeats: samples drawn for each.
-        tolerance: of the bias in nats, for ``trust``.
-        seed: of the samples.
+        like: a layer's outputs ``(n, ...)``, or the ``Activations`` of one layer.
+        mi: the known values of I(X;T) in nats; the samples are made as close to them as possible.
+        inputs: X, ``(n, ...)``; ``None`` for normal inputs of the layer's dimension.
+        noise_std: standard deviation of the layer's own noise; ``None`` for that of the
+            ``Activations``, or no noise for arrays.
+        repeats: the number of samples for each known value.
+        tolerance: the largest trusted bias in nats.
+        seed: seed of the samples.
 
     Returns:
-        ``(frame, trust)``, a ``Calibration``.
+        A ``Calibration``, the named tuple ``(frame, trust)``.
 
     Raises:
-        ArgumentError: an argument is invalid, or the samples are constant.
+        ArgumentError: If an argument is invalid, or the samples are constant.
     """
-    made: Any = adapted(registry.get(estimator))
-    values, noted = _layer(like)
+    tested: Any = adapted(registry.get(estimator))
+    values, recorded_noise = _layer(like)
     as_samples(values, "like")
-    noise = check_stddev(noted if noise_std is None else noise_std)
+    noise = check_stddev(recorded_noise if noise_std is None else noise_std)
     x = None if inputs is None else as_array(inputs, "inputs")
     if x is not None:
         as_samples(x, "inputs")
@@ -136,34 +138,29 @@ def calibrate(
     check_positive(tolerance, "tolerance")
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.kind in "iub" else np.float32)
-    draw = surrogates.surrogate(made, values, x, noise)
-    if (variance := made.kernel_variance(values)) is not None:
-        made = KDE(variance, made.kind)
+    draw = surrogates.surrogate(tested, values, x, noise)
+    if (variance := tested.kernel_variance(values)) is not None:
+        tested = KDE(variance, tested.kind)
     rng = np.random.default_rng(check_seed(seed))
     rows = []
     for known in bar(grid, "known information"):
         samples = [draw(known, len(values), rng) for _ in range(repeats)]
-        found = [_run(made, drawn, noise) for drawn in samples]
-        estimates = np.array([one.value for one in found])
+        results = [tested.estimate(s.t, x=s.x, noise_std=noise).xt for s in samples]
+        estimates = np.array([result.value for result in results])
+        stderr = float(np.mean([result.stderr for result in results]))
         truth = samples[0].mi
         mean = float(estimates.mean())
-        stderrs = [one.stderr for one in found]
         row = (
             str(registry.get(estimator)), len(values), values[0].size, truth, mean, mean - truth,
-            float(estimates.std(ddof=1)), float(np.mean(stderrs)), repeats,
-            bool(abs(mean - truth) < tolerance),
+            float(estimates.std(ddof=1)), stderr, repeats, bool(abs(mean - truth) < tolerance),
         )  # fmt: skip
         rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS).drop_duplicates("mi", ignore_index=True)
     return Calibration(frame, _trust(frame))
 
 
-def _run(estimator: Any, drawn: surrogates.Drawn, noise_std: float) -> Estimate:
-    return estimator.estimate(drawn.t, x=drawn.x, noise_std=noise_std).xt
-
-
 def _trust(frame: pd.DataFrame) -> tuple[float, float]:
-    """The longest run of trusted rows."""
+    """The longest range of trusted rows."""
     trusted = frame[frame["trusted"]]
     runs = (~frame["trusted"]).cumsum()[frame["trusted"]]
     ranges = trusted.groupby(runs)["mi"].agg(["min", "max"])
@@ -174,7 +171,7 @@ def _trust(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def _layer(like: Any) -> tuple[np.ndarray, float]:
-    """The samples, and the noise that is noted with them."""
+    """The samples, and the noise that was recorded with them."""
     if not isinstance(like, Mapping):
         return as_array(like, "like"), 0.0
     if len(like) != 1:
@@ -188,9 +185,9 @@ def _layer(like: Any) -> tuple[np.ndarray, float]:
 
 def _grid(mi: Any) -> list[float]:
     values = np.atleast_1d(as_array(mi, "mi"))
-    right = values.ndim == 1 and values.dtype.kind in "fiu" and len(values) >= 2
-    if not right or not (np.isfinite(values).all() and (values >= 0).all()):
-        raise ArgumentError("`mi` are no informations", "two or more finite numbers >= 0", repr(mi))
+    numeric = values.ndim == 1 and values.dtype.kind in "fiu" and len(values) >= 2
+    if not numeric or not (np.isfinite(values).all() and (values >= 0).all()):
+        raise ArgumentError("`mi` is invalid", "two or more finite numbers >= 0", repr(mi))
     return sorted({float(value) for value in values})
 
 
@@ -199,14 +196,14 @@ class Calibrator:
     """Calibrates the estimates of a table.
 
     Args:
-        settings: of ``calibrate``: ``mi``, ``repeats``, ``tolerance``, ``seed``.
+        settings: the arguments ``mi``, ``repeats``, ``tolerance`` and ``seed`` of ``calibrate``.
     """
 
     settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, calibrate: Any) -> Calibrator | None:
-        """From the argument of ``estimate``: a bool, or arguments of ``calibrate``."""
+        """Make a calibrator from the argument of ``estimate``; ``None`` if it is not requested."""
         if isinstance(calibrate, bool) or calibrate is None:
             return cls({}) if calibrate else None
         known = ("mi", "repeats", "tolerance", "seed")
@@ -226,19 +223,19 @@ class Calibrator:
         noise_std: float,
         estimate: Estimate,
     ) -> dict[str, Any]:
-        """What the calibration says of one estimate.
+        """Calibrate one estimate.
 
         Returns:
             ``calibrated_lower`` and ``calibrated_upper``, the ends of the interval in nats, and
-            ``untrusted``, whether the interval leaves the trusted range. The caller adds the flag
-            ``untrusted`` to the flags that the row already has.
+            ``untrusted``, whether the interval leaves the trusted range.
         """
         try:
-            found = calibrate(estimator, t, inputs=x, noise_std=noise_std, **self.settings)
-        except ArgumentError:  # a dead layer, or no noise: there is nothing alike to try it on
+            calibration = calibrate(estimator, t, inputs=x, noise_std=noise_std, **self.settings)
+        except ArgumentError:  # no samples resemble a constant layer, or one without noise
             lower, upper, trusted = math.nan, math.nan, False
         else:
-            (lower, upper), trusted = found.interval(estimate.value), found.trusts(estimate.value)
+            lower, upper = calibration.interval(estimate.value)
+            trusted = calibration.trusts(estimate.value)
         return {
             "calibrated_lower": lower, "calibrated_upper": upper, "untrusted": not trusted
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What estimators want captured of a model at one moment."""
+"""Capture of the activations that estimators need from a model at one epoch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,21 @@ from ib_keras.estimators.base import BaseEstimator
 if TYPE_CHECKING:
     from ib_keras.instrumentation.model import InstrumentedModel
 
-# Widest layer whose propagations are kept: no mixture of the size that they allow resolves more.
+# The largest dimension of a layer whose propagations are captured; a mixture of their number
+# resolves no larger dimension.
 _WIDEST = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Captured:
-    """One pass over the inputs, with what estimators of noisy layers want besides T."""
+    """The activations of one pass over the inputs.
+
+    Args:
+        noisy: T of each layer.
+        clean: S of each layer, if an estimator propagates S.
+        rows: the rows ``(m,)`` that were propagated repeatedly, if any.
+        propagated: S of these rows, ``(m, n_x, *shape)``, of each layer behind noise.
+    """
 
     noisy: Mapping[str, Any]
     clean: Activations | None = None
@@ -42,27 +50,39 @@ def capture(
     batch_size: int = 256,
     seed: tuple[int, ...] | None = None,
 ) -> Captured:
-    """Captures T, and for estimators that propagate S too, with repeated passes over some rows."""
+    """Capture T, and for estimators that propagate, also S and repeated passes over some rows.
+
+    Args:
+        tapped: the instrumented model.
+        inputs: the model's inputs, ``(n, ...)``.
+        names: the taps to capture.
+        made: the estimators.
+        rows: the rows that are propagated repeatedly.
+        propagations: the number of passes over these rows.
+        draws: the number of noisy passes over all rows.
+        batch_size: samples per forward pass.
+        seed: integers that determine the noise; ``None`` for a random seed.
+    """
     if seed is None:
         seed = tuple(np.random.SeedSequence().generate_state(2).tolist())
 
-    def one(clean: bool) -> Activations:
+    def passes(clean: bool) -> Activations:
         captured = tapped.capture(
             inputs, layers=names, batch_size=batch_size, draws=draws, seed=seed, clean=clean
         )
         return captured.flat(draws)
 
-    noisy = one(clean=False)
+    noisy = passes(clean=False)
     if not any(estimator.traits.propagations for estimator in made):
         return Captured(noisy)
-    clean = one(clean=True)  # the same seed draws the same noise: S and T are of the same passes
-    wanted = propagated_taps(tapped, names) if len(rows) else []
-    if not wanted:
+    clean = passes(clean=True)  # the same seed gives the same noise, so S and T belong together
+    layers = propagated_taps(tapped, names) if len(rows) else []
+    if not layers:
         return Captured(noisy, clean)
     propagated = tapped.propagate(
         take(inputs, rows),
         propagations=propagations,
-        layers=wanted,
+        layers=layers,
         batch_size=batch_size,
         seed=seed,
     )
@@ -70,12 +90,12 @@ def capture(
 
 
 def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
-    """The rows that are propagated repeatedly."""
+    """Choose the rows that are propagated repeatedly, at most ``count`` of ``n``."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
 def propagated_taps(tapped: InstrumentedModel, names: Sequence[str]) -> list[str]:
-    """The taps behind noise, with noise of their own, narrow enough for a mixture."""
+    """The taps that are random given the input, have noise of their own, and are narrow enough."""
     noise, random = tapped.noise_std, tapped.random_taps
     sizes = {t.name: math.inf if None in t.shape else math.prod(t.shape) for t in tapped.plan.taps}
     return [n for n in names if n in random and noise[n] > 0 and sizes[n] <= _WIDEST]

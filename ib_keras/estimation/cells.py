@@ -1,4 +1,4 @@
-"""One cell of a table: an estimator, a layer and an epoch, and what is said where it cannot be."""
+"""One cell of a table, an estimate of a layer at an epoch, and its replacement if it fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NOT_ESTIMATED, INFINITE = "not_estimated", "infinite"
 
 
 def check_on_error(value: Any) -> OnError:
-    """``value`` if it is ``"flag"`` or ``"raise"``.
+    """Check that a value is ``"flag"`` or ``"raise"``.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: If it is neither.
     """
     if value not in ("flag", "raise"):
         raise ArgumentError("`on_error` is unknown", "'flag' or 'raise'", repr(value))
@@ -35,28 +35,27 @@ def estimated(
     where: str,
     on_error: OnError,
 ) -> LayerInformation:
-    """What an estimator says of a layer; a value without a number where it cannot say anything.
+    """Run an estimate; a part of it that fails has the value NaN or infinity and a flag.
 
-    Where the estimator fails, I(X;T) and I(T;Y) are tried by themselves, so that one that can be
-    had is not lost with the other.
+    If the estimate fails, I(X;T) and I(T;Y) are estimated separately, because only one of them may
+    be impossible.
 
     Args:
-        run: the estimate, as a function of the labels or ``None``.
-        labels_only: I(T;Y) alone, ``None`` if the estimator has no such; ``None`` where it can
-            only be had together with I(X;T).
+        run: function that estimates, given the labels or ``None``.
+        labels_only: function that estimates I(T;Y) only, or returns ``None`` if the estimator
+            cannot; ``None`` if I(T;Y) can only be estimated together with I(X;T).
         y: the labels, or ``None``.
         n: number of samples.
-        dim: of the layer.
-        where: which layer, epoch and estimator, for errors.
-        on_error: ``"raise"`` for the error itself, which then says where it happened.
+        dim: dimension of the layer.
+        where: the layer, epoch and estimator, for errors.
+        on_error: ``"raise"`` raises the error instead, with ``where`` in its message.
 
     Raises:
-        IbKerasError: the estimate failed, and ``on_error`` is ``"raise"``.
+        IbKerasError: If the estimate fails and ``on_error`` is ``"raise"``.
     """
     try:
         return run(y)
-    # Whatever fails, estimators of users included, costs this cell and not the table.
-    except Exception as error:
+    except Exception as error:  # custom estimators may raise any error
         if on_error == "raise":
             raise located(error, where) from error
         if y is None:
@@ -75,12 +74,12 @@ def estimated(
 
 
 def lost(error: Exception | str, n: int, dim: int) -> Estimate:
-    """An estimate without a number, or of an infinite information, with the reason in its details.
+    """Make an estimate with the value NaN or infinity, and the reason in its details.
 
     Args:
-        error: why.
+        error: the reason; ``InfiniteError`` gives the value infinity.
         n: number of samples.
-        dim: of the layer.
+        dim: dimension of the layer.
     """
     infinite = isinstance(error, InfiniteError)
     reason = str(error)
@@ -96,10 +95,9 @@ def lost(error: Exception | str, n: int, dim: int) -> Estimate:
 
 
 def located(error: Exception, where: str) -> Exception:
-    """An error of this package that says where it happened; any other as it is."""
+    """Add the place to the message of an error of this package; others are left unchanged."""
     if not isinstance(error, ArgumentError):
         return error
     text = error.invalid
-    # Names of arguments keep their case.
     text = text if text.startswith("`") else f"{text[0].lower()}{text[1:]}"
     return type(error)(f"{where}: {text}", error.expected, error.received)

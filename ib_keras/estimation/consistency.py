@@ -1,4 +1,4 @@
-"""Whether the estimates of a layer contradict each other."""
+"""Flags for estimates of a layer that contradict each other."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from typing import Any
 from ib_keras.flags import split
 
 FLAG = "inconsistent"
-# I(T;Y) exceeds I(X;T) beyond so many standard errors, and by so many nats besides.
+# I(T;Y) contradicts I(X;T) if it is larger by this number of standard errors and of nats.
 _ERRORS, _NATS = 2.0, 0.05
 _CELL = ("run", "epoch", "layer", "estimator")
 
 
 def flagged(rows: Iterable[dict[str, Any]], y_of_x: bool) -> list[dict[str, Any]]:
-    """Flags estimates that contradict the data processing inequality beyond their errors.
+    """Flag estimates that contradict the data processing inequality beyond their errors.
 
-    If Y is a function of X, then Y → X → T, and I(X;T) ≥ I(T;Y). The flag ``inconsistent`` goes to
-    both rows of a run, epoch, layer and estimator where, with s their standard errors,
+    If Y is a function of X, then Y → X → T is a Markov chain, and I(X;T) ≥ I(T;Y). Both rows of a
+    run, epoch, layer and estimator get the flag ``inconsistent`` if, with their standard errors s,
 
         I(X;T) + 2 √(s_XT² + s_TY²) + 0.05 nats < I(T;Y).
 
-    Bounds count where they contradict each other: a lower bound on I(X;T), or an upper bound on
-    I(T;Y), may lie on either side of the other value.
+    No row is flagged if I(X;T) is a lower bound or I(T;Y) is an upper bound, because these bounds
+    do not contradict the other value.
 
     Args:
-        rows: rows of a table of estimates, of any number of layers, epochs and estimators.
+        rows: rows of a table of estimates, for any number of layers, epochs and estimators.
         y_of_x: whether equal inputs have equal labels.
 
     Returns:
-        The rows in their order; those that contradict each other are replaced by flagged copies.
+        The rows in their order; rows that contradict each other are replaced by flagged copies.
     """
-    found = list(rows)
+    table = list(rows)
     if not y_of_x:
-        return found
-    inputs = {_cell(row): i for i, row in enumerate(found) if row["quantity"] == "I(X;T)"}
-    for i, row in enumerate(found):
+        return table
+    inputs = {_cell(row): i for i, row in enumerate(table) if row["quantity"] == "I(X;T)"}
+    for i, row in enumerate(table):
         of_input = inputs.get(_cell(row))
         if of_input is None or not row["quantity"].startswith("I(T;Y"):
             continue
-        if _contradict(found[of_input], row):
+        if _contradict(table[of_input], row):
             for place in (of_input, i):
-                found[place] = _with_flag(found[place])
-    return found
+                flags = split((*split(table[place]["flags"]), FLAG))
+                table[place] = {**table[place], "flags": ",".join(flags)}
+    return table
 
 
 def _cell(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -55,9 +56,4 @@ def _contradict(xt: dict[str, Any], ty: dict[str, Any]) -> bool:
         return False
     errors = [row["stderr"] if math.isfinite(row["stderr"]) else 0.0 for row in (xt, ty)]
     least = _NATS / (math.log(2) if ty["unit"] == "bits" else 1.0)
-    # Of a value that is missing, nothing is said.
-    return ty["value"] - xt["value"] > _ERRORS * math.hypot(*errors) + least
-
-
-def _with_flag(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "flags": ",".join(split((*split(row["flags"]), FLAG)))}
+    return ty["value"] - xt["value"] > _ERRORS * math.hypot(*errors) + least  # False for NaN

@@ -1,4 +1,4 @@
-"""What decoders say of a layer over its training, and what they draw."""
+"""Estimates and images from decoders of a layer at its checkpoints."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class LayerDecoding:
 
     Args:
         estimator: the decoders' settings.
-        images: ``(n, *image_shape)`` whole numbers: those that train decoders, and the held-out
-            ones.
-        inputs: both parts as the network takes them.
-        labels: both parts' labels 0, 1, …
-        nothing: what q(x) says of both parts.
-        noise: what images are drawn from, ``(draws, height, width, 1 + channels)``.
-        judge: a classifier that says which class is drawn; ``None`` for none.
-        warm_start: begins with the decoder of the checkpoint before.
-        progress: Keras's progress bar.
+        images: the images that train decoders and the held-out images, integers
+            ``(n, *image_shape)``.
+        inputs: both parts as inputs of the network.
+        labels: the labels 0, 1, … of both parts, ``(n,)``.
+        nothing: −ln q(x) of both parts, without a condition.
+        noise: the noise from which images are drawn, ``(draws, height, width, 1 + channels)``.
+        judge: a classifier that recognises the class of drawn images; ``None`` for none.
+        warm_start: whether to start from the decoder of the checkpoint before.
+        progress: whether to show Keras's progress bar.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LayerDecoding:
         self._estimator, self._images, self._inputs = estimator, images, inputs
         self._labels, self._nothing, self._noise = labels, nothing, noise
         self._judge, self._warm_start, self._progress = judge, warm_start, progress
-        self._made: Decoder | None = None
+        self._decoder: Decoder | None = None
         self._start: list[np.ndarray] | None = None
         # One held-out image of each class.
         self.shown = np.array([np.flatnonzero(labels[1] == y)[0] for y in np.unique(labels[1])])
@@ -65,22 +65,23 @@ class LayerDecoding:
         *,
         folder: Callable[[int, np.ndarray], pathlib.Path | None],
     ) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
-        """Decodes a layer at each of its checkpoints.
+        """Decode a layer at each of its checkpoints.
 
         Args:
-            load: the instrumented model at an epoch.
+            load: function from an epoch to the instrumented model at that epoch.
             run: the network's name.
             layer: the name of a tap.
-            epochs: the checkpoints.
-            folder: from an epoch and the images that train its decoder to the place where an
-                interrupted training goes on; ``None`` for nowhere.
+            epochs: the epochs of the checkpoints.
+            folder: function from an epoch and the training images to the folder for the state of
+                the decoder's training, from which it is resumed; ``None`` for no folder.
 
         Returns:
-            The rows of the table, and by epoch the images ``(classes, draws, *image_shape)``. What
-            fails, such as a checkpoint whose training diverged, costs that checkpoint.
+            The rows of the table, and epoch → images ``(classes, draws, *image_shape)``. A
+            checkpoint that cannot be decoded, because its training diverged for example, has rows
+            without values and no images.
 
         Raises:
-            ArgumentError: the network has no such tap.
+            ArgumentError: If the network has no such tap.
         """
         rows, drawn = [], {}
         for epoch in epochs:
@@ -89,58 +90,50 @@ class LayerDecoding:
             if layer not in model.tap_names:
                 raise ArgumentError(f"{run!r} has no tap {layer!r}", model.tap_names, layer)
             try:
-                found, drawn[epoch] = self._decode(model, layer, folder(epoch, self._images[0]))
+                values, drawn[epoch] = self._decode(model, layer, folder(epoch, self._images[0]))
             except Exception as error:
-                reason = lost(error, len(self._images[1]), 0)
-                found = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), reason)
+                failed = lost(error, len(self._images[1]), 0)
+                values = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), failed)
             where = Where(run, epoch, layer, model.tap_names.index(layer))
             seconds = time.perf_counter() - since
-            rows += [row(where, self._estimator, q, value, seconds) for q, value in found.items()]
+            rows += [row(where, self._estimator, q, value, seconds) for q, value in values.items()]
         return rows, drawn
 
     def _decode(
         self, model: Any, layer: str, folder: pathlib.Path | None
     ) -> tuple[dict[str, Estimate], np.ndarray]:
-        """What the decoder of a checkpoint says, and images that it draws."""
+        """Estimate from the decoder of a checkpoint, and draw images from it."""
         train, held_out = (
             (images, condition(model.capture(x, layers=[layer])[layer]))
             for images, x in zip(self._images, self._inputs, strict=True)
         )
-        if self._made is None:  # compiled once for all checkpoints
-            self._made = Decoder(self._estimator.settings(), train[0].shape[1:], train[1].shape[1:])
-        decoder = self._made
+        estimator, labels, draws = self._estimator, self._labels, len(self._noise)
+        if self._decoder is None:  # compiled once for all checkpoints
+            self._decoder = Decoder(estimator.settings(), train[0].shape[1:], train[1].shape[1:])
+        decoder = self._decoder
         given = decoder.decoded(
             train, held_out, start=self._start, folder=folder, progress=self._progress
         )
         if self._warm_start:
             self._start = decoder.model.get_weights()
-        made, labels, draws = self._estimator, self._labels, len(self._noise)
         pair = compared(self._nothing, given, decoder, train, held_out)
-        xt, bounds = made.combine(*pair, dim=held_out[1][0].size)
+        xt, bounds = estimator.combine(*pair, dim=held_out[1][0].size)
         classes = int(max(part.max() for part in labels)) + 1
-        ty = made.labels((train[1], labels[0]), (held_out[1], labels[1]), classes=classes)
+        ty = estimator.labels((train[1], labels[0]), (held_out[1], labels[1]), classes=classes)
         samples = decoder.model.sample(
             len(self.shown) * draws,
             np.repeat(held_out[1][self.shown], draws, axis=0),
             noise=np.tile(self._noise, (len(self.shown), 1, 1, 1)),
         )
-        found: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
+        values: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if self._judge is not None:
-            said = self._judge.predict(self._as_inputs(samples), verbose=0).argmax(axis=1)
-            hits = said == np.repeat(labels[1][self.shown], draws)
-            found["P(class kept)"] = _share(hits, xt.dim)
-        return found, samples.reshape(len(self.shown), draws, *samples.shape[1:])
-
-    def _as_inputs(self, samples: np.ndarray) -> np.ndarray:
-        """Drawn images as the network takes them."""
-        like = self._inputs[0]
-        whole = like.dtype.kind in "iu"
-        scaled = samples if whole else samples / (self._estimator.levels - 1)
-        return scaled.astype(like.dtype).reshape(-1, *like.shape[1:])
-
-
-def _share(hits: np.ndarray, dim: int) -> Estimate:
-    """The share of images that are what they should be, with its standard error."""
-    n = len(hits)
-    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return Estimate(float(hits.mean()), error, n=n, dim=dim)
+            like = self._inputs[0]
+            x = samples if like.dtype.kind in "iu" else samples / (estimator.levels - 1)
+            x = x.astype(like.dtype).reshape(-1, *like.shape[1:])
+            hits = self._judge.predict(x, verbose=0).argmax(axis=1) == np.repeat(
+                labels[1][self.shown], draws
+            )
+            n = len(hits)
+            error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+            values["P(class kept)"] = Estimate(float(hits.mean()), error, n=n, dim=xt.dim)
+        return values, samples.reshape(len(self.shown), draws, *samples.shape[1:])

@@ -1,4 +1,4 @@
-"""mutual_information(): one call, several estimators, and what each of them said."""
+"""mutual_information(): I(A;B) of any two variables, from several estimators."""
 
 from __future__ import annotations
 
@@ -17,50 +17,54 @@ from ib_keras.estimators.gaussian import Gaussian, canonical, normal_scores, var
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
-# Fewer rows do not train a critic; neighbours in more dimensions than this see too little.
+# The fewest rows that train a critic, and the largest dimension for which KSG is used.
 _FEWEST, _NEIGHBOURS = 400, 5
-# The closed form is believed where held-out rows give this share of it, less a little: of samples
-# on a curved surface it may say anything.
+# The closed form is confirmed if held-out rows give at least this share of it, less a margin in
+# nats. For samples on a curved surface it may be arbitrarily wrong.
 _CONFIRMED, _NOTHING = 0.8, 0.05
-# What they may have missed, as on benchmarks of known MI: a third of what only a critic found, and
-# a little of everything.
+# The shares that the estimate may have missed, as on benchmarks with known information: of the part
+# that only a critic found, and of the whole value.
 _SLACK, _SHARE = 0.3, 0.03
 
 
 def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) -> MutualInformation:
-    """Estimates I(A;B) of two variables of any kind, with an interval.
+    """Estimate I(A;B) of two variables of any kind, with an interval.
 
-    Continuous variables: each coordinate is replaced by the normal quantile of its rank, which I
-    does not feel, and which tames tails and scales. Then, in nats,
+    For continuous variables, each coordinate is replaced by the normal quantile of its rank. This
+    leaves I unchanged and makes the estimates robust to tails and scales. Then there are these
+    estimates, in nats:
 
-    * ``gaussian``: the closed form from correlations, without bias; believed where its density
-      ratio as a critic confirms it on held-out rows (``gaussian_held_out``);
-    * ``ksg``: neighbours, in up to 5 + 5 dimensions;
-    * ``residual``: a held-out bound on what is not Gaussian: a critic is trained to tell pairs from
-      strangers, beginning with the Gaussian's density ratio, and
-      E ln r − ln E' r of rows that it has not seen is compared with the Gaussian's own;
-    * ``critic``: the same without the Gaussian to begin with.
+    * ``gaussian``: the closed form from correlations, without bias. It is confirmed by its density
+      ratio as a critic on held-out rows (``gaussian_held_out``).
+    * ``ksg``: nearest neighbours, in up to 5 + 5 dimensions.
+    * ``residual``: a held-out bound on the information that is not Gaussian. A critic that starts
+      from the Gaussian's density ratio is trained to distinguish pairs from shuffled pairs, and
+      E ln r − ln E' r on held-out rows is compared with that of the Gaussian.
+    * ``critic``: the same without the Gaussian as a start.
 
-    All but the first are known to err to the low side, so that the largest of ``ksg``, ``gaussian``
-    + ``residual`` and ``critic`` is the estimate. The interval holds two standard errors, and above
-    also 3 % of the value and a third of what only a critic found, for what may have been missed.
+    All but the first are known to be biased downwards, so the estimate is the largest of ``ksg``,
+    ``gaussian`` + ``residual`` and ``critic``. The interval has two standard errors on both sides.
+    Its upper end also includes 3 % of the value and 30 % of the part that only a critic found, for
+    information that may have been missed.
 
-    A variable of integers, booleans or strings in one column is discrete: with another it is
-    counted, with a continuous one neighbours within its classes are sought.
+    A variable is discrete if it has integers, booleans or strings in one column. Two discrete
+    variables are counted; for a discrete and a continuous variable, nearest neighbours within the
+    classes are used.
 
     Args:
-        a: ``(n, ...)``.
-        b: ``(n, ...)``.
-        neural: whether critics are trained, which takes some 20 seconds; without them what is not
-            Gaussian is seen in few dimensions only.
-        seed: of the critics.
+        a: samples of A, ``(n, ...)``.
+        b: samples of B, ``(n, ...)``.
+        neural: whether to train critics, which takes about 20 seconds. Without them, dependence
+            that is not Gaussian is found only in few dimensions.
+        seed: seed of the critics.
 
     Returns:
-        The estimate, with the flag ``no_critic`` where none was trained, and ``unconfirmed`` where
-        held-out rows do not confirm the closed form, to which the interval then reaches.
+        The estimate. It has the flag ``no_critic`` if no critic was trained, and ``unconfirmed`` if
+        held-out rows do not confirm the closed form; the interval then includes the closed form.
 
     Raises:
-        ArgumentError: bad samples, different lengths, or an exact relation, which makes I infinite.
+        ArgumentError: If samples are invalid, lengths differ, or an exact relation makes I
+            infinite.
 
     References:
         Kraskov et al., 2004; Poole et al., ICML 2019 (held-out bounds); Czyż et al., NeurIPS 2023.
@@ -72,12 +76,12 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
         return _both_discrete(a, b)
     if any(discrete):
         continuous, labels = (b, a) if discrete[0] else (a, b)
-        scores = _scored(continuous)
+        scores = normal_scores(varying(as_samples(continuous)))
         codes = as_labels(labels, len(scores), "a" if discrete[0] else "b")
         if not scores.shape[1]:
             return _result(0.0, 0.0, {}, (), n=len(scores))
-        found = KSG().with_labels(scores, codes)
-        return _result(found.value, found.stderr, {"ksg": found}, found.flags, n=found.n)
+        ksg = KSG().with_labels(scores, codes)
+        return _result(ksg.value, ksg.stderr, {"ksg": ksg}, ksg.flags, n=ksg.n)
     first, second = varying(as_samples(a, "a")), varying(as_samples(b, "b"))
     parts: dict[str, Estimate] = {}
     low_dim = max(first.shape[1], second.shape[1]) <= _NEIGHBOURS
@@ -105,29 +109,31 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
     if low_dim and parts["ksg"].value > best + 2 * parts["ksg"].stderr:
         best, error, learned = parts["ksg"].value, parts["ksg"].stderr, 0.0
     flags = (*flags, *(() if train else ("no_critic",)), *(("unconfirmed",) if doubted else ()))
-    # Where the closed form is doubted nothing says that it is wrong: the interval reaches to it.
+    # A closed form that is not confirmed may still be right, so the interval includes it.
     above = max(_SLACK * learned, gaussian.value - best if doubted else 0.0)
     return _result(best, error, parts, flags, n=len(a), above=above)
 
 
 def _critics(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Estimate, Estimate, Estimate]:
-    """What critics find beyond the Gaussian, and on their own; and the Gaussian as a critic."""
+    """The ``residual``, the ``critic`` and ``gaussian_held_out`` of ``mutual_information``."""
     u, v, rho = canonical(x, y)
     first, second = _radial(u), _radial(v)
     k = len(rho)
     r2 = np.square(rho)
     scale = np.sqrt(rho / (1 - r2))
-    known = []
-    for side in (u[:, :k], v[:, :k]):
-        own = -(np.square(side) * (r2 / (2 * (1 - r2)))).sum(axis=1) - np.log1p(-r2).sum() / 4
-        known.append(np.column_stack([side * scale, own]))
-    found, of_gaussian = [], np.zeros(1)
-    for pieces in ((known[0], known[1]), None):
-        ratios, normal, gaussian = held_out_ratios(first, second, pieces, Settings(), seed)
-        own = ratios - normal[:, None]
-        of_gaussian = gaussian if pieces is not None else of_gaussian
-        found.append(_held_out(own if pieces is None else own - gaussian, y))
-    return found[0], found[1], _held_out(of_gaussian, y)
+    # The terms of the Gaussian's ln r, which the critic adds to its own.
+    u_terms, v_terms = (
+        np.column_stack([
+            side * scale,
+            -(np.square(side) * (r2 / (2 * (1 - r2)))).sum(axis=1) - np.log1p(-r2).sum() / 4,
+        ])
+        for side in (u[:, :k], v[:, :k])
+    )  # fmt: skip
+    ratios, normal, gaussian = held_out_ratios(first, second, (u_terms, v_terms), Settings(), seed)
+    residual = ratios - normal[:, None] - gaussian
+    ratios, normal, _ = held_out_ratios(first, second, None, Settings(), seed)
+    critic = ratios - normal[:, None]
+    return _held_out(residual, y), _held_out(critic, y), _held_out(gaussian, y)
 
 
 def _held_out(terms: np.ndarray, y: np.ndarray) -> Estimate:
@@ -136,7 +142,7 @@ def _held_out(terms: np.ndarray, y: np.ndarray) -> Estimate:
 
 
 def _radial(t: np.ndarray) -> np.ndarray:
-    """Coordinates, their length, and their products with it: what rotations and tails depend on."""
+    """Coordinates, their length, and their products with it, as features for a critic."""
     square = np.square(t).mean(axis=1, keepdims=True)
     features = np.concatenate([t, np.sqrt(square), square - 1, t * (square - 1)], axis=1)
     return np.clip(features / features.std(axis=0), -6, 6)
@@ -151,11 +157,10 @@ def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     p, q = table.sum(axis=1), table.sum(axis=0)
     ratios = np.log(n * table[first, second] / (p[first] * q[second]))
     error = float(ratios.std(ddof=1)) / math.sqrt(n)
-    # Miller and Madow: each cell that is filled adds half a sample.
-    filled = np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q) + 1
-    corrected = max(0.0, value - filled / (2 * n))
-    parts = {"counts": Estimate(value, error, n=n, dim=1)}
-    return _result(corrected, error, parts, (), n=n)
+    # The correction of Miller and Madow.
+    cells = np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q) + 1
+    corrected = max(0.0, value - cells / (2 * n))
+    return _result(corrected, error, {"counts": Estimate(value, error, n=n, dim=1)}, (), n=n)
 
 
 def _result(
@@ -175,15 +180,10 @@ def _result(
     )
 
 
-def _scored(values: np.ndarray) -> np.ndarray:
-    return normal_scores(varying(as_samples(values)))
-
-
 def _is_discrete(values: np.ndarray) -> bool:
     if values.ndim == 0:
         raise ArgumentError("A variable has no samples", "an array (n, ...)", repr(values))
-    one = values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
-    if values.dtype.kind == "b" and not one:
-        # Of classes one-hot, or else numbers 0 and 1.
-        return values.ndim == 2 and bool((values.sum(axis=1) == 1).all())
-    return values.dtype.kind in "OUS" or (one and values.dtype.kind in "biu")
+    one_column = values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
+    if values.dtype.kind == "b" and not one_column:
+        return values.ndim == 2 and bool((values.sum(axis=1) == 1).all())  # one-hot classes
+    return values.dtype.kind in "OUS" or (one_column and values.dtype.kind in "biu")

@@ -1,4 +1,4 @@
-"""Runs estimators over layers and epochs: the rows of the table."""
+"""Estimates of all layers and epochs, as rows of the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ib_keras.interface import Estimate, LayerInformation
 
 
 def make_estimators(identifiers: Any) -> list[BaseEstimator]:
-    """The estimators that one identifier or a list of them names; at least one, all different."""
+    """Make the estimators from one identifier or a list of different ones."""
     if isinstance(identifiers, (str, dict, type)) or not isinstance(identifiers, Iterable):
         identifiers = [identifiers]
     made = [adapted(registry.get(identifier)) for identifier in identifiers]
@@ -34,7 +34,7 @@ def make_estimators(identifiers: Any) -> list[BaseEstimator]:
 
 
 def check(sources: Sequence[Source], made: Sequence[BaseEstimator], samples: Samples) -> None:
-    """Raises for what can be known to fail before anything is estimated."""
+    """Check the estimators and the samples before anything is estimated."""
     for estimator in made:
         if estimator.traits.inputs and not samples.raw:
             raise ArgumentError(
@@ -42,18 +42,13 @@ def check(sources: Sequence[Source], made: Sequence[BaseEstimator], samples: Sam
                 "`inputs`, (n, ...), beside the activations",
                 "inputs=None",
             )
-    if any(estimator.traits.propagations for estimator in made):
-        _check_channels(sources, made)
-
-
-def _check_channels(sources: Sequence[Source], made: Sequence[BaseEstimator]) -> None:
-    # Beside others, its rows for a network without noise are empty, and say why.
-    if all(estimator.traits.propagations for estimator in made) and not any(
-        source.where.noise_std > 0 for source in sources
-    ):
+    propagating = [estimator.traits.propagations for estimator in made]
+    noisy = [source for source in sources if source.where.noise_std > 0]
+    # With other estimators, its rows for a network without noise have no value, and a reason.
+    if all(propagating) and not noisy:
         check_channel(0.0, random=any(source.random for source in sources))
-    for source in sources:
-        if source.where.noise_std > 0 and source.clean() is None:
+    for source in noisy if any(propagating) else ():
+        if source.clean() is None:
             raise ArgumentError(
                 "Sample propagation wants S, each layer's output before its own noise",
                 "a store, a model, or `capture(clean=True)`",
@@ -69,26 +64,38 @@ def run_all(
     calibrator: Calibrator | None = None,
     on_error: OnError = "flag",
 ) -> Iterator[dict[str, Any]]:
-    """The rows of the table, in nats."""
+    """Estimate all cells of the table.
+
+    Args:
+        sources: the layers and epochs.
+        made: the estimators.
+        samples: the inputs and labels of all sources.
+        done: function that is called after each estimate.
+        calibrator: calibrates the estimates of I(X;T); ``None`` for no calibration.
+        on_error: ``"flag"`` or ``"raise"``.
+
+    Yields:
+        The rows, with values in nats.
+    """
     arguments = samples.arguments()
-    wanting = any(estimator.traits.inputs for estimator in made)
-    with_values = {**arguments, "x": samples.values() if wanting else None}
+    with_inputs = any(estimator.traits.inputs for estimator in made)
+    with_values = {**arguments, "x": samples.values() if with_inputs else None}
     ranged = [_over_all(estimator, sources) for estimator in made]
-    resolved = [_of_inputs(estimator, with_values, on_error) for estimator in ranged]
+    prepared = [_of_inputs(estimator, with_values, on_error) for estimator in ranged]
     y_of_x = samples.y_of_x
     for source in sources:
         where, t, finite = source.where, source.read(), source.extent()
-        for named, over_all, estimator in zip(made, ranged, resolved, strict=True):
+        for named, over_all, estimator in zip(made, ranged, prepared, strict=True):
             start = time.perf_counter()
             own = with_values if named.traits.inputs else arguments
             result = _cell(estimator, named, source, t, finite, own, on_error)
             seconds = time.perf_counter() - start
             rows = [row(where, named, "I(X;T)", result.xt, seconds)]
             if calibrator is not None:
-                known = calibrator.columns(over_all, t, own["x"], where.noise_std, result.xt)
-                if known.pop("untrusted") and math.isfinite(result.xt.value):
+                columns = calibrator.columns(over_all, t, own["x"], where.noise_std, result.xt)
+                if columns.pop("untrusted") and math.isfinite(result.xt.value):
                     rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
-                rows[0] |= known
+                rows[0] |= columns
             if result.ty is not None:
                 rows.append(row(where, named, "I(T;Y)", result.ty, seconds))
             rows += [row(where, named, q, value, seconds) for q, value in result.others.items()]
@@ -105,26 +112,34 @@ def _cell(
     own: Mapping[str, Any],
     on_error: OnError,
 ) -> LayerInformation:
-    """What an estimator says of a layer at an epoch."""
+    """Estimate one layer at one epoch."""
     where = source.where
 
     def run(y: Any) -> LayerInformation:
         if finite is None:
             raise ArgumentError(
                 "The activations have NaN or infinite values",
-                "finite activations; choose the epochs before the training diverged by `epochs`",
+                "finite activations; `epochs` can select those before the training diverged",
                 "a non-finite value",
             )
         estimator.check_extent(*finite)
         if estimator.traits.propagations:
             return _propagate(estimator, source, t, {**own, "y": y})
-        found = estimator.estimate(t, noise_std=where.noise_std, **{**own, "y": y})
-        return _of_random(found, estimator) if source.random and not where.noise_std > 0 else found
+        result = estimator.estimate(t, noise_std=where.noise_std, **{**own, "y": y})
+        if not source.random or where.noise_std > 0:
+            return result
+        # The layer has noise although it has no channel: from earlier layers or random draws.
+        flags = result.xt.flags
+        if estimator.traits.inputs:
+            flags = tuple(flag for flag in flags if flag != "no_noise")
+        elif "network_noise" not in flags:
+            flags = (*flags, "network_noise")
+        return dataclasses.replace(result, xt=dataclasses.replace(result.xt, flags=flags))
 
-    apart = named.traits.labels_alone and finite is not None
+    separate = named.traits.labels_alone and finite is not None
     return estimated(
         run,
-        (lambda: named.with_labels(t, own["y"])) if apart else None,
+        (lambda: named.with_labels(t, own["y"])) if separate else None,
         own["y"],
         n=len(t),
         dim=t[0].size,
@@ -133,24 +148,12 @@ def _cell(
     )
 
 
-def _of_random(found: LayerInformation, estimator: Any) -> LayerInformation:
-    """What an estimator says of a layer without a channel that is random given the input, because
-    noise acts before it or its network draws random numbers: it has noise, though not of its own.
-    """
-    flags = found.xt.flags
-    if estimator.traits.inputs:
-        flags = tuple(flag for flag in flags if flag != "no_noise")
-    elif "network_noise" not in flags:
-        flags = (*flags, "network_noise")
-    return dataclasses.replace(found, xt=dataclasses.replace(found.xt, flags=flags))
-
-
 def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstimator:
-    """The estimator, prepared for the values of all layers and epochs if it asks for them."""
+    """The estimator, prepared for the range of all layers and epochs if it needs this range."""
     if not estimator.traits.all_epochs:
         return estimator
     extents = [extent for source in sources if (extent := source.extent_over_epochs()) is not None]
-    if not extents:  # no cell can be estimated, and each says why
+    if not extents:  # each cell fails, with a reason
         return estimator
     return estimator.prepare(
         extent=(min(low for low, _ in extents), max(high for _, high in extents))
@@ -160,8 +163,7 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
 def _of_inputs(
     estimator: BaseEstimator, values: dict[str, Any], on_error: OnError
 ) -> BaseEstimator:
-    """The estimator, with what it makes of the inputs made once for all layers and epochs; the
-    error where it cannot make it, which then is that of each cell."""
+    """The estimator, prepared for the inputs; an error of this is raised again in each cell."""
     if values["x"] is None or not estimator.traits.inputs:
         return estimator
     try:
@@ -174,7 +176,7 @@ def _of_inputs(
 
 @dataclasses.dataclass(frozen=True)
 class _Failed(BaseEstimator):
-    """Stands for an estimator that could not take the inputs."""
+    """Replaces an estimator whose preparation for the inputs failed."""
 
     error: Exception
 
@@ -185,17 +187,12 @@ class _Failed(BaseEstimator):
 def _propagate(
     estimator: Any, source: Source, t: np.ndarray, arguments: dict[str, Any]
 ) -> LayerInformation:
-    """I of a layer with noise; NaN, with the reason as flag, where there is nothing to go by."""
-    missing = ""
-    repeated = source.propagated()
-    if not source.where.noise_std > 0:
-        missing = "no_channel"
-    elif source.random and repeated is None:
-        missing = "no_propagations"
-    if missing:
+    """Estimate by propagation; the result is NaN with a flag without noise or propagations."""
+    noise_std, repeated = source.where.noise_std, source.propagated()
+    if not noise_std > 0 or (source.random and repeated is None):
+        missing = "no_propagations" if noise_std > 0 else "no_channel"
         nothing = Estimate(math.nan, flags=(missing,), n=len(t), dim=t[0].size)
         return LayerInformation(nothing, None if arguments["y"] is None else nothing)
-    more: dict[str, Any] = {}
     if source.random and repeated is not None:
-        more = {"conditional_rows": repeated[0], "conditional": repeated[1]}
-    return estimator.estimate(source.clean(), noise_std=source.where.noise_std, **more, **arguments)
+        arguments |= {"conditional_rows": repeated[0], "conditional": repeated[1]}
+    return estimator.estimate(source.clean(), noise_std=noise_std, **arguments)

@@ -1,4 +1,4 @@
-"""What there is to estimate: a layer at an epoch, from a store, from arrays, from a model."""
+"""The layers and epochs to estimate, from a store, from arrays, or from a model."""
 
 from __future__ import annotations
 
@@ -19,76 +19,76 @@ from ib_keras.estimators.base import BaseEstimator
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.frame.table import Where
 
+Extent = tuple[float, float] | None
+
 
 class Source(Protocol):
-    """The outputs of one layer at one epoch, which are to be estimated."""
+    """The outputs of one layer at one epoch, which are read when they are needed."""
 
     @property
     def where(self) -> Where:
-        """The run, the layer and the epoch, and the standard deviation of the layer's own noise."""
+        """The run, the epoch, the layer, and the standard deviation of its own noise."""
         ...
 
     @property
     def random(self) -> bool:
-        """Whether the layer's output before its own noise is random given the input."""
+        """Whether S is random given the input: by earlier noise, or by draws of the network."""
         ...
 
     def read(self) -> np.ndarray:
-        """T, ``(n, ...)``."""
+        """T, ``(n, d)``."""
         ...
 
     def clean(self) -> np.ndarray | None:
-        """S, the output before the layer's own noise; ``None`` if it was not recorded."""
+        """S, the output before the layer's own noise; ``None`` if it is not available."""
         ...
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Some rows, and S of each of them propagated several times; ``None`` if not recorded."""
+        """The rows that were propagated repeatedly, and their S; ``None`` without them."""
         ...
 
-    def extent(self) -> tuple[float, float] | None:
-        """The least and the largest value of T; ``None`` if some are NaN or infinite."""
+    def extent(self) -> Extent:
+        """The smallest and largest value of T; ``None`` if a value is not finite."""
         ...
 
-    def extent_over_epochs(self) -> tuple[float, float] | None:
-        """The least and the largest value of T over all recorded epochs where it is finite."""
+    def extent_over_epochs(self) -> Extent:
+        """The smallest and largest value of T over all epochs at which it is finite."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredLayer:
-    """A layer of a store at one epoch; arrays are read when they are asked for."""
+    """A layer of a store at one epoch. Its arrays are memory-mapped."""
 
     where: Where
     store: ActivationStore
 
     @property
     def random(self) -> bool:
-        """Whether noise acts before the layer, or its network draws random numbers."""
+        """As recorded."""
         return self.where.layer in self.store.random(self.where.epoch)
 
     def read(self) -> np.ndarray:
-        """T, memory-mapped."""
+        """T of the store."""
         return self.store.read_flat(self.where.epoch, self.where.layer)
 
     def clean(self) -> np.ndarray | None:
-        """S, memory-mapped."""
+        """S of the store."""
         return self.store.read_flat(self.where.epoch, self.where.layer, clean=True)
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows and their S, where they were recorded."""
+        """The propagations of the store."""
         return self.store.propagations(self.where.epoch, self.where.layer)
 
-    def extent(self) -> tuple[float, float] | None:
-        """As the store noted it."""
+    def extent(self) -> Extent:
+        """As recorded."""
         return self.store.extent(self.where.epoch, self.where.layer)
 
-    def extent_over_epochs(self) -> tuple[float, float] | None:
-        """As the store noted it at its epochs."""
+    def extent_over_epochs(self) -> Extent:
+        """As recorded at the epochs of the store."""
         extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
         finite = [extent for extent in extents if extent is not None]
-        if not finite:
-            return None
-        return min(low for low, _ in finite), max(high for _, high in finite)
+        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +96,10 @@ class CapturedLayer:
     """A layer of one pass over the inputs, in memory.
 
     Args:
-        where: run, layer and epoch.
+        where: the run, the epoch and the layer.
         t: T, ``(n, d)``.
-        s: S, if it was captured.
-        repeated: rows, and S of each of them propagated several times.
+        s: S, ``(n, d)``, if it was captured.
+        repeated: the rows that were propagated repeatedly, and their S.
         random: whether S is random given the input.
     """
 
@@ -121,19 +121,28 @@ class CapturedLayer:
         """The rows and their S."""
         return self.repeated
 
-    def extent(self) -> tuple[float, float] | None:
-        """Found in T."""
+    def extent(self) -> Extent:
+        """The range of T."""
         low, high = float(self.t.min()), float(self.t.max())
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
-    def extent_over_epochs(self) -> tuple[float, float] | None:
-        """Of this pass, which is all there is."""
+    def extent_over_epochs(self) -> Extent:
+        """The range of T, because there is one pass only."""
         return self.extent()
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What the rows of all layers share: labels and inputs, as integer codes."""
+    """The labels and inputs of the rows of all layers.
+
+    Args:
+        n: number of rows.
+        labels: codes of the labels, ``(n,)``; ``None`` for no labels.
+        inputs: codes of the inputs, ``(n,)``; ``None`` if all are distinct.
+        draws: number of passes over the rows.
+        raw: the inputs themselves, as a tuple of arrays ``(n, ...)``.
+        label_names: the names of the labels, in the order of their codes.
+    """
 
     n: int
     labels: np.ndarray | None
@@ -146,28 +155,28 @@ class Samples:
     def of(
         cls, n: int, targets: Any, inputs: Any, draws: int = 1, names: Sequence[Name] | None = None
     ) -> Samples:
-        """Checks targets and inputs and reduces them to codes.
+        """Check targets and inputs, and encode them.
 
         Args:
             n: number of rows.
-            targets: their labels, or ``None``.
-            inputs: X, or ``None``.
+            targets: the labels, ``(n,)``, or ``None``.
+            inputs: X, ``(n, ...)``, or ``None``.
             draws: number of passes over the rows.
-            names: of the classes, where the targets are codes of them already.
+            names: the names of the classes, if the targets are already codes.
         """
         encoded = None if targets is None else encode_labels(targets, n, "targets")
         codes = None
         if inputs is not None:
             codes = input_codes(inputs, n)
             if draws == 1 and int(codes.max()) == n - 1:
-                codes = None  # all distinct, which is the default
+                codes = None  # all distinct
         elif draws > 1:
             codes = np.arange(n)
         raw = () if inputs is None else tuple(flat_inputs(inputs))
         if encoded is None:
             return cls(n, None, codes, draws, raw)
-        known = encoded.names if names is None else tuple(names)
-        return cls(n, encoded.codes, codes, draws, raw, known)
+        label_names = encoded.names if names is None else tuple(names)
+        return cls(n, encoded.codes, codes, draws, raw, label_names)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments ``y`` and ``x`` of an estimator."""
@@ -176,14 +185,14 @@ class Samples:
 
     @property
     def y_of_x(self) -> bool:
-        """Whether Y is a function of X: equal inputs have equal labels."""
+        """Whether Y is a function of X, so that equal inputs have equal labels."""
         if self.inputs is None or self.labels is None:
-            return True  # all inputs are distinct
+            return True
         pairs = np.unique(np.stack([self.inputs, self.labels]), axis=1).shape[1]
         return pairs == len(np.unique(self.inputs))
 
     def values(self) -> np.ndarray | None:
-        """The inputs themselves, ``(n · draws, ...)``, for estimators that compare T with them."""
+        """The inputs, ``(n · draws, ...)``, for estimators that compare T with X."""
         if not self.raw:
             return None
         if len(self.raw) == 1:
@@ -196,7 +205,7 @@ class Samples:
 def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
 ) -> tuple[Samples, list[Source]]:
-    """What there is to estimate in a store."""
+    """The samples and sources of a store."""
     recorded = store.epochs
     if epochs is None and (missing := store.missing):
         raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
@@ -210,69 +219,59 @@ def from_store(
         )
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
     samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
-    found: list[Source] = [
-        StoredLayer(
-            Where(
-                store.run, epoch, name, store.layers.index(name),
-                store.noise_std(epoch).get(name, 0.0),
-            ),
-            store,
-        )
-        for epoch in chosen
-        for name in names
-    ]  # fmt: skip
-    return samples, found
+
+    sources: list[Source] = []
+    for epoch in chosen:
+        noise_std = store.noise_std(epoch)
+        for name in names:
+            index = store.layers.index(name)
+            where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0))
+            sources.append(StoredLayer(where, store))
+    return samples, sources
 
 
 def from_arrays(
-    arrays: Mapping[str, Any],
-    inputs: Any,
-    targets: Any,
-    layers: Any = None,
+    arrays: Mapping[str, Any], inputs: Any, targets: Any, layers: Any = None
 ) -> tuple[Samples, list[Source]]:
-    """What there is to estimate in arrays in memory."""
+    """The samples and sources of arrays in memory."""
     if not arrays:
         raise ArgumentError("`source` has no layers", "at least one", arrays)
     names = list(arrays) if layers is None else layer_names.select(layers, list(arrays))
-    is_clean = isinstance(arrays, Activations) and arrays.clean
-    found = sources_of(
-        Captured(arrays, arrays if isinstance(arrays, Activations) and is_clean else None),
-        names,
-        run="activations",
-    )
-    sizes = {source.where.layer: len(source.read()) for source in found}
+    clean = arrays if isinstance(arrays, Activations) and arrays.clean else None
+    sources = sources_of(Captured(arrays, clean), names, run="activations")
+    sizes = {source.where.layer: len(source.read()) for source in sources}
     if len(set(sizes.values())) > 1:
         raise ArgumentError("Layers differ in length", "one number of samples", sizes)
-    return Samples.of(next(iter(sizes.values())), targets, inputs), found
+    return Samples.of(next(iter(sizes.values())), targets, inputs), sources
 
 
 def sources_of(
     captured: Captured, names: Sequence[str] | None = None, *, run: str, epoch: int = 0
 ) -> list[Source]:
-    """What there is to estimate in one pass."""
-    arrays, clean, propagated = captured.noisy, captured.clean, captured.propagated
+    """The sources of one pass over the inputs."""
+    arrays = captured.noisy
     noise = arrays.noise_std if isinstance(arrays, Activations) else {}
     random = arrays.random if isinstance(arrays, Activations) else frozenset()
-    rows = captured.rows
-    repeated = (
-        {} if propagated is None or rows is None else {n: (rows, propagated[n]) for n in propagated}
-    )
-    return [
-        CapturedLayer(
+
+    def source(name: str) -> Source:
+        repeated = None
+        if captured.rows is not None and captured.propagated and name in captured.propagated:
+            repeated = captured.rows, captured.propagated[name]
+        return CapturedLayer(
             Where(run, epoch, name, list(arrays).index(name), noise.get(name, 0.0)),
             as_samples(arrays[name], name, finite=False),
-            None if clean is None else clean[name],
-            repeated.get(name),
+            None if captured.clean is None else captured.clean[name],
+            repeated,
             name in random,
         )
-        for name in (arrays if names is None else names)
-    ]
+
+    return [source(name) for name in (arrays if names is None else names)]
 
 
 def from_model(
     model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[BaseEstimator]
 ) -> tuple[Samples, list[Source]]:
-    """What there is to estimate in a model: its taps are captured, as the estimators want them."""
+    """The samples and sources of a model, whose taps are captured for the estimators."""
     import keras
 
     from ib_keras.instrumentation.model import InstrumentedModel, instrument
@@ -286,20 +285,20 @@ def from_model(
     if inputs is None:
         raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
     n = len(flat_inputs(inputs)[0])
-    samples = Samples.of(n, targets, inputs)  # fails before the forward passes
-    own = isinstance(model, InstrumentedModel)
-    tapped = model if own else instrument(model, layers=layers)
+    samples = Samples.of(n, targets, inputs)  # checks the targets before the forward passes
+    instrumented = isinstance(model, InstrumentedModel)
+    tapped = model if instrumented else instrument(model, layers=layers)
     tapped.check_inputs(inputs)
-    names = tapped.select_taps(layers if own else None)
-    asked: list[Any] = [one for one in made if one.traits.propagations]
-    if len(asked) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
+    names = tapped.select_taps(layers if instrumented else None)
+    propagating: list[Any] = [one for one in made if one.traits.propagations]
+    if len(propagating) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
         check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(
         tapped,
         inputs,
         names,
         made,
-        rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in asked)]), 0),
-        propagations=max([2, *(e.propagations for e in asked)]),
+        rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in propagating)]), 0),
+        propagations=max([2, *(e.propagations for e in propagating)]),
     )
     return samples, sources_of(captured, run=tapped.model.name)

@@ -1,4 +1,4 @@
-"""Samples that look like a layer's, and whose information with X is known."""
+"""Synthetic samples that resemble a layer's and have known information with X."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from scipy.stats import rankdata
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import BaseEstimator
 
-# Steps of a marginal, where its entropy behind a channel is integrated.
+# The number of linear pieces of a marginal's quantile function.
 _STEPS = 32
-# Below this signal-to-noise ratio a component's shape no longer matters.
+# Below this signal-to-noise ratio, a component is treated as normal.
 _FAINT = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """n samples, and what is true of them.
+    """n samples with known information.
 
     Args:
-        mi: I(X;T) in nats.
-        t: ``(n, ...)``.
-        x: ``(n, ...)`` the inputs, or ``(n,)`` codes of them; ``None`` for distinct ones.
+        mi: the true I(X;T) in nats.
+        t: T, ``(n, ...)``.
+        x: the inputs ``(n, ...)``, or their codes ``(n,)``; ``None`` if all are distinct.
     """
 
     mi: float
@@ -35,43 +35,48 @@ class Drawn:
     x: np.ndarray | None = None
 
 
-# A sampler of n rows whose information is as near to the one asked for as may be.
+# A sampler: requested information in nats, number of rows, generator → samples whose information
+# is as close to the requested one as possible.
 Surrogate = Callable[[float, int, np.random.Generator], Drawn]
 
 
 def pairs(t: np.ndarray, x: np.ndarray | None) -> Surrogate:
-    """X and T with the marginals and the rank correlations of these, and noise between them.
+    """Draw X and T with given marginals and rank correlations, and noise between them.
 
-    Both are monotone functions of normal vectors, so that I(X;T) is that of the vectors:
-    Σ_i ½ ln(1 + λ_i/σ²), the λ_i being the variances of T's principal components and σ² the
-    noise, which is alike in all directions.
+    Both are monotone functions of normal vectors, so I(X;T) is that of the vectors:
+    Σ_i ½ ln(1 + λ_i/σ²), with the variances λ_i of T's principal components and the variance σ² of
+    the noise, which is equal in all directions.
+
+    Args:
+        t: T of a layer, ``(n, ...)``.
+        x: the inputs, ``(n, ...)``; ``None`` for normal ones.
     """
-    own = _Copula(t)
-    other = None if x is None else _Copula(x)
-    count = own.rank if other is None else min(own.rank, other.rank)
-    strengths = own.strengths[:count]
+    of_t = _Copula(t)
+    of_x = None if x is None else _Copula(x)
+    count = of_t.rank if of_x is None else min(of_t.rank, of_x.rank)
+    strengths = of_t.strengths[:count]
 
     def draw(mi: float, n: int, rng: np.random.Generator) -> Drawn:
-        w = rng.standard_normal((n, own.rank))
-        noise = rng.standard_normal((n, count if other is None else other.rank))
+        w = rng.standard_normal((n, of_t.rank))
+        noise = rng.standard_normal((n, count if of_x is None else of_x.rank))
         if mi > 0:
             rho2 = strengths / (strengths + math.exp(_log_noise(strengths, mi)))
             noise[:, :count] = np.sqrt(rho2) * w[:, :count] + np.sqrt(1 - rho2) * noise[:, :count]
-        return Drawn(mi, own.rows(w), noise if other is None else other.rows(noise))
+        return Drawn(mi, of_t.rows(w), noise if of_x is None else of_x.rows(noise))
 
     return draw
 
 
 def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
-    """T = S + Z with the mean, covariance and principal components' marginals of these.
+    """Draw T = S + Z, where S has a given mean, covariance and marginals of principal components.
 
-    The components of S are independent and Z is alike in all directions, so that I(X;T) is a sum of
-    integrals over one variable. S is scaled about its mean until the sum is what was asked for.
+    The components of S are independent and Z has equal variance in all directions, so I(X;T) is a
+    sum of integrals over one variable. S is scaled about its mean to the requested information.
 
     Args:
-        t: ``(n, ...)``.
-        variance: of the whole noise, by which the information is limited.
-        network: the part of it that the samples have; the estimator knows of the rest.
+        t: the outputs of a layer, ``(n, ...)``.
+        variance: the variance of the whole noise, which limits the information.
+        network: the variance of the noise that the samples contain; the estimator adds the rest.
     """
     flat = t.reshape(len(t), -1).astype(np.float64)
     mean = flat.mean(axis=0)
@@ -80,7 +85,8 @@ def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
     grid = (np.arange(_STEPS + 1)) / _STEPS
     knots = np.stack([np.quantile(column, grid) for column in scores.T])
     knots -= 0.5 * (knots[:, :-1] + knots[:, 1:]).mean(axis=1, keepdims=True)
-    spread = _variance(knots)
+    left, right = knots[:, :-1], knots[:, 1:]
+    spread = ((left * left + left * right + right * right) / 3).mean(axis=1)
 
     def information(scale: float) -> float:
         ratio = scale**2 * spread / variance
@@ -89,7 +95,7 @@ def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
         return total + sum(_behind(row * scale / math.sqrt(variance)) for row in knots[loud])
 
     def scale_of(mi: float) -> float:
-        # The normal one of this covariance has more, and hence needs less.
+        # A normal S of this covariance has more information, so its scale is a lower bound.
         low = 0.5 * (float(np.log(variance)) - _log_noise(spread, mi))
         high = low + 0.5
         while information(math.exp(high)) < mi:
@@ -114,10 +120,9 @@ def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
 
 
 def alphabet(t: np.ndarray) -> Surrogate:
-    """T one of K different rows, each as likely, so that I(X;T) = ln K: a deterministic network.
+    """Draw T from K different, equally likely rows, as of a deterministic network: I(X;T) = ln K.
 
-    The rows have the marginals and the rank correlations of these; K is the whole number next to
-    e^mi.
+    The rows have the marginals and rank correlations of ``t``; K is e^mi, rounded.
     """
     copula = _Copula(t)
     low, high = t.min(), t.max()
@@ -132,10 +137,10 @@ def alphabet(t: np.ndarray) -> Surrogate:
 
 
 class _Copula:
-    """Marginals and rank correlations of samples: monotone functions of a normal vector.
+    """Marginals and rank correlations of samples, as monotone functions of a normal vector.
 
-    Values that repeat are spread over the way to their neighbours: what is not strictly monotone
-    would lose information.
+    Repeated values are spread towards their neighbours, because a function that is not strictly
+    monotone would lose information.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -143,7 +148,7 @@ class _Copula:
         flat = values.reshape(len(values), -1).astype(np.float64)
         self._varying = np.flatnonzero(flat.min(axis=0) < flat.max(axis=0))
         if not len(self._varying):
-            raise ArgumentError("The samples are constant", "some that vary", f"{flat[0][:3]} …")
+            raise ArgumentError("The samples are constant", "varying samples", f"{flat[0][:3]} …")
         self._constant = flat[0]
         varying = flat[:, self._varying]
         self._knots = [_quantiles(column) for column in varying.T]
@@ -155,7 +160,7 @@ class _Copula:
         self.rank = len(self.strengths)
 
     def rows(self, w: np.ndarray) -> np.ndarray:
-        """Samples from standard normal ``w (n, rank)``."""
+        """Compute samples from standard normal ``w (n, rank)``."""
         u = ndtr(w @ self._loadings.T)
         flat = np.tile(self._constant, (len(w), 1))
         for column, uniform, (shares, levels) in zip(self._varying, u.T, self._knots, strict=True):
@@ -173,7 +178,7 @@ def _quantiles(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances ``(r,)`` of the principal components, falling, and their axes ``(d, r)``."""
+    """Variances ``(r,)`` of the principal components in descending order, and axes ``(d, r)``."""
     n, dim = centred.shape
     if dim <= n:
         strengths, axes = np.linalg.eigh(centred.T @ centred / n)
@@ -182,12 +187,12 @@ def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         axes = centred.T @ inner / np.sqrt(np.maximum(n * strengths, 1e-300))
     kept = np.flatnonzero(strengths > 1e-9 * max(strengths[-1], 1e-300))[::-1]
     if not len(kept):
-        raise ArgumentError("The samples are constant", "some that vary", "variance 0")
+        raise ArgumentError("The samples are constant", "varying samples", "variance 0")
     return strengths[kept], axes[:, kept]
 
 
 def _log_noise(strengths: np.ndarray, mi: float) -> float:
-    """ln σ² with Σ_i ½ ln(1 + λ_i/σ²) = mi."""
+    """Solve Σ_i ½ ln(1 + λ_i/σ²) = mi for ln σ²."""
 
     def gap(log_noise: float) -> float:
         return 0.5 * float(np.log1p(strengths * math.exp(-log_noise)).sum()) - mi
@@ -197,17 +202,12 @@ def _log_noise(strengths: np.ndarray, mi: float) -> float:
     return float(brentq(gap, bottom, top + 1, xtol=1e-12))
 
 
-def _variance(knots: np.ndarray) -> np.ndarray:
-    low, high = knots[:, :-1], knots[:, 1:]
-    return ((low * low + low * high + high * high) / 3).mean(axis=1)
-
-
 _LEGENDRE = np.polynomial.legendre.leggauss(5)
 _HERMITE = np.polynomial.hermite_e.hermegauss(15)
 
 
 def _behind(knots: np.ndarray) -> float:
-    """I(S; S + N(0, 1)) in nats of S with this piecewise linear quantile function."""
+    """Compute I(S; S + N(0, 1)) in nats, for S with a piecewise linear quantile function."""
     low, high = knots[:-1], np.maximum(knots[1:], knots[:-1] + 1e-6)
     nodes, weights = _LEGENDRE
     points = 0.5 * (low + high)[:, None] + 0.5 * (high - low)[:, None] * nodes
@@ -215,7 +215,7 @@ def _behind(knots: np.ndarray) -> float:
     weight = (weights[:, None] * _HERMITE[1] / (2 * math.sqrt(2 * math.pi))).reshape(-1)
     density = np.zeros_like(at)
     for a, b in zip(low, high, strict=True):
-        # On the side where the two do not cancel.
+        # On the side where the two values do not cancel.
         sign = np.where(at > 0.5 * (a + b), -1.0, 1.0)
         density += np.abs(ndtr(sign * (at - a)) - ndtr(sign * (at - b))) / (b - a)
     density /= len(low)
@@ -226,10 +226,16 @@ def _behind(knots: np.ndarray) -> float:
 def surrogate(
     estimator: BaseEstimator, t: np.ndarray, x: np.ndarray | None, noise_std: float
 ) -> Surrogate:
-    """A sampler that matches what the estimator is sensitive to.
+    """Return the sampler for an estimator.
+
+    Args:
+        estimator: the estimator to calibrate.
+        t: T of a layer, ``(n, ...)``.
+        x: the inputs, ``(n, ...)``, or ``None``.
+        noise_std: standard deviation of the layer's own noise.
 
     Raises:
-        ArgumentError: the samples are constant, or the estimator wants noise and there is none.
+        ArgumentError: If the samples are constant, or the estimator needs noise and there is none.
     """
     if estimator.traits.inputs:
         return pairs(t, x)
@@ -237,6 +243,6 @@ def surrogate(
         if not noise_std > 0:
             raise ArgumentError(f"{estimator} wants a noisy layer", "noise_std > 0", noise_std)
         return channel(t, noise_std**2, 0.0)
-    if (own := estimator.kernel_variance(t)) is not None:
-        return channel(t, own + noise_std**2, noise_std**2)
+    if (kernel_variance := estimator.kernel_variance(t)) is not None:
+        return channel(t, kernel_variance + noise_std**2, noise_std**2)
     return alphabet(t)

@@ -1,35 +1,27 @@
-"""What belongs together in a network: a layer and its activation, the stages of a deep network."""
+"""Parts of a network that belong together: a layer and its activation, the blocks of a network."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import keras
 
-from ib_keras.errors import ArgumentError
-from ib_keras.instrumentation.trace import Call, Trace, is_atomic, source
+from ib_keras.instrumentation.trace import Call, Trace, source
 
-# Layers that belong to the one before them: T is what comes out behind them.
+# Layers that belong to the layer before them; T is their output.
 _ACTIVATIONS = (
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Softmax,
-)
-# The same; and where they follow no layer with weights, they are no T of their own.
+    keras.layers.Activation, keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU,
+    keras.layers.ReLU, keras.layers.Softmax,
+)  # fmt: skip
+# The same, but without a layer with weights before them, they have no tap.
 _NORMALISATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.RMSNormalization,
-    keras.layers.UnitNormalization,
-)
-# Operations of a functional model that are activations: keras.ops.relu(x), keras.activations.relu.
+    keras.layers.BatchNormalization, keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization, keras.layers.Normalization,
+    keras.layers.RMSNormalization, keras.layers.UnitNormalization,
+)  # fmt: skip
+# Activations that are operations of a functional model, such as keras.ops.relu(x).
 _ACTIVATION_OPERATIONS = frozenset(
     ["Celu", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid",
      "LogSoftmax", "ReLU", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "Softmax", "Softplus",
@@ -47,18 +39,16 @@ def belongs_to_others(layer: keras.Operation) -> bool:
 
 
 def behind(traced: Trace, call: Call, belongs: Callable = belongs_to_others) -> Call:
-    """The last of the activations and normalisations that belong to a call; else the call itself.
+    """Return the last activation or normalisation that belongs to a call, else the call itself.
 
     Args:
         traced: the forward pass.
         call: one of its calls.
-        belongs: whether a layer belongs to the one before it.
+        belongs: function that says whether a layer belongs to the layer before it.
     """
     while True:
         readers = traced.readers.get(id(call.value), [])
-        if len(readers) != 1 or len(readers[0].sources) != 1:
-            return call
-        if not belongs(readers[0].layer):
+        if len(readers) != 1 or len(readers[0].sources) != 1 or not belongs(readers[0].layer):
             return call
         call = readers[0]
 
@@ -67,40 +57,29 @@ def _is_activation(layer: keras.Operation) -> bool:
     return belongs_to_others(layer) and not isinstance(layer, _NORMALISATIONS)
 
 
-def chosen(traced: Trace) -> list[Call]:
-    """``blocks``, of which there must be some.
-
-    Raises:
-        ArgumentError: the model has none.
-    """
-    found = blocks(traced)
-    if not found:
-        raise ArgumentError(
-            'The model has no blocks for `layers="blocks"`: it joins no branches and nests no '
-            "layers",
-            "`layers=None` for each layer with weights, or names or globs of layers",
-            [call.name for call in traced.calls],
-        )
-    return found
-
-
 def blocks(traced: Trace) -> list[Call]:
-    """The stages of a deep network: residual sums, concatenations and nested blocks.
+    """Find the stages of a deep network: residual sums, concatenations and nested blocks.
 
-    - Where layers of one class, written by a user or a library, stand side by side and hold layers
-      with weights, these are the blocks: the encoder layers of a transformer.
-    - Else the blocks are the sums and concatenations at which all paths from where they parted
-      meet again, each behind the activation that belongs to it; a sum that only serves another
-      one, or that a longer path bypasses, is part of a block. Nested models and layers in which
-      nothing is joined are blocks, too.
+    - If several layers of one class, defined by a user or a library, are side by side and contain
+      layers with weights, these are the blocks, such as the encoder layers of a transformer.
+    - Otherwise the blocks are the sums and concatenations at which all paths that have branched
+      meet again, each with the activation that belongs to it. A sum that only other sums read, or
+      that a longer path bypasses, is part of a block. Nested models and layers without a sum or
+      concatenation of this kind inside are blocks, too.
 
     Args:
         traced: a forward pass.
 
     Returns:
-        Their calls, in the order of the forward pass; none where a network has no such structure.
+        The calls of the blocks, in the order of the forward pass; an empty list if the network has
+        no blocks.
     """
-    nested = [c for c in traced.calls if c.first and c.children and _is_block(traced, c)]
+    nested = [
+        call
+        for call in traced.calls
+        if call.first and call.children and call.weights and not call.in_loop
+        and not any(isinstance(x, keras.layers.Wrapper) for x in (call.layer, *call.holders))
+    ]  # fmt: skip
     found = _repeated(nested)
     if not found:
         found = [behind(traced, call, _is_activation) for call in _joins(traced)]
@@ -111,56 +90,38 @@ def blocks(traced: Trace) -> list[Call]:
             if id(call.layer) not in inside
             and not any(isinstance(h, keras.layers.Layer) for h in call.holders)
         ]
-    unique = {id(call): call for call in found if call.tappable}
+    unique = {id(call) for call in found if call.tappable}
     return [call for call in traced.calls if id(call) in unique]
 
 
-def _is_block(traced: Trace, call: Call) -> bool:
-    """Whether a call is of a layer around others with weights, and no mere wrapper of one."""
-    layer = call.layer
-    if isinstance(layer, keras.layers.Wrapper) or not call.weights or call.in_loop:
-        return False
-    wrapped = any(isinstance(h, keras.layers.Wrapper) for h in call.holders)
-    return not wrapped
-
-
 def _repeated(nested: Sequence[Call]) -> list[Call]:
-    """The outermost calls of layers whose class stands several times side by side."""
-    siblings = Counter((_holder(call), type(call.layer)) for call in nested)
+    """The outermost calls of layers that have a sibling of the same class, not one of Keras's."""
+    kinds = [(tuple(map(id, call.holders[-1:])), type(call.layer)) for call in nested]
+    count = Counter(kinds)
     repeated = [
         call
-        for call in nested
-        if siblings[_holder(call), type(call.layer)] > 1 and not _is_plain(call.layer)
+        for call, kind in zip(nested, kinds, strict=True)
+        if count[kind] > 1 and not kind[1].__module__.startswith("keras.")
     ]
     layers = {id(call.layer) for call in repeated}
     return [call for call in repeated if not any(id(h) in layers for h in call.holders)]
 
 
-def _holder(call: Call) -> int:
-    return id(call.holders[-1]) if call.holders else 0
-
-
-def _is_plain(layer: keras.Operation) -> bool:
-    """Whether a layer's class says nothing of what it holds: Sequential, Functional, an attention
-    of Keras."""
-    return type(layer).__module__.startswith("keras.") or is_atomic(layer)
-
-
 def _joins(traced: Trace) -> list[Call]:
-    """Sums and concatenations at which all paths from where they parted meet again."""
+    """The sums and concatenations at which all paths that have branched meet again."""
     joins = [c for c in traced.leaves if not c.in_loop and len(c.sources) > 1 and _joins_paths(c)]
     values = {id(call.value) for call in joins}
-    served = set()
+    flow = _Flow(traced)
+    found = []
     for call in joins:
         readers = traced.readers.get(id(call.value), [])
         if readers and all(id(reader.value) in values for reader in readers):
-            served.add(id(call.value))
-    flow = _Flow(traced)
-    return [
-        call
-        for call in joins
-        if id(call.value) not in served and (flow.meets(call) or _is_read_by_several(traced, call))
-    ]
+            continue
+        # The paths of overlapping cells, as in a NASNet, do not all meet; branches begin there.
+        branches = type(call.layer).__name__ == "Concatenate" and len(readers) > 1
+        if branches or flow.meets(call):
+            found.append(call)
+    return found
 
 
 def _joins_paths(call: Call) -> bool:
@@ -169,83 +130,65 @@ def _joins_paths(call: Call) -> bool:
         return kind in _SUM_OPERATIONS or kind == "Concatenate"
     if type(layer).__module__.startswith("keras.src.layers."):
         return isinstance(layer, (*_SUMS, keras.layers.Concatenate))
-    # A sum of somebody's own, such as one that scales a branch.
+    # A custom sum, such as one that scales a branch.
     shapes = {tuple(tensor.shape) for tensor in (*call.sources, call.output)}
     return not layer.weights and len(shapes) == 1
 
 
-def _is_read_by_several(traced: Trace, call: Call) -> bool:
-    """Whether branches begin at a concatenation, as at the cells of a NASNet, whose paths overlap
-    and never all meet."""
-    concatenates = type(call.layer).__name__ == "Concatenate"
-    return concatenates and len(traced.readers.get(id(call.value), [])) > 1
-
-
 class _Flow:
-    """The graph of a forward pass: where paths part, and where they meet again.
-
-    Args:
-        traced: the forward pass.
-    """
+    """The graph of a forward pass, with the dominators of its operations in both directions."""
 
     def __init__(self, traced: Trace) -> None:
-        inputs = [t.op for t in traced.inputs]
-        outputs = [source(t).op for t in traced.outputs if hasattr(t, "op")]
-        graph = inputs[0].graph if inputs else None
+        inputs = [id(t.op) for t in traced.inputs]
+        outputs = {id(source(t).op) for t in traced.outputs if hasattr(t, "op")}
+        graph = traced.inputs[0].op.graph if inputs else None
         order = [o for o in (graph.get_operations() if graph else []) if o.type != "Shape"]
-        reached = {id(o): o for o in inputs}
-        before: dict[int, list[int]] = {}
+        # Node 0 comes before all inputs and after all outputs.
+        before = {key: [0] for key in inputs}
+        after: dict[int, list[int]] = {key: [] for key in inputs}
         for operation in order:
-            own = [id(x.op) for x in operation.inputs if id(x.op) in reached]
-            if own:
-                reached[id(operation)] = operation
-                before[id(operation)] = list(dict.fromkeys(own))
-        after: dict[int, list[int]] = {key: [] for key in reached}
-        for key, own in before.items():
-            for one in own:
-                after[one].append(key)
-        ranks = [id(o) for o in order if id(o) in reached]
-        # One begin before all inputs, one end behind all outputs.
-        self._forward = _dominators(ranks, {**before, **{id(o): [0] for o in inputs}})
-        ends = {id(o) for o in outputs}
-        back = {key: [*own, *([0] if key in ends else [])] for key, own in after.items()}
-        self._backward = _dominators(ranks[::-1], back)
+            key = id(operation)
+            sources = list(dict.fromkeys(id(x.op) for x in operation.inputs if id(x.op) in after))
+            if sources:
+                before.setdefault(key, sources)
+                after[key] = []
+                for one in sources:
+                    after[one].append(key)
+        for key in outputs.intersection(after):
+            after[key].append(0)
+        nodes = [id(o) for o in order if id(o) in after]
+        self._forward = _dominators(nodes, before)
+        self._backward = _dominators(nodes[::-1], after)
 
     def meets(self, call: Call) -> bool:
-        """Whether all paths from the place where a join's branches parted lead through the join."""
+        """Whether all paths from the point where a join's branches part lead through the join."""
         parents = self._forward
         branches = [id(t.op) for t in call.sources if hasattr(t, "op") and id(t.op) in parents]
         if len(branches) < 2:
             return False
-        parted = branches[0]
-        for other in branches[1:]:
-            parted = _common(parents, parted, other)
-        join, step = id(call.value.op), parted
-        if parted == 0:  # several inputs of the model
+        step = functools.reduce(functools.partial(_common, parents), branches)
+        if step == 0:  # the branches begin at several inputs of the model
             return True
         while step in self._backward and step != 0:
             step = self._backward[step][0]
-            if step == join:
+            if step == id(call.value.op):
                 return True
         return False
 
 
 def _dominators(order: Iterable[int], before: dict[int, list[int]]) -> dict[int, tuple[int, int]]:
-    """Node → its immediate dominator and its depth in their tree, for an acyclic graph.
+    """Compute node → (immediate dominator, depth in the dominator tree) of an acyclic graph.
 
     Args:
-        order: the nodes in an order in which each comes after its predecessors.
+        order: the nodes in topological order.
         before: node → its predecessors; 0 is the root.
     """
     tree: dict[int, tuple[int, int]] = {0: (0, 0)}
     for node in order:
-        known = [one for one in before.get(node, []) if one in tree]
-        if not known:
-            continue
-        parent = known[0]
-        for other in known[1:]:
-            parent = _common(tree, parent, other)
-        tree[node] = (parent, tree[parent][1] + 1)
+        reached = [one for one in before.get(node, []) if one in tree]
+        if reached:
+            parent = functools.reduce(functools.partial(_common, tree), reached)
+            tree[node] = (parent, tree[parent][1] + 1)
     return tree
 
 
@@ -256,6 +199,3 @@ def _common(tree: dict[int, tuple[int, int]], a: int, b: int) -> int:
             a, b = b, a
         a = tree[a][0]
     return a
-
-
-__all__: list[Any] = ["behind", "belongs_to_others", "blocks", "chosen"]

@@ -1,4 +1,4 @@
-"""Lets a model with its own ``train_step`` train through its instrumented self."""
+"""Training of a model with a custom ``train_step`` through its instrumented model."""
 
 from __future__ import annotations
 
@@ -10,41 +10,32 @@ from typing import Any
 import keras
 
 _STEPS = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "metrics")
-# What `compile` leaves on a model, and a step reads from it.
+# The attributes that `compile` sets on a model, and that a step reads.
 _COMPILED = (
-    "_compile_loss",
-    "_compile_metrics",
-    "_jit_compile",
-    "_loss_tracker",
-    "_run_eagerly",
-    "compiled",
-    "loss",
-    "optimizer",
-    "steps_per_execution",
-)
+    "_compile_loss", "_compile_metrics", "_jit_compile", "_loss_tracker", "_run_eagerly",
+    "compiled", "loss", "optimizer", "steps_per_execution",
+)  # fmt: skip
 _lock = threading.Lock()
 _lent: dict[int, tuple[int, dict[str, Any]]] = {}
 
 
 def is_customised(model: keras.Model) -> bool:
-    """Whether the model's class has a training step, loss or metrics of its own."""
+    """Whether the model's class overrides the training steps, loss or metrics of Keras."""
     return any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS)
 
 
 @contextmanager
 def compiled_as(model: keras.Model, other: keras.Model) -> Iterator[None]:
-    """While the block runs, ``model`` has what ``other`` was compiled with; then its own again.
+    """Give ``model`` the attributes that ``other`` was compiled with, for a ``with`` block.
 
-    Counted, because the replicas of a distribution strategy run their steps side by side.
+    The calls are counted, because the replicas of a distribution strategy run steps concurrently.
     """
     key = id(model)
     with _lock:
         count, own = _lent.get(key, (0, {}))
         if not count:
             own = {name: model.__dict__[name] for name in _COMPILED if name in model.__dict__}
-            for name in _COMPILED:
-                if name in other.__dict__:
-                    model.__dict__[name] = other.__dict__[name]
+            model.__dict__.update({n: other.__dict__[n] for n in _COMPILED if n in other.__dict__})
         _lent[key] = (count + 1, own)
     try:
         yield

@@ -1,20 +1,20 @@
-"""Sees, and may change, what the layers inside a model return, for the length of a ``with`` block.
+"""Interception of the outputs of a model's layers, for the duration of a ``with`` block.
 
 ``Layer.__call__`` looks up ``self.call`` at every call. While a ``Session`` is open, the layers
-that it watches have an instance attribute ``call`` that asks the sessions open *in the same thread*
-what to do, and otherwise runs the layer's own ``call``. Inside a ``tf.function`` this happens while
-it is traced, so that the compiled program holds the result and nothing stays on the model. The
-attribute is counted: it is there as long as any session watches the layer, and other threads that
-call the layer meanwhile get what they always got. The lock is held to install and remove it only,
-never while a model runs: replicas of a distribution strategy wait for each other inside a call.
+that it watches have an instance attribute ``call`` that passes the output to the sessions of the
+*same thread*; in other threads it only runs the layer's own ``call``. Inside a ``tf.function`` this
+happens while the function is traced, so the compiled program has the result and nothing stays on
+the model. The attribute is removed when the last session that watches the layer is closed. The lock
+is held only to set and remove the attribute, never while a model runs, because the replicas of a
+distribution strategy wait for each other inside a call.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any
 
 import keras
@@ -28,16 +28,16 @@ OnOutput = Callable[[str, keras.Operation, tuple, Any], Any]
 
 
 class Session:
-    """Calls ``on_output`` for each call of one of ``layers`` while the ``with`` block runs.
+    """Call ``on_output`` for each call of one of ``layers`` during the ``with`` block.
 
     Args:
         layers: the layers to watch.
-        on_output: called with the name of the call, the layer, all its arguments (positional ones,
-            then those by name) and its output; what it returns becomes the output. The name is the
-            path of the watched layers that are being called, ``encoder/dense``, and from the second
-            call of the same path on a suffix, ``encoder/dense:1``.
-        root: a model whose calls begin the count anew and are no part of the names, where the block
-            calls it several times.
+        on_output: function of the name of the call, the layer, the tuple of all its arguments
+            (positional, then keyword) and its output; its result replaces the output. The name is
+            the path of the watched layers that are being called, ``encoder/dense``, with a suffix
+            from the second call of the same path on, ``encoder/dense:1``.
+        root: a model that the block may call several times. Each of its calls restarts the count,
+            and its name is not part of the paths.
     """
 
     def __init__(
@@ -56,25 +56,22 @@ class Session:
 
     @property
     def holders(self) -> tuple[keras.Operation, ...]:
-        """The watched layers inside whose calls a layer is being called, the outermost first."""
+        """The watched layers whose calls are in progress, the outermost first."""
         return tuple(self._path)
 
     def __enter__(self) -> Session:
         with _lock:
             for key, layer in self._layers.items():
                 if not _watchers.get(key):
-                    for method in _methods(layer):
-                        layer.__dict__[method] = _dispatcher(layer, method)
+                    for method in _METHODS:
+                        # Keras runs `quantized_call` of quantized layers instead of `call`.
+                        if method == "call" or getattr(layer, "quantization_mode", None):
+                            layer.__dict__[method] = _dispatcher(layer, method)
                 _watchers[key] = _watchers.get(key, 0) + 1
         _sessions().append(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _sessions().remove(self)
         with _lock:
             for key, layer in self._layers.items():
@@ -85,9 +82,9 @@ class Session:
                         layer.__dict__.pop(method, None)
 
     def intercept(
-        self, layer: keras.Operation, proceed: Callable, args: tuple, kwargs: dict
+        self, layer: keras.Operation, proceed: Callable, /, *args: Any, **kwargs: Any
     ) -> Any:
-        """Runs the call by ``proceed`` and hands its output to ``on_output``."""
+        """Run a call of a layer by ``proceed`` and pass its output to ``on_output``."""
         if layer is self._root:
             self._path, self._calls = [], Counter()
             return proceed(*args, **kwargs)
@@ -99,8 +96,8 @@ class Session:
             self._path.pop()
         index = self._calls[path]
         self._calls[path] += 1
-        given = (*args, *kwargs.values())
-        return self._on_output(f"{path}:{index}" if index else path, layer, given, output)
+        name = f"{path}:{index}" if index else path
+        return self._on_output(name, layer, (*args, *kwargs.values()), output)
 
     def watches(self, layer: keras.Operation) -> bool:
         """Whether this session watches ``layer``."""
@@ -113,23 +110,14 @@ def _sessions() -> list[Session]:
     return _local.sessions
 
 
-def _methods(layer: keras.Operation) -> list[str]:
-    """What ``__call__`` may run of a layer: a quantized one has another ``call``."""
-    return [m for m in _METHODS if m == "call" or getattr(layer, "quantization_mode", None)]
-
-
 def _dispatcher(layer: keras.Operation, method: str) -> Callable:
     original = getattr(layer, method)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         proceed = original
-        # The session opened last sees the layer's own output first.
+        # The session that was opened last intercepts the layer's output first.
         for session in reversed([s for s in _sessions() if s.watches(layer)]):
-            proceed = _through(session, layer, proceed)
+            proceed = functools.partial(session.intercept, layer, proceed)
         return proceed(*args, **kwargs)
 
     return call
-
-
-def _through(session: Session, layer: keras.Operation, proceed: Callable) -> Callable:
-    return lambda *args, **kwargs: session.intercept(layer, proceed, args, kwargs)

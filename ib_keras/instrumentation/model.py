@@ -1,4 +1,4 @@
-"""instrument(): the same model, with a noise channel and a tap after each layer."""
+"""instrument(): a Keras model with a noise channel and a tap after each layer."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ def instrument(
     layers: Layers = None,
     seed: int | None = None,
 ) -> InstrumentedModel:
-    """Wraps a Keras model so that its hidden representations can be recorded and made noisy.
+    """Wrap a Keras model so that its hidden representations can be recorded and made noisy.
 
-    After each tapped layer ℓ the returned model has a channel T_ℓ = S_ℓ + N(0, noise_std²·I), in
-    training and at inference; with ``noise_std=0`` it computes what ``model`` computes. The weights
-    are shared: training one trains the other. ``model`` itself is not changed.
+    After each tapped layer ℓ, the returned model has a channel T_ℓ = S_ℓ + N(0, noise_std²·I), in
+    training and at inference. With ``noise_std=0`` it computes the same as ``model``. The weights
+    are shared, so training one model trains the other. ``model`` itself is not changed.
 
     Args:
-        model: any Keras model: Sequential, Functional, subclassed, with nested models and layers
-            called several times. One that was never called finds its layers at its first call;
-            until then its taps are unknown.
-        noise_std: standard deviation of the noise, in the activations' unit. A number is for the
-            hidden layers: the output layer stays noiseless. A dict maps tap names or globs
-            (``{"dense_*": 0.05}``) to numbers; taps that it does not name have none. An output
-            has a channel only if it is named.
-        layers: what to tap. ``None``: the output of each layer with weights, taken behind the
-            activation and normalisation layers that belong to it. ``"blocks"``: the stages of a
-            deep network, which are its residual sums, concatenations and nested blocks. Else
-            names, globs (``"encoder/*"``), or a predicate of the layer. A layer called several
-            times has the taps ``name``, ``name:1``, …; one that returns a tuple or dict the taps
-            ``name[0]``, ``name[key]``, of which the first is the default.
-        seed: integer seed of all noise; ``None`` for a random one.
+        model: a Keras model of any kind: Sequential, Functional, subclassed, with nested models and
+            layers that are called several times. The taps of a model that was never called are
+            unknown until its first call.
+        noise_std: standard deviation of the noise, in the activations' unit. A number applies to
+            the hidden layers; the output layer has no noise. A dict maps tap names or globs to
+            numbers, ``{"dense_*": 0.05}``; taps that it does not name have no noise. An output has
+            a channel only if the dict names it.
+        layers: the layers to tap. ``None`` taps the output of each layer with weights, after the
+            activation and normalisation layers that belong to it. ``"blocks"`` taps the stages of a
+            deep network: its residual sums, concatenations and nested blocks. Names, globs such as
+            ``"encoder/*"``, or a function from a layer to a boolean tap other layers. A layer that
+            is called several times has the taps ``name``, ``name:1``, …; a layer that returns a
+            tuple or dict has the taps ``name[0]``, ``name[key]``, and only the first by default.
+        seed: integer seed of all noise; ``None`` for a random seed.
 
     Returns:
-        An ``InstrumentedModel``: a ``keras.Model`` with the same inputs and outputs.
+        An ``InstrumentedModel``, a ``keras.Model`` with the same inputs and outputs.
 
     Raises:
-        ArgumentError: no layer matches (the available ones are listed), one that was asked for is
-            called inside a loop and out of reach, or ``noise_std`` is invalid.
+        ArgumentError: If no layer matches, a layer that ``layers`` names is called inside a loop,
+            or ``noise_std`` is invalid.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 2 (noisy DNNs).
@@ -65,8 +65,7 @@ def instrument(
     if isinstance(model, InstrumentedModel):
         raise ArgumentError(
             "`model` is instrumented already",
-            "the model that it wraps, `model.model`: several instrumentations of one live side by "
-            "side",
+            "the wrapped model, `model.model`, which can be instrumented several times",
             repr(model.name),
         )
     if seed is not None:
@@ -75,26 +74,25 @@ def instrument(
 
 
 class _State:
-    """What an instrumented model knows that Keras shall not track."""
+    """The attributes of an instrumented model that Keras must not track."""
 
     def __init__(self, noise_std: Noise, layers: Layers, seed: int | None) -> None:
         self.noise_std, self.layers = noise_std, layers
         self.plan: taps.Plan | None = None
-        # Whether the model itself says what it takes.
-        self.defined = False
+        self.defined = False  # whether the wrapped model defines its inputs
         self.programs = Programs(seed)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
 class InstrumentedModel(keras.Model):
-    """A model with channels and taps; made by ``ib_keras.instrument``.
+    """A Keras model with noise channels and taps; ``ib_keras.instrument`` makes it.
 
     Args:
-        model: the wrapped model, whose weights it shares.
+        model: the wrapped model, which shares its weights.
         noise_std: see ``instrument``.
         layers: see ``instrument``.
         seed: see ``instrument``.
-        **kwargs: of ``keras.Model``.
+        **kwargs: arguments of ``keras.Model``.
     """
 
     def __init__(
@@ -119,7 +117,7 @@ class InstrumentedModel(keras.Model):
             self._find_taps(spec)
 
     def _find_taps(self, spec: Any) -> None:
-        """Chooses the taps and makes their channels, once it is known what the model takes."""
+        """Choose the taps and make their channels, once the model's inputs are known."""
         state = self._state
         if not self.model.built:
             taps.build(self.model, spec)
@@ -127,8 +125,8 @@ class InstrumentedModel(keras.Model):
         stddev = plan.noise(state.noise_std)
         seeds = np.random.SeedSequence(self.seed).generate_state(len(plan.taps)) >> 1
         with tf.init_scope():
-            # An output without noise has no channel: Keras finds the logits behind a softmax by
-            # the very tensor that the layer returned.
+            # An output without noise has no channel, because Keras finds the logits of a softmax
+            # by the tensor that the layer returned.
             self.channels = {
                 tap.name: GaussianChannel(
                     stddev.get(tap.name, 0.0),
@@ -144,17 +142,17 @@ class InstrumentedModel(keras.Model):
 
     @property
     def plan(self) -> taps.Plan:
-        """What is tapped, with shapes."""
+        """The taps, with their shapes."""
         if self._state.plan is None:
             raise ArgumentError(
-                f"The model {self.model.name!r} is not built, so that its layers are unknown",
-                "one call on a batch first, or model.build(input_shape)",
+                f"The model {self.model.name!r} is not built, so its layers are unknown",
+                "a call on a batch first, or model.build(input_shape)",
                 f"{type(self.model).__name__}, built={self.model.built}",
             )
         return self._state.plan
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """A model that was not built before finds its layers at its first call."""
+        """Call the model; the first call finds the taps if the model was not built."""
         if self._state.plan is None:
             self._find_taps(taps.spec_of(inputs))
         return super().__call__(inputs, *args, **kwargs)
@@ -166,26 +164,27 @@ class InstrumentedModel(keras.Model):
 
     @property
     def noise_std(self) -> dict[str, float]:
-        """The standard deviation of each tap's noise; 0 where there is none."""
+        """Tap → standard deviation of its noise; 0 for taps without noise."""
         noise = {name: channel.stddev for name, channel in self.channels.items()}
         return {name: noise.get(name, 0.0) for name in self.plan.names}
 
     def set_noise_std(self, value: Noise) -> None:
-        """Sets the noise without retracing anything.
+        """Set the standard deviation of the noise, without retracing.
 
         Args:
-            value: what ``instrument`` takes; taps that a dict does not name have no noise.
+            value: a number or dict, as for ``instrument``; taps that a dict does not name have no
+                noise.
 
         Raises:
-            ArgumentError: it is invalid, or names an output that ``instrument`` gave no channel.
+            ArgumentError: If the value is invalid, or names an output without a channel.
         """
         stddev = self.plan.noise(value)
         without = sorted(set(stddev) - set(self.channels))
         if without:
             raise ArgumentError(
                 f"The output {without[0]!r} has no channel",
-                "an output that was named to `instrument`: noise_std={'"
-                f"{without[0]}': 0.0}} gives it a channel to be set later",
+                "an output that was named when the model was instrumented: "
+                f"instrument(…, noise_std={{'{without[0]}': 0.0}}) gives it a channel",
                 value,
             )
         for name, channel in self.channels.items():
@@ -193,7 +192,7 @@ class InstrumentedModel(keras.Model):
 
     @property
     def input(self) -> Any:
-        """The wrapped model's symbolic inputs, in their structure."""
+        """The wrapped model's symbolic input, or structure of inputs."""
         model = self.model
         return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
@@ -222,8 +221,7 @@ class InstrumentedModel(keras.Model):
         return self.model.get_layer(name=name, index=index)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The wrapped model's forward pass, through the channels."""
-
+        """The wrapped model's forward pass with noise."""
         with Session(self.plan.watched, self._through_channels):
             return self.model(inputs, training=training)
 
@@ -235,15 +233,15 @@ class InstrumentedModel(keras.Model):
         return trace.map_outputs(name, output, add_noise)
 
     def train_step(self, data: Any) -> Any:
-        """The wrapped model's training step where it has one of its own, else Keras's."""
+        """The wrapped model's training step if it overrides any step, else that of Keras."""
         return self._step("train_step", data)
 
     def test_step(self, data: Any) -> Any:
-        """The wrapped model's test step where it has one of its own, else Keras's."""
+        """The wrapped model's test step if it overrides any step, else that of Keras."""
         return self._step("test_step", data)
 
     def predict_step(self, data: Any) -> Any:
-        """The wrapped model's prediction step where it has one of its own, else Keras's."""
+        """The wrapped model's prediction step if it overrides any step, else that of Keras."""
         return self._step("predict_step", data)
 
     def _step(self, step: str, data: Any) -> Any:
@@ -257,7 +255,7 @@ class InstrumentedModel(keras.Model):
 
     @property
     def metrics(self) -> list:
-        """The metrics of the training, with those that the wrapped model keeps itself."""
+        """The metrics of the training, including those of the wrapped model."""
         if not custom_steps.is_customised(self.model):
             return super().metrics
         with custom_steps.compiled_as(self.model, self):
@@ -273,24 +271,24 @@ class InstrumentedModel(keras.Model):
         draws: int = 1,
         seed: int | tuple[int, ...] | None = None,
     ) -> Activations:
-        """The tapped layers' outputs for ``inputs``, at inference.
+        """Compute the outputs of the tapped layers at inference.
 
         Args:
-            inputs: ``(n, ...)``, or the structure of arrays that the model takes.
-            batch_size: samples a forward pass.
-            layers: names or globs of taps, or ``"blocks"``; ``None`` for all.
-            clean: S, each layer's output before its own noise (earlier layers still noisy),
-                instead of T.
-            draws: number of independent passes, each with fresh noise.
-            seed: of the noise, and of the random numbers that the model's own layers draw at
-                inference; ``None`` for fresh ones at every call. What training draws is not
-                affected.
+            inputs: the model's inputs, an array ``(n, ...)`` or a structure of arrays.
+            batch_size: samples per forward pass.
+            layers: names or globs of taps, or ``"blocks"``; ``None`` for all taps.
+            clean: ``True`` returns S, each layer's output before its own noise but with the noise
+                of earlier layers, instead of T.
+            draws: number of independent passes, each with new noise.
+            seed: seed of the noise and of the random numbers that the model's own layers draw at
+                inference; ``None`` for a new seed at every call. The random numbers of training are
+                not affected.
 
         Returns:
             Tap name → float32 ``(n, *shape)``, or ``(draws, n, *shape)`` for ``draws`` > 1.
 
         Raises:
-            ArgumentError: the inputs do not fit the model, or no tap matches.
+            ArgumentError: If the inputs do not fit the model, or no tap matches.
         """
         draws = check_count(draws, "draws")
         arrays: dict[str, np.ndarray] = {}
@@ -316,17 +314,17 @@ class InstrumentedModel(keras.Model):
         clean: bool = False,
         seed: int | tuple[int, ...] | None = None,
     ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-        """As ``capture``, one batch at a time: for outputs that do not fit in memory.
+        """Capture as ``capture`` does, one batch at a time, if the outputs do not fit in memory.
 
         Args:
             inputs: see ``capture``.
             batch_size: see ``capture``.
             layers: see ``capture``.
             clean: see ``capture``.
-            seed: see ``capture``; a tuple of integers is one seed too.
+            seed: see ``capture``; it may also be a tuple of integers.
 
         Yields:
-            The number of the batch's first row, the number of rows in all, and tap name → float32
+            The index of the batch's first row, the total number of rows, and tap name → float32
             ``(batch, *shape)``.
         """
         self.check_inputs(inputs)
@@ -346,15 +344,15 @@ class InstrumentedModel(keras.Model):
         batch_size: int = 256,
         seed: int | tuple[int, ...] | None = None,
     ) -> Activations:
-        """S of the layers behind noise, for each input propagated many times with fresh noise.
+        """Compute S of the layers behind noise, for many passes of each input with new noise.
 
-        It is what ``SamplePropagation`` calls ``conditional``. Layers whose S is a function of the
-        input, such as the first, are left out.
+        ``SamplePropagation`` takes the result as ``conditional``. Layers whose S is a function of
+        the input, such as the first layer, are left out.
 
         Args:
             inputs: see ``capture``.
-            propagations: n_x, passes for each input.
-            layers: names or globs of taps; ``None`` for all.
+            propagations: n_x, the number of passes for each input.
+            layers: names or globs of taps; ``None`` for all taps.
             batch_size: see ``capture``.
             seed: see ``capture``.
 
@@ -378,8 +376,11 @@ class InstrumentedModel(keras.Model):
 
     @property
     def random_taps(self) -> frozenset[str]:
-        """The taps whose S is random given the input: noise acts before them, or they depend on
-        random numbers that the model draws at inference by itself, as a VAE's sampling does."""
+        """The taps whose S is random given the input.
+
+        Noise acts before them, or they depend on random numbers that the model itself draws at
+        inference, as a VAE does.
+        """
         noise = self.noise_std
         upstream = self.plan.upstream
         behind_noise = {t for t in self.tap_names if any(noise[u] > 0 for u in upstream[t])}
@@ -394,17 +395,18 @@ class InstrumentedModel(keras.Model):
         batch_size: int,
         seed: tuple[int, ...],
     ) -> Iterator[tuple[int, int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """T of the taps ``names`` and S of the taps ``cleaned`` from one pass, batch by batch.
+        """Compute T of the taps ``names`` and S of the taps ``cleaned`` in one pass, by batches.
 
         Args:
             inputs: see ``capture``.
-            names: taps.
-            cleaned: taps.
+            names: the taps of which T is computed.
+            cleaned: the taps of which S is computed.
             batch_size: see ``capture``.
             seed: integers that determine the noise.
 
         Yields:
-            The number of the batch's first row, the number of rows in all, T and S.
+            The index of the batch's first row, the total number of rows, T and S, both as tap name
+            → float32 ``(batch, *shape)``.
         """
         batch_size = check_count(batch_size, "batch_size")
         flat, n = self.check_inputs(inputs)
@@ -412,21 +414,17 @@ class InstrumentedModel(keras.Model):
         program = self._state.programs.get(
             self.model, self.plan, self.channels, names, cleaned, spec, seed
         )
-        for start, noisy, clean in run(program, spec, flat, n, batch_size, seed):
-            yield (
-                start,
-                n,
-                dict(zip(names, noisy, strict=True)),
-                dict(zip(cleaned, clean, strict=True)),
-            )
+        for start, t, s in run(program, spec, flat, n, batch_size, seed):
+            noisy, clean = dict(zip(names, t, strict=True)), dict(zip(cleaned, s, strict=True))
+            yield start, n, noisy, clean
 
     def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
-        """Prints path, class, shape, noise and size of every tap, before anything runs.
+        """Print the path, class, shape, noise and size of every tap.
 
         Args:
-            samples: the size is that of one recorded epoch of this many samples.
-            print_fn: called with the table.
-            **kwargs: accepted for compatibility with ``keras.Model.summary`` and not used.
+            samples: the number of samples in a recorded epoch, for its size.
+            print_fn: function that prints a text.
+            **kwargs: ignored; accepted for compatibility with ``keras.Model.summary``.
         """
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
         print_fn(f"{title}\n{self.plan.table(self.noise_std, samples)}")
@@ -434,7 +432,7 @@ class InstrumentedModel(keras.Model):
             print_fn(f'The model has {self.plan.all_blocks} blocks: `layers="blocks"` taps these.')
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapped model, the taps by name, and the noise as it is now."""
+        """The wrapped model, the names of the taps, and the current noise."""
         return {
             "name": self.name,
             "model": keras.saving.serialize_keras_object(self.model),
@@ -453,13 +451,16 @@ class InstrumentedModel(keras.Model):
         return cls(model, **config)
 
     def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
-        """The arrays of ``inputs`` in the model's order, and their length.
+        """Check that inputs fit the model.
 
         Args:
-            inputs: what ``capture`` takes.
+            inputs: see ``capture``.
+
+        Returns:
+            The arrays in the model's order, and the number of rows.
 
         Raises:
-            ArgumentError: they do not fit the model.
+            ArgumentError: If the inputs do not fit the model.
         """
         flat = keras.tree.flatten(_arrays(inputs))
         if self._state.plan is None:
@@ -473,12 +474,10 @@ class InstrumentedModel(keras.Model):
             len(a) == len(s) and all(j in (None, i) for i, j in zip(a, s, strict=True))
             for a, s in zip(shapes, expected, strict=True)
         )
-        # A model without defined inputs may take other shapes than the first it saw.
+        # A model without defined inputs may accept other shapes than the first ones.
         if not (fits or (not self._state.defined and all(shapes))):
             raise ArgumentError(
-                "`inputs` do not fit the model",
-                f"shapes {expected}",
-                f"shapes {shapes}",
+                "`inputs` do not fit the model", f"shapes {expected}", f"shapes {shapes}"
             )
         n = shapes[0][0]
         if n == 0 or any(shape[0] != n for shape in shapes):
@@ -488,32 +487,32 @@ class InstrumentedModel(keras.Model):
         return flat, n
 
     def select_taps(self, layers: Layers = None) -> list[str]:
-        """The taps that names or globs ask for, in order; ``None`` for all.
+        """Select taps, in the order of the forward pass.
 
         Args:
-            layers: names or globs of taps.
+            layers: names or globs of taps, or ``"blocks"``; ``None`` for all taps.
 
         Raises:
-            ArgumentError: one of them matches no tap.
+            ArgumentError: If a name or glob matches no tap.
         """
         if layers is None:
             return self.tap_names
         if layers == taps.BLOCKS:
-            found = [name for name in self.tap_names if name in self.plan.blocks]
-            if not found:
+            selected = [name for name in self.tap_names if name in self.plan.blocks]
+            if not selected:
                 raise ArgumentError(
                     "None of the taps is a block of the model",
                     'a model instrumented by `instrument(model, layers="blocks")`',
                     f"taps {self.tap_names}",
                 )
-            return found
+            return selected
         if callable(layers):
-            raise ArgumentError("`layers` of a capture are names", "names or globs", repr(layers))
+            raise ArgumentError("`layers` must be names of taps", "names or globs", repr(layers))
         return layer_names.select(layers, self.plan.names)
 
 
 def _arrays(inputs: Any) -> Any:
-    """A structure of inputs with arrays for leaves."""
+    """Convert the leaves of a structure of inputs to arrays."""
     return keras.tree.map_structure(
         lambda a: a if hasattr(a, "shape") else as_array(a, "inputs"), inputs
     )

@@ -1,20 +1,20 @@
-"""What a traced graph draws at random, and which variables a pass through it writes."""
+"""The random numbers of a traced graph, and the variables that it writes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-# Operations that draw anew in each pass, from a state that TensorFlow keeps in the kernel.
+# Operations that draw new numbers in each pass, with a state in TensorFlow's kernels.
 KERNEL_STATE = frozenset(
     ["Multinomial", "ParameterizedTruncatedNormal", "RandomCrop", "RandomGamma", "RandomPoisson",
      "RandomPoissonV2", "RandomShuffle", "RandomStandardNormal", "RandomUniform",
      "RandomUniformInt", "SampleDistortedBoundingBoxV2", "TruncatedNormal"]
 )  # fmt: skip
-# The same, from a state that a `tf.random.Generator` keeps in a variable.
+# The same, with a state in a variable of a `tf.random.Generator`.
 _VARIABLE_STATE = frozenset(
     ["NonDeterministicInts", "RngReadAndSkip", "RngSkip", "StatefulRandomBinomial",
      "StatefulStandardNormalV2", "StatefulTruncatedNormal", "StatefulUniform",
@@ -22,26 +22,26 @@ _VARIABLE_STATE = frozenset(
 )  # fmt: skip
 _STATELESS = ("StatelessRandom", "StatelessTruncated", "StatelessParameterized", "StatelessShuffle",
               "StatelessMultinomial", "StatelessSampleDistorted")  # fmt: skip
-# Reads of the state by which a stateless operation was once seeded.
+# Operations that only read the state of a stateless operation.
 _NOT_DRAWS = ("StatelessRandomGetKeyCounter", "StatelessRandomGetAlg")
 _WRITES = ("Assign", "Rng", "Stateful", "NonDeterministic", "Scatter", "ResourceScatter")
 
 
 def random_tensors(graph: tf.Graph) -> set[str]:
-    """Names of the tensors that depend on random numbers drawn in the graph.
+    """Find the names of the tensors that depend on random numbers drawn in the graph.
 
-    A stateless draw counts unless all that goes into it, its shape included, is constant: such a
-    draw is the same in every pass, for any rows.
+    A stateless draw does not count if all its inputs, including its shape, are constant, because
+    its result is then the same in every pass.
     """
-    drawing = _functions_that(graph, lambda name: _draws(name, ()))
+    drawing = _functions_that(graph, _draws)
     constant: set[str] = set()
     random: set[str] = set()
     for operation in graph.get_operations():
         names = [x.name for x in operation.inputs]
         fixed = all(name in constant for name in names)
-        draws = _draws(operation.type, names) and not (fixed and _is_stateless(operation.type))
+        draws = _draws(operation.type) and not (fixed and _is_stateless(operation.type))
         outputs = [x.name for x in operation.outputs]
-        if draws or drawing.intersection(_called(operation)) or random.intersection(names):
+        if draws or drawing & _called(operation.node_def) or random.intersection(names):
             random.update(outputs)
         elif operation.type == "Const" or (names and fixed and not _writes(operation.type)):
             constant.update(outputs)
@@ -49,48 +49,42 @@ def random_tensors(graph: tf.Graph) -> set[str]:
 
 
 def draws_from_kernels(graph: tf.Graph) -> bool:
-    """Whether the graph has draws whose state is in TensorFlow's kernels, as ``tf.random.normal``'s
-    is: no variable holds it, and a seed can be set while tracing only."""
-    inside = _functions_that(graph, KERNEL_STATE.__contains__)
-    return any(o.type in KERNEL_STATE or inside & set(_called(o)) for o in graph.get_operations())
+    """Whether the graph has draws with a state in TensorFlow's kernels, as ``tf.random.normal``.
+
+    They can be seeded only while the graph is traced.
+    """
+    return _has(graph, KERNEL_STATE.__contains__)
 
 
 def written_variables(graph: Any) -> list[tf.Variable]:
     """The variables that a pass through a function's graph may write."""
-    inside = _functions_that(graph, _writes)
-    if not any(_writes(o.type) or inside & set(_called(o)) for o in graph.get_operations()):
-        return []
-    return [variable for variable in graph.variables if not variable.trainable]
+    written = _has(graph, _writes)
+    return [variable for variable in graph.variables if written and not variable.trainable]
 
 
 def seed_values(variables: Sequence[tf.Variable], seed: Sequence[int]) -> dict[int, np.ndarray]:
-    """Values for the variables that hold the state of random numbers, by their place in the list.
+    """Compute seeded states for the random generators among some variables.
 
     Args:
-        variables: of ``written_variables``.
+        variables: the variables of ``written_variables``.
         seed: integers that determine the values.
 
     Returns:
-        Place → value. The states are those of ``keras.random.SeedGenerator`` and of
-        ``tf.random.Generator``.
+        Index in ``variables`` → new value, for the state variables of
+        ``keras.random.SeedGenerator`` and ``tf.random.Generator``.
     """
-    found: dict[int, np.ndarray] = {}
+    values: dict[int, np.ndarray] = {}
     for i, variable in enumerate(variables):
-        if not _is_random_state(variable):
-            continue
-        # The last number keeps these seeds apart from the noise of channels.
-        words = np.random.SeedSequence([*seed, i, 2]).generate_state(variable.shape[0])
-        found[i] = (words >> 1).astype(variable.dtype.as_numpy_dtype)
-    return found
+        name = variable.name.rpartition("/")[2].partition(":")[0]
+        vector = variable.dtype.is_integer and variable.shape.rank == 1
+        if vector and name.startswith(("seed_generator_state", "StateVar")):
+            # The last number keeps these seeds apart from the noise of channels.
+            words = np.random.SeedSequence([*seed, i, 2]).generate_state(variable.shape[0])
+            values[i] = (words >> 1).astype(variable.dtype.as_numpy_dtype)
+    return values
 
 
-def _is_random_state(variable: tf.Variable) -> bool:
-    name = variable.name.rpartition("/")[2].partition(":")[0]
-    vector = variable.dtype.is_integer and variable.shape.rank == 1
-    return vector and name.startswith(("seed_generator_state", "StateVar"))
-
-
-def _draws(kind: str, inputs: Iterable[str]) -> bool:
+def _draws(kind: str) -> bool:
     return kind in KERNEL_STATE or kind in _VARIABLE_STATE or _is_stateless(kind)
 
 
@@ -102,28 +96,30 @@ def _writes(kind: str) -> bool:
     return kind.startswith(_WRITES) and kind != "StatefulPartitionedCall"
 
 
-def _called(operation: tf.Operation) -> list[str]:
-    """The names of the functions that an operation runs, such as the body of a loop."""
-    names = []
-    for attribute in operation.node_def.attr.values():
-        names += [f.name for f in (attribute.func, *attribute.list.func) if f.name]
-    return names
+def _called(node: Any) -> set[str]:
+    """The names of the functions that a node of a graph runs, such as the body of a loop."""
+    return {
+        function.name
+        for attribute in node.attr.values()
+        for function in (attribute.func, *attribute.list.func)
+        if function.name
+    }
 
 
-def _functions_that(graph: tf.Graph, has: Any) -> frozenset[str]:
-    """The graph's functions in which, or in what they call, ``has`` is true of an operation."""
+def _has(graph: tf.Graph, condition: Callable[[str], bool]) -> bool:
+    """Whether the condition is true for an operation of the graph or of the functions it calls."""
+    inside = _functions_that(graph, condition)
+    return any(condition(o.type) or inside & _called(o.node_def) for o in graph.get_operations())
+
+
+def _functions_that(graph: tf.Graph, condition: Callable[[str], bool]) -> frozenset[str]:
+    """The graph's functions that run, directly or by a call, an operation with the condition."""
     library = graph.as_graph_def().library.function
-    calls: Mapping[str, set[str]] = {
-        function.signature.name: {
-            f.name
-            for node in function.node_def
-            for attribute in node.attr.values()
-            for f in (attribute.func, *attribute.list.func)
-            if f.name
-        }
+    calls = {
+        function.signature.name: set().union(*map(_called, function.node_def))
         for function in library
     }
-    found = {f.signature.name for f in library if any(has(node.op) for node in f.node_def)}
+    found = {f.signature.name for f in library if any(condition(node.op) for node in f.node_def)}
     while True:
         more = {name for name, inner in calls.items() if inner & found} - found
         if not more:

@@ -1,4 +1,4 @@
-"""Which layers' outputs are recorded: the rules of choice, on the calls of one forward pass."""
+"""The choice of the taps, the outputs of layers that are recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ BLOCKS = "blocks"
 
 @dataclasses.dataclass(frozen=True)
 class Tap:
-    """A tapped call: its name, the layer, the output's shape without the batch axis, its dtype."""
+    """A tapped call.
+
+    Args:
+        name: the tap's name.
+        layer: the layer.
+        shape: the shape of the output without the batch axis.
+        dtype: the dtype of the output.
+    """
 
     name: str
     layer: keras.Operation
@@ -34,15 +41,15 @@ class Tap:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is tapped in a model. Keras does not track it.
+    """The taps of a model; Keras does not track this object.
 
     Args:
-        spec: the structure of ``tf.TensorSpec`` that the model takes.
-        taps: in the order of the forward pass.
-        outputs: the names of those that are outputs of the model.
-        watched: the layers whose calls make up the taps' names.
+        spec: the model's inputs, as a structure of ``tf.TensorSpec``.
+        taps: the taps, in the order of the forward pass.
+        outputs: the names of the taps that are outputs of the model.
+        watched: the layers whose names are parts of the taps' names.
         upstream: tap → the taps that its output is computed from.
-        drawn: the taps that depend on random numbers which the model draws at inference by itself.
+        drawn: the taps that depend on random numbers that the model itself draws at inference.
         blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
         all_blocks: the number of the model's blocks.
     """
@@ -63,14 +70,20 @@ class Plan:
 
     @functools.cached_property
     def index(self) -> dict[str, int]:
-        """Name → place in the order."""
+        """The position of each tap in the order of the forward pass."""
         return {name: i for i, name in enumerate(self.names)}
 
     def noise(self, noise_std: float | Mapping[str, float]) -> dict[str, float]:
-        """Tap → standard deviation: a number is for the hidden taps, a dict for those it names.
+        """Resolve a noise setting into the standard deviation of each tap.
+
+        Args:
+            noise_std: a number for all taps that are not outputs, or name or glob → number.
+
+        Returns:
+            Tap → standard deviation, without the taps that the setting does not apply to.
 
         Raises:
-            ArgumentError: a value is invalid, or a name or glob matches no tap.
+            ArgumentError: If a value is invalid, or a name or glob matches no tap.
         """
         if not isinstance(noise_std, Mapping):
             value = check_stddev(noise_std)
@@ -89,11 +102,11 @@ class Plan:
         return resolved
 
     def table(self, noise_std: Mapping[str, float], samples: int) -> str:
-        """Path, class, shape, noise and size of every tap, as text.
+        """Format the path, class, shape, noise and size of every tap as a table of text.
 
         Args:
             noise_std: the standard deviation of each tap.
-            samples: the size is that of one recorded epoch of this many samples.
+            samples: the number of samples in a recorded epoch, for its size.
         """
         rows = [("tap", "class", "shape", "noise_std", f"bytes/epoch (n = {samples})")]
         total = 0
@@ -114,14 +127,21 @@ class Plan:
 
 
 def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
-    """What ``layers`` asks to tap in ``model``, called with inputs of ``spec``.
+    """Choose the taps of a model.
+
+    Args:
+        model: a built model.
+        layers: the taps to choose, as for ``instrument``.
+        spec: the model's inputs, as a structure of ``tf.TensorSpec``.
 
     Raises:
-        ArgumentError: nothing can be tapped.
+        ArgumentError: If nothing can be tapped.
     """
     _check_lambdas(model, layers)
     traced = trace(model, spec)
-    if _asks_for_hidden(layers, traced):
+    names = [call.name for call in traced.calls]
+    # Patterns that match no watched layer may name a layer inside one of Keras's own layers.
+    if layers != BLOCKS and any(not layer_names.match(p, names) for p in _patterns(layers)):
         traced = _deep_trace(model, spec, layers)
     chosen = select(traced, layers)
     paths = {call.path for call in chosen}
@@ -131,13 +151,18 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         if any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
     }
     stages = {id(call) for call in blocks.blocks(traced)}
+    values = {id(source(tensor)) for tensor in traced.outputs if isinstance(tensor, tf.Tensor)}
+    outputs = {c.name for c in chosen if not c.in_loop and id(c.value) in values}
+    if not outputs:
+        last = _weighted(traced)[-1:]
+        outputs = {call.name for call in chosen if call in last}
     return Plan(
         spec,
         tuple(
             Tap(call.name, call.layer, tuple(call.output.shape[1:]), call.output.dtype.name)
             for call in chosen
         ),
-        frozenset(output_taps(traced, chosen)),
+        frozenset(outputs),
         tuple(watched.values()),
         traced.upstream(chosen),
         traced.drawn(chosen),
@@ -147,21 +172,21 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
 
 
 def input_spec(model: keras.Model) -> Any:
-    """The ``tf.TensorSpec`` structure that a Sequential or Functional model takes, or ``None``."""
+    """The ``tf.TensorSpec`` structure of a Sequential or Functional model's inputs, or ``None``."""
     try:
         # A Sequential model has one input, and no property for its structure.
-        struct = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     except (AttributeError, ValueError):
         return None
-    if struct is None:
+    if inputs is None:
         return None
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), struct)
+    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), inputs)
 
 
 def built_spec(model: keras.Model) -> Any:
-    """The inputs with which any other model was built, as far as it remembers, or ``None``.
+    """The ``tf.TensorSpec`` structure with which any other model was built, or ``None``.
 
-    Keras remembers shapes and no dtypes: floats are assumed.
+    Keras keeps the shapes but not the dtypes; floats are assumed.
     """
     shape = (model.get_build_config() or {}).get("input_shape") if model.built else None
     if shape is None:
@@ -178,7 +203,7 @@ def built_spec(model: keras.Model) -> Any:
 
 
 def spec_of(inputs: Any) -> Any:
-    """The structure of ``tf.TensorSpec`` of arrays or tensors, for any number of samples."""
+    """The ``tf.TensorSpec`` structure of arrays or tensors, for any number of samples."""
 
     def spec(x: Any) -> tf.TensorSpec:
         dtype = tf.as_dtype(keras.backend.standardize_dtype(x.dtype))
@@ -190,7 +215,7 @@ def spec_of(inputs: Any) -> Any:
 
 
 def build(model: keras.Model, spec: Any) -> None:
-    """Lets a model that was never called make its weights, by one call on zeros."""
+    """Build a model that was never called, by one call on zeros."""
     zeros = keras.tree.map_structure(
         lambda s: tf.zeros([1, *(size or 1 for size in s.shape[1:])], s.dtype), spec
     )
@@ -199,27 +224,33 @@ def build(model: keras.Model, spec: Any) -> None:
 
 
 def select(traced: Trace, layers: Layers) -> list[Call]:
-    """The calls that ``layers`` asks for, in the order of the forward pass.
+    """Choose calls of a forward pass, in its order.
 
     Args:
         traced: a forward pass.
         layers: ``None`` for the default, ``"blocks"``, names or globs, or a predicate of the layer.
 
     Raises:
-        ArgumentError: nothing matches, or what matches cannot be tapped.
+        ArgumentError: If nothing matches, or a match cannot be tapped.
     """
     calls = traced.calls
+    names = [call.name for call in calls]
     if layers is None:
         chosen = default_taps(traced)
+        expected = "at least one, or `layers` that name some"
         if not chosen:
-            raise ArgumentError(
-                "The model has no layer with weights",
-                "at least one, or `layers` that name some",
-                f"layers {[call.name for call in calls]}",
-            )
+            raise ArgumentError("The model has no layer with weights", expected, f"layers {names}")
         return chosen
     if layers == BLOCKS:
-        return blocks.chosen(traced)
+        chosen = blocks.blocks(traced)
+        if not chosen:
+            raise ArgumentError(
+                'The model has no blocks for `layers="blocks"`: it joins no branches and nests no '
+                "layers",
+                "`layers=None` for each layer with weights, or names or globs of layers",
+                names,
+            )
+        return chosen
     if callable(layers):
         chosen = [
             call
@@ -228,24 +259,25 @@ def select(traced: Trace, layers: Layers) -> list[Call]:
         ]
         if not chosen:
             raise ArgumentError(
-                "The predicate `layers` is true of no layer",
+                "The predicate `layers` is true for no layer",
                 f"True for some of {[call.name for call in calls if call.tappable]}",
                 layers,
             )
         return chosen
-    names = [call.name for call in calls]
-    wanted = set(layer_names.select(layers, names))
-    named = wanted.intersection([layers] if isinstance(layers, str) else layers)
+    selected = set(layer_names.select(layers, names))
+    chosen = [call for call in calls if call.name in selected and call.tappable]
+    # A glob may match layers that cannot be tapped, unless it matches only those.
+    named = selected.intersection(_patterns(layers)) if chosen else selected
     for call in calls:
         if call.name in named:
             _check_tappable(call)
-    # A glob asks for what can be tapped among the layers that it matches.
-    chosen = [call for call in calls if call.name in wanted and call.tappable]
-    if not chosen:
-        for call in calls:
-            if call.name in wanted:
-                _check_tappable(call)
     return chosen
+
+
+def _patterns(layers: Any) -> list[str]:
+    """The names and globs in ``layers``."""
+    patterns = [layers] if isinstance(layers, str) else layers
+    return [p for p in patterns if isinstance(p, str)] if isinstance(patterns, Sequence) else []
 
 
 def _check_tappable(call: Call) -> None:
@@ -258,28 +290,17 @@ def _check_tappable(call: Call) -> None:
         )
 
 
-def _asks_for_hidden(layers: Layers, traced: Trace) -> bool:
-    """Whether some pattern matches none of the layers that are watched by default."""
-    if not isinstance(layers, (str, Sequence)) or layers == BLOCKS:
-        return False
-    patterns = [layers] if isinstance(layers, str) else layers
-    names = [call.name for call in traced.calls]
-    return any(isinstance(p, str) and not layer_names.match(p, names) for p in patterns)
-
-
 def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
-    """A trace that looks into Keras's own layers, whose inner layers can be named by their paths.
+    """Trace a forward pass with the layers inside Keras's own layers.
 
     Raises:
-        ArgumentError: a pattern names an inner layer that is out of reach; the error says which
-            layer holds it, and what can be tapped.
+        ArgumentError: If a pattern names an inner layer that cannot be tapped, or not by this name.
     """
     traced = trace(model, spec, deep=True)
-    patterns = [layers] if isinstance(layers, str) else list(layers)
     reached = [call for call in traced.calls if not call.in_loop]
     names = [call.name for call in reached]
     hidden = hidden_layers(model)
-    for pattern in patterns:
+    for pattern in _patterns(layers):
         if layer_names.match(pattern, names):
             continue
         inside = sorted(layer_names.match(pattern.rpartition("/")[2], hidden))
@@ -300,7 +321,7 @@ def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
             )
         raise ArgumentError(
             f"The layer {inside[0]!r} is out of reach: the {kind} {holder.name!r} calls it inside "
-            "a loop, or not as a layer of its own",
+            "a loop, or does not call it as a layer",
             f"the {kind} itself, {holder.name!r}, or others of "
             f"{[call.name for call in reached if call.tappable and not call.holders]}",
             repr(pattern),
@@ -311,26 +332,27 @@ def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
 def _check_reach(call: Call) -> None:
     if call.in_loop:
         raise ArgumentError(
-            f"The layer {call.name!r} is called inside a loop or branch of the graph, and what it "
-            "returns cannot be tapped",
-            "a layer around the loop, such as the RNN that holds the cell: name it, and leave this "
-            "one out, by `layers`",
+            f"The layer {call.name!r} is called inside a loop or branch of the graph, and its "
+            "output cannot be tapped",
+            "`layers` that name a layer around the loop instead, such as the RNN that contains the "
+            "cell",
             f"{type(call.layer).__name__} {call.name!r}",
         )
 
 
 def _check_lambdas(model: keras.Model, layers: Layers) -> None:
-    """Raises if a layer that is to be tapped is called by the function of a ``Lambda``.
+    """Check that no layer to be tapped is called by the function of a ``Lambda``.
 
-    Keras does not know of such a layer: it is no part of the model, and its weights do not train.
+    Such a layer is not part of the Keras model, and its weights are not trained.
     """
     for holder in watchable(model):
         if not isinstance(holder, keras.layers.Lambda) or not inspect.isfunction(holder.function):
             continue
-        seen = inspect.getclosurevars(holder.function)
-        named = keras.tree.flatten([*seen.nonlocals.values(), *seen.globals.values()])
-        for layer in named:
-            if isinstance(layer, keras.layers.Layer) and _is_wanted(layer, layers):
+        variables = inspect.getclosurevars(holder.function)
+        for layer in keras.tree.flatten(
+            [*variables.nonlocals.values(), *variables.globals.values()]
+        ):
+            if isinstance(layer, keras.layers.Layer) and _is_chosen(layer, layers):
                 raise ArgumentError(
                     f"The layer {layer.name!r} is called inside the Lambda {holder.name!r}, which "
                     "hides it from Keras: it cannot be tapped, nor are its weights trained",
@@ -340,26 +362,25 @@ def _check_lambdas(model: keras.Model, layers: Layers) -> None:
                 )
 
 
-def _is_wanted(layer: keras.layers.Layer, layers: Layers) -> bool:
+def _is_chosen(layer: keras.layers.Layer, layers: Layers) -> bool:
     if layers is None:
         return bool(layer.weights)
     if callable(layers):
         return bool(layers(layer))
-    patterns = [layers] if isinstance(layers, str) else layers
-    return any(isinstance(p, str) and layer_names.match(p, [layer.name]) for p in patterns)
+    return any(layer_names.match(pattern, [layer.name]) for pattern in _patterns(layers))
 
 
 def default_taps(traced: Trace) -> list[Call]:
-    """T_1…T_L: the output of each layer with weights, behind the activation that belongs to it.
+    """Choose T_1…T_L: the output of each layer with weights, after the activation of the layer.
 
-    A normalisation or activation layer that takes a layer's output and nothing else belongs to it,
-    unless other layers take that output too. A normalisation that follows no such layer is no T. A
-    layer that hands on what it is given, such as a linear activation or a dropout at inference, is
-    no T either, and what follows it follows the layer before. Of a layer that returns several
-    tensors the first is T. A wrapper stands for the layer that it wraps.
+    An activation or normalisation layer belongs to the layer before it if that layer's output is
+    its only input and no other layer takes this output. A normalisation that belongs to no layer
+    with weights has no tap. A layer that returns its input unchanged, such as a linear activation
+    or a dropout at inference, has no tap either and is skipped. If a layer returns several tensors,
+    the first is T. A wrapper is tapped instead of the layer that it wraps.
 
     Raises:
-        ArgumentError: one of them is out of reach.
+        ArgumentError: If one of these layers is called inside a loop.
     """
     taps = _weighted(traced)
     for call in taps:
@@ -368,20 +389,8 @@ def default_taps(traced: Trace) -> list[Call]:
 
 
 def _weighted(traced: Trace) -> list[Call]:
-    found = {}
+    found = set()
     for call in traced.leaves:
-        if not call.weights or blocks.belongs_to_others(call.layer) or call.hands_on:
-            continue
-        last = call if call.in_loop else blocks.behind(traced, call)
-        found[id(last)] = last
-    order = {id(call): i for i, call in enumerate(traced.calls)}
-    return sorted(found.values(), key=lambda call: order[id(call)])
-
-
-def output_taps(traced: Trace, taps: Sequence[Call]) -> set[str]:
-    """The taps that are outputs of the model, or the last layer with weights where none is."""
-    values = {id(source(tensor)) for tensor in traced.outputs if isinstance(tensor, tf.Tensor)}
-    last = _weighted(traced)[-1:]
-    return {call.name for call in taps if not call.in_loop and id(call.value) in values} or {
-        call.name for call in taps if call in last
-    }
+        if call.weights and not blocks.belongs_to_others(call.layer) and not call.hands_on:
+            found.add(id(call if call.in_loop else blocks.behind(traced, call)))
+    return [call for call in traced.calls if id(call) in found]

@@ -1,10 +1,10 @@
-"""One symbolic forward pass: every call that a layer made, and what its output was made from."""
+"""A symbolic forward pass: every call of a layer, and the tensors it depends on."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ import tensorflow as tf
 from ib_keras.instrumentation import randomness
 from ib_keras.instrumentation.interception import Session
 
-# Operations of TensorFlow that hand on the numbers they are given.
+# Operations of TensorFlow that return their input unchanged.
 _TRIVIAL = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics")
 
 
@@ -24,14 +24,15 @@ class Call:
     Args:
         name: path of the layer, with ``:k`` from the second call on, and ``[key]`` for the entries
             of a tuple, list or dict.
-        layer: the layer; in a functional model also an operation such as that of ``a + b``.
-        inputs: the tensors that the layer was given.
-        output: the tensor. It belongs to this call alone, even where the layer handed on a tensor
-            that another layer had returned.
-        first: whether the tensor is all that the call returned, or the first of several.
+        layer: the layer; in a functional model also an operation such as ``a + b``.
+        inputs: the input tensors of the layer.
+        output: the tensor. Each call has a tensor of its own, even if the layer returned a tensor
+            of another layer unchanged.
+        first: whether the tensor is the only output of the call, or the first of several.
         children: whether watched layers were called inside this call.
-        holders: the layers inside whose calls this call was made, the outermost first.
-        in_loop: whether the call was made inside a loop or branch of the graph, out of reach.
+        holders: the layers whose calls contain this call, the outermost first.
+        in_loop: whether the call is inside a loop or branch of the graph; its output cannot be
+            tapped then.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Call:
 
     @property
     def tappable(self) -> bool:
-        """Whether the output is one that noise can be added to."""
+        """Whether noise can be added to the output."""
         return self.output.dtype.is_floating and not self.in_loop
 
     @property
@@ -60,36 +61,40 @@ class Call:
 
     @functools.cached_property
     def value(self) -> Any:
-        """The tensor in which the numbers came to be that this call returned."""
+        """The tensor where the output of this call was computed."""
         return source(self.output)
 
     @functools.cached_property
     def sources(self) -> tuple:
-        """The tensors in which the numbers came to be that this call was given, each once."""
+        """The distinct tensors where the inputs of this call were computed."""
         return tuple({id(s): s for s in map(source, self.inputs)}.values())
 
     @property
     def hands_on(self) -> bool:
-        """Whether the layer returned a tensor that it was given, as a linear activation does."""
+        """Whether the layer returned an input unchanged, as a linear activation does."""
         return any(self.value is s for s in self.sources)
 
 
+@dataclasses.dataclass(eq=False)
 class Trace:
-    """The calls of one symbolic forward pass, and the graph in which they were made.
+    """The calls of one symbolic forward pass.
 
     Args:
-        calls: in the order in which the calls ended, so that inner calls come before outer ones.
-        inputs: the tensors that the model was given, flat.
-        outputs: the tensors that the model returned, flat.
+        calls: the calls in the order in which they ended; inner calls come before outer ones.
+        inputs: the flattened inputs of the model.
+        outputs: the flattened outputs of the model.
     """
 
-    def __init__(self, calls: list[Call], inputs: list[Any], outputs: list[Any]) -> None:
-        self.calls, self.inputs, self.outputs = calls, inputs, outputs
+    calls: list[Call]
+    inputs: list[Any]
+    outputs: list[Any]
 
     @property
     def leaves(self) -> list[Call]:
-        """The calls of layers that stand for themselves, one for each: of several tensors the
-        first, no layer around others, but a wrapper for what it wraps."""
+        """The first outputs of all calls of layers without watched inner layers, and of wrappers.
+
+        Calls inside a wrapper are left out.
+        """
         return [
             call
             for call in self.calls
@@ -100,34 +105,33 @@ class Trace:
 
     @functools.cached_property
     def readers(self) -> dict[int, list[Call]]:
-        """Identity of a ``value`` → the leaves that make something else of it."""
-        found: dict[int, list[Call]] = {}
+        """Identity of a ``value`` → the leaves that compute something from it."""
+        readers: dict[int, list[Call]] = {}
         for call in self.leaves:
             if not call.in_loop and not call.hands_on:
                 for tensor in call.sources:
-                    found.setdefault(id(tensor), []).append(call)
-        return found
+                    readers.setdefault(id(tensor), []).append(call)
+        return readers
 
-    def upstream(self, taps: Iterable[Call]) -> dict[str, frozenset[str]]:
+    def upstream(self, taps: Sequence[Call]) -> dict[str, frozenset[str]]:
         """Tap → the taps that its output was computed from."""
         names = {tap.output.name: tap.name for tap in taps}
-        made_from: dict[str, frozenset[str]] = {}
-        found: dict[str, frozenset[str]] = {}
-        # A graph lists its operations in an order in which they can run.
-        for operation in next(iter(taps)).output.graph.get_operations():
+        taps_before: dict[str, frozenset[str]] = {}  # the taps that each tensor depends on
+        upstream: dict[str, frozenset[str]] = {}
+        # A graph lists its operations in topological order.
+        for operation in taps[0].output.graph.get_operations():
             before = frozenset().union(
-                *(made_from.get(x.name, frozenset()) for x in operation.inputs)
+                *(taps_before.get(x.name, frozenset()) for x in operation.inputs)
             )
             for output in operation.outputs:
                 name = names.get(output.name)
-                made_from[output.name] = before if name is None else before | {name}
+                taps_before[output.name] = before if name is None else before | {name}
                 if name is not None:
-                    found[name] = before
-        return found
+                    upstream[name] = before
+        return upstream
 
-    def drawn(self, taps: Iterable[Call]) -> frozenset[str]:
+    def drawn(self, taps: Sequence[Call]) -> frozenset[str]:
         """The taps whose output depends on random numbers that layers draw at inference."""
-        taps = list(taps)
         random = randomness.random_tensors(taps[0].output.graph)
         return frozenset(tap.name for tap in taps if tap.output.name in random)
 
@@ -138,14 +142,20 @@ def base_path(name: str) -> str:
 
 
 def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> Any:
-    """``output`` with each tensor replaced by ``function`` of its name and it."""
+    """Replace each tensor of a layer's output.
+
+    Args:
+        name: the name of the call.
+        output: a tensor, or a nested structure of tensors.
+        function: function of a tensor's name and the tensor, which returns the new tensor.
+    """
     if isinstance(output, dict):
         entries = {k: map_outputs(f"{name}[{k}]", v, function) for k, v in output.items()}
         return type(output)(entries)
     if isinstance(output, (list, tuple)):
         items = [map_outputs(f"{name}[{i}]", v, function) for i, v in enumerate(output)]
-        # A named tuple takes its fields one by one.
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+        is_named = hasattr(output, "_fields")  # a named tuple
+        return type(output)(*items) if is_named else type(output)(items)
     if not isinstance(output, tf.Tensor):  # sparse and ragged tensors are not tapped
         return output
     replaced = function(name, output)
@@ -156,64 +166,59 @@ def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> 
 
 
 def source(tensor: Any) -> Any:
-    """The tensor in which the numbers of ``tensor`` came to be, behind all that hands them on."""
-    while True:
-        operation = tensor.op if tf.is_symbolic_tensor(tensor) else None
-        if operation is None or not (operation.type in _TRIVIAL or _is_float_cast(operation)):
-            return tensor
+    """The tensor where the values of ``tensor`` were computed, before identities and casts."""
+    while tf.is_symbolic_tensor(tensor):
+        operation = tensor.op
+        is_float_cast = operation.type == "Cast" and all(
+            x.dtype.is_floating for x in (*operation.inputs, *operation.outputs)
+        )
+        if operation.type not in _TRIVIAL and not is_float_cast:
+            break
         tensor = operation.inputs[tensor.value_index]
-
-
-def _is_float_cast(operation: Any) -> bool:
-    return (
-        operation.type == "Cast"
-        and operation.inputs[0].dtype.is_floating
-        and operation.outputs[0].dtype.is_floating
-    )
+    return tensor
 
 
 def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
-    """Traces one forward pass at inference, and runs nothing.
+    """Trace one forward pass at inference, without running it.
 
     Args:
         model: a built model.
-        spec: the structure of ``tf.TensorSpec`` that it takes.
-        deep: whether layers inside Keras's own layers are watched, too.
+        spec: the model's inputs, as a structure of ``tf.TensorSpec``.
+        deep: whether to watch the layers inside Keras's own layers, too.
     """
     calls: list[Call] = []
     inputs: list[Any] = []
     outputs: list[Any] = []
 
-    def forward(given: Any) -> None:
+    def forward(batch: Any) -> None:
         graph = tf.compat.v1.get_default_graph()
-        # TensorFlow traces anew what made variables.
-        for found in (calls, inputs, outputs):
-            found.clear()
+        # TensorFlow traces the function again if it has created variables.
+        for tensors in (calls, inputs, outputs):
+            tensors.clear()
         parents: set[str] = set()
 
         def note(name: str, layer: keras.Operation, args: tuple, output: Any) -> Any:
             path = base_path(name)
             children = path in parents
             parents.update(path[:i] for i, c in enumerate(path) if c == "/")
-            given = tuple(x for x in keras.tree.flatten(args) if isinstance(x, tf.Tensor))
+            sources = tuple(x for x in keras.tree.flatten(args) if isinstance(x, tf.Tensor))
             holders = session.holders
             first = True
 
-            def one(leaf: str, tensor: Any) -> Any:
+            def note_tensor(leaf: str, tensor: Any) -> Any:
                 nonlocal first
-                # An operation of its own tells this call from others that return the same tensor.
+                # A new operation distinguishes this call from others that return the same tensor.
                 own = tf.identity(tensor)
                 in_loop = own.graph is not graph
-                calls.append(Call(leaf, layer, given, own, first, children, holders, in_loop))
+                calls.append(Call(leaf, layer, sources, own, first, children, holders, in_loop))
                 first = False
                 return own
 
-            return map_outputs(name, output, one)
+            return map_outputs(name, output, note_tensor)
 
-        session = Session(watchable(model, deep=deep), note)
-        inputs.extend(keras.tree.flatten(given))
-        with session:
-            outputs.extend(keras.tree.flatten(model(given, training=False)))
+        inputs.extend(keras.tree.flatten(batch))
+        with Session(watchable(model, deep=deep), note) as session:
+            outputs.extend(keras.tree.flatten(model(batch, training=False)))
 
     with tf.init_scope():
         tf.function(forward, autograph=False).get_concrete_function(spec)
@@ -221,11 +226,11 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
 
 
 def watchable(model: keras.Model, *, deep: bool = False) -> list[keras.Operation]:
-    """The model's layers and functional models' operations, nested ones included.
+    """Find the layers of a model and the operations of functional models, including nested ones.
 
     Args:
         model: a Keras model.
-        deep: whether layers inside Keras's own layers are among them.
+        deep: whether to include the layers inside Keras's own layers.
     """
     found: dict[int, keras.Operation] = {}
     pending = _parts(model)
@@ -240,12 +245,12 @@ def watchable(model: keras.Model, *, deep: bool = False) -> list[keras.Operation
 
 
 def is_atomic(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is one of Keras's own, whose inner layers are its own business."""
+    """Whether a layer is one of Keras's own, whose inner layers are not watched by default."""
     return type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
 
 
 def hidden_layers(model: keras.Model) -> Mapping[str, keras.layers.Layer]:
-    """Name of each layer inside one of Keras's own layers → that layer of Keras."""
+    """Name of each layer inside one of Keras's own layers → the layer that contains it."""
     found: dict[str, keras.layers.Layer] = {}
     for holder in watchable(model):
         if isinstance(holder, keras.layers.Layer) and is_atomic(holder):
@@ -262,6 +267,6 @@ def _parts(layer: keras.Operation) -> list[keras.Operation]:
     if not isinstance(layer, keras.layers.Layer):
         return []
     layers = list(layer._flatten_layers(include_self=False, recursive=False))
-    # Of a functional model, what is not a layer: a + b, keras.ops.relu(a).
+    # A functional model also has operations that are not layers, such as a + b.
     operations = [] if isinstance(layer, keras.Sequential) else getattr(layer, "operations", [])
     return [*layers, *(o for o in operations if not isinstance(o, keras.layers.Layer))]

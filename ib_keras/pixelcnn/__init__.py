@@ -5,7 +5,7 @@
     decoder.fit(images, hidden, epochs=50)
     nats = decoder.log_prob(held_out, hidden_held_out)
 
-Everything is loaded on first use, as in ``ib_keras`` itself.
+The classes are imported on first use, as in ``ib_keras`` itself.
 """
 
 from __future__ import annotations

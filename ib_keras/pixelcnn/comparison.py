@@ -1,4 +1,4 @@
-"""What decoders with and without a condition say, compared on the same images."""
+"""Comparison of decoders with and without a condition on the same images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
     from ib_keras.pixelcnn.network import PixelCNN
 
-# With so many values of h at most, the mixture of q(x|h) over them is looked at.
+# The largest number of values of h for which the mixture of q(x|h) over them is evaluated.
 _FEW = 64
 
 
@@ -28,36 +28,39 @@ def prior(
     progress: bool = False,
     make: Callable[..., Decoder] | None = None,
 ) -> tuple[PixelCNN, Decoded]:
-    """q(x): pixels on their own, a decoder without a condition, or the mixture of one of classes.
+    """Train q(x), and return the best of three models without a condition.
+
+    They are independent pixels, a decoder without a condition, and the mixture over the classes of
+    a decoder whose condition is the class.
 
     Args:
-        settings: of both.
-        train: images.
-        held_out: images.
-        labels: of both parts, 0, 1, …
-        folder: as of ``Decoder.train``.
-        progress: as of ``Decoder.train``.
-        make: in place of ``Decoder``.
+        settings: the settings of both decoders.
+        train: the images of training, ``(n, height, width, channels)``.
+        held_out: held-out images.
+        labels: the labels 0, 1, … of both parts, ``(n,)``; ``None`` leaves the mixture out.
+        folder: as for ``Decoder.train``, with a subfolder for each decoder.
+        progress: as for ``Decoder.train``.
+        make: a constructor that replaces ``Decoder``.
 
     Returns:
-        The decoder without a condition, and what the best of the three says.
+        The decoder without a condition, and −ln q of the best model.
     """
     from ib_keras.pixelcnn.decoding import Decoder
 
     make = make or Decoder
-    places = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
+    folders = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
     plain = make(settings, train.shape[1:])
-    said = plain.decoded((train, None), (held_out, None), folder=places["x"], progress=progress)
-    nothing = _pixels(train, held_out, plain)._replace(history=said.history)
-    if _better(said, nothing, plain):
-        nothing = said
+    decoded = plain.decoded((train, None), (held_out, None), folder=folders["x"], progress=progress)
+    best = _pixels(train, held_out, plain)._replace(history=decoded.history)
+    if _better(decoded, best, plain):
+        best = decoded
     if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
         decoder = make(settings, train.shape[1:], classes.shape[1:])
         parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
-        decoder.train(*parts[0], folder=places["y"], progress=progress)
-        nothing = with_mixture(nothing, decoder, *parts)
-    return plain.model, nothing
+        decoder.train(*parts[0], folder=folders["y"], progress=progress)
+        best = with_mixture(best, decoder, *parts)
+    return plain.model, best
 
 
 def compared(
@@ -67,22 +70,22 @@ def compared(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> tuple[Decoded, Decoded]:
-    """q(x) and q(x|h) as they are compared: each the best that is known.
+    """Choose the best known q(x) and the best known q(x|h) for a comparison.
 
     Args:
-        nothing: what q(x) says.
-        given: what a decoder with a condition says.
-        decoder: that decoder.
-        train: images and h of the rows that trained it.
-        held_out: images and h.
+        nothing: −ln q of q(x).
+        given: −ln q of a decoder with a condition.
+        decoder: this decoder.
+        train: the images and h of the rows that trained it.
+        held_out: the images and h of the held-out rows.
 
     Returns:
-        What the better of q(x) and Σ_h p(h) q(x|h) says, the latter where h takes few values; and
-        what the better of that and the decoder says.
+        −ln q of the better one of q(x) and Σ_h p(h) q(x|h), where the latter is considered if h has
+        few values; and −ln q of the better one of that and the decoder.
     """
     nothing = with_mixture(nothing, decoder, train, held_out)
-    kept = _better(given, nothing, decoder)
-    return nothing, given if kept else nothing._replace(history=given.history)
+    is_better = _better(given, nothing, decoder)
+    return nothing, given if is_better else nothing._replace(history=given.history)
 
 
 def with_mixture(
@@ -91,15 +94,15 @@ def with_mixture(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> Decoded:
-    """q(x), or Σ_h p(h) q(x|h) where h takes few values and that is better.
+    """Choose the better one of q(x) and Σ_h p(h) q(x|h), if h has few values.
 
-    Both are distributions of images, so that both bound H(X); with the second, Î <= H(h).
+    Both are distributions of images, so both bound H(X). With the second, Î <= H(h).
 
     Args:
-        nothing: what q(x) says.
+        nothing: −ln q of q(x).
         decoder: a trained q(x|h).
-        train: images and h of the rows that trained it.
-        held_out: images and h.
+        train: the images and h of the rows that trained it.
+        held_out: the images and h of the held-out rows.
     """
     values, counts = np.unique(train[1], axis=0, return_counts=True)
     if len(values) > _FEW:
@@ -113,15 +116,15 @@ def with_mixture(
     return mixed if _better(mixed, nothing, decoder) else nothing
 
 
-def _better(said: Decoded, other: Decoded, decoder: Decoder) -> bool:
-    """Whether it tells more of the stopping rows, and does not tell as much less of all rows."""
-    gains = other.train - said.train
-    of_few, of_all = gains[decoder.stop].mean(), gains.mean()
-    return bool(of_few >= 0 and of_few + of_all >= 0)
+def _better(decoded: Decoded, other: Decoded, decoder: Decoder) -> bool:
+    """Whether the stopping rows gain on average, by at least as much as all rows lose."""
+    gains = other.train - decoded.train
+    stopping, overall = gains[decoder.stop].mean(), gains.mean()
+    return bool(stopping >= 0 and stopping + overall >= 0)
 
 
 def _pixels(train: np.ndarray, held_out: np.ndarray, decoder: Decoder) -> Decoded:
-    """What Π q_i(x_i) says; levels are counted pixel by pixel, one more of each."""
+    """−ln Π q_i(x_i), with q_i from the levels' counts in pixel i plus 1."""
     from ib_keras.pixelcnn.decoding import Decoded
 
     seen = np.delete(train, decoder.stop, axis=0).reshape(-1, train[0].size)
@@ -131,8 +134,8 @@ def _pixels(train: np.ndarray, held_out: np.ndarray, decoder: Decoder) -> Decode
 
     def code(images: np.ndarray) -> np.ndarray:
         total = np.zeros(len(images))
-        for own, pixel in zip(nats, images.reshape(len(images), -1).T, strict=True):
-            total += own[pixel]
+        for table, pixel in zip(nats, images.reshape(len(images), -1).T, strict=True):
+            total += table[pixel]
         return total
 
     return Decoded(code(train), code(held_out), np.empty(0))

@@ -1,4 +1,4 @@
-"""Training of decoders: one network, trained again and again on other conditions."""
+"""Training of decoders: one network that is trained repeatedly, with different conditions."""
 
 from __future__ import annotations
 
@@ -23,31 +23,35 @@ from ib_keras.training.state import load as load_state
 from ib_keras.training.state import restore as restore_state
 from ib_keras.training.state import save as save_state
 
-# Of the rows that train, so many say when to stop.
+# The share of the training rows that decide when training stops.
 _STOP = 0.1
 _STATE = "state.npz"
-# Images whose likelihood is one step.
+# Images per step of the validation.
 _VALIDATED = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderSettings(Configured):
-    """A decoder's network and training, the same for all decoders that are compared.
+    """The network and training of decoders, the same for all decoders that are compared.
 
     Args:
-        levels: L, values a pixel can have.
-        filters: of the ``PixelCNN``, as are the next four.
-        stages: at most so many.
-        resnet_blocks: of each stage.
-        mixtures: components for each pixel.
-        dropout: rate.
-        epochs: at most so many.
-        patience: epochs without a better likelihood of the rows that say when to stop.
-        batch_size: images a step.
-        learning_rate: Adam's at its highest: it rises for a few epochs, and falls along a cosine.
-        ema_momentum: of the average of the weights, which is what is evaluated.
-        jit_compile: through XLA; ``None``: where there is a GPU.
-        seed: of weights, dropout, the order of the batches, and which rows say when to stop.
+        levels: L, the number of values of a pixel.
+        filters: channels of the ``PixelCNN``; or one number per stage.
+        stages: the maximum number of stages of the ``PixelCNN``.
+        resnet_blocks: blocks of each stage of the ``PixelCNN``.
+        mixtures: mixture components of each pixel.
+        dropout: dropout rate.
+        epochs: the maximum number of epochs.
+        patience: training stops after this number of epochs without a better likelihood of the
+            stopping rows, a tenth of the training rows that is set apart.
+        batch_size: images per step.
+        learning_rate: Adam's maximum learning rate; it rises for a few epochs and then falls along
+            a cosine.
+        ema_momentum: momentum of the exponential moving average of the weights, which is used for
+            evaluation.
+        jit_compile: whether to compile with XLA; ``None`` compiles if there is a GPU.
+        seed: seed of the weights, the dropout, the order of the batches, and the choice of the
+            stopping rows.
     """
 
     levels: int = 256
@@ -75,18 +79,18 @@ class DecoderSettings(Configured):
         check_positive(self.learning_rate, "learning_rate")
         if not 0 <= self.ema_momentum < 1:
             raise ArgumentError(
-                "`ema_momentum` is not a share", "0 <= value < 1", self.ema_momentum
+                "`ema_momentum` is out of range", "0 <= value < 1", self.ema_momentum
             )
         check_seed(self.seed)
 
     def network(
         self, image_shape: tuple[int, ...], condition_shape: tuple[int, ...] | None
     ) -> PixelCNN:
-        """A ``PixelCNN`` that has not been trained.
+        """Make a ``PixelCNN`` that has not been trained.
 
         Args:
-            image_shape: height, width and channels.
-            condition_shape: of h, or ``None``.
+            image_shape: height, width and channels of the images.
+            condition_shape: the shape of h; ``None`` for q(x).
         """
         return PixelCNN(
             image_shape, condition_shape, levels=self.levels, filters=self.filters,
@@ -96,12 +100,12 @@ class DecoderSettings(Configured):
 
 
 class Decoded(NamedTuple):
-    """What a decoder says: −ln q in nats, an image each, and how it was trained.
+    """−ln q of a decoder in nats per image, and its history.
 
     Attributes:
-        train: of the images that it was trained on, those included that said when to stop.
-        held_out: of those that it has not seen.
-        history: −ln q of the rows that say when to stop, by epoch.
+        train: −ln q of each training image, including the stopping rows, ``(n,)``.
+        held_out: −ln q of each held-out image, ``(m,)``.
+        history: mean −ln q of the stopping rows, by epoch.
     """
 
     train: np.ndarray
@@ -110,15 +114,15 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """A decoder q(x|h), or q(x), that can be trained anew without being compiled anew.
+    """A decoder q(x|h), or q(x), that can be trained repeatedly but is compiled only once.
 
     Args:
-        settings: of network and training.
-        image_shape: height, width and channels.
-        condition_shape: of h; ``None`` for q(x).
+        settings: the settings of network and training.
+        image_shape: height, width and channels of the images.
+        condition_shape: the shape of h; ``None`` for q(x).
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
     """
 
     def __init__(
@@ -147,27 +151,28 @@ class Decoder:
         folder: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> np.ndarray:
-        """Trains, and keeps the weights that serve the stopping rows best.
+        """Train the decoder, and keep the weights with the best likelihood of the stopping rows.
 
         Args:
-            images: ``(n, *image_shape)`` whole numbers.
-            h: ``(n, *condition_shape)``.
-            start: weights of a decoder like this (``model.get_weights()``) to begin with, and to
-                keep if nothing better is found.
-            folder: where to keep what it takes to go on after an interruption; training that was
-                interrupted there goes on.
-            progress: Keras's progress bar, in place of one over the epochs on a terminal.
+            images: ``(n, *image_shape)``, integers 0…levels−1.
+            h: the condition, ``(n, *condition_shape)``.
+            start: initial weights, as ``model.get_weights()`` of a decoder with the same settings
+                returns; they are kept if no better weights are found.
+            folder: a folder for the state of the training. If it has the state of an interrupted
+                training, this training is resumed.
+            progress: whether to show Keras's progress bar instead of a bar over the epochs.
 
         Returns:
-            −ln q of the stopping rows in nats per image, by epoch; before the first epoch also, if
-            there was a start.
+            Mean −ln q of the stopping rows in nats per image, by epoch; with a start, the first
+            value is that of the start.
 
         Raises:
-            ArgumentError: there are fewer than 20 images, or they do not match.
-            StoreError: what an interrupted training left in the folder is damaged.
+            ArgumentError: If there are fewer than 20 images, or images and h do not match the
+                model.
+            StoreError: If the state in the folder is damaged.
         """
         if len(images) < 20:
-            raise ArgumentError("Too few images train a decoder", ">= 20", len(images))
+            raise ArgumentError("There are too few images", ">= 20", len(images))
         self._training.restart()
         self.stop, train = stopping_rows(len(images), self.settings.seed)
         own = (images[train], None if h is None else h[train])
@@ -216,24 +221,26 @@ class Decoder:
         held_out: tuple[np.ndarray, np.ndarray | None],
         **kwargs: Any,
     ) -> Decoded:
-        """Trains on some images and says −ln q of them and of others.
+        """Train on some images, and compute −ln q of these and of held-out images.
 
         Args:
-            train: images and h.
-            held_out: images and h.
-            **kwargs: of ``train``.
+            train: the images and h of training.
+            held_out: the held-out images and their h.
+            **kwargs: arguments of ``train``.
         """
         history = self.train(*train, **kwargs)
-        seen, new = (-self.model.log_prob(*rows) for rows in (train, held_out))
-        return Decoded(seen, new, history)
+        return Decoded(-self.model.log_prob(*train), -self.model.log_prob(*held_out), history)
 
 
 def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of n training rows say when to stop, and which train.
+    """Divide training rows into stopping rows and rows that train the network.
 
     Args:
         n: number of rows.
-        seed: of the choice.
+        seed: seed of the division.
+
+    Returns:
+        The indices of the stopping rows, and those of the other rows.
     """
     order = np.random.default_rng(seed).permutation(n)
     cut = max(2, round(_STOP * n))
@@ -241,15 +248,15 @@ def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rate(epoch: int, epochs: int) -> float:
-    """A share of the learning rate: Adam's first steps would undo what there is to begin with."""
+    """The factor of the learning rate; it is small at first so that Adam keeps the start."""
     return min(1.0, (epoch + 1) / 4) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Keeps the weights of the best epoch, and ends training when none has been better for long.
+    """Keeps the weights of the best epoch, and stops training after epochs without improvement.
 
-    It stands before ``SwapEMAWeights``, so that validation ends with the averages in place. With a
-    folder it keeps there, in one file that is replaced at once, all that it takes to go on.
+    It must come before ``SwapEMAWeights``, so that the averaged weights are in place at the end of
+    the validation. With a folder, it writes the state of the training there, atomically.
     """
 
     def __init__(
@@ -272,27 +279,24 @@ class _Keeper(keras.callbacks.Callback):
             self.weights = [state[f"best_{i}"] for i in range(int(state["best"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{str(path)!r} is not a decoder's state", "one; remove it to begin anew", error
+                f"{str(path)!r} is not a decoder's state", "one; remove it to start again", error
             ) from None
         if not self.finished:
             restore_state(path, state, self._variables)
 
     def add(self, nats: float, model: keras.Model) -> None:
-        """Notes a likelihood, and the weights if they are the best so far."""
+        """Add −ln q to the history, and keep the weights if they are the best so far."""
         if nats < min(self.history, default=math.inf):
             self.weights = model.get_weights()
         self.history.append(nats if math.isfinite(nats) else math.inf)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Says which epoch's batches are asked for."""
         self.epoch = epoch
 
     def on_test_end(self, logs: Any = None) -> None:
-        """Notes the epoch's likelihood."""
         self.add(logs["loss"], self.model)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Ends training, or keeps its state."""
         waited = len(self.history) - 1 - int(np.argmin(self.history))
         if waited >= self._settings.patience:
             self.model.stop_training = True
@@ -300,8 +304,7 @@ class _Keeper(keras.callbacks.Callback):
             self._write(self._variables, epoch + 1)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Sees to it that there are weights, however badly training went."""
-        self.weights = self.weights or self.model.get_weights()
+        self.weights = self.weights or self.model.get_weights()  # if no likelihood was finite
         self.finished = True
         self._write([], self.epoch + 1)
 

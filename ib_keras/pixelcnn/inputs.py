@@ -1,29 +1,25 @@
-"""What a decoder is given: checked before any work starts."""
+"""Checks of the inputs of decoders."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.errors import ArgumentError
 
-if TYPE_CHECKING:
-    pass
-
-
-# What varies by less, of its mean or at all, varies by float32's rounding only.
+# A standard deviation below these, relative to the mean and absolute, is rounding of float32.
 _RESOLUTION, _LEAST = 1e-6, 1e-35
 
 
 def as_levels(values: Any, levels: int, name: str = "images") -> Any:
-    """``values`` as whole numbers 0…levels−1; tensors of a graph pass as they are.
+    """Convert values to integers 0…levels−1; symbolic tensors are returned unchanged.
 
     Raises:
-        ArgumentError: they are not numbers, outside the range, or between two levels.
+        ArgumentError: If the values are not numeric, outside the range, or not integers.
     """
-    import tensorflow as tf  # which estimators of other kinds do not need
+    import tensorflow as tf  # some estimators use this module without TensorFlow
 
     if tf.is_tensor(values) and not hasattr(values, "numpy"):
         return values
@@ -36,7 +32,7 @@ def as_levels(values: Any, levels: int, name: str = "images") -> Any:
     if array.dtype.kind == "f" and not np.array_equal(array, np.floor(array)):
         raise ArgumentError(
             f"`{name}` has values between the levels",
-            f"whole numbers 0 to {levels - 1}, not scaled and with nothing added",
+            f"whole numbers 0 to {levels - 1}, without scaling or noise",
             f"values from {low} to {high} of dtype {array.dtype}",
         )
     if low < 0 or high > levels - 1:
@@ -49,10 +45,10 @@ def as_levels(values: Any, levels: int, name: str = "images") -> Any:
 
 
 def as_images(images: Any, image_shape: tuple[int, ...], levels: int) -> np.ndarray:
-    """``images`` as int32 ``(n, *image_shape)``.
+    """Convert images to int32 ``(n, *image_shape)``.
 
     Raises:
-        ArgumentError: the shape or the values do not match.
+        ArgumentError: If the shape or the values do not match.
     """
     array = as_array(images, "images")
     if array.ndim != 4 or array.shape[1:] != image_shape or not len(array):
@@ -67,18 +63,18 @@ def as_images(images: Any, image_shape: tuple[int, ...], levels: int) -> np.ndar
 def as_condition(
     condition: Any, condition_shape: tuple[int, ...] | None, n: int
 ) -> np.ndarray | None:
-    """``condition`` as float32 ``(n, *condition_shape)``; one row stands for all.
+    """Convert a condition to float32 ``(n, *condition_shape)``; a single row is repeated.
 
     Raises:
-        ArgumentError: it is missing, or there should be none, or the shape does not match, or it
-            is not finite.
+        ArgumentError: If the condition is missing, is not allowed, has the wrong shape, or is not
+            finite.
     """
+    if condition_shape is None and condition is None:
+        return None
     if condition_shape is None or condition is None:
-        if condition_shape is None and condition is None:
-            return None
         received = "None" if condition is None else f"shape {np.shape(condition)}"
-        wanted = "None" if condition_shape is None else f"shape (n, *{condition_shape})"
-        raise ArgumentError("`condition` does not match the model", wanted, received)
+        expected = "None" if condition_shape is None else f"shape (n, *{condition_shape})"
+        raise ArgumentError("`condition` does not match the model", expected, received)
     array = as_array(condition, "condition")
     if array.shape[1:] != condition_shape or len(array) not in (1, n):
         raise ArgumentError(
@@ -94,19 +90,20 @@ def as_condition(
             "`condition` is not numeric", "real numbers", f"dtype {array.dtype}"
         ) from None
     if not np.isfinite(array).all():
-        raise ArgumentError("`condition` has NaN or infinite values", "finite numbers", "others")
+        bad = f"{int((~np.isfinite(array)).sum())} values that are not finite"
+        raise ArgumentError("`condition` has NaN or infinite values", "finite numbers", bad)
     return np.broadcast_to(array, (n, *condition_shape))
 
 
 def statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel; 1 for one that does not vary.
+    """Mean and standard deviation of each channel; the latter is 1 for constant channels.
 
     Args:
         h: ``(n, ..., channels)``.
     """
     axes = tuple(range(h.ndim - 1))
     mean = h.mean(axis=axes, dtype=np.float64)
-    # In parts: a temporary of the whole condition may not fit.
+    # Computed in parts, because a copy of the whole condition may not fit in memory.
     squares = [np.square(part - mean).sum(axis=axes) for part in np.array_split(h, len(h))]
     std = np.sqrt(np.sum(squares, axis=0) / (h.size // h.shape[-1]))
     varies = std > np.maximum(_RESOLUTION * np.abs(mean), _LEAST)
@@ -114,13 +111,13 @@ def statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def condition(t: Any) -> np.ndarray:
-    """A layer's outputs as float32 maps ``(n, height, width, channels)`` or vectors ``(n, d)``.
+    """Convert a layer's outputs to float32 maps ``(n, height, width, channels)`` or ``(n, d)``.
 
     Args:
-        t: ``(n, ...)``.
+        t: the outputs, ``(n, ...)``.
 
     Raises:
-        ArgumentError: they are not finite numbers.
+        ArgumentError: If they are not finite numbers.
     """
     with np.errstate(over="ignore"):
         h = as_numbers(t, "t").astype(np.float32, copy=False)
@@ -128,6 +125,6 @@ def condition(t: Any) -> np.ndarray:
         raise ArgumentError(
             "`t` has NaN or infinite values in float32",
             f"finite numbers, at most {np.finfo(np.float32).max:.3g}",
-            f"{int((~np.isfinite(h)).sum())} others",
+            f"{int((~np.isfinite(h)).sum())} values that are not finite",
         )
     return h if h.ndim == 4 else h.reshape(len(h), -1)

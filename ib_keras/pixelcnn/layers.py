@@ -1,4 +1,4 @@
-"""Layers of which each pixel sees only what comes before it, and the blocks made of them."""
+"""Layers in which each pixel depends only on the pixels before it, and their blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INITIALISING: contextvars.ContextVar[bool] = contextvars.ContextVar("initialisi
 
 @contextlib.contextmanager
 def initialising() -> Iterator[None]:
-    """While it lasts, each ``CausalConv`` that is called eagerly takes scale and bias from it."""
+    """Let each ``CausalConv`` that is called eagerly set its scale and bias from its input."""
     token = _INITIALISING.set(True)
     try:
         yield
@@ -30,35 +30,36 @@ def initialising() -> Iterator[None]:
 
 
 def concat_elu(x: Any) -> Any:
-    """ELU of x and of −x, side by side: twice the channels."""
+    """Concatenate ELU(x) and ELU(−x), with twice the channels of x."""
     return tf.nn.elu(tf.concat([x, -x], axis=-1))
 
 
 def down_shift(x: Any) -> Any:
-    """Each row becomes that above it; the first becomes zeros."""
+    """Move each row down by one; the first row becomes zeros."""
     return tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
 
 
 def right_shift(x: Any) -> Any:
-    """Each column becomes that to its left; the first becomes zeros."""
+    """Move each column to the right by one; the first column becomes zeros."""
     return tf.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
 
 
 class CausalConv(keras.layers.Layer):
-    """A weight-normalised convolution; shifted, its kernel does not reach below its own pixel.
+    """A weight-normalised convolution with a kernel that does not reach below its own pixel.
 
-    y = g·(V/‖V‖) ∗ x + b, the norm being that of each output channel's kernel. With stride 2 a side
-    of length n becomes ⌈n/2⌉, and pixel i stands for 2i and 2i + 1.
+    y = g·(V/‖V‖) ∗ x + b, where the norm is that of each output channel's kernel. With stride 2, a
+    side of length n becomes ⌈n/2⌉, and pixel i corresponds to the pixels 2i and 2i + 1.
 
     Args:
-        filters: output channels.
-        kernel: height and width.
+        filters: number of output channels.
+        kernel: height and width of the kernel.
         shift: ``"down"``: the kernel ends in its pixel's row and is centred on its column;
-            ``"right"``: it ends in its pixel; ``"none"``: it is centred, for what is not an image.
+            ``"right"``: the kernel ends in its pixel; ``"none"``: the kernel is centred on its
+            pixel, for inputs that are not images.
         strides: 1 or 2.
         init_scale: standard deviation of each output channel on the data that initialise it.
         seed: integer seed of V.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: arguments of ``keras.layers.Layer``.
 
     References:
         Salimans & Kingma, *Weight Normalization*, NeurIPS 2016, arXiv:1602.07868, section 3.
@@ -84,9 +85,9 @@ class CausalConv(keras.layers.Layer):
         self._padding = [[0, 0], rows, columns, [0, 0]]
 
     def build(self, input_shape: Any) -> None:
-        """Makes V, g and b, in full precision whatever the layer computes in.
+        """Make V, g and b, in full precision for any compute dtype.
 
-        They are rows of one variable: an optimizer's time is that of its many small steps.
+        They are rows of one variable, because an optimizer is slow with many small variables.
         """
         self._shape = (*self.kernel, input_shape[-1], self.filters)
         rows = math.prod(self._shape[:-1])
@@ -101,7 +102,7 @@ class CausalConv(keras.layers.Layer):
         )
 
     def call(self, x: Any) -> Any:
-        """The convolution of ``x (n, height, width, channels)``."""
+        """Compute the convolution of ``x (n, height, width, channels)``."""
         if _INITIALISING.get() and tf.executing_eagerly():
             self._initialise(x)
         direction, scale, bias = tf.split(self.rows, [self.rows.shape[0] - 2, 1, 1])
@@ -110,7 +111,7 @@ class CausalConv(keras.layers.Layer):
 
     def _convolve(self, x: Any, rows: Any) -> Any:
         kernel = tf.cast(tf.reshape(rows, self._shape), x.dtype)
-        # The gradients of a convolution that pads by itself are slower on a CPU.
+        # With padding inside the convolution, gradients are slower on a CPU.
         padded = x if self.kernel == (1, 1) else tf.pad(x, self._padding)
         return tf.nn.conv2d(padded, kernel, self.strides, "VALID")
 
@@ -118,7 +119,7 @@ class CausalConv(keras.layers.Layer):
         direction = self.rows[:-2]
         y = self._convolve(x, _weight_norm(direction, tf.ones_like(direction[:1])))
         mean, variance = tf.nn.moments(tf.cast(y, direction.dtype), axes=[0, 1, 2])
-        # A channel that is constant, as the rows above a single row are, has no scale to correct.
+        # A constant channel, as images with a single row have, has no scale to correct.
         varies = variance > 1e-6
         scale = self.init_scale * tf.where(varies, tf.math.rsqrt(tf.maximum(variance, 1e-6)), 1.0)
         self.rows.assign(tf.concat([direction, [scale], [-mean * scale]], axis=0))
@@ -126,7 +127,7 @@ class CausalConv(keras.layers.Layer):
 
 @tf.custom_gradient
 def _weight_norm(direction: Any, scale: Any) -> Any:
-    """g·V/‖V‖ for V ``(rows, filters)`` and g ``(1, filters)``, in few operations."""
+    """Compute g·V/‖V‖ for V ``(rows, filters)`` and g ``(1, filters)`` with few operations."""
     squares = tf.reduce_sum(tf.square(direction), axis=0, keepdims=True)
     inverse = tf.math.rsqrt(tf.maximum(squares, 1e-12))
     unit = direction * inverse
@@ -139,15 +140,14 @@ def _weight_norm(direction: Any, scale: Any) -> Any:
 
 
 class Dropout(keras.layers.Layer):
-    """Zeroes each value with a probability in training, and scales the others up.
+    """Dropout as in ``keras.layers.Dropout``, with the Philox generator.
 
-    As ``keras.layers.Dropout``, with Philox asked for by name: what XLA takes by itself on a CPU is
-    many times slower. The probability is a multiple of 2⁻¹⁶.
+    The default generator of XLA is many times slower on a CPU.
 
     Args:
-        rate: the probability.
+        rate: the probability of zeroing a value, rounded to a multiple of 2⁻¹⁶.
         seed: integer seed.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: arguments of ``keras.layers.Layer``.
     """
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
@@ -158,7 +158,7 @@ class Dropout(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """``x``, with values dropped in training."""
+        """Apply dropout to ``x`` in training."""
         if not training or self.seed_generator is None:
             return x
         seed = tf.cast(tf.math.floormod(self.seed_generator.next(), tf.int32.max - 1), tf.int32)
@@ -166,37 +166,29 @@ class Dropout(keras.layers.Layer):
         words = tf.random.stateless_uniform(
             [(size + 1) // 2], seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
         )
-        # Two numbers from each word: drawing is what dropout costs.
+        # Each word gives two numbers, because drawing is the main cost of dropout.
         halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
         kept = tf.reshape(halves >= tf.constant(self._threshold, tf.uint16), tf.shape(x))
         return x * (tf.cast(kept, x.dtype) / (1 - self._threshold / 2**16))
 
 
 class Resize(keras.layers.Layer):
-    """Averages maps over the area of each pixel of another grid.
-
-    A side of 1 stays one, and broadcasts.
+    """Averages maps over the area of each pixel of another grid; a side of 1 is left unchanged.
 
     Args:
-        edges: for rows and columns, where the pixels of the new grid begin and end: ``(0, …, 1)``.
-        coarsen: whether to leave sides alone that are shorter than the new ones. What follows is
-            then computed on fewer pixels, and stretched afterwards.
-        **kwargs: of ``keras.layers.Layer``.
+        edges: the edges of the new grid's pixels for rows and columns, ``(0, …, 1)``.
+        coarsen: whether to leave sides unchanged that are shorter than the new ones; the next
+            layers then compute fewer pixels, which are resized afterwards.
+        **kwargs: arguments of ``keras.layers.Layer``.
     """
 
-    def __init__(
-        self,
-        edges: Grid,
-        *,
-        coarsen: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, edges: Grid, *, coarsen: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._edges, self._coarsen = edges, coarsen
         self.built = True
 
     def call(self, x: Any) -> Any:
-        """``x (n, height, width, channels)`` on the new grid."""
+        """Resize ``x (n, height, width, channels)`` to the new grid."""
         for axis, equation in ((1, "ai,nijc->najc"), (2, "bj,nijc->nibc")):
             old, edges = x.shape[axis], self._edges[axis - 1]
             new = len(edges) - 1
@@ -206,7 +198,7 @@ class Resize(keras.layers.Layer):
 
 
 def _overlaps(old: int, new: tuple[float, ...]) -> list[list[float]]:
-    """Which share of each new cell each of ``old`` equal cells covers."""
+    """The share of each new cell that each of ``old`` equal cells covers."""
     rows = []
     for low, high in itertools.pairwise(new):
         covered = [max(0.0, min(high, (k + 1) / old) - max(low, k / old)) for k in range(old)]
@@ -218,7 +210,7 @@ class Standardise(keras.layers.Layer):
     """(h − mean)/std for each channel, with statistics of the data that initialise the model."""
 
     def build(self, input_shape: Any) -> None:
-        """Makes the statistics: 0 and 1 until they are known."""
+        """Make the statistics, which are 0 and 1 initially."""
         shape = (input_shape[-1],)
         self.mean = self.add_weight(
             name="mean", shape=shape, initializer="zeros", trainable=False, autocast=False
@@ -228,27 +220,27 @@ class Standardise(keras.layers.Layer):
         )
 
     def call(self, h: Any) -> Any:
-        """``h``, standardised in full precision."""
+        """Standardise ``h`` in full precision."""
         values = tf.cast(h, self.mean.dtype)
         return tf.cast((values - self.mean) / self.std, self.compute_dtype)
 
 
 class GatedBlock(keras.layers.Layer):
-    """x + a·σ(b), with a and b from two causal convolutions of concat_elu(x).
+    """A gated residual block, x + a·σ(b), with a and b from two causal convolutions.
 
-    The first convolution's output adds to it a 1×1 convolution of the other streams, the second's a
-    1×1 convolution of the condition, which is not masked.
+    A 1×1 convolution of other streams is added to the output of the first convolution, and a 1×1
+    convolution of the condition, which is not masked, to the output of the second.
 
     Args:
-        filters: channels of x.
-        kernel: of both convolutions.
-        shift: of both convolutions.
-        dropout: rate between the two.
-        aside: whether it is given other streams.
-        grid: for ``Resize``, which puts the condition on this block's pixels; ``None`` where
-            there is no condition.
+        filters: number of channels of x.
+        kernel: height and width of both kernels.
+        shift: the shift of both convolutions, as for ``CausalConv``.
+        dropout: dropout rate between the convolutions.
+        aside: whether the block has other streams as an input.
+        grid: the edges of this block's pixels, to which the condition is resized; ``None`` if there
+            is no condition.
         seeds: an iterator of integer seeds.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: arguments of ``keras.layers.Layer``.
 
     References:
         van den Oord et al., NeurIPS 2016, arXiv:1606.05328; Salimans et al., ICLR 2017,
@@ -281,7 +273,7 @@ class GatedBlock(keras.layers.Layer):
             self.resize = Resize(grid, **own)
 
     def call(self, x: Any, aside: Any = None, condition: Any = None, training: bool = False) -> Any:
-        """The block's output, of the shape of ``x``."""
+        """Compute the block's output, with the shape of ``x``."""
         y = self.first(concat_elu(x))
         if aside is not None:
             y += self.aside(concat_elu(aside))
@@ -293,13 +285,13 @@ class GatedBlock(keras.layers.Layer):
 
 
 class Grow(keras.layers.Layer):
-    """Twice the height and width, cut to a size: a transposed 2×2 convolution of stride 2.
+    """A transposed 2×2 convolution of stride 2, with its output cropped to a size.
 
     Args:
-        filters: output channels.
-        size: height and width.
+        filters: number of output channels.
+        size: height and width of the output.
         seed: integer seed.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: arguments of ``keras.layers.Layer``.
     """
 
     def __init__(
@@ -310,6 +302,6 @@ class Grow(keras.layers.Layer):
         self.conv = CausalConv(4 * filters, seed=seed, dtype=self.dtype_policy)
 
     def call(self, x: Any) -> Any:
-        """``x``, grown."""
+        """Upsample ``x``."""
         height, width = self._size
         return tf.nn.depth_to_space(self.conv(x), 2)[:, :height, :width]

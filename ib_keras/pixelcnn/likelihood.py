@@ -18,37 +18,39 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
     #### Mathematical details
 
-    A channel's level ξ ∈ {0…L−1} stands for x = 2ξ/(L−1) − 1, and a logistic of mean μ and scale s
-    is summed over the bin of half-width u = 1/(L−1) around it; the end bins take the tails:
+    The level ξ ∈ {0…L−1} of a channel has the value x = 2ξ/(L−1) − 1. Its probability is that of a
+    logistic of mean μ and scale s in the bin of half-width u = 1/(L−1) around x; the first and last
+    bin include the tails:
 
         P(x) = F((x + u − μ)/s) − F((x − u − μ)/s), F(z) = 1/(1 + e^{−z})
         P(−1) = F((u − 1 − μ)/s),  P(1) = 1 − F((1 − u − μ)/s)
 
-    The channels of a pixel share one of K components, and the means shift with the channels before:
-    μ_G + c₀₁·x_R and μ_B + c₀₂·x_R + c₁₂·x_G. So
+    The channels of a pixel share one of K components, and the means of later channels depend on the
+    channels before them: μ_G + c₀₁·x_R and μ_B + c₀₂·x_R + c₁₂·x_G. Hence
 
         ln p(image) = Σ_pixels ln Σ_k π_k Π_c P_{k,c}(x_c)
 
-    which is computed without cancellation and sums to 1 over all images.
+    This is computed without cancellation, and p sums to 1 over all images.
 
     #### Examples
 
         d = DiscretizedLogisticMixture(logits, means, log_scales, levels=256)
         d.log_prob(images)         # nats per image, (...,)
-        d.sample(3, seed=0)        # int32 (3, ..., H, W, C), the same whenever it is called
+        d.sample(3, seed=0)        # int32 (3, ..., H, W, C), the same at each call
 
     Args:
-        logits: ``(..., H, W, K)``, of the components.
-        means: ``(..., H, W, K, C)`` on the scale [−1, 1], C = 1 or 3.
+        logits: ``(..., H, W, K)``, the logits of the components' weights π.
+        means: ``(..., H, W, K, C)``, the means on the scale [−1, 1], with C = 1 or 3.
         log_scales: ``(..., H, W, K, C)``, ln s on the same scale.
-        coeffs: ``(..., H, W, K, 3)``: c₀₁, c₀₂, c₁₂; ``None`` for zeros. Unused where C = 1.
-        levels: L >= 2.
-        validate_args: of ``tfp.distributions.Distribution``.
-        allow_nan_stats: of ``tfp.distributions.Distribution``.
-        name: of the distribution.
+        coeffs: ``(..., H, W, K, 3)``, the coefficients c₀₁, c₀₂, c₁₂; ``None`` for zeros. Not used
+            if C = 1.
+        levels: L, the number of levels, at least 2.
+        validate_args: as for ``tfp.distributions.Distribution``.
+        allow_nan_stats: as for ``tfp.distributions.Distribution``.
+        name: the name of the distribution.
 
     Raises:
-        ArgumentError: the shapes do not match, or ``levels`` is not an integer >= 2.
+        ArgumentError: If the shapes do not match, or ``levels`` is not an integer >= 2.
 
     References:
         Salimans et al., *PixelCNN++*, ICLR 2017, arXiv:1701.05517, sections 2.1 and 2.2.
@@ -96,43 +98,43 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
     @property
     def logits(self) -> tf.Tensor:
-        """``(..., H, W, K)``, of the components."""
+        """The logits of the components' weights, ``(..., H, W, K)``."""
         return self._logits
 
     @property
     def means(self) -> tf.Tensor:
-        """``(..., H, W, K, C)`` on the scale [−1, 1]."""
+        """The means on the scale [−1, 1], ``(..., H, W, K, C)``."""
         return self._means
 
     @property
     def log_scales(self) -> tf.Tensor:
-        """``(..., H, W, K, C)``."""
+        """The logarithms of the scales, ``(..., H, W, K, C)``."""
         return self._log_scales
 
     @property
     def coeffs(self) -> tf.Tensor | None:
-        """``(..., H, W, K, 3)``, or ``None``."""
+        """The coefficients of the means, ``(..., H, W, K, 3)``, or ``None``."""
         return self._coeffs
 
     @property
     def levels(self) -> int:
-        """L."""
+        """L, the number of levels."""
         return self._levels
 
     def log_prob(self, value: Any, name: str = "log_prob", **kwargs: Any) -> tf.Tensor:
-        """ln p of images, in nats per image.
+        """Compute ln p of images, in nats per image.
 
         Args:
-            value: ``(..., H, W, C)`` whole numbers 0…L−1 of any type.
-            name: of the operation.
-            **kwargs: of ``tfp.distributions.Distribution.log_prob``.
+            value: images ``(..., H, W, C)``, integers 0…L−1 of any dtype.
+            name: the name of the operation.
+            **kwargs: arguments of ``tfp.distributions.Distribution.log_prob``.
 
         Returns:
-            One number for each image.
+            ``(...,)``, one number for each image.
 
         Raises:
-            ArgumentError: ``value`` is outside 0…L−1 or between two levels. In a graph, where its
-                values are unknown, such images have the probability 0.
+            ArgumentError: If a value is outside 0…L−1 or not an integer. In a graph, where the
+                values are unknown, an image with values outside 0…L−1 has the probability 0.
         """
         value = inputs.as_levels(value, self.levels)
         return super().log_prob(tf.cast(value, self.dtype), name=name, **kwargs)
@@ -144,16 +146,16 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return self._means.shape[-4:-2].concatenate(self._means.shape[-1:])
 
     def draw(self, noise: Any, temperature: Any = 1.0) -> tf.Tensor:
-        """Images that follow the distribution, as a function of uniform noise.
+        """Draw images from the distribution, as a function of uniform noise.
 
-        The first number of a pixel chooses its component by the cumulated weights. The others put
-        the channels on the inverse distribution function; each channel is rounded to its level
-        before the next channel's mean shifts with it.
+        The first number of a pixel chooses its component by the cumulative weights. Each of the
+        others gives a channel by the inverse distribution function. A channel is rounded to its
+        level before the next channel's mean is computed from it.
 
         Args:
             noise: ``(..., H, W, 1 + C)``, uniform on (0, 1).
-            temperature: divides the logits and multiplies the scales. As it goes to 0, all draws
-                become the centre of the most likely component.
+            temperature: a factor that divides the logits and multiplies the scales. As it goes to
+                0, all draws become the centre of the most likely component.
 
         Returns:
             ``(..., H, W, C)`` int32.
@@ -191,25 +193,24 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             axis=0,
         )
         if isinstance(seed, (int, np.integer)):
-            # TFP would give other draws to each call.
+            # TFP would give different draws at each call.
             seed = divmod(check_seed(seed), 2**31)
         stateless = tfp.random.sanitize_seed(seed)
         noise = tf.random.stateless_uniform(shape, stateless, dtype=self._logits.dtype)
-        # Uniform numbers of [0, 1) as numbers of (0, 1).
+        # Map [0, 1) to (0, 1).
         return self.draw(tf.maximum(noise, tf.constant(2.0**-25, noise.dtype)))
 
     def _mean(self) -> tf.Tensor:
-        """E x = Σ_{t ≥ 1} P(x ≥ t); a channel whose mean shifts is averaged over all values of the
-        channels before it, L² of them for blue."""
+        """Compute E x; a shifted channel is averaged over all L or L² values of those before it."""
         weights = tf.nn.softmax(self._logits)
-        tails = _expected_level(self._means, self._log_scales, self.levels)
+        expected = _expected_level(self._means, self._log_scales, self.levels)
         if self._shifts:
             later = [self._expected_shifted(channel) for channel in (1, 2)]
-            tails = tf.stack([tails[..., 0], *later], axis=-1)
-        return tf.reduce_sum(weights[..., None] * tails, axis=-2)
+            expected = tf.stack([expected[..., 0], *later], axis=-1)
+        return tf.reduce_sum(weights[..., None] * expected, axis=-2)
 
     def _expected_shifted(self, channel: int) -> Any:
-        """E of one channel of each component over the values of the channels before it."""
+        """E x of one channel of each component, over the values of the channels before it."""
         levels = self.levels
 
         def add(i: Any, total: Any) -> Any:
@@ -225,7 +226,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return tf.while_loop(lambda i, total: i < levels**channel, add, start)[1]
 
     def _shifted_means(self, x: Any) -> Any:
-        """The means given the channels of ``x``, ``(..., H, W, 1, C)`` integers."""
+        """The means given the channels of ``x``, integers ``(..., H, W, 1, C)``."""
         means, coeffs = self._means, self._coeffs
         if coeffs is None or not self._shifts:
             return means
@@ -251,7 +252,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
 
 def _as_floats(values: Any, dtype: Any) -> tf.Tensor:
     tensor = tf.convert_to_tensor(values, dtype_hint=dtype)
-    # Bins of 1/255 are lost in half precision.
+    # Half precision is too coarse for bins of 1/255.
     wide = tensor.dtype.is_floating and tensor.dtype.size >= 4
     return tf.cast(tensor, dtype or (tensor.dtype if wide else tf.float32))
 
@@ -275,22 +276,22 @@ def _check_shapes(logits: Any, means: Any, log_scales: Any, coeffs: Any) -> None
 
 
 def scaled(x: Any, levels: int, dtype: Any) -> Any:
-    """Levels 0…L−1 on the scale [−1, 1], in ``dtype``."""
+    """Convert levels 0…L−1 to the scale [−1, 1], in ``dtype``."""
     top = levels - 1
     return tf.cast(2 * tf.cast(x, tf.int32) - top, dtype) / tf.constant(top, dtype)
 
 
 def _log_prob_given_mean(x: Any, means: Any, log_scales: Any, levels: int) -> Any:
-    """ln P of each channel given its mean.
+    """Compute ln P of each channel given its mean.
 
-    With F the logistic function, a = (x + u − μ)/s, b = (x − u − μ)/s and u = 1/(L − 1),
-    ln(F(a) − F(b)) = ln F(a) + ln F(−b) + ln(1 − e^{−2u/s}): nothing cancels. The lowest level has
-    ln F(a), the highest ln F(−b).
+    With the logistic function F, a = (x + u − μ)/s, b = (x − u − μ)/s and u = 1/(L − 1),
+    ln(F(a) − F(b)) = ln F(a) + ln F(−b) + ln(1 − e^{−2u/s}), without cancellation. The lowest level
+    has ln F(a), the highest ln F(−b).
     """
     dtype = means.dtype
     top = tf.constant(levels - 1, dtype)
     inverse_scale = tf.exp(-log_scales)
-    # From the integers, so that the upper edge of a level is the very lower edge of the next.
+    # Computed from integers, so that adjacent levels have exactly the same edge between them.
     upper = (tf.cast(2 * x - levels + 2, dtype) / top - means) * inverse_scale
     lower = (tf.cast(2 * x - levels, dtype) / top - means) * inverse_scale
     width = tf.math.log(-tf.math.expm1(-2 / top * inverse_scale))
@@ -302,7 +303,7 @@ def _log_prob_given_mean(x: Any, means: Any, log_scales: Any, levels: int) -> An
 
 
 def _expected_level(means: Any, log_scales: Any, levels: int) -> Any:
-    """Σ_{t ≥ 1} P(x ≥ t) of each channel."""
+    """Compute E x = Σ_{t ≥ 1} P(x ≥ t) of each channel."""
     top = tf.constant(levels - 1, means.dtype)
     edges = tf.cast(2 * tf.range(1, levels) - levels, means.dtype) / top
     return tf.reduce_sum(
@@ -311,9 +312,9 @@ def _expected_level(means: Any, log_scales: Any, levels: int) -> Any:
 
 
 def _choose(logits: Any, uniform: Any) -> Any:
-    """One-hot ``(..., K, 1)`` choices of components."""
+    """Choose components, as one-hot ``(..., K, 1)``."""
     cumulated = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    # Rounding may leave the last sum below 1; then the last component has the rest.
+    # The last component has the rest, because its sum may be rounded to less than 1.
     index = tf.reduce_sum(tf.cast(uniform >= cumulated[..., :-1], tf.int32), axis=-1)
     return tf.one_hot(index, logits.shape[-1], dtype=logits.dtype)[..., None]
 
@@ -321,6 +322,6 @@ def _choose(logits: Any, uniform: Any) -> Any:
 def _level(value: Any, levels: int) -> Any:
     """The level whose edges enclose a value on [−1, 1]."""
     top = levels - 1
-    # Clipped as floats: casting what no integer can hold is undefined.
+    # Clipped before the cast, which is undefined for floats outside the range of integers.
     level = tf.math.ceil((value * top + (levels - 2)) / 2)
     return tf.cast(tf.clip_by_value(level, 0, top), tf.int32)

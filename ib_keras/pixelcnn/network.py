@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,30 +20,31 @@ from ib_keras.pixelcnn.inputs import as_condition, as_images, statistics
 from ib_keras.pixelcnn.likelihood import DiscretizedLogisticMixture, scaled
 from ib_keras.pixelcnn.streams import Streams
 
-# Images whose activations set the scales and biases at the beginning.
+# The number of images that initialise the scales and biases.
 _INITIAL = 128
-# Narrower and wider logistics than these change nothing but overflow in the gradients.
+# The range of ln s. Narrower and wider logistics have the same likelihoods, but their gradients
+# overflow.
 _LOG_SCALES = (-7.0, 20.0)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
 class PixelCNN(keras.Model):
-    """A PixelCNN++: q(x) or q(x|h) of integer images, one pixel after the other.
+    """A PixelCNN++, an autoregressive model q(x) or q(x|h) of integer images.
 
-    ln q(x|h) = Σ_{i,j} ln q(x_{ij} | x_{<ij}, h), in raster order, each term being a
-    ``DiscretizedLogisticMixture`` whose parameters come from two streams of shifted convolutions:
-    no parameter depends on its own pixel or a later one, whatever the weights are. So the
-    probabilities of all images sum to 1, and −ln q is a code length.
+    ln q(x|h) = Σ_{i,j} ln q(x_{ij} | x_{<ij}, h), in raster order. Each term is a
+    ``DiscretizedLogisticMixture`` whose parameters come from two streams of shifted convolutions.
+    No parameter depends on its own pixel or a later one, for any weights. Hence the probabilities
+    of all images sum to 1, and −ln q is a code length.
 
-    h is standardised for each channel, brought to the size of each stage, and enters every block
-    before its gate; a vector is a map of one pixel. A map is not masked: each pixel sees it around
-    its own place on all sides, and its mean over all places.
+    Each channel of h is standardised, resized to the size of each stage, and added in every block
+    before its gate. A vector is treated as a map of one pixel. A map is not masked: each pixel
+    depends on the map around its own position on all sides, and on its mean over all positions.
 
-    ``fit``, ``evaluate`` and ``predict`` take ``images``, or ``images, condition`` in the places of
-    x and y (also as ``(images, condition)``, or a dict with these names). The loss is in nats per
-    image. The first ``fit`` begins with ``initialise``. For an average of the weights, compile with
-    ``use_ema=True``: ``fit`` ends with the averaged weights, and
-    ``keras.callbacks.SwapEMAWeights()`` puts them in place for each validation.
+    ``fit``, ``evaluate`` and ``predict`` take ``images`` as x, or ``images, condition`` as x and y.
+    x may also be ``(images, condition)`` or a dict with these names. The loss is in nats per image.
+    The first ``fit`` calls ``initialise``. To average the weights, compile with ``use_ema=True``:
+    ``fit`` ends with the averaged weights, and ``keras.callbacks.SwapEMAWeights()`` uses them for
+    each validation.
 
         decoder = PixelCNN((8, 8, 1), (2, 2, 32), levels=17)
         decoder.compile(keras.optimizers.Adam(1e-3, use_ema=True, ema_momentum=0.995))
@@ -52,20 +54,22 @@ class PixelCNN(keras.Model):
         pictures = decoder.sample(16, h_held_out[:16], seed=0)
 
     Args:
-        image_shape: height, width and channels (1 or 3) of the images; sides of any length.
+        image_shape: height, width and channels (1 or 3) of the images; height and width may have
+            any value.
         condition_shape: ``(channels,)`` or ``(height, width, channels)`` of h; ``None`` for q(x).
-        levels: L >= 2; images hold 0…L−1.
-        filters: channels of the streams; or one number for each stage, the finest first.
-        stages: at most so many, each half the size of the one before; small images have fewer.
-            With a sequence of ``filters`` their number.
-        resnet_blocks: of each stage, in each stream and direction.
-        mixtures: K, components for each pixel.
-        dropout: rate in the blocks, in training.
-        seed: integer seed of weights and dropout; ``None`` for a random one.
-        **kwargs: of ``keras.Model``.
+        levels: L, the number of levels, at least 2; the values of images are 0…L−1.
+        filters: channels of the streams, or a sequence with one number for each stage, the finest
+            first.
+        stages: the maximum number of stages, each half the size of the one before; small images
+            have fewer. It is ignored if ``filters`` is a sequence.
+        resnet_blocks: the number of blocks in each stage, stream and direction.
+        mixtures: K, the number of mixture components of each pixel.
+        dropout: dropout rate in the blocks.
+        seed: integer seed of weights and dropout; ``None`` for a random seed.
+        **kwargs: arguments of ``keras.Model``.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Salimans et al., *PixelCNN++*, ICLR 2017, arXiv:1701.05517; van den Oord et al., NeurIPS
@@ -87,8 +91,16 @@ class PixelCNN(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.image_shape = _image_shape(image_shape)
-        self.condition_shape = _condition_shape(condition_shape)
+        self.image_shape: Any = _sides(image_shape, "image_shape")
+        if len(self.image_shape) != 3 or self.image_shape[-1] not in (1, 3):
+            expected = "(height, width, channels) with 1 or 3 channels"
+            raise ArgumentError("`image_shape` is invalid", expected, image_shape)
+        self.condition_shape: tuple[int, ...] | None = None
+        if condition_shape is not None:
+            self.condition_shape = _sides(condition_shape, "condition_shape")
+            if len(self.condition_shape) not in (1, 3):
+                expected = "(channels,) or (height, width, channels)"
+                raise ArgumentError("`condition_shape` is invalid", expected, condition_shape)
         self.levels = check_count(levels, "levels", 2)
         self.filters = widths(filters, stages)
         self.stages = len(self.filters)
@@ -119,14 +131,14 @@ class PixelCNN(keras.Model):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Raw parameters of all pixels, in float32 or more, each from the pixels before it.
+        """Compute the raw parameters of each pixel from the pixels before it.
 
         Args:
             inputs: integer images ``(n, *image_shape)``, or ``(images, condition)``.
-            training: whether to drop.
+            training: whether to apply dropout.
 
         Returns:
-            ``(n, height, width, mixtures·(1 + 2·channels + 3 for RGB))``.
+            ``(n, height, width, mixtures·(1 + 2·channels + 3 for RGB))``, at least float32.
         """
         images, condition = _split(inputs)
         precision = self._precision
@@ -137,14 +149,14 @@ class PixelCNN(keras.Model):
         return tf.cast(self.streams(x, condition, training=training), precision)
 
     def likelihood(self, images: Any, condition: Any = None) -> Any:
-        """The distribution of each pixel given the pixels of ``images`` before it.
+        """Compute the distribution of each pixel given the pixels of ``images`` before it.
 
-        Its ``log_prob(images)`` is that of this model; a draw from it changes all pixels at once,
-        so that it is no draw of this model.
+        Its ``log_prob(images)`` is that of this model, but its draws are not draws of this model,
+        because they draw all pixels at once.
 
         Args:
-            images: ``(n, *image_shape)``.
-            condition: ``(n, *condition_shape)``, or one row for all.
+            images: ``(n, *image_shape)``, integers 0…levels−1.
+            condition: ``(n, *condition_shape)``, or one row for all images.
 
         Returns:
             A ``DiscretizedLogisticMixture``.
@@ -152,18 +164,18 @@ class PixelCNN(keras.Model):
         return self._distribution(self(self._checked(images, condition)))
 
     def log_prob(self, images: Any, condition: Any = None, *, batch_size: int = 256) -> np.ndarray:
-        """ln q(x), or ln q(x|h), in nats per image.
+        """Compute ln q(x), or ln q(x|h), in nats per image.
 
         Args:
-            images: ``(n, *image_shape)`` whole numbers 0…levels−1.
-            condition: ``(n, *condition_shape)``, or one row for all.
-            batch_size: images at a time.
+            images: ``(n, *image_shape)``, integers 0…levels−1.
+            condition: ``(n, *condition_shape)``, or one row for all images.
+            batch_size: images per forward pass.
 
         Returns:
             float64 ``(n,)``.
 
         Raises:
-            ArgumentError: images or condition do not match the model.
+            ArgumentError: If images or condition do not match the model.
         """
         inputs = self._checked(images, condition)
         nats = self._in_batches(lambda part: _call(self._log_prob, part), inputs, batch_size)
@@ -179,25 +191,26 @@ class PixelCNN(keras.Model):
         noise: Any = None,
         batch_size: int = 256,
     ) -> np.ndarray:
-        """Draws images from q(x), or q(x|h), exactly.
+        """Draw exact samples of q(x), or q(x|h).
 
-        The noise is a function of ``seed``, ``n`` and the image's shape alone: models that are
-        given the same draw from the same noise, so that their images differ for what they are.
+        The noise depends only on ``seed``, ``n`` and the shape of the images. Models with the same
+        values draw from the same noise, so differences between their images come from the models.
 
         Args:
             n: number of images.
-            condition: ``(n, *condition_shape)``, or one row for all.
-            temperature: below 1 for likelier images: it divides the mixtures' logits and
-                multiplies the scales.
-            seed: integer seed; ``None`` for a random one.
-            noise: in place of ``seed``: what ``sampling.draw_noise`` returns, or one row for all.
-            batch_size: images at a time.
+            condition: ``(n, *condition_shape)``, or one row for all images.
+            temperature: a factor that divides the mixtures' logits and multiplies the scales;
+                values below 1 give more likely images.
+            seed: integer seed; ``None`` for a random seed.
+            noise: the noise to use instead of ``seed``, as ``sampling.draw_noise`` returns it, or
+                one row for all images.
+            batch_size: images per forward pass.
 
         Returns:
             int32 ``(n, *image_shape)``.
 
         Raises:
-            ArgumentError: an argument is invalid.
+            ArgumentError: If an argument is invalid.
         """
         n = check_count(n, "n")
         check_positive(temperature, "temperature")
@@ -213,19 +226,19 @@ class PixelCNN(keras.Model):
         )
 
     def initialise(self, images: Any, condition: Any = None) -> None:
-        """Sets what depends on data: the condition's statistics, then scales and biases.
+        """Set the statistics of the condition, and the initial scales and biases, from data.
 
         Each channel of the condition is standardised by its mean and standard deviation over all
-        that is given here. Then, layer by layer, each convolution's scale and bias are set so that
-        its outputs have mean 0 and standard deviation 1 (0.1 before a gate) on up to 128 of the
-        images. The first ``fit`` does this with its data, of a data set with the first batch.
+        rows. Then the scale and bias of each convolution are set, layer by layer, so that its
+        outputs have mean 0 and standard deviation 1 (0.1 before a gate) on up to 128 of the images.
+        The first ``fit`` does this with its arrays, or with the first batch of its data set.
 
         Args:
-            images: ``(n, *image_shape)``.
+            images: ``(n, *image_shape)``, integers 0…levels−1.
             condition: ``(n, *condition_shape)``.
 
         Raises:
-            ArgumentError: images or condition do not match the model.
+            ArgumentError: If images or condition do not match the model.
         """
         images, h = _split(self._checked(images, condition))
         if h is not None:
@@ -237,7 +250,7 @@ class PixelCNN(keras.Model):
         self.initialised.assign(1.0)
 
     def standardise(self, condition: np.ndarray) -> None:
-        """Sets mean and standard deviation of the condition's channels, which ``initialise`` does.
+        """Set the mean and standard deviation of the condition's channels, as ``initialise`` does.
 
         Args:
             condition: ``(n, *condition_shape)``.
@@ -258,11 +271,11 @@ class PixelCNN(keras.Model):
         validation_data: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Trains the model; as ``keras.Model.fit``, with what stands in the class's docstring.
+        """Train the model as ``keras.Model.fit`` does; the first call also initialises it.
 
         Args:
-            x: images, or ``(images, condition)``, a dict of the two, or a data set of either.
-            y: the condition, where ``x`` is images.
+            x: images, ``(images, condition)``, a dict of the two, or a data set of these.
+            y: the condition, if ``x`` is images.
             batch_size: as in Keras.
             epochs: as in Keras.
             verbose: as in Keras.
@@ -272,7 +285,7 @@ class PixelCNN(keras.Model):
             **kwargs: as in Keras.
 
         Raises:
-            ArgumentError: images or condition do not match the model.
+            ArgumentError: If images or condition do not match the model.
         """
         first, x = _first(x, y)
         images, condition = _split(self._checked(*first))
@@ -292,7 +305,7 @@ class PixelCNN(keras.Model):
         )  # fmt: skip
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Loss in nats per image, and bits per dimension; as ``keras.Model.evaluate``.
+        """Compute the loss in nats per image and the bits per dimension, as in Keras.
 
         Args:
             x: as in ``fit``.
@@ -301,22 +314,22 @@ class PixelCNN(keras.Model):
             **kwargs: as in Keras.
 
         Raises:
-            ArgumentError: images or condition do not match the model.
+            ArgumentError: If images or condition do not match the model.
         """
         if _is_arrays(x):
             self._checked(*_split(x if y is None else (x, y)))
         return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data: Any) -> Any:
-        """As in Keras."""
+        """Run one step of training, as in Keras."""
         return super().train_step(_pack(data))
 
     def test_step(self, data: Any) -> Any:
-        """As in Keras."""
+        """Run one step of evaluation, as in Keras."""
         return super().test_step(_pack(data))
 
     def predict_step(self, data: Any) -> Any:
-        """As in Keras: the raw parameters."""
+        """Compute the raw parameters of one batch."""
         return super().predict_step(_pack(data))
 
     def compute_loss(
@@ -327,14 +340,14 @@ class PixelCNN(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The mean of −ln q, in nats per image.
+        """Compute the mean of −ln q, in nats per image.
 
         Args:
             x: images, or ``(images, condition)``.
-            y: unused.
+            y: not used.
             y_pred: the raw parameters.
-            sample_weight: of each image.
-            training: unused.
+            sample_weight: the weight of each image, ``(n,)``.
+            training: not used.
         """
         nats = -self._distribution(y_pred).log_prob(_split(x)[0])
         dimensions = math.prod(self.image_shape) * math.log(2)
@@ -362,7 +375,7 @@ class PixelCNN(keras.Model):
         return images if h is None else (images, h)
 
     def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
-        """The distribution that raw parameters stand for."""
+        """The distribution with some raw parameters."""
         k, channels = self.mixtures, self.image_shape[-1]
         shape = tf.concat([tf.shape(raw)[:-1], [k, -1]], axis=0)
         rest = tf.reshape(raw[..., k:], shape)
@@ -376,7 +389,7 @@ class PixelCNN(keras.Model):
         )
 
     def _update(self, images: Any, noise: Any, condition: Any, temperature: Any) -> Any:
-        """Draws all pixels anew, each given those before it."""
+        """Draw all pixels, each given the pixels of ``images`` before it."""
         raw = self(images if condition is None else (images, condition))
         return self._distribution(raw).draw(tf.cast(noise, raw.dtype), temperature)
 
@@ -401,34 +414,31 @@ class PixelCNN(keras.Model):
         return tf.function(run, jit_compile=self.jit_compile, autograph=False)
 
     def _in_batches(self, program: Any, inputs: Any, batch_size: int) -> np.ndarray:
-        """A program's results on all rows, at one batch size so that it is compiled once."""
+        """Run a program on all rows, with one batch size so that it is compiled only once."""
         n = len(keras.tree.flatten(inputs)[0])
         size = min(n, check_count(batch_size, "batch_size"))
         results = []
         for start in range(0, n, size):
             rows = np.minimum(np.arange(start, start + size), n - 1)
-            results.append(program(_map(lambda v, r=rows: tf.constant(v[r]), inputs)).numpy())
+            part = keras.tree.map_structure(lambda v, r=rows: tf.constant(v[r]), inputs)
+            results.append(program(part).numpy())
         return np.concatenate(results)[:n]
 
 
 def _call(program: Any, *arguments: Any) -> Any:
-    """What a compiled program returns; TensorFlow warns of direct calls where networks are many."""
+    """Call a compiled program without TensorFlow's warning about calls from many networks."""
     return program.get_concrete_function(*arguments)(*arguments)
 
 
-def _map(function: Any, inputs: Any) -> Any:
-    return tuple(map(function, inputs)) if isinstance(inputs, tuple) else function(inputs)
-
-
 def _split(inputs: Any) -> tuple[Any, Any]:
-    """``inputs`` as ``(images, condition)``."""
+    """Convert inputs to ``(images, condition)``."""
     if isinstance(inputs, Mapping):
         return inputs["images"], inputs.get("condition")
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs, None)
 
 
 def _pack(data: Any) -> Any:
-    """What Keras hands on as x, y and weights: images and condition as x, and no y."""
+    """Convert a batch to x, y and weights for Keras: images and condition as x, and no y."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
     images, condition = _split(x)
     condition = y if condition is None else condition
@@ -441,7 +451,7 @@ def _is_arrays(x: Any) -> bool:
 
 
 def _first(x: Any, y: Any) -> tuple[tuple[Any, Any], Any]:
-    """Images and condition, all of them or of the first batch; and ``x`` to train on."""
+    """Images and condition, either all or those of the first batch; and ``x`` for training."""
     if _is_arrays(x):
         data = (x, y, None)
     elif isinstance(x, keras.utils.PyDataset):
@@ -450,7 +460,7 @@ def _first(x: Any, y: Any) -> tuple[tuple[Any, Any], Any]:
         data = next(iter(x))
     elif hasattr(x, "__next__"):
         data = next(x)
-        x = _prepended(data, x)
+        x = (batch for batch in itertools.chain([data], x))  # Keras asks for a generator
     else:
         raise ArgumentError(
             "`x` holds no images", "arrays, a tf.data.Dataset, a PyDataset or a generator", type(x)
@@ -458,45 +468,19 @@ def _first(x: Any, y: Any) -> tuple[tuple[Any, Any], Any]:
     return _split(_pack(data)[0]), x
 
 
-def _prepended(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    """A generator, as Keras asks for."""
-    yield first
-    yield from rest
-
-
 def _as_map(shape: tuple[int, ...] | None) -> tuple[int, ...]:
     shape = shape or ()
     return (1, 1, *shape) if len(shape) == 1 else shape
 
 
-def _image_shape(shape: Any) -> tuple[int, int, int]:
-    sides = _sides(shape, "image_shape")
-    if len(sides) != 3 or sides[-1] not in (1, 3):
-        raise ArgumentError(
-            "`image_shape` is invalid", "(height, width, channels) with 1 or 3 channels", shape
-        )
-    return sides
-
-
-def _condition_shape(shape: Any) -> tuple[int, ...] | None:
-    if shape is None:
-        return None
-    sides = _sides(shape, "condition_shape")
-    if len(sides) not in (1, 3):
-        raise ArgumentError(
-            "`condition_shape` is invalid", "(channels,) or (height, width, channels)", shape
-        )
-    return sides
-
-
-def _sides(shape: Any, name: str) -> Any:
+def _sides(shape: Any, name: str) -> tuple[int, ...]:
     if not isinstance(shape, (tuple, list)):
-        raise ArgumentError(f"`{name}` is invalid", "a tuple of counts", repr(shape))
+        raise ArgumentError(f"`{name}` is invalid", "a tuple of positive integers", repr(shape))
     return tuple(check_count(side, name) for side in shape)
 
 
 def widths(filters: Any, stages: int) -> tuple[int, ...]:
-    """Channels of each stage, checked; one number stands for all stages."""
+    """Check the number of channels of each stage; a single number applies to all stages."""
     if isinstance(filters, (tuple, list)):
         if not filters:
             raise ArgumentError("`filters` is invalid", "at least one stage", filters)
@@ -505,7 +489,7 @@ def widths(filters: Any, stages: int) -> tuple[int, ...]:
 
 
 def rate(dropout: Any) -> float:
-    """A rate of dropout, checked."""
+    """Check a dropout rate."""
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise ArgumentError("`dropout` is invalid", "a rate in [0, 1)", repr(dropout))
     return float(dropout)

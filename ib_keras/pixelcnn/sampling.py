@@ -1,4 +1,4 @@
-"""Images from an autoregressive model by fixed-point iteration, from noise drawn ahead."""
+"""Sampling from an autoregressive model by fixed-point iteration, with noise drawn beforehand."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Update = Callable[[Any], Any]
 
 
 def draw_noise(n: int, image_shape: tuple[int, int, int], seed: int | None = None) -> np.ndarray:
-    """Uniform noise on (0, 1) for ``n`` images: a function of the arguments, not of a model.
+    """Draw uniform noise on (0, 1) for ``n`` images; it does not depend on a model.
 
     Args:
         n: number of images.
         image_shape: height, width and channels.
-        seed: integer seed; ``None`` for a random one.
+        seed: integer seed; ``None`` for a random seed.
 
     Returns:
-        float32 ``(n, height, width, 1 + channels)``: for each pixel one number that chooses the
+        float32 ``(n, height, width, 1 + channels)``: for each pixel, one number that chooses the
         component of its mixture, and one for each channel.
 
     Raises:
-        ArgumentError: ``n`` is no count, or ``seed`` no seed.
+        ArgumentError: If ``n`` is not a positive integer, or ``seed`` is not a seed.
     """
     height, width, channels = image_shape
     rng = np.random.default_rng(None if seed is None else check_seed(seed))
@@ -36,10 +36,10 @@ def draw_noise(n: int, image_shape: tuple[int, int, int], seed: int | None = Non
 
 
 def as_noise(noise: Any, n: int, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """``noise`` as ``draw_noise`` returns it; one row stands for all ``n`` images.
+    """Check noise of the form that ``draw_noise`` returns; a single row is repeated ``n`` times.
 
     Raises:
-        ArgumentError: the shape does not match, or values are outside (0, 1).
+        ArgumentError: If the shape does not match, or values are outside (0, 1).
     """
     array = as_array(noise, "noise")
     *size, channels = image_shape
@@ -51,49 +51,49 @@ def as_noise(noise: Any, n: int, image_shape: tuple[int, int, int]) -> np.ndarra
     if array.dtype.kind != "f" or not (array.min() > 0 and array.max() < 1):
         raise ArgumentError(
             "`noise` is not uniform on (0, 1)",
-            "what draw_noise returns",
+            "values as draw_noise returns them",
             f"values from {array.min()} to {array.max()} of dtype {array.dtype}",
         )
     return np.broadcast_to(array.astype(np.float32), (n, *shape))
 
 
 def fixed_point(update: Update, start: Any, most: int) -> tuple[Any, Any]:
-    """The images x = update(x), found by iteration.
+    """Find the images x = update(x) by iteration.
 
-    Where each pixel of ``update(x)`` depends on the pixels of x before it alone, pass k sets at
-    least the first k pixels for good: the result is that of drawing pixel after pixel, and
-    ``most`` = number of pixels passes suffice. Most pixels are right long before.
+    If each pixel of ``update(x)`` depends only on the pixels of x before it, at least the first k
+    pixels are final after pass k. The result is then the same as that of drawing pixel after pixel,
+    and as many passes as pixels suffice. Usually far fewer passes are needed.
 
     Args:
-        update: whole images, with their noise held fixed.
-        start: int32 images; they decide the number of passes, not the result.
-        most: at most so many passes.
+        update: function that draws whole images from images, with fixed noise.
+        start: int32 images. They affect the number of passes, but not the result.
+        most: the maximum number of passes.
 
     Returns:
-        The images, and the number of passes: the last one changed nothing, unless all were used.
+        The images and the number of passes. The last pass changed nothing, unless all were used.
 
     References:
         Wiggers & Hoogeboom, ICML 2020, arXiv:2002.09928; Song et al., ICML 2021, arXiv:2002.03629.
     """
 
-    def again(passes: Any, changed: Any, images: Any) -> Any:
+    def goes_on(passes: Any, changed: Any, images: Any) -> Any:
         return changed & (passes < most)
 
-    def once(passes: Any, changed: Any, images: Any) -> Any:
+    def one_pass(passes: Any, changed: Any, images: Any) -> Any:
         new = update(images)
         return passes + 1, tf.reduce_any(tf.not_equal(new, images)), new
 
     passes, _, images = tf.while_loop(
-        again, once, (tf.constant(0), tf.constant(True), start), maximum_iterations=most
+        goes_on, one_pass, (tf.constant(0), tf.constant(True), start), maximum_iterations=most
     )
     return images, passes
 
 
 def pixel_by_pixel(update: Update, start: np.ndarray) -> np.ndarray:
-    """What ``fixed_point`` finds, drawn in raster order: one pass for each pixel.
+    """Compute the result of ``fixed_point`` in raster order, with one pass for each pixel.
 
     Args:
-        update: whole images, with their noise held fixed.
+        update: function that draws whole images from images, with fixed noise.
         start: int32 ``(n, height, width, channels)``.
     """
     images = np.array(start)

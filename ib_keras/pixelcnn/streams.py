@@ -26,20 +26,21 @@ _RIGHT: tuple = ((2, 2), "right")
 
 
 class Streams(keras.layers.Layer):
-    """What is known of each pixel from those before it in raster order.
+    """The network that computes each pixel's parameters from the pixels before it in raster order.
 
-    The stream ``u`` of a pixel has seen the rows above it, ``v`` also what is to its left. Both go
-    down through the stages and up again with shortcuts, as a U-Net.
+    The stream ``u`` of a pixel depends on the rows above it, the stream ``v`` also on the pixels to
+    its left. Both go down through the stages and up again with shortcuts, as in a U-Net.
 
     Args:
         size: height and width of the images.
-        outputs: numbers for each pixel.
-        filters: of each stage, the finest first; its length bounds the number of stages.
-        resnet_blocks: of each stage and direction.
-        dropout: rate in the blocks.
-        condition: height, width and channels of the condition; ``None`` where there is none.
+        outputs: the number of parameters of each pixel.
+        filters: channels of each stage, the finest first; its length is the maximum number of
+            stages.
+        resnet_blocks: the number of blocks in each stage and direction.
+        dropout: dropout rate in the blocks.
+        condition: height, width and channels of the condition; ``None`` if there is none.
         seed: integer seed of weights and dropout.
-        **kwargs: of ``keras.layers.Layer``.
+        **kwargs: arguments of ``keras.layers.Layer``.
 
     References:
         Salimans et al., *PixelCNN++*, ICLR 2017, arXiv:1701.05517, sections 2.3 to 2.5.
@@ -83,7 +84,7 @@ class Streams(keras.layers.Layer):
         self.down_v = [blocks(i, resnet_blocks, _RIGHT, True) for i in range(len(stages))]
         self.shrink_u = [conv(filters[i + 1], *_DOWN, strides=2) for i in range(last)]
         self.shrink_v = [conv(filters[i + 1], *_RIGHT, strides=2) for i in range(last)]
-        # The coarsest stage begins with what would be its last shortcut.
+        # The coarsest stage starts from its last shortcut, so it has one shortcut less.
         counts = [resnet_blocks + (i < last) for i in range(len(stages))]
         self.up_u = [blocks(i, counts[i], _DOWN, True) for i in range(len(stages))]
         self.up_v = [blocks(i, counts[i], _RIGHT, True) for i in range(len(stages))]
@@ -99,18 +100,18 @@ class Streams(keras.layers.Layer):
             self.look = [conv(min(first, condition[2]), (3, 3), "none") for _ in range(2 * wide)]
 
     def call(self, images: Any, condition: Any = None, training: bool = False) -> Any:
-        """Raw parameters ``(n, height, width, outputs)``.
+        """Compute the raw parameters ``(n, height, width, outputs)``.
 
         Args:
             images: ``(n, height, width, channels)`` on the scale [−1, 1].
             condition: ``(n, h, w, channels)``.
-            training: whether to drop.
+            training: whether to apply dropout.
         """
         conditions = [None] * len(self.down_u)
         if condition is not None:
-            h = self._seen(self.standardise(condition))
+            h = self._with_surroundings(self.standardise(condition))
             conditions = [pool(h) for pool in self.pool]
-        # The ones tell the image from the padding.
+        # The channel of ones distinguishes the image from the padding.
         x = tf.pad(tf.cast(images, self.compute_dtype), [[0, 0]] * 3 + [[0, 1]], constant_values=1)
         u = down_shift(self.enter_u(x))
         v = down_shift(self.enter_above(x)) + right_shift(self.enter_left(x))
@@ -136,8 +137,8 @@ class Streams(keras.layers.Layer):
                 u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
         return self.leave(tf.nn.elu(v))
 
-    def _seen(self, h: Any) -> Any:
-        """A map at each place, beside it what is around that place on all sides, and its mean."""
+    def _with_surroundings(self, h: Any) -> Any:
+        """A map with a convolution of its surroundings and its mean as further channels."""
         if not self.look:
             return h
         around = h
@@ -149,15 +150,15 @@ class Streams(keras.layers.Layer):
 
 def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:
     """Height and width of each stage: halved and rounded up while a side is longer than 2."""
-    found = [size]
-    while len(found) < most and max(found[-1]) > 2:
-        height, width = found[-1]
-        found.append((-(-height // 2), -(-width // 2)))
-    return found
+    sizes = [size]
+    while len(sizes) < most and max(sizes[-1]) > 2:
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
 
 
 def _grid(size: tuple[int, int], stage: int) -> Grid:
-    """Where the pixels of a stage begin and end on the image, for rows and columns."""
+    """The edges of a stage's pixels as shares of the image, for rows and columns."""
 
     def edges(n: int) -> tuple[float, ...]:
         return tuple(np.minimum(np.arange(-(-n // 2**stage) + 1) * 2**stage, n) / n)
@@ -166,7 +167,7 @@ def _grid(size: tuple[int, int], stage: int) -> Grid:
 
 
 def _seeds(seed: int | None) -> Iterator[int]:
-    """Integer seeds without end, which depend on ``seed`` alone."""
+    """Generate integer seeds that depend on ``seed`` only."""
     rng = np.random.default_rng(seed)
     while True:
         yield int(rng.integers(2**31 - 1))

@@ -1,4 +1,4 @@
-"""Files and folders written beside their place, and moved there when they are whole."""
+"""Atomic writes: files and folders are written under a temporary name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ib_keras.storage import locks
 
 
 def sibling(path: pathlib.Path) -> pathlib.Path:
-    """A new name beside ``path`` for what is not finished."""
+    """Return a new temporary name beside ``path``."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def write_file(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
-    """Lets ``write`` fill a temporary sibling, then renames it to ``path``."""
+    """Let ``write`` write a temporary sibling, then rename it to ``path``."""
     temporary = sibling(path)
     try:
         write(temporary)
@@ -30,10 +30,10 @@ def write_file(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> N
 
 
 def write_folder(path: pathlib.Path, fill: Callable[[pathlib.Path], object]) -> None:
-    """Lets ``fill`` fill a temporary sibling folder, then renames it to ``path``.
+    """Let ``fill`` fill a temporary sibling folder, then rename it to ``path``.
 
     Raises:
-        ArgumentError: ``path`` exists and is no empty folder; it is left as it was.
+        ArgumentError: If ``path`` exists and is not an empty folder; it is left unchanged.
     """
     check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,10 +49,10 @@ def write_folder(path: pathlib.Path, fill: Callable[[pathlib.Path], object]) -> 
 
 
 def move_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    """Renames a folder that is finished.
+    """Rename a finished temporary folder to ``path``.
 
     Raises:
-        ArgumentError: meanwhile ``path`` has become a folder with files.
+        ArgumentError: If ``path`` has become a file or a folder with files in the meantime.
     """
     try:
         os.rename(temporary, path)
@@ -63,26 +63,26 @@ def move_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def remove_unfinished(folder: pathlib.Path, name: str = "*") -> None:
-    """Removes what processes that were killed have left unfinished in a folder.
+    """Remove the temporary files and folders that killed processes left in a folder.
 
     Args:
-        folder: to look in.
-        name: the name that the finished file or folder would have had; a glob.
+        folder: the folder to search.
+        name: a glob of the names that the finished files or folders would have had.
     """
     for path in folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
-        elif not locks.is_held(path):  # else its process lives
+        elif not locks.is_held(path):  # its process is no longer alive
             shutil.rmtree(path, ignore_errors=True)
 
 
 def check_free(path: pathlib.Path) -> None:
-    """Raises unless nothing would be overwritten at ``path``.
+    """Check that nothing would be overwritten at ``path``.
 
     Raises:
-        ArgumentError: it exists and is no empty folder.
+        ArgumentError: If ``path`` exists and is not an empty folder.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ArgumentError(
             f"{str(path)!r} exists",
             "a new path: nothing is overwritten",

@@ -19,19 +19,20 @@ _ACCESS = {
 
 @contextlib.contextmanager
 def files(url: str, wanted: Sequence[str]) -> Iterator[list[tuple[str, pathlib.Path]]]:
-    """Copies of what a URL names.
+    """Copy files from a bucket to a temporary folder, for a ``with`` block.
 
     Args:
-        url: of a folder, of a file, or a glob of either.
-        wanted: of a folder, its files of these names are copied; of a file, also those beside it.
+        url: the URL of a folder or a file, or a glob of URLs.
+        wanted: the names of the files to copy from a folder; for a file, the names of the files
+            beside it to copy with it.
 
     Yields:
-        For each match its URL and its copy, a folder or a file. Of a folder without the
-        first of the wanted files, the copy has all names, with empty files.
+        A list of the matching URLs, each with the path of its copy, a folder or a file. If a folder
+        does not have the first of the wanted files, its copy has empty files for all other names.
 
     Raises:
-        StoreError: nothing is there, or it may not be read.
-        MissingExtraError: what reads such a URL is not installed.
+        StoreError: If nothing matches the URL, or it cannot be read.
+        MissingExtraError: If the package that reads URLs of this protocol is not installed.
     """
     system, path = _system(url)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,12 +54,12 @@ def _copy(
     is_folder = system.isdir(match)
     folder, _, own = (match, "", "") if is_folder else match.rpartition("/")
     names = [entry.rstrip("/").rpartition("/")[2] for entry in system.ls(folder, detail=False)]
-    found = [name for name in names if name == own or name in wanted]
-    for name in found:
+    copied = [name for name in names if name == own or name in wanted]
+    for name in copied:
         system.get_file(f"{folder}/{name}", str(place / name))
-    if is_folder and wanted[0] not in found:
+    if is_folder and wanted[0] not in copied:
         for name in filter(None, names):
-            (place / name).touch()  # of those copied, the content stays
+            (place / name).touch()  # keeps the content of copied files
     return system.unstrip_protocol(match), place if is_folder else place / own
 
 
@@ -74,8 +75,8 @@ def _system(url: str) -> tuple[Any, str]:
         if protocol in ("gs", "gcs"):
             raise MissingExtraError.of(f"Reading {protocol}:// paths", "gcsfs", "vertex") from error
         raise MissingExtraError(
-            f"Reading {protocol}:// paths needs a package of fsspec",
-            "it to be installed with pip",
+            f"Reading {protocol}:// paths needs a package that fsspec uses for this protocol",
+            "the package to be installed with pip",
             error,
         ) from error
     except ValueError as error:
@@ -86,14 +87,13 @@ def _system(url: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def _readable(url: str) -> Iterator[None]:
-    """Raises what a bucket's library raises as errors that say what is to be done."""
+    """Turn the errors of a bucket's library into errors that say what to do."""
     logger = logging.getLogger("gcsfs")
     level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)  # it reports at length what is raised here
+    logger.setLevel(logging.CRITICAL + 1)  # it would log the error at length as well
     try:
         yield
-    except Exception as error:
-        # Each protocol has its own; most, but not all, are kinds of OSError.
+    except Exception as error:  # each protocol has its own; not all are subclasses of OSError
         raise StoreError(
             f"{url!r} cannot be read",
             _ACCESS.get(url.partition("://")[0], "a place that you may read"),

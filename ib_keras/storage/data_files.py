@@ -1,4 +1,4 @@
-"""Data sets in ``.npz`` and ``.mat`` files: which arrays are the inputs, which the labels."""
+"""Data sets in ``.npz`` and ``.mat`` files: finding the arrays of the inputs and labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
 
-# What else arrays are called that are x or y, in small or capital letters.
+# Other accepted names of the arrays x and y, in upper or lower case.
 _ALIASES = {
     "x": ("f", "data", "input", "inputs", "feature", "features", "image", "images"),
     "y": ("label", "labels", "target", "targets", "class", "classes"),
@@ -28,22 +28,22 @@ _ALIASES = {
 _LABELS = ("y", "y_train", "y_test")
 LAYOUTS = (("x", "y"), ("x_train", "y_train", "x_test", "y_test"))
 _EXPECTED = (
-    "the arrays x and y, or x_train, y_train, x_test and y_test; for x it may say "
-    f"{', '.join(_ALIASES['x'])}, for y {', '.join(_ALIASES['y'])}"
+    "the arrays x and y, or x_train, y_train, x_test and y_test; x may also be called "
+    f"{', '.join(_ALIASES['x'])}, and y {', '.join(_ALIASES['y'])}"
 )
-# So many arrays are described in errors.
+# The largest number of arrays that an error describes.
 _DESCRIBED = 12
 
-# The type of an element of a MATLAB file.
+# The type of a compressed element in a MATLAB file.
 _COMPRESSED = 15
 
 
 class Found(NamedTuple):
-    """What a file holds.
+    """The data set in a file.
 
     Args:
-        parts: ``(x, y)`` of all rows, or one of the training and one of the test rows.
-        names: of the arrays, in that order.
+        parts: ``(x, y)`` of all rows, or one pair of the training and one of the test rows.
+        names: the names of the arrays, in that order.
     """
 
     parts: list[tuple[np.ndarray, np.ndarray]]
@@ -51,13 +51,13 @@ class Found(NamedTuple):
 
 
 def read(path: pathlib.Path) -> Found:
-    """The inputs and labels of a file.
+    """Read the inputs and labels of a file.
 
     Args:
-        path: ``.npz`` or ``.mat``.
+        path: a ``.npz`` or ``.mat`` file.
 
     Raises:
-        ArgumentError: it cannot be read, or does not say which arrays are meant.
+        ArgumentError: If the file cannot be read, or its inputs or labels are missing or ambiguous.
     """
     if path.suffix == ".mat":
         arrays, others = _read_mat(path)
@@ -71,7 +71,7 @@ def read(path: pathlib.Path) -> Found:
 def _choose(
     arrays: Mapping[str, np.ndarray], path: pathlib.Path, others: Sequence[str]
 ) -> tuple[str, ...]:
-    """The arrays of the first layout that is there whole, with one array for each of its names."""
+    """Return the array names of the first layout that has exactly one array for each role."""
     layouts = [_candidates(roles, arrays) for roles in LAYOUTS]
     for layout in layouts:
         if all(len(names) == 1 for names in layout.values()):
@@ -84,32 +84,34 @@ def _choose(
             raise ArgumentError(
                 f"In the file {str(path)!r} several arrays may be {role}: "
                 f"{', '.join(map(repr, names))}",
-                f"one of them, or one that is called {role}",
+                f"only one of them, or one that is called {role}",
                 received,
             )
-    lacks = " and ".join(repr(role) for role, names in nearest.items() if not names)
-    raise ArgumentError(f"The file {str(path)!r} lacks {lacks}", _EXPECTED, received)
+    missing = " and ".join(repr(role) for role, names in nearest.items() if not names)
+    raise ArgumentError(f"The file {str(path)!r} lacks {missing}", _EXPECTED, received)
 
 
 def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
-    """The arrays that each name of a layout may mean, the nearest names only."""
-    found = {role: _nearest(role, list(arrays)) for role in roles}
+    """Role → the names of the arrays that match it best."""
+    matches = {role: _nearest(role, list(arrays)) for role in roles}
     for x, y in zip(roles[::2], roles[1::2], strict=True):
-        if len(found[x]) == 1 and len(found[y]) > 1:  # such as a list of the classes' names
-            rows = arrays[found[x][0]].shape[:1]
-            found[y] = [name for name in found[y] if arrays[name].shape[:1] == rows] or found[y]
-    return found
+        if len(matches[x]) == 1 and len(matches[y]) > 1:  # one may be a list of the class names
+            rows = arrays[matches[x][0]].shape[:1]
+            same_rows = [name for name in matches[y] if arrays[name].shape[:1] == rows]
+            matches[y] = same_rows or matches[y]
+    return matches
 
 
 def _nearest(role: str, names: list[str]) -> list[str]:
-    """Those of just this name, or else of this name but for its spelling, or else of an alias."""
+    """The exact name of a role, else its other spellings, else its aliases."""
     if role in names:
         return [role]
     side, _, part = role.partition("_")
     for sides in ((side,), _ALIASES[side]):
-        meant = {text for one in sides for text in (one + part, part + one)}
-        if found := [name for name in names if re.sub("[^a-z0-9]", "", name.lower()) in meant]:
-            return found
+        spellings = {text for one in sides for text in (one + part, part + one)}
+        matches = [name for name in names if re.sub("[^a-z0-9]", "", name.lower()) in spellings]
+        if matches:
+            return matches
     return []
 
 
@@ -126,7 +128,7 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     except StoreError as error:
         expected = error.expected
         if "objects" in str(error.received):
-            expected += ", which hold no Python objects: save texts as y.astype(str)"
+            expected += " without Python objects: save texts as y.astype(str)"
         raise ArgumentError(f"The file {error.invalid}", expected, error.received) from None
 
 
@@ -137,49 +139,51 @@ from scipy.io import loadmat, whosmat
 
 def plain(array):
     if array.dtype.hasobject:
-        if not all(isinstance(one, np.ndarray) and one.dtype.kind == "U" and one.size == 1
-                   for one in array.flat):
+        if not all(isinstance(item, np.ndarray) and item.dtype.kind == "U" and item.size == 1
+                   for item in array.flat):
             sys.exit("arrays of objects")
-        array = np.array([one.item() for one in array.flat])
+        array = np.array([item.item() for item in array.flat])
     return np.char.rstrip(array) if array.dtype.kind == "U" else array
 
 wanted = re.compile(sys.argv[3], re.I)
 names = [name for name, _, _ in whosmat(sys.argv[1])]
-found = loadmat(sys.argv[1], variable_names=[name for name in names if wanted.fullmatch(name)])
-arrays = {name: plain(np.asarray(found[name])) for name in names if name in found}
+loaded = loadmat(sys.argv[1], variable_names=[name for name in names if wanted.fullmatch(name)])
+arrays = {name: plain(np.asarray(loaded[name])) for name in names if name in loaded}
 np.savez(sys.argv[2], **arrays)
 print(json.dumps([name for name in names if name not in arrays]))
 """
 
 
 def _read_mat(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays that may be meant, and the names of others, read by another process: SciPy's
-    reader can crash on damaged files."""
-    wanted = "a MATLAB file of version 7 or less"
+    """Read the arrays of the accepted names, and the names of all others.
+
+    A separate process reads them, because SciPy's reader can crash on damaged files.
+    """
+    expected = "a MATLAB file of version 7 or less"
     try:
         _check_unpacked(path)
     except npy.DAMAGE as error:
-        raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, error) from None
+        raise ArgumentError(f"The file {str(path)!r} cannot be read", expected, error) from None
     sides = "|".join(one for side, more in _ALIASES.items() for one in (side, *more))
-    meant = f"((train|test)_?)?({sides})(_?(train|test))?"
+    names = f"((train|test)_?)?({sides})(_?(train|test))?"
     with tempfile.TemporaryDirectory() as folder:
-        found = pathlib.Path(folder, "found.npz")
-        # -P: nothing is imported from the folder that it happens to run in.
-        reader = [sys.executable, "-P", "-c", _MAT_READER, os.path.abspath(path), str(found), meant]
-        done = subprocess.run(reader, capture_output=True, text=True)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:] if done.returncode > 0 else []
-            received = said[0] if said else "a file on which the reader crashed"
-            raise ArgumentError(f"The file {str(path)!r} cannot be read", wanted, received)
-        arrays = _read_npz(found)
+        copy = pathlib.Path(folder, "arrays.npz")
+        # -P: nothing is imported from the current folder.
+        reader = [sys.executable, "-P", "-c", _MAT_READER, os.path.abspath(path), str(copy), names]
+        result = subprocess.run(reader, capture_output=True, text=True)
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() if result.returncode > 0 else []
+            received = lines[-1] if lines else "a file on which the reader crashed"
+            raise ArgumentError(f"The file {str(path)!r} cannot be read", expected, received)
+        arrays = _read_npz(copy)
     for name, array in arrays.items():
         if array.ndim == 2 and len(array) == 1 and any(_nearest(y, [name]) for y in _LABELS):
-            arrays[name] = array[0]  # MATLAB's vectors are rows as often as columns
-    return arrays, json.loads(done.stdout)
+            arrays[name] = array[0]  # a vector that MATLAB saved as a row
+    return arrays, json.loads(result.stdout)
 
 
 def _check_unpacked(path: pathlib.Path) -> None:
-    """Raises if the compressed elements of a MATLAB file are larger than the memory available."""
+    """Check that the elements of a MATLAB file fit in memory when they are unpacked."""
     limit, unpacked = memory.available(), 0
     with open(path, "rb") as file:
         order = "<" if file.read(128)[-2:] == b"IM" else ">"

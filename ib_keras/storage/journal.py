@@ -1,8 +1,8 @@
-"""A store's journal: a line for what was recorded, removed or logged, each with a checksum.
+"""A store's journal: a line for each epoch that was recorded, removed or logged, with a checksum.
 
-The epochs are in folders of their own, so that a commit costs the same however many there are. What
-the folders cannot say is in the journal: that one has disappeared, and the logs of epochs that
-were not recorded, until the next that is.
+Each epoch has a folder of its own, so the cost of recording an epoch does not depend on the number
+of epochs. The journal has the information that the folders lack: which epochs should exist, and the
+logs of the epochs since the last recorded one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _TORN = b" (unfinished)\n"
 
 
 def append(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
-    """Adds a line; one that a killed process left unfinished is ended first.
+    """Add a line, after ending a line that a killed process left unfinished.
 
     Args:
-        folder: of the store.
-        entry: of JSON.
+        folder: the store's folder.
+        entry: the content of the line, serialisable to JSON.
     """
     text = json.dumps(entry, allow_nan=False)
     with open(folder / NAME, "ab+") as file:
@@ -36,14 +36,15 @@ def append(folder: pathlib.Path, entry: Mapping[str, Any]) -> None:
 
 
 def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]]:
-    """All lines, but for those that killed processes left unfinished.
+    """Read all lines except those that killed processes left unfinished.
 
     Args:
-        folder: of the store.
-        required: a folder without a journal is damaged; else there is nothing in it.
+        folder: the store's folder.
+        required: whether a missing journal is an error; otherwise it has no lines.
 
     Raises:
-        StoreError: a whole line does not have its checksum, its end is damaged, or all is missing.
+        StoreError: If a complete line does not match its checksum, the end of the last line is
+            damaged, or a required journal is missing.
     """
     path = folder / NAME
     if not path.exists():
@@ -55,7 +56,7 @@ def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]
         lines = path.read_bytes().decode().split("\n")
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(path)!r} is damaged", "lines of JSON", error) from None
-    for number, line in enumerate(lines[:-1], start=1):  # behind the last line's end is nothing
+    for number, line in enumerate(lines[:-1], start=1):
         if line.endswith(_TORN.decode().rstrip("\n")):
             continue
         written, _, text = line.partition(" ")
@@ -67,7 +68,7 @@ def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]
             )
         entries.append(json.loads(text))
     written, _, text = lines[-1].partition(" ")
-    # An unfinished line is shorter than its checksum says; this one has something for its end.
+    # The whole text and one more character: the line was finished, and its end was overwritten.
     if text and written == _checksum(text[:-1]):
         raise StoreError(
             f"{str(path)!r} is damaged in line {len(lines)}", "a line's end", repr(text[-1])

@@ -1,4 +1,4 @@
-"""``.keras`` files that may be damaged, or made to do harm."""
+"""Checks of ``.keras`` files that may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow as tf
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import npy
 
-# How files of models are called that are not read, and what they are.
+# The suffixes of model files that are not read.
 _OTHERS = {
     ".h5": "HDF5",
     ".hdf5": "HDF5",
@@ -31,24 +31,24 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def is_file(name: str) -> bool:
-    """Whether a model's name is that of a file, of a format that is read or of another.
+    """Whether a model's name is that of a file, in a format that is read or in another.
 
     Args:
-        name: what ``models.build`` takes.
+        name: the name that was passed to ``models.build``.
     """
-    # os.path takes any text, also such as cannot be a name.
     known = pathlib.PurePath(name).suffix in (".keras", *_OTHERS)
+    # os.path accepts any text, even if it cannot be a file's name.
     return known or os.path.isfile(os.path.join(name, "saved_model.pb"))
 
 
 def refuse_other_formats(file: pathlib.Path) -> None:
-    """Raises if a file or folder is no ``.keras`` file, and says how to make one of it.
+    """Check that a file is a ``.keras`` file; otherwise, say how to make one from it.
 
     Args:
-        file: which exists.
+        file: an existing file or folder.
 
     Raises:
-        ArgumentError: it is of another format, whatever its name.
+        ArgumentError: If it has another format, whatever its name is.
     """
     if file.is_dir():
         saved = (file / "saved_model.pb").is_file()
@@ -66,31 +66,31 @@ def refuse_other_formats(file: pathlib.Path) -> None:
         rename = "" if old == file else f"rename it to {old.name}, then "
         wanted = f"a .keras file: {rename}keras.models.load_model({str(old)!r}).save({new!r})"
         if file.stem.endswith(".weights"):
-            received = "HDF5 of weights alone"
+            received = "HDF5 with weights only"
             wanted = (
                 "a .keras file: build the model as it was, "
                 f"model.load_weights({str(file)!r}), model.save({new!r})"
             )
-    raise ArgumentError(f"The model {str(file)!r} is not read", wanted, received)
+    raise ArgumentError(f"The model {str(file)!r} cannot be read", wanted, received)
 
 
 def check(file: pathlib.Path) -> None:
-    """Raises unless a model's file is whole, and file and model fit into memory.
+    """Check that a model's file is complete, and that file and model fit in memory.
 
     Args:
-        file: the model.
+        file: the ``.keras`` file.
 
     Raises:
-        StoreError: it is damaged, or either is larger than the memory available.
+        StoreError: If the file is damaged, or file or model is larger than the available memory.
     """
     npy.check_zip(file)
-    # A thread of its own, since Keras keeps for each a list of variables without values.
+    # In a separate thread, because Keras keeps a list of uninitialised variables for each thread.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         npy.check_size(file, thread.submit(_bytes, file).result())
 
 
 def _bytes(file: pathlib.Path) -> int:
-    """Bytes of the variables that a model's configuration asks for, which are not made."""
+    """Size in bytes of the variables that a model's configuration describes."""
     try:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(archive.read("config.json"))
@@ -98,6 +98,5 @@ def _bytes(file: pathlib.Path) -> int:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in model.variables)
-    except Exception:
-        # What makes no sense, or needs its variables' values, is for Keras to read or refuse.
+    except Exception:  # Keras itself reads or rejects the file later
         return 0

@@ -1,4 +1,4 @@
-"""Locks of folders: one process writes, and one that is killed leaves no lock behind."""
+"""Locks of folders: one process at a time writes, and a killed process leaves no lock behind."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ib_keras.errors import StoreError
 
 try:
     import fcntl
-except ModuleNotFoundError:  # not on Windows: there, nothing is locked
+except ModuleNotFoundError:  # on Windows, nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-# The locks of this process: folder → descriptor.
+# The locks of this process: device and inode of the folder → file descriptor.
 _own: dict[tuple[int, int], int] = {}
 
 
 def acquire(folder: pathlib.Path) -> Lock:
-    """Locks a folder for this process, until the lock is released or the process ends.
+    """Lock a folder for this process, until the lock is released or the process ends.
 
-    Within a process the last to ask has the lock: what an interrupted ``fit`` left behind does not
-    bar the next.
+    A process may lock the same folder again, so a lock that an interrupted ``fit`` left behind does
+    not block the next ``fit``.
 
     Args:
         folder: an existing folder; nothing is written into it.
 
     Raises:
-        StoreError: another process has it.
+        StoreError: If another process has locked the folder.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     status = os.fstat(descriptor)
@@ -41,7 +41,7 @@ def acquire(folder: pathlib.Path) -> Lock:
     except BlockingIOError:
         os.close(descriptor)
         raise StoreError(
-            f"{str(folder)!r} is being written", "one process that writes", "a second one"
+            f"{str(folder)!r} is being written", "one writing process", "a second process"
         ) from None
     _own[key] = descriptor
     return Lock(key, descriptor)
@@ -49,16 +49,16 @@ def acquire(folder: pathlib.Path) -> Lock:
 
 @contextlib.contextmanager
 def held(folder: pathlib.Path) -> Iterator[None]:
-    """Locks a folder for a ``with`` block.
+    """Lock a folder for a ``with`` block.
 
     Args:
         folder: an existing folder.
 
     Raises:
-        StoreError: another process has it.
+        StoreError: If another process has locked the folder.
     """
     status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in _own:  # stays locked for who asked first
+    if (status.st_dev, status.st_ino) in _own:  # this process keeps the lock it already has
         yield
         return
     lock = acquire(folder)
@@ -69,11 +69,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
 
 def is_held(folder: pathlib.Path) -> bool:
-    """Whether a process has the lock of a folder.
-
-    Args:
-        folder: perhaps gone meanwhile.
-    """
+    """Whether a process has locked a folder; ``False`` if the folder does not exist."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -88,18 +84,18 @@ def is_held(folder: pathlib.Path) -> bool:
 
 
 class Lock:
-    """A lock that was acquired.
+    """An acquired lock.
 
     Args:
-        key: of the folder.
-        descriptor: of the open folder.
+        key: device and inode of the folder.
+        descriptor: the file descriptor of the open folder.
     """
 
     def __init__(self, key: tuple[int, int], descriptor: int) -> None:
         self._key, self._descriptor = key, descriptor
 
     def release(self) -> None:
-        """Gives the lock back, if this process still has it."""
+        """Release the lock, if this process still has it."""
         if _own.get(self._key) == self._descriptor:
             os.close(_own.pop(self._key))
 
@@ -112,11 +108,11 @@ def _lock(descriptor: int) -> None:
     except BlockingIOError:
         raise
     except OSError:
-        pass  # file systems of some networks and buckets have no locks: there, nothing is locked
+        pass  # some network and bucket file systems have no locks; nothing is locked there
 
 
 def _forget() -> None:
-    """A forked child has no locks, and must not keep its parent's alive."""
+    """Close inherited descriptors in a forked child, which would keep its parent's locks alive."""
     for descriptor in _own.values():
         with contextlib.suppress(OSError):
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Manifests: what a folder holds, with checksums that are compared when it is read."""
+"""Manifests: descriptions of folders, with checksums that are compared when files are read."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from ib_keras.errors import StoreError
 from ib_keras.storage.atomic import write_file
 
 MANIFEST = "manifest.json"
-# A manifest of ten thousand files has 2 MB.
-_LARGEST_MANIFEST = 64 << 20
+_LARGEST_MANIFEST = 64 << 20  # bytes; a manifest of ten thousand files has 2 MB
 _PACKAGES = ("ib-keras", "tensorflow", "keras", "numpy", "pandas")
-# Files whose content has been compared with a checksum by this process: what they were like then,
-# and the checksum.
+# Files that this process has compared with a checksum: path → status at that time, and checksum.
 _compared: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def write_manifest(folder: pathlib.Path, schema: str, version: int, **content: Any) -> None:
-    """Writes ``manifest.json``, with a checksum of itself: the mark that the folder is complete."""
+    """Write ``manifest.json`` with a checksum of itself; it marks the folder as complete."""
     manifest = {"schema": schema, "version": version, "made_by": provenance(), **content}
     manifest = json.loads(json.dumps(manifest, allow_nan=False))
     manifest["sha256"] = _digest(manifest)
@@ -34,11 +32,11 @@ def write_manifest(folder: pathlib.Path, schema: str, version: int, **content: A
 
 
 def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, Any]:
-    """The folder's manifest.
+    """Read a folder's manifest.
 
     Raises:
-        StoreError: the folder does not exist, is no such artifact, is damaged, or has another
-            version.
+        StoreError: If the folder does not exist, does not have this schema or version, or is
+            damaged.
     """
     path = folder / MANIFEST
     if not folder.exists():
@@ -50,25 +48,25 @@ def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, 
             "a file" if folder.is_file() else f"a folder without {MANIFEST}",
         )
     manifest = _parse(path)
-    found = manifest.get("schema") if isinstance(manifest, dict) else None
-    if found != schema:
-        raise StoreError(f"{str(folder)!r} is not a folder of {schema}", schema, repr(found))
+    received = manifest.get("schema") if isinstance(manifest, dict) else None
+    if received != schema:
+        raise StoreError(f"{str(folder)!r} is not a folder of {schema}", schema, repr(received))
     if manifest.get("version") != version:
         raise StoreError(
             f"{str(folder)!r} has another schema version",
-            f"version {version} of {schema}: use the ib_keras that wrote it, or record anew",
+            f"version {version} of {schema}: use the ib_keras that wrote it, or record again",
             f"version {manifest.get('version')!r}",
         )
     written = manifest.pop("sha256", None)
     if written is None:
         raise StoreError(
             f"{str(path)!r} has no checksum",
-            "one; folders that were written before there were any are to be made anew",
+            "the key 'sha256'; folders from versions without checksums must be made again",
             "none",
         )
-    content = _digest(manifest)
-    if written != content:
-        raise StoreError(f"{str(path)!r} is damaged", f"the checksum {written!r}", content)
+    digest = _digest(manifest)
+    if written != digest:
+        raise StoreError(f"{str(path)!r} is damaged", f"the checksum {written!r}", digest)
     return manifest
 
 
@@ -89,54 +87,50 @@ def _digest(content: Any) -> str:
 def check_fields(
     path: pathlib.Path, content: Any, fields: Mapping[str, Callable[[Any], bool]]
 ) -> dict[str, Any]:
-    """``content`` if it has all fields, each as it should be.
+    """Return ``content`` if it has all fields with valid values.
 
     Args:
-        path: of the folder, for the error.
-        content: what a manifest says.
-        fields: name → whether a value is one.
+        path: the folder, for the error.
+        content: the content of a manifest.
+        fields: name → function that says whether a value is valid.
 
     Raises:
-        StoreError: a field is missing or is no such value.
+        StoreError: If a field is missing or its value is not valid.
     """
     if not isinstance(content, dict):
         raise StoreError(f"The manifest of {str(path)!r} is damaged", "an object", repr(content))
-    for name, is_one in fields.items():
-        if name not in content or not is_one(content[name]):
+    for name, is_valid in fields.items():
+        if name not in content or not is_valid(content[name]):
             received = repr(content[name])[:200] if name in content else "nothing"
             raise StoreError(
-                f"The manifest of {str(path)!r} is damaged", f"{name!r} as it is written", received
+                f"The manifest of {str(path)!r} is damaged", f"a valid field {name!r}", received
             )
     return content
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value of JSON is a whole number from 0 on."""
+    """Whether a JSON value is a nonnegative integer."""
     return type(value) is int and value >= 0
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number."""
+    """Whether a JSON value is a finite number."""
     return type(value) is int or (type(value) is float and abs(value) < float("inf"))
 
 
 def is_texts(value: Any) -> bool:
-    """Whether a value of JSON is a list of texts."""
+    """Whether a JSON value is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def checksums(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Sizes and checksums of a folder's files, for its manifest.
-
-    Args:
-        folder: with files; folders in it are left out.
-    """
+    """Sizes and checksums of a folder's files, without subfolders, for its manifest."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
     return {path.name: entry(path) for path in paths}
 
 
 def entry(path: pathlib.Path) -> dict[str, Any]:
-    """Size and checksum of a file, for a manifest."""
+    """Size in bytes and checksum of a file, for a manifest."""
     return {"bytes": path.stat().st_size, "sha256": checksum(path)}
 
 
@@ -147,19 +141,20 @@ def checksum(path: pathlib.Path) -> str:
 
 
 def checked_file(folder: pathlib.Path, manifest: Mapping[str, Any], name: str) -> pathlib.Path:
-    """The path of a file of which the manifest has a checksum, which is compared.
+    """Compare a file with its checksum in a manifest, and return its path.
 
     Args:
-        folder: the artifact.
-        manifest: which has the field ``files``, made by ``checksums``.
-        name: of the file.
+        folder: the folder with the file.
+        manifest: the folder's manifest, whose field ``files`` was made by ``checksums``.
+        name: the name of the file.
 
     Raises:
-        StoreError: the manifest does not have it; it is missing, damaged, or outside the folder.
+        StoreError: If the file is not in the manifest, is missing or damaged, or is outside the
+            folder.
     """
     files = manifest.get("files")
-    found = files.get(name) if isinstance(files, dict) else None
-    expected = found.get("sha256") if isinstance(found, dict) else None
+    file_entry = files.get(name) if isinstance(files, dict) else None
+    expected = file_entry.get("sha256") if isinstance(file_entry, dict) else None
     if not isinstance(expected, str):
         raise StoreError(f"{str(folder)!r} has no file {name!r}", "one in its manifest", "none")
     path = inside(folder, name)
@@ -168,34 +163,34 @@ def checked_file(folder: pathlib.Path, manifest: Mapping[str, Any], name: str) -
 
 
 def inside(folder: pathlib.Path, *names: str) -> pathlib.Path:
-    """The path of a file or folder inside of an artifact, whatever the artifact says.
+    """Join a folder and names from a manifest, and check that the path is inside the folder.
 
     Args:
-        folder: the artifact.
-        *names: folders and a file in it.
+        folder: the folder.
+        *names: the subfolders and the file in it.
 
     Raises:
-        StoreError: it would be outside of the folder, by its name or by a link.
+        StoreError: If the path would be outside the folder, by its name or by a link.
     """
     path = folder.joinpath(*names)
     plain = all(n and "\0" not in n and n not in (".", "..") and pathlib.PurePath(n).name == n
                 for n in names)  # fmt: skip
     if not plain or not path.resolve().is_relative_to(folder.resolve()):
         raise StoreError(
-            f"{str(path)!r} is not inside of {str(folder)!r}", "a file in the folder", names[-1]
+            f"{str(path)!r} is not inside {str(folder)!r}", "a file in the folder", names[-1]
         )
     return path
 
 
 def compare(path: pathlib.Path, expected: str) -> None:
-    """Compares a file with its checksum: once in a process, unless it changes.
+    """Compare a file with its checksum, once per process unless the file changes.
 
     Args:
-        path: of the file.
+        path: the file.
         expected: its SHA-256.
 
     Raises:
-        StoreError: the file is missing, or its content is another.
+        StoreError: If the file is missing, or its content has changed.
     """
     if not path.is_file():
         raise StoreError(f"{str(path)!r} is missing", "the file that was written", "nothing")
@@ -205,23 +200,19 @@ def compare(path: pathlib.Path, expected: str) -> None:
     if _compared.get(key) == (now, expected):
         return
     try:
-        found = checksum(path)
+        received = checksum(path)
     except OSError as error:
         raise StoreError(
             f"{str(path)!r} cannot be read", "the file that was written", error
         ) from None
-    if found != expected:
-        raise StoreError(f"{str(path)!r} is damaged", f"the checksum {expected}", found)
+    if received != expected:
+        raise StoreError(f"{str(path)!r} is damaged", f"the checksum {expected}", received)
     _compared[key] = now, expected
 
 
-def provenance() -> dict[str, str]:
-    """Versions of what made an artifact."""
-    return dict(_versions())
-
-
 @functools.cache
-def _versions() -> dict[str, str]:
+def provenance() -> dict[str, str]:
+    """Versions of Python and of the packages that make an artifact."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

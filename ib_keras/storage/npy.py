@@ -1,4 +1,4 @@
-"""Reading arrays from files that may be damaged, or made to do harm."""
+"""Reading arrays from files that may be damaged or malicious."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import StoreError
 
-# What NumPy, SciPy, Arrow and zipfile raise for nonsense has no common class: there is even
-# tokenize.TokenError.
+# The errors that NumPy, SciPy, Arrow and zipfile raise for damaged files have no other common base
+# class: tokenize.TokenError is one of them.
 DAMAGE = Exception
 
 
 def read_npy(path: pathlib.Path) -> np.ndarray:
-    """A ``.npy`` file, memory-mapped, read-only.
+    """Open a ``.npy`` file, memory-mapped and read-only.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        StoreError: it is not such a file, holds objects, or its header does not match its size.
+        StoreError: If it is not a ``.npy`` file, holds objects, or its header does not match its
+            size.
     """
     try:
         with open(path, "rb") as file:
-            shape, dtype, _ = _header(file, os.fstat(file.fileno()).st_size)
+            shape, dtype = _header(file, os.fstat(file.fileno()).st_size)
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -38,15 +39,16 @@ def read_npy(path: pathlib.Path) -> np.ndarray:
 
 
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file; each has a checksum, which is compared.
+    """Read the arrays of an ``.npz`` file and compare them with their checksums.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        StoreError: it is not such a file, is damaged, holds objects, or does not fit into memory.
+        StoreError: If it is not an ``.npz`` file, is damaged, holds objects, or does not fit in
+            memory.
     """
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
@@ -55,25 +57,25 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
                 with archive.open(member) as stream:
                     _header(stream, member.file_size)
                 with archive.open(member) as stream:
-                    found[name] = np.lib.format.read_array(stream, allow_pickle=False)
-                    stream.read(1)  # the end, where the checksum is compared
+                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                    stream.read(1)  # zipfile compares the checksum at the end of the stream
     except StoreError:
         raise
     except DAMAGE as error:
         raise StoreError(
             f"{str(path)!r} cannot be read", "an .npz file of plain arrays", error
         ) from None
-    return found
+    return arrays
 
 
 def check_zip(path: pathlib.Path) -> None:
-    """Raises unless a zip file's members are whole and fit into memory together.
+    """Check that the members of a zip file are undamaged and fit in memory together.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        StoreError: it is not such a file, is damaged, or says that it does not fit into memory.
+        StoreError: If it is not a zip file, is damaged, or its members do not fit in memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -84,19 +86,21 @@ def check_zip(path: pathlib.Path) -> None:
     except DAMAGE as error:
         raise StoreError(f"{str(path)!r} is damaged", "a zip file", error) from None
     if damaged is not None:
-        raise StoreError(f"{str(path)!r} is damaged", "its checksums", f"another of {damaged!r}")
+        raise StoreError(
+            f"{str(path)!r} is damaged", "matching checksums", f"another checksum of {damaged!r}"
+        )
 
 
 def check_size(path: pathlib.Path, size: int, available: int | None = None) -> None:
-    """Raises if a file says that it holds more than there is memory for.
+    """Check that the content of a file fits in memory.
 
     Args:
-        path: of the file.
-        size: what it says, in bytes.
-        available: bytes; as much as this machine has by default.
+        path: the file.
+        size: the size of its unpacked content in bytes.
+        available: the available memory in bytes; that of this machine by default.
 
     Raises:
-        StoreError: it does.
+        StoreError: If the content is larger than the available memory.
     """
     available = memory.available() if available is None else available
     if available is not None and size > available:
@@ -107,21 +111,19 @@ def check_size(path: pathlib.Path, size: int, available: int | None = None) -> N
         )
 
 
-def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype, bool]:
-    """Shape, dtype and order of a ``.npy`` file of so many bytes, which must be as many as these
-    take."""
+def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Read the shape and dtype of a ``.npy`` file, and check them against its size in bytes."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
-        np.lib.format.read_array_header_2_0
-    )  # fmt: skip
-    shape, fortran_order, dtype = read(file)
+    formats = np.lib.format
+    read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+    shape, _, dtype = read(file)
     if dtype.hasobject:
         raise ValueError("it holds objects")
     if any(length < 0 for length in shape):
         raise ValueError(f"shape {shape}")
-    found = size - file.tell()
-    if math.prod(shape) * dtype.itemsize != found:
-        raise ValueError(f"shape {shape} of {dtype} in {found} bytes")
-    return shape, dtype, fortran_order
+    remaining = size - file.tell()
+    if math.prod(shape) * dtype.itemsize != remaining:
+        raise ValueError(f"shape {shape} of {dtype} in {remaining} bytes")
+    return shape, dtype

@@ -1,1 +1,1 @@
-"""What the library itself trains: batches, schedules, states."""
+"""Helpers for training: batches, schedules of recorded epochs, saved states."""

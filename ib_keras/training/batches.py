@@ -1,4 +1,4 @@
-"""Batches in an order that a seed decides, whatever the random state of the process."""
+"""Batches in an order that depends on a seed only, not on the random state of the process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import tensorflow as tf
 def batches(
     arrays: Sequence[np.ndarray], size: int, seed: int, epochs: range, *, multiple: int = 1
 ) -> tuple[tf.data.Dataset, int]:
-    """Equal-sized batches for these epochs, and the number of batches per epoch.
+    """Make equal-sized batches for some epochs, in an order that depends on seed and epoch.
 
-    An epoch's order is decided by seed and epoch. The rows are drawn beforehand: TensorFlow keeps
-    a Python generator, and with it the arrays, as long as the process lives.
+    The order is drawn beforehand, because TensorFlow would keep a Python generator, and with it the
+    arrays, until the process ends.
 
     Args:
-        arrays: of one length n, each of which is a part of every batch.
-        size: rows of a batch; n if that is fewer. What is left of an epoch is left out.
-        seed: of the orders.
-        epochs: their numbers.
-        multiple: the number of batches of an epoch is divisible by it.
+        arrays: arrays of one length n; every batch has some rows of each.
+        size: the number of rows per batch, at most n. Rows that do not fill a batch are left out.
+        seed: the seed of the orders.
+        epochs: the numbers of the epochs.
+        multiple: a divisor of the number of batches per epoch.
+
+    Returns:
+        The batches of all epochs, and the number of batches per epoch.
     """
     n = len(arrays[0])
     size = min(size, n)
@@ -29,20 +32,20 @@ def batches(
     orders = [np.random.default_rng((seed, epoch)).permutation(n) for epoch in epochs]
     rows = np.array(orders, np.int32)[:, : steps * size].reshape(-1, size)
     with tf.device("CPU"):
-        kept = [tf.constant(array) for array in arrays]
+        tensors = [tf.constant(array) for array in arrays]
         data = tf.data.Dataset.from_tensor_slices(rows)
-    return data.map(lambda some: tuple(tf.gather(part, some) for part in kept)).prefetch(2), steps
+    return data.map(lambda row: tuple(tf.gather(t, row) for t in tensors)).prefetch(2), steps
 
 
 def in_order(arrays: Sequence[np.ndarray], size: int) -> tf.data.Dataset:
-    """Batches in the order of the rows, the last of which may be smaller.
+    """Make batches in the order of the rows; the last batch may be smaller.
 
-    What Keras itself makes of arrays leaves some 10 kB behind with each call; operations alone,
-    without a function, leave nothing.
+    Keras's own conversion of arrays leaks about 10 kB with each call; a data set without a mapped
+    function leaks nothing.
 
     Args:
-        arrays: of one length, each of which is a part of every batch.
-        size: rows of a batch.
+        arrays: arrays of one length; every batch has some rows of each.
+        size: the number of rows per batch.
     """
     with tf.device("CPU"):
         return tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(size)

@@ -10,17 +10,17 @@ import numpy as np
 
 
 class Retrained:
-    """A Keras model and its optimizer, which go back to their start before each training.
+    """A Keras model and its optimizer, which are reset to their initial state before each training.
 
-    Compiling a model takes longer than most of the trainings that the estimators need, so that one
-    model serves all trainings of one shape. Only one of them may run at a time: whoever trains the
-    model, or predicts with it, holds ``lock``.
+    Compiling a model takes longer than most trainings of the estimators, so one model is used for
+    all trainings of one shape. Only one of them may run at a time: a caller holds ``lock`` while it
+    trains the model or predicts with it.
 
     Args:
-        model: a built model. What its weights, its optimizer and its random generators are now is
-            the start of every training.
-        optimizer: the optimizer; the one that the model was compiled with by default.
-        more: further variables that belong to the training.
+        model: a built model. The current state of its weights, its optimizer and its random
+            generators is the initial state of every training.
+        optimizer: the optimizer; by default the one that the model was compiled with.
+        more: further variables to reset.
     """
 
     def __init__(self, model: Any, optimizer: Any = None, more: Sequence[Any] = ()) -> None:
@@ -32,6 +32,6 @@ class Retrained:
         self._start = [np.array(variable.numpy()) for variable in self.variables]
 
     def restart(self) -> None:
-        """Gives all variables the values that they had at the start."""
+        """Reset all variables to their initial values."""
         for variable, value in zip(self.variables, self._start, strict=True):
             variable.assign(value)

@@ -1,4 +1,4 @@
-"""Which epochs are recorded."""
+"""Schedules of the recorded epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PER_DECADE = 20
 
 
 def log_epochs(last: int) -> list[int]:
-    """0, then about 20 epochs a decade, and ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
+    """Return 0, about 20 epochs per decade, and ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
 
     Args:
         last: the last epoch.
@@ -26,14 +26,14 @@ def log_epochs(last: int) -> list[int]:
 
 
 def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
-    """A function of the epoch and the last epoch that says whether to record.
+    """Return a function of the epoch and the last epoch that says whether to record the epoch.
 
     Args:
-        epochs: ``"log"``; an integer k for every k-th epoch; the epochs themselves; or a predicate.
-            Epoch 0 is before training, epoch e is after e epochs of it.
+        epochs: ``"log"``; an integer k for every k-th epoch; a list of epochs; or a function from
+            the epoch to a boolean. Epoch 0 is before training, epoch e is after e epochs.
 
     Raises:
-        ArgumentError: it is something else.
+        ArgumentError: If `epochs` is something else.
     """
     if callable(epochs):
         return lambda epoch, last: bool(epochs(epoch))
@@ -53,10 +53,10 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
 
 
 def parse(text: str) -> Epochs:
-    """A schedule from text: ``"log"``, or JSON such as ``10`` or ``[0, 1, 10]``.
+    """Parse a schedule: ``"log"``, or JSON such as ``10`` or ``[0, 1, 10]``.
 
     Raises:
-        ArgumentError: it is neither.
+        ArgumentError: If the text is neither.
     """
     if text == "log":
         return text

@@ -1,4 +1,4 @@
-"""The state of a training, saved and restored: weights, optimizer, random states."""
+"""Saving and restoring the state of a training: weights, optimizer, random states."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ib_keras.storage import atomic, npy
 
 
 def save(path: pathlib.Path, variables: Sequence[Any], **more: Any) -> None:
-    """Writes variables and arrays to one file, which replaces an earlier one at once.
+    """Write variables and arrays to one file, which replaces an earlier file atomically.
 
     Args:
-        path: of the file.
-        variables: of Keras.
-        **more: arrays, by names that do not begin with ``variable_``.
+        path: the file.
+        variables: Keras variables.
+        **more: further arrays, whose names do not begin with ``variable_``.
     """
     arrays: dict[str, Any] = {f"variable_{i}": _plain(v.numpy()) for i, v in enumerate(variables)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,46 +33,46 @@ def save(path: pathlib.Path, variables: Sequence[Any], **more: Any) -> None:
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """What ``save`` wrote.
+    """Read the arrays that ``save`` wrote.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        StoreError: it is damaged; without it, training begins anew.
+        StoreError: If the file is damaged. Without the file, training starts from the beginning.
     """
     try:
         return npy.read_npz(path)
     except StoreError as error:
         raise StoreError(
-            error.invalid, f"{error.expected}; remove it to begin anew", error.received
+            error.invalid, f"{error.expected}; remove the file to start again", error.received
         ) from None
 
 
 def restore(path: pathlib.Path, state: Mapping[str, np.ndarray], variables: Sequence[Any]) -> None:
-    """Gives variables the values that were kept.
+    """Assign saved values to variables.
 
     Args:
-        path: of the file, for the error.
-        state: what ``load`` returned.
-        variables: of Keras, as many and of the same shapes as were kept.
+        path: the file, for the error.
+        state: the arrays that ``load`` returned.
+        variables: Keras variables, in the number and with the shapes of the saved ones.
 
     Raises:
-        StoreError: they are others.
+        StoreError: If the number or the shapes of the variables differ from the saved ones.
     """
     shapes = [tuple(variable.shape) for variable in variables]
-    kept = [state[f"variable_{i}"] for i in range(len(state)) if f"variable_{i}" in state]
-    if [value.shape for value in kept] != shapes or "epoch" not in state:
+    values = [state[f"variable_{i}"] for i in range(len(state)) if f"variable_{i}" in state]
+    if [value.shape for value in values] != shapes or "epoch" not in state:
         raise StoreError(
-            f"{str(path)!r} is of another model",
-            f"the state of {len(shapes)} variables; remove it to begin anew",
-            f"{len(kept)} variables, or of other shapes",
+            f"{str(path)!r} belongs to another model",
+            f"the state of {len(shapes)} variables; remove the file to start again",
+            f"{len(values)} variables, or other shapes",
         )
-    for variable, value in zip(variables, kept, strict=True):
+    for variable, value in zip(variables, values, strict=True):
         dtype = np.dtype(variable.numpy().dtype)
         variable.assign(value if value.dtype == dtype else value.view(dtype))
 
 
 def _plain(value: np.ndarray) -> np.ndarray:
-    """The same bytes as a type that ``.npy`` files can hold, which bfloat16 is not."""
+    """View a value of a type that ``.npy`` files cannot hold, such as bfloat16, as integers."""
     return value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value

@@ -132,7 +132,7 @@ def test_noisy_cnn():
     ("call", "message"),
     [
         (lambda: studies.against_truth("ksg", images="circle"), "unknown"),
-        (lambda: studies.against_truth("ksg", mi=[-1.0]), "no mutual information"),
+        (lambda: studies.against_truth("ksg", mi=[-1.0]), "`mi` is invalid"),
         (lambda: studies.against_truth("sp", n=50), "takes no pair"),
         (lambda: studies.against_truth("ksg", size=2), "size"),
         (lambda: known_pairs.read_images('{"images": "gaussian"}'), "images are unknown"),

@@ -206,7 +206,7 @@ def test_several_stores(tmp_path, arrays):
         ({"layers": "x*"}, "No layer matches"),
         ({"epochs": [1]}, r"not recorded.*\[0, 3\]"),
         ({"unit": "bananas"}, "'nats', 'bits'"),
-        ({"targets": [1, 2]}, "does not go with this source"),
+        ({"targets": [1, 2]}, "cannot be used with this source"),
     ],
 )
 def test_bad_arguments(store, arguments, message):

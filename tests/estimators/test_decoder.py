@@ -212,7 +212,7 @@ def test_a_damaged_state_is_named(data, tmp_path):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(StoreError, match=r"state\.npz' cannot be read.*begin anew"):
+    with pytest.raises(StoreError, match=r"state\.npz' cannot be read.*start again"):
         decoder.train(data[0][:100], folder=tmp_path)
 
 

@@ -108,10 +108,10 @@ def test_other_formats_are_named_with_the_way_to_convert_them(tmp_path, monkeypa
     (tmp_path / "renamed.keras").write_bytes((tmp_path / "v1.2.h5").read_bytes())
     hint = "keras.models.load_model('v1.2.h5').save('v1.2.keras')"
     for file, said in {
-        "v1.2.h5": f"'v1.2.h5' is not read. Expected a .keras file: {hint}. Received: HDF5",
+        "v1.2.h5": f"'v1.2.h5' cannot be read. Expected a .keras file: {hint}. Received: HDF5",
         "renamed.keras": "rename it to renamed.h5, then keras.models.load_model('renamed.h5').",
         "v1.weights.h5": "model.load_weights('v1.weights.h5'), model.save('v1.keras')",
-        "exported": "is not read. Expected a .keras file: model.save('m.keras'). Received: a Saved",
+        "exported": "cannot be read. Expected a .keras file: model.save('m.keras'). Received: a",
         "net.pt": "a PyTorch model",
         "empty.keras": "a folder",
         "missing.h5": "does not exist",
