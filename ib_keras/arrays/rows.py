@@ -8,36 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras.arrays.scaling import power_of_two, times_two
+from ib_keras.arrays.scaling import stride, usual_range
 
 # Values of a tile.
 TILE = 1 << 22
-# Rows, and values, from which is seen how far values spread.
-_SEEN, _VALUES = 4096, 1 << 20
-# Median distances that are far: some 30 standard deviations of normal values.
-_FAR = 45.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Arrays side by side, some of their rows and columns, shifted, divided and turned: ``(n, d)``.
+    """Arrays side by side: chosen rows and columns, shifted, divided and multiplied, ``(n, d)``.
 
-    Indexing gives float64 rows; nothing larger than what is asked for is made.
+    The value of a row r is ((r − shift) / scale) · matrix. Indexing computes it in float64 for the
+    rows that are asked for, so that nothing of the size of all rows is made.
 
     Args:
-        parts: ``(N, d_i)`` each.
-        index: ``(n,)`` which rows; ``None`` for all.
-        columns: ``(d,)`` which columns; ``None`` for all.
-        exponent: the samples are the parts' times 2^−exponent, ``(1, d)`` or a number,
-        shift: less this, ``(d,)``,
-        scale: divided by this, ``(d,)`` or a number,
-        matrix: and multiplied by this from the right, ``(d, d)``.
+        parts: Arrays ``(N, d_i)``.
+        index: Which rows ``(n,)``; ``None`` for all.
+        columns: Which columns ``(d,)``; ``None`` for all.
+        shift: What is subtracted from each column ``(d,)``, or ``None``.
+        scale: What each column is divided by ``(d,)``, or a number, or ``None``.
+        matrix: What each row is multiplied by from the right ``(d, d)``, or ``None``.
     """
 
     parts: tuple[np.ndarray, ...]
     index: np.ndarray | None = None
     columns: np.ndarray | None = None
-    exponent: Any = 0
     shift: Any = None
     scale: Any = None
     matrix: np.ndarray | None = None
@@ -62,7 +57,6 @@ class Rows:
         rows = rows if self.index is None else self.index[rows]
         chosen = np.concatenate([part[rows] for part in self.parts], axis=-1, dtype=np.float64)
         chosen = chosen if self.columns is None else chosen[..., self.columns]
-        chosen = times_two(chosen, np.asarray(self.exponent))
         if self.shift is not None:
             chosen -= self.shift
         if self.scale is not None:
@@ -75,15 +69,11 @@ class Rows:
         return dataclasses.replace(self, index=index[rows])
 
     def near(self) -> Rows:
-        """The rows of which no value lies far off in its column.
-
-        All, if that would leave less than half of them.
-        """
-        n = len(self)
-        low, high = usual(self[:: stride(*self.shape)])
+        """The rows without far values; all rows if fewer than half are without."""
+        low, high, _ = usual_range(self[:: stride(*self.shape)])
         near = [((tile >= low) & (tile <= high)).all(axis=1) for tile in self.tiles()]
-        found = np.flatnonzero(np.concatenate(near))
-        return self if len(found) == n or 2 * len(found) < n else self.take(found)
+        index = np.flatnonzero(np.concatenate(near))
+        return self if len(index) == len(self) or 2 * len(index) < len(self) else self.take(index)
 
     def tiles(self) -> Iterator[np.ndarray]:
         """All rows, in order, some at a time."""
@@ -91,44 +81,32 @@ class Rows:
         for start in range(0, len(self), step):
             yield self[start : start + step]
 
-    def moderate(self, axis: int | None = None) -> tuple[Rows, Any]:
-        """``_checks.moderate``: a power of two away, where squares would be no numbers.
-
-        Args:
-            axis: 0 for each column by itself.
-
-        Returns:
-            The rows, and e such that they are the given ones times 2^−e.
-        """
-        exponent = power_of_two(self.largest(axis))
-        return dataclasses.replace(self, exponent=self.exponent + exponent), exponent
-
-    def largest(self, axis: int | None = None) -> np.ndarray:
-        """The largest magnitude, ``(1, 1)``, or that of each column ``(1, d)`` for ``axis=0``."""
-        found = [np.abs(tile).max(axis=axis, keepdims=True) for tile in self.tiles()]
-        return np.maximum.reduce(found)
-
     def mean(self) -> np.ndarray:
-        """Of each column, ``(d,)``."""
-        found = [(len(tile), tile.mean(axis=0)) for tile in self.tiles()]
-        if len(found) == 1:
-            return found[0][1]
-        return np.average([mean for _, mean in found], axis=0, weights=[n for n, _ in found])
+        """The mean of each column, ``(d,)``."""
+        means, sizes = zip(*((tile.mean(axis=0), len(tile)) for tile in self.tiles()), strict=True)
+        return means[0] if len(means) == 1 else np.average(means, axis=0, weights=sizes)
 
     def centre(self) -> np.ndarray:
-        """The mean of the rows that do not lie far off, ``(d,)``.
+        """The median of some thousand rows ``(d,)``, which far values do not move."""
+        return np.median(self[:: stride(*self.shape)], axis=0)
 
-        Less this the others lose no digits, which less the mean of all they do.
-        """
-        return self.near().mean()
+    def shifted(self, centre: np.ndarray) -> Rows:
+        """Each column minus its centre. Rows are shifted before they are divided."""
+        return dataclasses.replace(self, shift=centre)
 
     def centred(self) -> Rows:
-        """Each column less its centre; before anything is divided."""
-        return dataclasses.replace(self, shift=self.centre())
+        """Each column minus its median."""
+        return self.shifted(self.centre())
 
     def divided(self, scale: Any) -> Rows:
-        """Each column by its scale; before anything is turned."""
+        """Each column divided by its scale. Rows are divided before they are multiplied."""
         return dataclasses.replace(self, scale=scale)
+
+    def standardised(self) -> Rows:
+        """Each column minus its mean, divided by its standard deviation if it varies."""
+        rows = self.shifted(self.mean())
+        deviation = np.sqrt(rows.squares() / len(rows))
+        return rows.divided(np.where(deviation > 0, deviation, 1.0))
 
     def unturned(self) -> Rows:
         """The rows before they are multiplied by the matrix."""
@@ -138,38 +116,6 @@ class Rows:
         """The sum of squares of each column, ``(d,)``."""
         return np.sum([np.square(tile).sum(axis=0) for tile in self.tiles()], axis=0)
 
-    def spread(self) -> np.ndarray:
-        """The root of the mean square of each column, ``(d,)``."""
-        return np.sqrt(self.squares() / len(self))
-
     def products(self) -> np.ndarray:
         """The sums of products of columns, ``(d, d)``."""
         return sum((tile.T @ tile for tile in self.tiles()), np.zeros((self.shape[1],) * 2))
-
-
-def stride(n: int, dim: int) -> int:
-    """So many rows on is the next of those from which is seen how far values spread."""
-    return max(1, n // max(1, min(_SEEN, _VALUES // max(1, dim))))
-
-
-def usual(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the values of each column lie but for the few, at most one in twenty, that are far off.
-
-    Far is some 30 standard deviations of normal values, by the median distance from the column's
-    median, of those that are not 0. A column that does not vary has no limits: rows that are not
-    here may differ.
-
-    Args:
-        some: ``(n, d)``.
-
-    Returns:
-        The lowest and the highest, ``(d,)`` each.
-    """
-    n = len(some)
-    centre = np.median(some, axis=0)
-    away = np.sort(np.abs(some - centre), axis=0)
-    zeros = np.count_nonzero(away == 0, axis=0)
-    middle = np.take_along_axis(away, (np.minimum(zeros, n - 1) + n)[None] // 2, axis=0)[0]
-    reach = np.maximum(_FAR * middle, away[int(0.95 * (n - 1))])
-    reach = np.where(middle > 0, reach, np.inf)
-    return centre - reach, centre + reach

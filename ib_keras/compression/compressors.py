@@ -11,16 +11,14 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.rows import Rows
-from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
+from ib_keras.arrays.scaling import moderate, times_two
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 
-# Up to here sums of squares of float32 are numbers.
-_SQUARES = 1e12
 # Above this many values PCA goes through the rows in parts.
 _IN_MEMORY = 1 << 27
-# Standard deviations of all values: what lies further off is as far, to the autoencoder.
-_FAR = 30.0
+# The autoencoder sees values beyond this many standard deviations as if they were this far.
+_CLIP = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +79,10 @@ class PCA(Configured):
             explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:
-            units = _times_two(_flat(rows), np.asarray(exponent))
-            with np.errstate(over="ignore", invalid="ignore"):  # named below
+            units = _finite(times_two(_flat(rows), exponent[0, 0]), rows)
+            with np.errstate(over="ignore", invalid="ignore"):
                 codes = np.asarray(made.transform(units))
-            return _times_two(codes, np.asarray(-exponent))
+            return _finite(times_two(codes, -exponent[0, 0]), rows)
 
         return Compressed(transform, {"explained_variance": explained}, self.name)
 
@@ -158,8 +156,8 @@ class Autoencoder(Configured):
 
         flat = as_samples(x, min_samples=20)
         _check_dimension(flat, self.k)
-        exponent = power_of_two(magnitude(flat), _SQUARES)
-        flat = _times_two(flat, exponent, np.float32)
+        flat, exponent = moderate(flat, dtype=np.float32)
+        flat = flat.astype(np.float32)
         rng = np.random.default_rng(check_seed(seed))
         # A row far off would be all that is learned.
         near = Rows.of(flat).near().index
@@ -175,7 +173,7 @@ class Autoencoder(Configured):
 
         def scaled(part: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):  # as far as what lies far off
-                return np.clip((part - mean) / scale, -_FAR, _FAR)
+                return np.clip((part - mean) / scale, -_CLIP, _CLIP)
 
         targets = scaled(flat)
         inputs = targets.reshape(len(flat), *shape)
@@ -185,11 +183,12 @@ class Autoencoder(Configured):
         error = math.sqrt(error) * scale
         of_mean = math.sqrt(np.square(targets[held]).mean()) * scale
         with np.errstate(over="ignore"):
-            error, of_mean = (float(np.ldexp(v, int(exponent.max()))) for v in (error, of_mean))
+            error, of_mean = (float(np.ldexp(v, exponent[0, 0])) for v in (error, of_mean))
         quality = {"error": error, "error_of_mean": of_mean}
 
         def transform(values: np.ndarray) -> np.ndarray:
-            part = _times_two(_flat(values), exponent, np.float32)
+            with np.errstate(over="ignore"):
+                part = times_two(_flat(values), exponent[0, 0]).astype(np.float32)
             return network.encode(weights, scaled(part).reshape(len(values), *shape))
 
         return Compressed(transform, quality, self.name)
@@ -245,22 +244,14 @@ def serialise(identifier: Any) -> Any:
     return {"name": made.name, **made.get_config()}
 
 
-def _times_two(rows: np.ndarray, exponent: np.ndarray, dtype: Any = None) -> np.ndarray:
-    """``times_two``, in another type if asked for; raises where the result is not a number.
-
-    Raises:
-        ArgumentError: names the largest magnitude.
-    """
-    with np.errstate(over="ignore"):
-        found = times_two(rows, exponent)
-        found = found if dtype is None else found.astype(dtype)
-    if not np.isfinite(found).all():
+def _finite(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
         raise ArgumentError(
             "The rows are too large to be compressed",
-            "magnitudes that are numbers in units of the rows that were fitted",
-            f"max|row| = {float(magnitude(rows)[0, 0]):.3g}",
+            "magnitudes near those of the rows that were fitted",
+            f"max|row| = {float(np.abs(rows).max()):.3g}",
         )
-    return found
+    return values
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:

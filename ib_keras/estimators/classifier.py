@@ -19,8 +19,8 @@ _PREDICTED = 256
 # Steps that are one call, at most.
 _AT_ONCE = 32
 _DROPPED, _FEW = 0.4, 64
-# Standard deviations: what lies further off is as far.
-_FAR = 30.0
+# Values beyond this many standard deviations are clipped.
+_CLIP = 30.0
 # Rows at a time.
 _IN_DOUBLE = 256
 
@@ -43,7 +43,7 @@ def log_probabilities(
         found = np.empty(rows.shape, np.float32)
         for start in range(0, len(rows), _IN_DOUBLE):
             part = slice(start, start + _IN_DOUBLE)
-            found[part] = np.clip((rows[part] - mean) / std, -_FAR, _FAR)
+            found[part] = np.clip((rows[part] - mean) / std, -_CLIP, _CLIP)
         return found
 
     order = np.random.default_rng(seed).permutation(len(h))

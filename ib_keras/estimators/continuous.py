@@ -17,8 +17,6 @@ from ib_keras.interface import Estimate
 
 # Disjoint subsets that a standard error is estimated from, and how often they are drawn.
 PARTS, _REPEATS = 10, 2
-# Squares of such values, and sums of them, are numbers.
-LARGEST = 1e140
 # Rows that tell most pairs of columns apart, and columns looked at together.
 _FEW, _COLUMNS = 16, 64
 

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import TILE, Rows
+from ib_keras.arrays.scaling import moderate
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
@@ -109,8 +110,8 @@ def _check_rows(n: int, columns: int) -> None:
 
 def _unit_columns(samples: np.ndarray) -> Rows:
     """Columns centred and of unit length; none of them is constant."""
-    rows = Rows.of(samples).moderate(axis=0)[0]
-    rows = dataclasses.replace(rows, shift=rows.mean())
+    rows = Rows.of(moderate(samples, columns=True)[0])
+    rows = rows.shifted(rows.mean())
     return rows.divided(np.sqrt(rows.squares()))
 
 

@@ -14,9 +14,9 @@ from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.continuous import (
-    LARGEST,
     PARTS,
     Neighbors,
     as_continuous,
@@ -30,9 +30,6 @@ from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and dimension, at which weighting lowers the error.
 _NORM, _WIDEST = 5.0, 12
-
-# The least variance of any direction of columns of variance 1, where they span the space.
-_SPANNED = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +83,7 @@ class KozachenkoLeonenko(Neighbors):
             ArgumentError: n ≤ k, some samples coincide, or A lies in a subspace: h is −∞ then.
         """
         samples, flags = as_continuous(a, "a", self.k, drop=False)
+        samples, log_slope = shorten_tails(samples)
         rows = Rows.of(samples)
         rank = _independent(rows)
         if len(rank) < samples.shape[1]:
@@ -94,8 +92,12 @@ class KozachenkoLeonenko(Neighbors):
                 "no column that is constant or a linear function of others",
                 f"{len(rank)} independent columns of {samples.shape[1]}",
             )
-        excess = self.excess_variance(lambda some: self._terms(rows.take(some)), rows)
-        return mean_with_error(self._terms(rows), flags, samples.shape[1], excess)
+
+        def terms(some: Any) -> np.ndarray:
+            return self._terms(rows.take(some)) - log_slope[some]
+
+        excess = self.excess_variance(terms, rows)
+        return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -110,6 +112,7 @@ class KozachenkoLeonenko(Neighbors):
                 of B: I is infinite then.
         """
         a, b, flags = check_pair(a, b, self.k)
+        a, b = (shorten_tails(v)[0] for v in (a, b))
         a, b = (_columns(v, _independent(Rows.of(v))) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
@@ -152,6 +155,7 @@ class KozachenkoLeonenko(Neighbors):
             ArgumentError: a class has k samples or fewer, or A lies in a subspace within one.
         """
         samples, flags = as_continuous(a, "a", self.k)
+        samples = shorten_tails(samples)[0]
         samples = _columns(samples, _independent(Rows.of(samples)))
         labels = as_labels(y, len(samples))
         dim = samples.shape[1]
@@ -196,10 +200,7 @@ class KozachenkoLeonenko(Neighbors):
     def _terms(self, rows: Rows) -> np.ndarray:
         """−ln of the density at each sample, ``(n,)``."""
         n, d = rows.shape
-        rows, exponent = rows.moderate(axis=0 if self.whiten else None)
-        log_det = math.log(2) * float(np.broadcast_to(exponent, (1, d)).sum())
-        rows, log_scale = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
-        log_det += log_scale
+        rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
         near = distances(rows, self.k)
         if self.weighted:
             weights = berrett_weights(self.k, d)
@@ -256,26 +257,14 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
 
 
 def _whitened(rows: Rows) -> tuple[Rows, float]:
-    """Rows of covariance 1, and ln of the determinant of what they were divided by.
-
-    The covariance is that of rows that do not lie far off, if these span the space: any linear map
-    serves, but that of one row at 10⁴ makes a thin disc of the others.
-    """
-    for some in (rows.near(), rows):
-        some = some.centred()
-        # Whose far values, divided, still have squares that are numbers.
-        least = dataclasses.replace(rows, shift=some.shift).largest(axis=0)[0] / LARGEST
-        scale = np.maximum(some.spread(), least)
-        scale[scale == 0] = 1.0
-        some = some.divided(scale)
-        values, vectors = np.linalg.eigh(some.products() / len(some))
-        if values[0] > _SPANNED:
-            break
-    # Below are roundings, which may be negative.
+    """Rows of covariance 1 but for the far ones, and ln of the determinant of the division."""
+    near = rows.near().standardised()
+    values, vectors = np.linalg.eigh(near.products() / len(near))
+    # Values below this are roundings, which may be negative.
     values = np.maximum(values, 1e-14 * values[-1])
+    log_det = float(np.log(values).sum() / 2 + np.log(near.scale).sum())
     matrix = vectors / np.sqrt(values)
-    log_det = float(np.log(values).sum() / 2 + np.log(scale).sum())
-    return dataclasses.replace(rows, shift=some.shift, scale=scale, matrix=matrix), log_det
+    return dataclasses.replace(rows, shift=near.shift, scale=near.scale, matrix=matrix), log_det
 
 
 def _columns(samples: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -287,16 +276,14 @@ def _independent(rows: Rows) -> np.ndarray:
     """Indices of columns of which none is a linear function of those before it."""
     if not rows.shape[1]:
         return np.zeros(0, int)
-    rows = rows.moderate(axis=0)[0]
+    # A linear relation of the samples holds for the rows whose tails were not shortened.
     near = rows.near()
-    # What is far off hides the others from sums over all.
-    found = _spanning(near.centred())
-    if near is rows or len(found) == rows.shape[1]:
-        return found
-    return _spanning(rows.centred())
+    spanning = _spanning(near)
+    return spanning if near is rows or len(spanning) == rows.shape[1] else _spanning(rows)
 
 
 def _spanning(rows: Rows) -> np.ndarray:
+    rows = rows.centred()
     norms = np.sqrt(rows.squares())
     triangle = np.zeros((0, rows.shape[1]))
     for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():

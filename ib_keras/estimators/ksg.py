@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,11 +11,9 @@ from scipy.special import digamma
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
-from ib_keras.arrays.rows import stride, usual
-from ib_keras.arrays.scaling import magnitude, moderate, power_of_two, times_two
+from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.continuous import (
-    LARGEST,
     Neighbors,
     as_continuous,
     check_pair,
@@ -24,8 +21,11 @@ from ib_keras.estimators.continuous import (
     mean_with_error,
     rows_by_class,
 )
-from ib_keras.estimators.kernels.neighbor_search import WIDE, counts_within, distances, joint_counts
+from ib_keras.estimators.kernels.neighbor_search import counts_within, distances, joint_counts
 from ib_keras.interface import Estimate
+
+# Magnitudes whose squares are numbers, as are those of their inverses.
+_LARGEST = 1e100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +90,9 @@ class KSG(Neighbors):
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         if self.rescale:
-            a, b = _of_one_spread(a, b)
-        # One factor for both: their ratio is what the joint distances depend on.
-        exponent = power_of_two(np.maximum(magnitude(a), magnitude(b)))
-        a, b = times_two(a, exponent), times_two(b, exponent)
+            a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
+        else:
+            _check_magnitudes(a, b)
         terms = self._joint_terms(a, b)
         excess = excess_variance(lambda rows: self._joint_terms(a[rows], b[rows]), len(a), self.k)
         return mean_with_error(terms, flags, b.shape[1], excess)
@@ -126,7 +125,7 @@ class KSG(Neighbors):
             )
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
-        samples = moderate(samples)[0]
+        samples = shorten_tails(samples)[0]
         terms = self._label_terms(samples, labels)
         excess = excess_variance(
             lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
@@ -158,37 +157,12 @@ class KSG(Neighbors):
         return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
 
 
-def _of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B, the narrower one times the power of two that brings their spreads nearest."""
-    # Each at a scale from which the other's is reached without overflow.
-    a, b = moderate(a)[0], moderate(b)[0]
-    exponent = round(_log_spread(b) - _log_spread(a))
-    narrow, wide = (a, b) if a.shape[1] < b.shape[1] else (b, a)
-    exponent = exponent if narrow is a else -exponent
-    exponent = min(exponent, int(math.log2(LARGEST / (float(magnitude(narrow)[0, 0]) or 1.0))))
-    if not exponent:
-        return a, b
-    narrow = _times(narrow, exponent)
-    return (wide, narrow) if wide is a else (narrow, wide)
-
-
-def _log_spread(samples: np.ndarray) -> float:
-    """log2 of a coordinate's root mean square deviation, from some thousand rows.
-
-    What lies far off counts as the farthest that does not: one row at 10⁴ would make nothing of
-    the others.
-    """
-    for some in (samples[:: stride(*samples.shape)], samples):
-        clipped = np.clip(some, *usual(some))
-        variance = float(np.var(clipped, axis=0, dtype=np.float64).mean())
-        if variance > 0:
-            return 0.5 * math.log2(variance)
-        # What varies in a few rows only may be constant in the first ones looked at.
-    return 0.0
-
-
-def _times(samples: np.ndarray, exponent: int) -> np.ndarray:
-    """Times 2^exponent; wide samples keep their dtype, others are float64 later anyway."""
-    if samples.shape[1] > WIDE and abs(exponent) < 60 and magnitude(samples)[0, 0] < 1e18:
-        return samples * samples.dtype.type(2.0**exponent)
-    return times_two(samples, np.asarray(-exponent))
+def _check_magnitudes(*variables: np.ndarray) -> None:
+    for values in variables:
+        largest = float(magnitude(values)[0, 0])
+        if not 1 / _LARGEST < largest < _LARGEST:
+            raise ArgumentError(
+                "The values are too large or too small to be taken as they are",
+                f"magnitudes between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, or rescale=True",
+                f"{largest:.3g}",
+            )

@@ -14,6 +14,7 @@ from ib_keras.arrays.checks import as_array, as_samples, check_count, check_posi
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
@@ -21,8 +22,8 @@ from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
 
 _EVERY = 50
-# Standard deviations: what lies further off is as far, to the critic.
-_FAR = 30.0
+# The critic sees values beyond this many standard deviations as if they were this far.
+_CLIP = 10.0
 # Compiled critics that are kept.
 _CRITICS = 16
 # How near ln(batch) InfoNCE may come before the batch is what it measures.
@@ -189,14 +190,14 @@ class _Critic:
         """Trains on a batch of pairs that belong together."""
         import tensorflow as tf
 
-        self._step(*(tf.constant(np.clip(v, -_FAR, _FAR), tf.float32) for v in (x, y)))
+        self._step(*(tf.constant(np.clip(v, -_CLIP, _CLIP), tf.float32) for v in (x, y)))
 
     def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """f of each x with each y of a batch, ``(size, size)``."""
         import tensorflow as tf
 
         size = self._size
-        x, y = (np.clip(v, -_FAR, _FAR).astype(np.float32) for v in (x, y))
+        x, y = (np.clip(v, -_CLIP, _CLIP).astype(np.float32) for v in (x, y))
         pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
         found = self.model(tf.constant(pairs)).numpy()
         return found.reshape(size, size).astype(np.float64)
@@ -325,21 +326,16 @@ class InfoNCE(_Neural):
 
 
 def _standard(values: np.ndarray, name: str) -> Rows:
-    """The columns that vary, at mean 0 and standard deviation 1 but for rows that lie far off.
+    """The columns that vary, with shortened tails, of mean 0 and variance 1 but for far rows.
 
-    A column of zeros without a scale where none varies.
+    Where no column varies, this is a column of zeros without a scale.
     """
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
         return Rows.of(np.zeros((len(samples), 1)))
-    rows = Rows.of(samples)
+    rows = Rows.of(shorten_tails(samples)[0])
     if len(varies) < samples.shape[1]:
         rows = dataclasses.replace(rows, columns=varies)
-    rows = rows.moderate(axis=0)[0]
-    for some in (rows.near(), rows):
-        some = some.centred()
-        scale = some.spread()
-        if scale.all():
-            break
-    return dataclasses.replace(rows, shift=some.shift, scale=scale)
+    near = rows.near().standardised()
+    return dataclasses.replace(rows, shift=near.shift, scale=near.scale)
