@@ -1,4 +1,4 @@
-"""Information that a decoder can use: likelihoods of images given a representation."""
+"""The information that a PixelCNN++ decoder finds in a representation of images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from ib_keras.pixelcnn.inputs import condition
 if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
 
-Rows = tuple[np.ndarray, np.ndarray]
+# The least number of rows that train a decoder.
 _FEWEST = 20
-# Compiled decoders that are kept, one for each shape of h; and who may train them.
+# The number of compiled decoders that are kept. There is one for each shape of h, and the lock
+# must be held to train one.
 _DECODERS = 8
 _LOCK = threading.Lock()
 
@@ -34,44 +35,46 @@ _LOCK = threading.Lock()
 class DecoderBound(BaseEstimator):
     """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
 
-    On images that no decoder has seen, NLL_h = E[−ln q(x|h)] >= H(X|T): that is the bound. NLL_0 =
-    E[−ln q(x)] >= H(X) likewise, so that their difference is an *estimate*, and no bound; H(X) is
-    the same for all layers and epochs, so that changes of NLL_h say what was learned or lost. For a
-    deterministic network Î is the information that such decoders can use: I(X;T) itself may be
-    H(X) throughout, and data processing need not hold.
+    Both terms are evaluated on images that no decoder has seen. NLL_h = E[−ln q(x|h)] is an upper
+    bound on H(X|T), and NLL_0 = E[−ln q(x)] is one on H(X). Their difference is therefore an
+    *estimate*, not a bound. H(X) is the same for all layers and epochs, so changes of NLL_h show
+    what the network has learned or lost. For a deterministic network, I(X;T) itself may be H(X)
+    throughout. Î is then the information that these decoders can use, and the data processing
+    inequality need not hold for it.
 
-    q(x) is the best of three, all of which are distributions of images and bound H(X): pixels on
-    their own, Π q_i(x_i); a decoder without a condition, trained alike; and a mixture Σ p(c) q(x|c)
-    over the classes c, or over the values of a T of few values. q(x|h) is a decoder with the
-    condition h, or q(x) where that is better: what tells nothing gives 0. Better is what tells more
-    of the rows that say when to stop, unless it tells as much less of all training rows: few of the
-    former may choose, by chance, a network that knows nothing.
+    q(x) is the best of three models: independent pixels, Π q_i(x_i); a decoder without a condition;
+    and a mixture Σ p(c) q(x|c) over the classes c, or over the values of T if these are few. All
+    are distributions of images, so each bounds H(X). q(x|h) is a decoder with the condition h, or
+    q(x) where that is better, so an uninformative layer gives 0. The better of two models has the
+    higher likelihood on the rows that decide when to stop, unless it loses as much on all training
+    rows: the stopping rows are few and may prefer a worse model by chance.
 
-    I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q trained on h.
+    I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q that is trained on h.
 
-    The rows that are given are cut into two parts: one trains decoders and classifier, the other is
-    evaluated. The network's own training rows should be neither: a third part.
+    The given rows are divided into two parts. One trains the decoders and the classifier, the other
+    evaluates them. The rows that trained the network should be in neither.
 
     Args:
-        levels: L, values a pixel can have: 256, 17 for the digits. Images hold 0…L−1, or floats
-            k/(L−1).
-        filters: of the ``PixelCNN``, as are the next four.
-        stages: at most so many.
-        resnet_blocks: of each stage.
-        mixtures: components for each pixel.
-        dropout: rate.
-        epochs: of training, at most.
-        patience: epochs without improvement on some of the training rows, after which it ends.
-        batch_size: images a step.
-        learning_rate: Adam's.
-        ema_momentum: of the average of the weights.
-        jit_compile: through XLA; ``None``: where there is a GPU.
-        test_fraction: share of the rows that is evaluated.
-        image_shape: height, width and channels, for images that come flat.
-        seed: of the parts, the weights and the batches.
+        levels: The number L of values of a pixel, such as 256, or 17 for the digits. The images
+            hold the integers 0…L−1, or floats k/(L−1).
+        filters: The ``filters`` of ``PixelCNN``.
+        stages: The largest number of stages of ``PixelCNN``.
+        resnet_blocks: The number of blocks of each stage.
+        mixtures: The number of mixture components of each pixel.
+        dropout: The dropout rate.
+        epochs: The largest number of epochs of training.
+        patience: Training stops after this number of epochs without improvement on the stopping
+            rows.
+        batch_size: The number of images in a step.
+        learning_rate: The learning rate of Adam.
+        ema_momentum: The momentum of the moving average of the weights.
+        jit_compile: Whether to compile with XLA; ``None`` compiles if there is a GPU.
+        test_fraction: The share of the rows that is evaluated.
+        image_shape: Height, width and channels, for images that are passed as flat rows.
+        seed: The seed of the division of rows, of the weights and of the batches.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Darlow & Storkey, *What Information Does a ResNet Compress?*, arXiv:2003.06254; Salimans et
@@ -112,31 +115,31 @@ class DecoderBound(BaseEstimator):
 
     @property
     def traits(self) -> Traits:
-        """It needs the images themselves."""
+        """The estimator needs the images."""
         return Traits(inputs=True)
 
     def settings(self) -> DecoderSettings:
-        """What its decoders are made and trained with."""
+        """The settings of the decoders."""
         from ib_keras.pixelcnn.decoding import DecoderSettings
 
         names = [field.name for field in dataclasses.fields(DecoderSettings)]
         return DecoderSettings(**{name: getattr(self, name) for name in names})
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """The most bytes that an estimate needs beside the samples."""
+        """The largest number of bytes that an estimate needs, without the samples."""
         filters = self.filters if isinstance(self.filters, int) else max(self.filters)
         # Activations of a batch of 256 for each block, twice for the gradient; then the images.
         batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
         return 4 * TILES + batch + n * (dim_x * 16 + dim * 16)
 
     def images(self, x: Any) -> np.ndarray:
-        """``x`` as int32 ``(n, height, width, channels)`` of 0…levels−1.
+        """Convert ``x`` to int32 images ``(n, height, width, channels)`` of 0…levels−1.
 
         Args:
-            x: whole numbers, or floats k/(levels−1); ``(n, height, width[, channels])``, or flat.
+            x: Integers, or floats k/(levels−1), ``(n, height, width[, channels])`` or flat.
 
         Raises:
-            ArgumentError: the shape or the values do not fit.
+            ArgumentError: If the shape or the values do not match.
         """
         from ib_keras.pixelcnn.inputs import as_levels
 
@@ -168,28 +171,46 @@ class DecoderBound(BaseEstimator):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
     ) -> LayerInformation:
-        """Trains decoders on a part of the rows and says what they know of the others.
+        """Train decoders on one part of the rows, and evaluate them on the other.
 
         Args:
-            t: ``(n, ...)`` the layer's outputs; maps are ``(n, height, width, channels)``.
-            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
-            x: ``(n, ...)`` the images.
-            noise_std: not used: decoders see the noisy T.
-            conditional: not used.
+            t: The outputs of the layer ``(n, ...)``; maps are ``(n, height, width, channels)``.
+            y: Class labels ``(n,)``, or one-hot ``(n, classes)``.
+            x: The images ``(n, ...)``.
+            noise_std: Not used, because decoders see the noisy T.
+            conditional: Not used.
 
         Returns:
-            In nats: Î(X;T), with the lengths of training and the gaps between training and held-out
-            images in ``details``; the bound on I(T;Y); ``"H(X)"`` and ``"H(X|T)"``, upper bounds.
+            Î(X;T) in nats, with the number of epochs and the gaps between training and held-out
+            images in ``details``; the bound on I(T;Y); and the upper bounds ``"H(X)"`` and
+            ``"H(X|T)"``.
 
         Raises:
-            ArgumentError: ``x`` is missing, or bad images, samples or labels.
+            ArgumentError: If ``x`` is missing, or images, samples or labels are invalid.
         """
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the images", "x=None")
         images = self.images(x)
-        self._checked(t, images, y)
-        check_memory(self, len(images), np.asarray(t)[0].size, images[0].size)
-        return self._against(images, self._prior(images, y), t, y)
+        h = condition(t)
+        n = len(h)
+        if n != len(images):
+            raise ArgumentError("`t` and `x` differ in length", "one length", f"{n}, {len(images)}")
+        if round((1 - self.test_fraction) * n) < _FEWEST:
+            raise ArgumentError("Too few rows train a decoder", f">= {_FEWEST}", n)
+        labels = None if y is None else as_labels(y, n)
+        check_memory(self, n, h[0].size, images[0].size)
+        nothing = self._prior(images, labels)
+        train, test = self._parts(n)
+        parts = ((images[train], h[train]), (images[test], h[test]))
+        with _LOCK:
+            decoder = _decoder(self.settings(), images.shape[1:], h.shape[1:])
+            pair = compared(nothing, decoder.decoded(*parts), decoder, *parts)
+        xt, bounds = self.combine(*pair, dim=h[0].size)
+        ty = None
+        if labels is not None:
+            both = (h[train], labels[train]), (h[test], labels[test])
+            ty = self.labels(*both, classes=int(labels.max()) + 1)
+        return LayerInformation(xt, ty, bounds)
 
     def prepare(
         self,
@@ -198,38 +219,40 @@ class DecoderBound(BaseEstimator):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> DecoderBound:
-        """The estimator, with q(x) trained once if the images are known."""
-        return self if inputs is None else self.with_inputs(inputs, labels)
-
-    def with_inputs(self, x: np.ndarray, y: Any = None) -> DecoderBound:
-        """The estimator, with q(x) trained once for all layers and epochs.
+        """Train q(x) once for all layers and epochs, if the images are known.
 
         Args:
-            x: the images that ``estimate`` is then called with.
-            y: their labels.
+            extent: Not used.
+            inputs: The images that ``estimate`` will be called with.
+            labels: Their labels ``(n,)``.
         """
+        if inputs is None:
+            return self
+        images = self.images(inputs)
+        codes = None if labels is None else as_labels(labels, len(images))
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return _OfImages(**fields, prior=self._prior(self.images(x), y))
+        return _OfImages(**fields, prior=self._prior(images, codes))
 
     def combine(
         self, nothing: Decoded, given: Decoded, *, dim: int = 0
     ) -> tuple[MutualInformation, dict[str, Estimate]]:
-        """Î(X;T), and the two upper bounds that it is the difference of.
+        """Î(X;T), and the two upper bounds whose difference it is.
 
         Args:
-            nothing: of q(x), on the same images in the same order.
-            given: of q(x|h).
-            dim: of T.
+            nothing: The likelihoods of q(x), for the same images in the same order.
+            given: The likelihoods of q(x|h).
+            dim: The dimension of T.
 
         Returns:
-            The estimate with a standard error over images (paired); and ``"H(X)"``, ``"H(X|T)"``.
+            The estimate, whose standard error is that of the paired differences over images; and
+            the bounds ``"H(X)"`` and ``"H(X|T)"``.
 
         Raises:
-            ArgumentError: they are not of as many images.
+            ArgumentError: If the numbers of images differ.
         """
         if nothing.held_out.shape != given.held_out.shape:
             sizes = f"{nothing.held_out.shape}, {given.held_out.shape}"
-            raise ArgumentError("The decoders were held to different images", "the same", sizes)
+            raise ArgumentError("The decoders have different held-out images", "the same", sizes)
         n = len(given.held_out)
         bounds = {
             name: Estimate(*_mean(part.held_out), kind="upper", n=n, dim=dim)
@@ -243,23 +266,29 @@ class DecoderBound(BaseEstimator):
             "gap_h": float(given.held_out.mean() - given.train.mean()),
             "epochs": float(len(given.history)),
         }
-        # Falling by more than a hundredth over the last fifth of the epochs: more would tell more.
+        # The likelihood still improves by more than 1 % over the last fifth of the epochs.
         history = given.history
         falls = history[-1 - len(history) // 5] - history[-1] > 0.01 * abs(history[-1])
         flags = ("unfinished",) if falls and history.argmin() == len(history) - 1 else ()
-        found = MutualInformation(
+        information = MutualInformation(
             value, error, flags=flags, n=n, dim=dim, lower=value - 2 * error,
             upper=value + 2 * error, details=details,
         )  # fmt: skip
-        return found, bounds
+        return information, bounds
 
-    def labels(self, train: Rows, held_out: Rows, *, classes: int) -> Estimate:
+    def labels(
+        self,
+        train: tuple[np.ndarray, np.ndarray],
+        held_out: tuple[np.ndarray, np.ndarray],
+        *,
+        classes: int,
+    ) -> Estimate:
         """I(T;Y) >= H(Y) + E[ln q(y|h)] in nats, by a classifier on h.
 
         Args:
-            train: h and the labels 0…classes−1 of the rows that train it.
-            held_out: those of the rows that are evaluated.
-            classes: their number.
+            train: h and the labels 0…classes−1 of the rows that train the classifier.
+            held_out: h and the labels of the rows that are evaluated.
+            classes: The number of classes.
 
         Returns:
             The lower bound, with its standard error over rows.
@@ -272,38 +301,11 @@ class DecoderBound(BaseEstimator):
         terms = logs[np.arange(len(y)), y] - np.log(shares[y])
         return Estimate(*_mean(terms), kind="lower", n=len(y), dim=held_out[0][0].size)
 
-    def _prior(self, images: np.ndarray, y: Any) -> Decoded:
+    def _prior(self, images: np.ndarray, labels: np.ndarray | None) -> Decoded:
         train, test = self._parts(len(images))
-        labels = None if y is None else as_labels(y, len(images))
         both = None if labels is None else (labels[train], labels[test])
         with _LOCK:
             return prior(self.settings(), images[train], images[test], both, make=_decoder)[1]
-
-    def _against(self, images: np.ndarray, nothing: Decoded, t: Any, y: Any) -> LayerInformation:
-        h, labels = self._checked(t, images, y)
-        train, test = self._parts(len(images))
-        parts = ((images[train], h[train]), (images[test], h[test]))
-        with _LOCK:
-            decoder = _decoder(self.settings(), images.shape[1:], h.shape[1:])
-            given = decoder.decoded(*parts)
-            pair = compared(nothing, given, decoder, *parts)
-        xt, bounds = self.combine(*pair, dim=h[0].size)
-        ty = None
-        if labels is not None:
-            ty = self.labels(
-                (h[train], labels[train]), (h[test], labels[test]), classes=int(labels.max()) + 1
-            )
-        return LayerInformation(xt, ty, bounds)
-
-    def _checked(self, t: Any, images: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        h = condition(t)
-        if len(h) != len(images):
-            raise ArgumentError(
-                "`t` and `x` differ in length", "as many", f"{len(h)}, {len(images)}"
-            )
-        if round((1 - self.test_fraction) * len(h)) < _FEWEST:
-            raise ArgumentError("Too few rows train a decoder", f">= {_FEWEST}", len(h))
-        return h, None if y is None else as_labels(y, len(h))
 
     def _parts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, n]).permutation(n)
@@ -313,25 +315,17 @@ class DecoderBound(BaseEstimator):
 
 @dataclasses.dataclass(frozen=True)
 class _OfImages(DecoderBound):
-    """A decoder bound whose q(x) has been trained."""
+    """A decoder bound whose q(x) is trained."""
 
     prior: Any = dataclasses.field(default=None, compare=False, repr=False)
 
-    def estimate(
-        self,
-        t: np.ndarray,
-        *,
-        y: np.ndarray | Sequence | None = None,
-        x: np.ndarray | None = None,
-        noise_std: float = 0.0,
-        conditional: np.ndarray | None = None,
-    ) -> LayerInformation:
-        return self._against(self.images(x), self.prior, t, y)
+    def _prior(self, images: np.ndarray, labels: np.ndarray | None) -> Decoded:
+        return self.prior
 
 
 @functools.lru_cache(maxsize=_DECODERS)
 def _decoder(settings: DecoderSettings, *shapes: tuple[int, ...]) -> Decoder:
-    """A decoder of such shapes, which is compiled once; whoever trains it has ``_LOCK``."""
+    """The decoder for these shapes, which is compiled once."""
     from ib_keras.pixelcnn.decoding import Decoder
 
     return Decoder(settings, *shapes)
