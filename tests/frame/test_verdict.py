@@ -103,7 +103,7 @@ def test_exact_values_that_jump_are_not_believed_to_fall():
 def test_what_tells_nothing_has_no_say():
     flagged = one(curves({"a": (5, 8, 6)}, flags="measurement_bins,high_dim"))
     assert (flagged.what, flagged.belief) == (_verdict.UNKNOWN, _verdict.NO)
-    assert flagged.why == ("there are too few samples for so wide a layer",)
+    assert flagged.why == ("there are too few samples for the width of the layer",)
     ((which, belief),) = _verdict.headline([flagged])
     assert "cannot tell" in which and belief.startswith("Believe nothing yet")
     both = pd.concat([curves({"a": (5, 8, 6)}, flags="high_dim"), curves({"a": (5, 6, 8)}, "kde")])

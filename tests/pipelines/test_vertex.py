@@ -215,7 +215,7 @@ def test_following_ends_when_the_service_is_away_for_long(service, monkeypatch):
         ("PERMISSION_DENIED", "artifactregistry.repositories.downloadArtifacts denied",
          "roles/artifactregistry.reader"),
         ("UNAUTHENTICATED", "Request had invalid authentication",
-         "valid ones: gcloud auth application-default login"),
+         "a new login: gcloud auth application-default login"),
         ("INVALID_ARGUMENT", "No such machine type", "refuses the job.*No such machine"),
     ],
 )  # fmt: skip
