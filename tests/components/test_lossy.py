@@ -140,7 +140,7 @@ def test_noisy_cnn():
         (lambda: models.noisy_cnn((20, 20)), "do not fit"),
         (lambda: models.check('{"name": "szt", "layers": "dense_1"}'), "not names"),
         (lambda: lossy_compression.check({"cells": ["x"]}), "does not describe images"),
-        (lambda: plot.against_truth(ib.frame.from_rows([])), "what is true"),
+        (lambda: plot.against_truth(ib.frame.from_rows([])), "true information"),
     ],
 )
 def test_bad_input(call, message):
