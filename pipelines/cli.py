@@ -232,7 +232,7 @@ def _show(folder: pathlib.Path) -> None:
         print(f"\nLast epoch (nats):\n{ib_keras.report.last_epoch_text(estimates)}")
     findings = folder / "findings.csv"
     if findings.exists():
-        print("\nWhat the paper reports, and what was measured:")
+        print("\nFindings of the paper, and measured results:")
         for row in pd.read_csv(findings, keep_default_na=False).to_dict("records"):
             print(f"  {row['finding']} [{' '.join((row['run'], row['layer'])).strip()}]")
             print(f"    paper:    {row['paper']}\n    measured: {row['measured']}")
