@@ -218,7 +218,7 @@ def _verdict(
     why += [ceiling if flag == "saturated" else flagging.reason(flag) for flag in care]
     tested = bool(by["tested"][best])
     if not tested:
-        why.append("the values have no standard errors, and there is only one run")
+        why.append("the values have no standard errors")
     if not why:
         why.append("no value is flagged at the maximum or the end")
     doubtful = undecided or not tested or flagging.doubt(care) > 0

@@ -188,7 +188,7 @@ def reported(material: Material) -> Reported:
     measures, histograms, table = material.measures, material.histograms, material.table
     if measures is None or histograms is None:
         raise ArgumentError(
-            "The study of noisy networks shows how samples cluster", "clustering measures", "none"
+            "There are no measures of how samples cluster", "`clusters` from `clusterer`", "none"
         )
     findings = noisy_dnn(material.joined, measures)
     noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
