@@ -54,10 +54,9 @@ Running the same command again runs only the tasks that have changed or are miss
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline", "information_plane", f"One of {', '.join(PIPELINES)}.")
 flags.DEFINE_string(
-    "runner",
-    "local",
-    "local runs here, compile writes a KFP YAML file, vertex and kubeflow submit.",
-)
+    "runner", "local",
+    "local: run on this machine. compile: write a KFP YAML file. vertex, kubeflow: submit a job.",
+)  # fmt: skip
 flags.DEFINE_string("preset", None, "Name of a preset; without one, the defaults are used.")
 flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value.")
 flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and exit.")
