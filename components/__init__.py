@@ -1,1 +1,1 @@
-"""Pipeline components: ``component.py`` declares, ``executor.py`` does, ``ib_keras`` computes."""
+"""Pipeline components: ``component.py`` declares the interface, ``executor.py`` does the work."""

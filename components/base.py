@@ -1,4 +1,4 @@
-"""What all components share: their image, their version, and how they take several items."""
+"""Shared by all components: the image, the version, and the handling of several items."""
 
 from __future__ import annotations
 
@@ -11,50 +11,46 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ib_keras
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, MissingExtraError
 from ib_keras.storage import atomic
 
 try:
     from kfp import dsl
 except ModuleNotFoundError as error:
-    from ib_keras.errors import MissingExtraError
-
     raise MissingExtraError.of("ib_keras.components", "kfp", "pipelines") from error
 
-# Begins the line in a task's log that says what it made.
+# Starts the line of a task's log that summarises its results.
 MARK = "ib-keras:"
-
-# The name has "python" in it because the local runner warns about others.
+# The local runner warns about images without "python" in their names.
 DEFAULT_IMAGE = "ib-keras-python:latest"
-
-# Caches see a task's inputs, image and environment, never the library's code.
+# A cache compares a task's inputs, image and environment, but not the library's code.
 VERSION_VARIABLE = "IB_KERAS_VERSION"
 
 
 def component(function: Any) -> Any:
-    """Declares a component that installs nothing at run time: the image has ``ib_keras``.
+    """Declares a component that installs nothing at run time, because its image has ``ib_keras``.
 
-    Each of its tasks carries the library's version in its environment, in any pipeline.
+    Each of its tasks has the library's version in its environment, in any pipeline.
     """
-    made = dsl.component(
+    declared = dsl.component(
         function, base_image=DEFAULT_IMAGE, packages_to_install=[], install_kfp_package=False
     )
-    made.component_spec.implementation.container.env = {VERSION_VARIABLE: version()}
-    return made
+    declared.component_spec.implementation.container.env = {VERSION_VARIABLE: version()}
+    return declared
 
 
 @functools.cache
 def version() -> str:
     """The library's version with a fingerprint of its source, such as ``0.1.0+3f2a9c01``.
 
-    What was edited is another version. The environment variable ``IB_KERAS_VERSION`` overrides it,
-    for who knows that an edit changes no result.
+    Editing the source changes the version. If an edit changes no result, set the environment
+    variable ``IB_KERAS_VERSION``, which overrides the version.
     """
-    if given := os.environ.get(VERSION_VARIABLE):
-        return given
+    if override := os.environ.get(VERSION_VARIABLE):
+        return override
     library, components = pathlib.Path(ib_keras.__file__).parent, pathlib.Path(__file__).parent
-    apart = (library / "components", library / "pipelines")
-    files = [p for p in library.rglob("*.py") if not any(a in p.parents for a in apart)]
+    excluded = (library / "components", library / "pipelines")
+    files = [p for p in library.rglob("*.py") if not any(e in p.parents for e in excluded)]
     named = [(p.relative_to(library), p) for p in files]
     named += [("components" / p.relative_to(components), p) for p in components.rglob("*.py")]
     digest = hashlib.sha256()
@@ -64,11 +60,11 @@ def version() -> str:
 
 
 def publish(artifact: Any, facts: dict[str, Any]) -> None:
-    """Puts what an executor says of its work on the artifact, and on the task's log.
+    """Adds an executor's facts to the artifact's metadata, and prints them to the task's log.
 
     Args:
         artifact: a KFP artifact.
-        facts: short names and JSON values.
+        facts: short names with JSON values.
     """
     artifact.metadata.update(facts)
     text = ", ".join(
@@ -79,38 +75,39 @@ def publish(artifact: Any, facts: dict[str, Any]) -> None:
 
 
 def items(text: str) -> list[str]:
-    """What a loop's item stands for: itself, or where a large grid was grouped, a JSON list.
+    """Splits an item of a pipeline's loop, which is a JSON list if a large grid was grouped.
 
     Args:
         text: a model, an estimator, …; or a JSON list of these.
 
     Returns:
-        One text or more.
+        One or more texts.
 
     Raises:
-        ArgumentError: it begins as a list, but does not parse as one.
+        ArgumentError: If ``text`` starts with ``[`` but is not JSON.
     """
     if not text.lstrip().startswith("["):
         return [text]
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArgumentError("An item does not parse", "a JSON list", error) from None
-    return [item if isinstance(item, str) else json.dumps(item) for item in found]
+    return [item if isinstance(item, str) else json.dumps(item) for item in parsed]
 
 
 def each(
     run: Callable[[str, Any], dict[str, Any]], output: str, inputs: Sequence[Any]
 ) -> dict[str, Any]:
-    """Runs an executor for each of a task's items; several fill a folder for each.
+    """Runs an executor for each item of a task; several items get one folder each.
 
     Args:
-        run: called with the folder to write and an item, returns facts.
-        output: the artifact's path.
+        run: function of the folder to write and an item, which returns facts.
+        output: path of the artifact.
         inputs: the items.
 
     Returns:
-        The facts of a single run; of several, those that are alike, and their number.
+        The facts of a single run. For several runs, the facts that all have in common, and the
+        number of runs as ``parts``.
     """
     if len(inputs) == 1:
         return run(output, inputs[0])
@@ -126,16 +123,15 @@ def each(
 
 
 def parts(*paths: str) -> list[str]:
-    """The folders that executors wrote at these paths, also where ``each`` put several into one.
+    """The folders that executors wrote, including those that ``each`` put into one artifact.
 
     Args:
-        paths: of artifacts.
+        *paths: paths of artifacts.
 
     Returns:
-        At least as many paths, in their order.
+        The paths of the folders, in the order of the artifacts.
     """
-    found: list[str] = []
+    folders: list[str] = []
     for path in paths:
-        inner = sorted(str(p) for p in pathlib.Path(path).glob("part-*"))
-        found += inner or [path]
-    return found
+        folders += sorted(str(part) for part in pathlib.Path(path).glob("part-*")) or [path]
+    return folders

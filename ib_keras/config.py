@@ -1,4 +1,4 @@
-"""Frozen settings: how they become JSON, and a short name for tables."""
+"""Frozen settings: conversion to JSON, and a short name for tables."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 
 class Configured:
-    """Gives a frozen dataclass ``get_config``, ``from_config`` and a short name for tables."""
+    """Adds ``get_config``, ``from_config`` and a short name for tables to a frozen dataclass."""
 
     name: ClassVar[str]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-serialisable."""
+        """The arguments of the constructor, JSON-serialisable."""
         return {
             field.name: list(value) if isinstance(value, tuple) else value
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
@@ -21,7 +21,7 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """The inverse of ``get_config``."""
+        """Creates an object from the result of ``get_config``."""
         return cls(**config)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The errors of ib_keras: each says what is invalid, what was expected, what was received."""
+"""The errors of ib_keras; each says what is invalid, what was expected and what was received."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 class IbKerasError(Exception):
-    """Base class of every error that ib_keras raises on purpose.
+    """Base class of the errors that ib_keras raises.
 
     Args:
-        invalid: what is invalid, a sentence without its full stop.
-        expected: what was expected.
-        received: what was received.
+        invalid: what is invalid, as a sentence without a full stop.
+        expected: the expected value, or what to do.
+        received: the received value.
     """
 
     def __init__(self, invalid: str, expected: str, received: object) -> None:
@@ -28,21 +28,21 @@ class IbKerasError(Exception):
 
 
 class ArgumentError(IbKerasError, ValueError):
-    """An argument has a value that cannot be used."""
+    """An argument has an invalid value."""
 
 
 class InfiniteError(ArgumentError):
-    """An information is infinite, because one variable determines part of another exactly."""
+    """A mutual information is infinite, because one variable determines part of another exactly."""
 
 
 class StoreError(IbKerasError, ValueError):
-    """A file or folder is not what it should be: no store, damaged, or of another schema."""
+    """A file or folder is missing, damaged, or of another kind or version."""
 
 
 class DataUnavailableError(IbKerasError, OSError):
     """A data set could not be downloaded."""
 
-    # OSError formats (errno, strerror) by itself when it is given two arguments.
+    # OSError has its own format for its arguments.
     def __str__(self) -> str:
         return f"{self.invalid}. Expected {self.expected}. Received: {self.received}"
 
@@ -52,7 +52,7 @@ class MissingExtraError(IbKerasError, ImportError):
 
     @classmethod
     def of(cls, feature: str, package: str, extra: str) -> MissingExtraError:
-        """The error for ``feature``, which needs ``package`` from the extra ``extra``."""
+        """The error for a feature that needs the package ``package`` of the extra ``extra``."""
         return cls(
             f"{feature} needs `{package}`",
             f"the package to be installed: pip install 'ib-keras[{extra}]'",
@@ -61,11 +61,11 @@ class MissingExtraError(IbKerasError, ImportError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C ended a long computation; what it had done is kept here.
+    """Ctrl-C ended a long computation; the results so far are kept in the exception.
 
     Args:
-        done: what was done, a sentence without its full stop.
-        table: the table so far.
+        done: what was computed, as a sentence without a full stop.
+        table: the table of the results so far.
 
     Example, in a notebook after Ctrl-C::
 

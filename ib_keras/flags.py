@@ -1,13 +1,13 @@
-"""The flags of estimates: what each says, what to do, and how much of the value is left.
+"""The flags of estimates: their meaning, what to do about them, and how far to doubt the value.
 
-This is the only place that knows them. The report, the plots, the command line, the verdict on
-compression and the documentation all read ``FLAGS``, and all draw by ``doubt``:
+The report, the plots, the command line, the verdict on compression and the documentation all read
+``FLAGS``, and display estimates by their ``doubt``:
 
 | doubt | flags | in plots | in tables |
 |---|---|---|---|
-| ``NONE`` | none, or such as only inform | a full marker | the value |
-| ``CARE`` | one at least that asks for care | a pale marker | the value and ⚑ |
-| ``NOTHING`` | one at least that leaves nothing | a hollow marker | the value and ∅ |
+| ``NONE`` | no flag that raises doubt | a full marker | the value |
+| ``CARE`` | at least one flag that calls for care | a pale marker | the value and ⚑ |
+| ``NOTHING`` | at least one flag that invalidates the value | a hollow marker | the value and ∅ |
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 NONE, CARE, NOTHING = 0, 1, 2
-# How a marker of each doubt looks, and how it is marked in tables.
+# The markers in plots, the marks in tables, and their meanings.
 LOOKS = {NONE: "full", CARE: "pale", NOTHING: "hollow"}
 MARKS = {NONE: "", CARE: "⚑", NOTHING: "∅"}
-MEANINGS = {NONE: "", CARE: "to be taken with care", NOTHING: "says nothing about the network"}
+MEANINGS = {NONE: "", CARE: "interpret with care", NOTHING: "says nothing about the network"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Flag:
     """A reason not to take an estimate at face value.
 
     Args:
-        name: as the column ``flags`` has it.
-        doubt: ``NONE``, ``CARE`` or ``NOTHING``: how much it discredits the value.
-        reason: why, as a clause that a sentence can end with.
-        says: what it means, in whole sentences.
+        name: name of the flag in the column ``flags``.
+        doubt: how far the flag discredits the value: ``NONE``, ``CARE`` or ``NOTHING``.
+        reason: the reason for the doubt, as a clause that can end a sentence.
+        says: the meaning of the flag, in whole sentences.
         do: what to do about it.
     """
 
@@ -45,32 +45,33 @@ _ALL = (
     Flag(
         "saturated",
         NOTHING,
-        "the values are stuck at their ceiling",
+        "the values are at their ceiling",
         "The value is within 1 % of its ceiling: ln n or H(X), or H(Y) for an I(T;Y) whose I(X;T) "
-        "is at its own ceiling. At this scale every sample is alone, and the value says nothing "
-        "about the network.",
-        "Use coarser bins, more noise or more samples; or look at noisy networks by `sp`.",
+        "is at its own ceiling. At this scale every sample is distinct from all others, so the "
+        "value says nothing about the network.",
+        "Use coarser bins, more noise or more samples; or a noisy network and `sp`.",
     ),
     Flag(
         "high_dim",
         NOTHING,
-        "there are too few samples for so wide a layer",
-        "Estimates from all samples and from half of them disagree: n is small for this dimension.",
-        "Take more samples, or compress first (`lossy`).",
+        "there are too few samples for the width of the layer",
+        "Estimates from all samples and from half of them disagree: n is too small for this "
+        "dimension.",
+        "Use more samples, or compress first (`lossy`).",
     ),
     Flag(
         "inconsistent",
         NOTHING,
-        "the layer would tell more of the label than of the input, which holds the label",
+        "the estimate of I(X;T) is below that of I(T;Y), which is impossible",
         "I(X;T) is below I(T;Y) by more than the errors allow. The label is a function of the "
-        "input, so that no layer can know more of it than of the input: one of the two is wrong.",
+        "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong.",
         "Do not use either value. Try another estimator, or more samples.",
     ),
     Flag(
         "not_estimated",
         NOTHING,
-        "the estimator could not be used here",
-        "The estimator could not be used on this layer at this epoch. The value is missing, and "
+        "the estimator could not be applied",
+        "The estimator could not be applied to this layer at this epoch. The value is missing, and "
         "the column `details` has the reason.",
         "Read `details`; then choose another estimator, layer or number of samples.",
     ),
@@ -78,90 +79,90 @@ _ALL = (
         "network_noise",
         NOTHING,
         "the estimator counts the network's own noise as information",
-        "The network is noisy, and this estimator counts its noise as if it told of the input: "
-        "the value is too high.",
+        "The network is noisy, and this estimator counts its noise as information about the "
+        "input, so the value is too high.",
         "Use `sp`, which is made for noisy networks.",
     ),
     Flag(
         "no_channel",
         NOTHING,
         "the layer has no noise of its own",
-        "Sample propagation needs Gaussian noise that a channel adds to the layer, and there is "
-        "none. Unless noise acts before the layer, I(X;T) is H(X) or infinite for any network.",
-        "Give the layer noise (`instrument(model, noise_std=…)`), or use another estimator.",
+        "Sample propagation needs Gaussian noise that a channel adds to the layer, and this layer "
+        "has none. Unless noise acts before the layer, I(X;T) is H(X) or infinite for any network.",
+        "Add noise to the layer (`instrument(model, noise_std=…)`), or use another estimator.",
     ),
     Flag(
         "no_propagations",
         NOTHING,
-        "what the estimator needs was not recorded",
-        "The layer lies behind noise, and no inputs were propagated repeatedly to learn how random "
-        "it is given X: it is wider than 512 values, or they were not asked for.",
-        "Record with `Recorder(…, conditional_inputs=…)`, or look at narrower layers.",
+        "repeated propagations were not recorded",
+        "The layer comes after noise, and no inputs were propagated repeatedly to measure its "
+        "randomness given X: it has more than 512 values, or propagations were not requested.",
+        "Record with `Recorder(…, conditional_inputs=…)`, or choose narrower layers.",
     ),
     Flag(
         "untrusted",
         NOTHING,
-        "the estimator is known to be off here",
-        "On samples like these of known information the estimator is off by more than the "
-        "tolerance where this estimate lies: see calibrated_lower and calibrated_upper.",
-        "Take the calibrated interval instead of the value, or another estimator.",
+        "the estimator is known to be inaccurate here",
+        "On similar samples with known information, estimates like this one are off by more than "
+        "the tolerance: see calibrated_lower and calibrated_upper.",
+        "Use the calibrated interval instead of the value, or another estimator.",
     ),
     Flag(
         "negative",
         NOTHING,
         "the values are below 0",
-        "Information cannot be negative: the estimator's bias is larger than what there is to "
-        "find.",
-        "Take it for 0; take more samples.",
+        "Information cannot be negative: the bias of the estimator exceeds the information.",
+        "Treat the value as 0, or use more samples.",
     ),
     Flag(
         "infinite",
         CARE,
         "the information is infinite",
-        "The information is infinite, as where a layer carries a continuous input on unchanged. "
-        "No number of samples can show how much of it there is.",
+        "The information is infinite, for example if a layer passes a continuous input on "
+        "unchanged. It cannot be estimated from any number of samples.",
         "Compare layers by I(T;Y), or train with noise and use `sp`.",
     ),
     Flag(
         "measurement_bins",
         CARE,
-        "what is seen is how activations cluster at the scale of the bins",
-        "The information of the binned T, not of T: for a deterministic network I(X;T) itself is "
-        "H(X) or infinite. What is seen is how T clusters at the scale of the bins.",
-        "Vary the bins: believe what stays. For information itself, train with noise and use `sp`.",
+        "the values measure how activations cluster at the scale of the bins",
+        "The value is the information of the binned T, not of T: for a deterministic network, "
+        "I(X;T) itself is H(X) or infinite. It measures how T clusters at the scale of the bins.",
+        "Vary the bins, and believe what does not change. To measure the information itself, train "
+        "with noise and use `sp`.",
     ),
     Flag(
         "measurement_noise",
         CARE,
-        "what is seen is how activations cluster at the scale of added noise",
-        "The information of T plus noise that only the measurement adds: it depends on that "
-        "noise's variance. What is seen is how T clusters at that scale.",
-        "Vary the variance: believe what stays. For information itself, train with noise and use "
-        "`sp`.",
+        "the values measure how activations cluster at the scale of added noise",
+        "The value is the information of T plus noise that only the measurement adds, so it "
+        "depends on the variance of that noise. It measures how T clusters at that scale.",
+        "Vary the variance, and believe what does not change. To measure the information itself, "
+        "train with noise and use `sp`.",
     ),
     Flag(
         "no_noise",
         CARE,
-        "without noise the values show no more than so many samples can",
-        "The layer has no noise of its own: unless noise acts before it, I(X;T) is infinite, and "
-        "the estimate is how much of that so many samples show.",
-        "Give the network noise, or compare layers and epochs only at equal n.",
+        "without noise the number of samples limits the values",
+        "The layer has no noise of its own. Unless noise acts before it, I(X;T) is infinite, and "
+        "the estimate depends on the number of samples.",
+        "Add noise to the network, or compare layers and epochs only at equal n.",
     ),
     Flag(
         "integer_inputs",
         CARE,
-        "distances between integer inputs mean nothing if they are names",
-        "The inputs are whole numbers, and the estimator compared them by their distances. If "
-        "they are names of things, such as the ids of tokens or of categories, the distance "
-        "between two of them means nothing, and neither does the value.",
+        "distances between integer inputs mean nothing if they are ids",
+        "The inputs are integers, and the estimator compares them by their distances. If they "
+        "are ids, such as those of tokens or categories, the distance between two of them means "
+        "nothing, and neither does the value.",
         "If they are counts or pixels, convert them to float. If they are ids, use an estimator "
         "that does not compare inputs: `ebab`, `binning`, `kde`, or `sp` with noise.",
     ),
     Flag(
         "clipped",
         CARE,
-        "some values lay outside the bins",
-        "Values outside the range of the bins were counted in the end bins.",
+        "some values lie outside the bins",
+        "Values outside the range of the bins were counted in the outermost bins.",
         "Widen the range of the bins.",
     ),
     Flag(
@@ -169,38 +170,39 @@ _ALL = (
         CARE,
         "values repeat",
         "Values repeat: the variable is discrete or saturated, and distances between neighbours "
-        "resolve it badly.",
+        "resolve it poorly.",
         "Use an estimator with bins, or one for discrete values (`quantized`).",
     ),
     Flag(
         "log_batch",
         CARE,
-        "the values are near the most that the estimator can say",
-        "Near the logarithm of the batch, above which this bound cannot rise: a larger batch may "
-        "raise it.",
-        "Raise `batch_size`.",
+        "the values are near the estimator's upper limit",
+        "The value is near the logarithm of the batch size, which this bound cannot exceed. A "
+        "larger batch may raise it.",
+        "Increase `batch_size`.",
     ),
     Flag(
         "no_critic",
         CARE,
-        "only some estimators had a say",
-        "There were too few samples to train a critic, or none was asked for: what is not Gaussian "
-        "may be missed.",
-        "Take more samples.",
+        "no critic was trained",
+        "There were too few samples to train a critic, or none was requested. Dependence that is "
+        "not Gaussian may be missed.",
+        "Use more samples.",
     ),
     Flag(
         "unconfirmed",
         CARE,
         "held-out rows do not confirm it",
-        "The closed form of Gaussian variables gives more than held-out rows confirm: the truth "
-        "may lie anywhere between.",
-        "Take the interval instead of the value; take more samples.",
+        "The closed form for Gaussian variables gives a higher value than held-out rows confirm. "
+        "The truth may lie anywhere in between.",
+        "Use the interval instead of the value, or more samples.",
     ),
     Flag(
         "unfinished",
         CARE,
         "decoders had not finished learning",
-        "The decoder was still improving when its epochs ended: it might say more of X.",
+        "The decoder was still improving when its training ended, so it may predict X better with "
+        "more training.",
         "Train the decoder longer.",
     ),
 )
@@ -208,10 +210,10 @@ FLAGS: Mapping[str, Flag] = {flag.name: flag for flag in _ALL}
 
 
 def split(flags: str | Iterable[str]) -> tuple[str, ...]:
-    """The names of flags, each once.
+    """Splits flags into their names, without duplicates.
 
     Args:
-        flags: as a table has them, joined by commas; or their names.
+        flags: flags joined by commas, as in a table; or their names.
 
     Returns:
         The names in order of appearance.
@@ -221,29 +223,29 @@ def split(flags: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def doubt(flags: str | Iterable[str]) -> int:
-    """How much an estimate is to be doubted: that of its worst flag.
+    """How far to doubt an estimate: the largest doubt of its flags.
 
     Args:
-        flags: as a table has them, joined by commas; or their names.
+        flags: flags joined by commas, as in a table; or their names.
 
     Returns:
-        ``NONE`` (0), ``CARE`` (1) or ``NOTHING`` (2). A flag that is not known, as of an estimator
-        of one's own, asks for care.
+        ``NONE`` (0), ``CARE`` (1) or ``NOTHING`` (2). An unknown flag, such as one of a custom
+        estimator, counts as ``CARE``.
     """
     return max((FLAGS[f].doubt if f in FLAGS else CARE for f in split(flags)), default=NONE)
 
 
 def reason(name: str) -> str:
-    """Why a flag makes one doubt, as a clause.
+    """The reason for the doubt that a flag raises, as a clause.
 
     Args:
-        name: of a flag, known or not.
+        name: name of a flag, known or not.
     """
-    return FLAGS[name].reason if name in FLAGS else f"they are flagged {name}"
+    return FLAGS[name].reason if name in FLAGS else f"the values are flagged {name}"
 
 
 def table() -> str:
-    """The flags as a table in Markdown, as the documentation has it."""
+    """The flags as a Markdown table."""
     lines = ["| flag | markers | what it says | what to do |", "|---|---|---|---|"]
     lines += [f"| `{f.name}` | {LOOKS[f.doubt]} | {f.says} | {f.do} |" for f in _ALL]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Progress bars, with the time left, on a terminal."""
+"""Progress bars with the remaining time, for terminals."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ def bar(
     total: int | None = None,
     show: bool = True,
 ) -> Any:
-    """tqdm's bar around ``items``: after two seconds, on a terminal only, and gone at the end.
+    """Wraps ``items`` in tqdm's progress bar.
+
+    The bar appears after two seconds, on terminals only, and disappears at the end.
 
     Args:
-        items: what is gone through; ``None`` to ``update`` by hand.
-        what: said before the bar.
-        unit: of which ``items`` are.
-        total: their number, where they do not have a length.
-        show: ``False`` keeps it silent on a terminal too.
+        items: the items to iterate over; ``None`` to call ``update`` by hand.
+        what: text before the bar.
+        unit: name of one item.
+        total: number of items, if ``items`` has no length.
+        show: ``False`` disables the bar.
     """
-    # ``disable=None`` is tqdm's way to be silent where stderr is no terminal.
+    # With ``disable=None``, tqdm prints nothing if stderr is not a terminal.
     return tqdm(
         items, what, total, unit=unit, leave=False, delay=_DELAY, dynamic_ncols=True,
         disable=None if show else True,
@@ -35,16 +37,17 @@ def bar(
 
 
 def of_fit(what: str, epochs: int, *, start: int = 0) -> Any:
-    """A Keras callback with a bar over the epochs of one ``fit``.
+    """A Keras callback that shows a progress bar over the epochs of one ``fit``.
 
     Args:
-        what: said before the bar.
+        what: text before the bar.
         epochs: the last epoch.
-        start: the epoch at which training begins.
+        start: the epoch at which training starts.
     """
     import keras
 
-    shown = bar(what=what, unit="epoch", total=epochs - start)
+    epoch_bar = bar(what=what, unit="epoch", total=epochs - start)
     return keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: shown.update(), on_train_end=lambda logs: shown.close()
+        on_epoch_end=lambda epoch, logs: epoch_bar.update(),
+        on_train_end=lambda logs: epoch_bar.close(),
     )

@@ -1,1 +1,1 @@
-"""Pipelines: one file each, run, compiled or submitted by the command ``ib-keras``."""
+"""Pipelines, one per file, which the command ``ib-keras`` runs, compiles or submits."""

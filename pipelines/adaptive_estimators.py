@@ -1,4 +1,4 @@
-"""Which activation functions compress: adaptive estimators on ensembles of networks."""
+"""Compression by activation function: adaptive estimators on ensembles of networks."""
 
 import json
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
@@ -16,17 +16,10 @@ PENALTY = 0.015
 
 
 def cells(activations: Any = ACTIVATIONS, penalty: float = PENALTY) -> list[str]:
-    """The grid: each activation function without the L2 penalty and with it."""
+    """The models of the grid: each activation function without and with the L2 penalty."""
     return [
-        json.dumps(
-            {
-                "name": "szt",
-                "activation": activation,
-                "l2": l2,
-                "label": f"{activation}{'+l2' if l2 else ''}",
-            }
-        )
-        for activation in activations
+        json.dumps({"name": "szt", "activation": a, "l2": l2, "label": f"{a}{'+l2' if l2 else ''}"})
+        for a in activations
         for l2 in (0.0, penalty)
     ]
 
@@ -43,13 +36,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"seeds": 50, "epochs": 8000},
 }
 
-# A task takes several of these as a JSON list.
+# Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("models",)
 
 
 @dsl.pipeline(
     name="adaptive-estimators",
-    description="Trains ensembles with many activation functions; EBAB and adaptive KDE.",
+    description="Trains ensembles with many activation functions; estimates by EBAB and "
+    "adaptive KDE.",
 )
 def adaptive_estimators(
     data: str = "szt",
@@ -66,16 +60,16 @@ def adaptive_estimators(
     """Trains ensembles that differ in their activation functions, and measures their compression.
 
     Args:
-        data: a name such as "szt" or "digits", or the path of an .npz or .mat file.
+        data: name of a data set such as "szt" or "digits", or path of an .npz or .mat file.
         models: JSON with name, activation, l2 and label, one for each cell of the grid.
         estimators: names, or JSON with parameters; all are run on each network.
-        seeds: networks of each cell, which differ in their initial weights and batches.
+        seeds: number of networks per cell; they differ in their initial weights and batches.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        record: which epochs are recorded: "log", or a JSON step or list.
-        seed: of the split; the first network's, too.
-        title: of the report.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        seed: seed of the split and of the first network.
+        title: title of the report.
     """
     data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:

@@ -1,11 +1,11 @@
-"""What all pipelines check before their first task starts."""
+"""Checks of a pipeline's settings before its first task starts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import ib_keras
-from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.checks import check_count, check_positive, check_stddev
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.training.schedule import parse as parse_record
 from ib_keras.training.schedule import selector
@@ -13,7 +13,7 @@ from ib_keras.training.schedule import selector
 _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
 )  # fmt: skip
-# What Keras downloads is known without it.
+# Shapes and class counts of the data sets that Keras downloads, known without the download.
 _KNOWN = {
     "mnist": ((28, 28), 10),
     "fashion_mnist": ((28, 28), 10),
@@ -23,18 +23,16 @@ _KNOWN = {
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Raises for settings on which a task would fail, before the first task starts.
+    """Checks the settings of a pipeline, so that it fails before its first task.
 
     Args:
-        settings: the pipeline's arguments; those that are not given have their defaults. Whether
-            the models fit the data is checked where both are given.
+        settings: arguments of the pipeline; missing ones have their defaults. If both ``data`` and
+            ``models`` are given, the models are built to check that they fit the data.
 
     Raises:
-        ArgumentError: an estimator, model, data set, schedule or number is invalid, or a model
+        ArgumentError: If an estimator, model, data set, schedule or number is invalid, or a model
             does not fit the data.
     """
-    from ib_keras.arrays.checks import check_stddev
-
     for identifier in settings.get("estimators", []):
         ib_keras.estimators.get(identifier)
     for key in ("models", "estimators"):
@@ -58,15 +56,17 @@ def check(settings: dict[str, Any]) -> None:
 
 
 def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
-    """Raises unless all models can be built for the data, and tapped.
+    """Checks that all models can be built for the data and instrumented.
 
     Args:
-        models: what ``ib_keras.models.build`` takes.
-        data: what ``ib_keras.datasets.load`` takes; is loaded, unless its shape is known.
-        noise_std: of the hidden layers, where a model has none of its own.
+        models: identifiers that ``ib_keras.models.build`` accepts.
+        data: a name or path that ``ib_keras.datasets.load`` accepts. It is loaded unless its shape
+            is known.
+        noise_std: standard deviation of the noise in the hidden layers of models whose JSON does
+            not set it.
 
     Raises:
-        ArgumentError: the data cannot be read, or a model does not fit them.
+        ArgumentError: If the data cannot be read, or a model does not fit the data.
     """
     if data in _KNOWN:
         input_shape, n_classes = _KNOWN[data]
@@ -90,6 +90,6 @@ def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
         except Exception as error:
             raise ArgumentError(
                 f"The model {ib_keras.models.label(identifier)!r} cannot be built",
-                f"a model of inputs {tuple(input_shape)} and {n_classes} classes",
+                f"a model with inputs {tuple(input_shape)} and {n_classes} classes",
                 f"{type(error).__name__}: {error}",
             ) from error

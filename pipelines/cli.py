@@ -34,8 +34,9 @@ PIPELINES = (
     "resnet_decoder",
 )
 RUNNERS = ("local", "compile", "vertex", "kubeflow")
-# Longer tables are for the report.
+# Longer tables of the last epoch are not printed.
 _ROWS = 60
+_INTERRUPTED = "\nib-keras: interrupted. Run the same command again to resume."
 _HELP = """Runs a pipeline of ib_keras on this machine, compiles it, or submits it.
 
   ib-keras --pipeline=information_plane --runner=local
@@ -47,22 +48,23 @@ _HELP = """Runs a pipeline of ib_keras on this machine, compiles it, or submits 
   ib-keras --runner=vertex --project=my-project --region=europe-west4 \\
       --pipeline_root=gs://my-bucket/root --image=IMAGE --dry_run
 
-The same command again runs only what has changed or is missing.
+Running the same command again runs only the tasks that have changed or are missing.
 """
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline", "information_plane", f"One of {', '.join(PIPELINES)}.")
 flags.DEFINE_string(
-    "runner", "local", "local: here. compile: write a KFP YAML file. vertex, kubeflow: submit."
-)
-flags.DEFINE_string("preset", None, "Named settings of the pipeline; its defaults if absent.")
+    "runner", "local",
+    "local: run on this machine. compile: write a KFP YAML file. vertex, kubeflow: submit a job.",
+)  # fmt: skip
+flags.DEFINE_string("preset", None, "Name of a preset; without one, the defaults are used.")
 flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value.")
-flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and stop.")
-flags.DEFINE_string("data", None, "Short for --set data=…: a name, or an .npz or .mat file.")
+flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and exit.")
+flags.DEFINE_string("data", None, "Same as --set data=…: a name, or an .npz or .mat file.")
 flags.DEFINE_multi_string(
-    "model", [], "Short for --set models=…: a name, a .keras file or module:function."
+    "model", [], "Same as --set models=…: a name, a .keras file or module:function."
 )
-flags.DEFINE_bool("enable_caching", True, "Do not run again what has not changed.")
+flags.DEFINE_bool("enable_caching", True, "Reuse the results of tasks that have not changed.")
 flags.DEFINE_string("run_dir", None, "[local] Folder of the results; runs/<pipeline> by default.")
 flags.DEFINE_string(
     "output", None,
@@ -70,17 +72,20 @@ flags.DEFINE_string(
     "request, or - to print it.",
 )  # fmt: skip
 
-# What the remote runners are given. Their modules are imported when they are asked for.
-flags.DEFINE_string("project", None, "[vertex] The project's id.")
-flags.DEFINE_string("region", None, "[vertex] Such as europe-west4.")
-flags.DEFINE_string("pipeline_root", None, "[vertex, kubeflow] gs://… folder of what tasks write.")
-flags.DEFINE_string("image", None, "[vertex, kubeflow] The container image of all tasks.")
-flags.DEFINE_string("service_account", None, "[vertex, kubeflow] The account that tasks run as.")
-flags.DEFINE_string("network", None, "[vertex] A VPC network, by its full name.")
-flags.DEFINE_list("labels", [], "[vertex] key=value,…: labels of the job.")
-flags.DEFINE_string("machines", None, "[vertex, kubeflow] YAML file: machine types by component.")
-flags.DEFINE_bool("wait", False, "[vertex, kubeflow] Follow the job to its end.")
-flags.DEFINE_bool("dry_run", False, "[vertex, kubeflow] Print a summary, and stop.")
+# Options of the remote runners, whose modules are imported on use.
+flags.DEFINE_string("project", None, "[vertex] ID of the Google Cloud project.")
+flags.DEFINE_string("region", None, "[vertex] Region such as europe-west4.")
+flags.DEFINE_string("pipeline_root", None, "[vertex, kubeflow] gs://… folder for task outputs.")
+flags.DEFINE_string("image", None, "[vertex, kubeflow] Container image of all tasks.")
+flags.DEFINE_string("service_account", None, "[vertex, kubeflow] Account that runs the tasks.")
+flags.DEFINE_string("network", None, "[vertex] Full name of a VPC network.")
+flags.DEFINE_list("labels", [], "[vertex] Labels of the job, as key=value,….")
+flags.DEFINE_string(
+    "machines", None,
+    "[vertex, kubeflow] Machine types by component: a YAML file, or component.key=value,….",
+)  # fmt: skip
+flags.DEFINE_bool("wait", False, "[vertex, kubeflow] Follow the job until it ends.")
+flags.DEFINE_bool("dry_run", False, "[vertex, kubeflow] Print a summary, and exit.")
 flags.DEFINE_string("fetch", None, "[vertex] Name of a finished job whose estimates to fetch.")
 flags.DEFINE_string("host", None, "[kubeflow] Address of the Kubeflow Pipelines server.")
 REMOTE = (
@@ -91,9 +96,9 @@ REMOTE = (
 
 def main() -> None:
     """Entry point of the command ``ib-keras``."""
-    # As for `python -m`, and as for the tasks: module:function may be in this folder.
+    # A module:function may be in this folder, as with `python -m` and in the tasks.
     sys.path.append(os.getcwd())
-    # absl shows the help of the module that was started, which is the script of the command.
+    # absl shows the docstring and flags of the main module, which is the command's script.
     sys.modules["__main__"].__doc__ = _HELP
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
         _FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -103,7 +108,9 @@ def main() -> None:
 def _main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
-            raise ArgumentError("Unknown arguments", "flags only; see --helpshort", argv[1:])
+            raise ArgumentError(
+                "There are unknown arguments", "flags only; see --helpshort", argv[1:]
+            )
         for name, known in (("pipeline", PIPELINES), ("runner", RUNNERS)):
             if _FLAGS[name].value not in known:
                 raise ArgumentError(
@@ -116,16 +123,14 @@ def _main(argv: list[str]) -> int:
         if _FLAGS.describe:
             print(describe(module, _FLAGS.preset))
             return 0
-        given = parse_settings(pipeline, _FLAGS.set)
-        given |= own_model_and_data(pipeline, _FLAGS.model, _FLAGS.data)
-        settings = {**preset(module, _FLAGS.preset), **given}
+        settings = preset(module, _FLAGS.preset) | parse_settings(pipeline, _FLAGS.set)
+        settings |= own_model_and_data(pipeline, _FLAGS.model, _FLAGS.data)
         return _RUN[_FLAGS.runner](module, pipeline, settings)
     except IbKerasError as error:
         print(f"ib-keras: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # What a shell expects of a command that was interrupted.
-        print("\nib-keras: interrupted. The same command goes on from here.", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         return 128 + signal.SIGINT
 
 
@@ -136,8 +141,10 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
     if not output.parent.is_dir():
-        raise ArgumentError("`output` is in no folder", "an existing folder", str(output.parent))
-    settings = graph.grouped(graph.specification(pipeline), settings, _groups(module))
+        raise ArgumentError(
+            "The folder of `output` does not exist", "an existing folder", str(output.parent)
+        )
+    settings = graph.grouped(graph.specification(pipeline), settings, module.GROUPS)
     compiler.Compiler().compile(
         pipeline, package_path=str(output), pipeline_parameters=settings or None
     )
@@ -145,48 +152,39 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _groups(module: Any) -> tuple[str, ...]:
-    return getattr(module, "GROUPS", ())
-
-
-def _check(module: Any, pipeline: Any, settings: dict[str, Any], far: bool = False) -> None:
-    """What the pipeline checks, with its defaults: a model must fit the default data, too."""
-    signature = inspect.signature(pipeline.pipeline_func).parameters.values()
-    given = {p.name: p.default for p in signature if p.default is not p.empty} | settings
-    if far:  # what lies in a bucket is not here to be looked at
-        given = {k: v for k, v in given.items() if not re.search("gs://|/gcs/", str(v))}
-    check = getattr(module, "check", None)
-    if check is None:
-        return
-    with _without_greetings():
+def _check(
+    name: str, of_preset: str | None, settings: dict[str, Any], remote: bool = False
+) -> None:
+    """Runs a pipeline's check with its defaults, because a model must fit the default data too."""
+    module = importlib.import_module(f"ib_keras.pipelines.{name}")
+    signature = inspect.signature(pipeline_of(module, of_preset).pipeline_func).parameters.values()
+    arguments = {p.name: p.default for p in signature if p.default is not p.empty} | settings
+    if remote:  # files in a bucket cannot be checked here
+        arguments = {k: v for k, v in arguments.items() if not re.search("gs://|/gcs/", str(v))}
+    with _quiet_stderr():
         import keras  # noqa: F401
     try:
-        check(given)
+        module.check(arguments)
     except IbKerasError as error:
-        # What was received may be anything, and has to pass from one process to another.
+        # The received value may not be picklable, as the way to another process requires.
         plain = type(error)(error.invalid, error.expected, str(error.received))
         raise plain from error
 
 
-def _check_apart(settings: dict[str, Any], far: bool = False) -> None:
-    """``_check`` in a process of its own, so that this one is not as large as TensorFlow."""
-    apart = multiprocessing.get_context("spawn")  # TensorFlow does not outlive a fork
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=apart) as pool:
-        pool.submit(_check_named, _FLAGS.pipeline, _FLAGS.preset, settings, far).result()
-
-
-def _check_named(name: str, of_preset: str | None, settings: dict[str, Any], far: bool) -> None:
-    module = importlib.import_module(f"ib_keras.pipelines.{name}")
-    _check(module, pipeline_of(module, of_preset), settings, far)
+def _check_in_subprocess(settings: dict[str, Any], remote: bool = False) -> None:
+    """Runs ``_check`` in another process, so that this one does not load TensorFlow."""
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not support forking
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        pool.submit(_check, _FLAGS.pipeline, _FLAGS.preset, settings, remote).result()
 
 
 @contextlib.contextmanager
-def _without_greetings() -> Iterator[None]:
-    """Drops what TensorFlow's libraries write when they are loaded, whatever its log level."""
+def _quiet_stderr() -> Iterator[None]:
+    """Drops the messages that TensorFlow's libraries print on import at any log level."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
@@ -198,24 +196,18 @@ def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     from ib_keras.pipelines.runners import local
 
     run_dir = local.check_run_dir(_FLAGS.run_dir or f"runs/{_FLAGS.pipeline}")
-    _check_apart(settings)
+    _check_in_subprocess(settings)
     signal.signal(signal.SIGINT, _stop)
-    folder = local.run(
-        pipeline,
-        settings,
-        run_dir,
-        groups=_groups(module),
-        enable_caching=_FLAGS.enable_caching,
-    )
+    caching = _FLAGS.enable_caching
+    folder = local.run(pipeline, settings, run_dir, groups=module.GROUPS, enable_caching=caching)
     _show(folder)
     return 0
 
 
 def _stop(*_: object) -> NoReturn:
-    """Ends at once; the terminal has told the tasks, too. What is written is always whole."""
-    print("\nib-keras: interrupted. The same command goes on from here.", file=sys.stderr)
-    sys.stderr.flush()
-    os._exit(130)
+    """Exits at once; the terminal interrupts the tasks too, and files are written atomically."""
+    print(_INTERRUPTED, file=sys.stderr, flush=True)
+    os._exit(128 + signal.SIGINT)
 
 
 def _submit(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
@@ -223,8 +215,8 @@ def _submit(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     if _FLAGS.fetch is None:
         from ib_keras.pipelines.spec import graph
 
-        _check_apart(settings, far=True)
-        settings = graph.grouped(graph.specification(pipeline), settings, _groups(module))
+        _check_in_subprocess(settings, remote=True)
+        settings = graph.grouped(graph.specification(pipeline), settings, module.GROUPS)
     options = {name: _FLAGS[name].value for name in REMOTE}
     return remote.run(pipeline, settings, name=_FLAGS.pipeline, options=options)
 
@@ -239,7 +231,7 @@ def _show(folder: pathlib.Path) -> None:
         print(f"\nLast epoch (nats):\n{ib_keras.report.last_epoch_text(estimates)}")
     findings = folder / "findings.csv"
     if findings.exists():
-        print("\nWhat the paper reports, and what was measured:")
+        print("\nFindings of the paper, and measured results:")
         for row in pd.read_csv(findings, keep_default_na=False).to_dict("records"):
             print(f"  {row['finding']} [{' '.join((row['run'], row['layer'])).strip()}]")
             print(f"    paper:    {row['paper']}\n    measured: {row['measured']}")

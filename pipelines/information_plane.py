@@ -1,4 +1,4 @@
-"""The main job: train, record, estimate, and draw the information plane."""
+"""The main pipeline: train, record, estimate, and draw the information plane."""
 
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
@@ -22,13 +22,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# A task takes several of these as a JSON list.
+# Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("models", "estimators")
 
 
 @dsl.pipeline(
     name="information-plane",
-    description="Trains networks and estimates what each layer knows of input and label.",
+    description="Trains networks and estimates each layer's information about input and label.",
 )
 def information_plane(
     data: str = "szt",
@@ -53,17 +53,19 @@ def information_plane(
     """Trains models, records them at log-spaced epochs and estimates I(X;T) and I(T;Y).
 
     Args:
-        data: a name such as "szt", "digits" or "mnist", or the path of an .npz or .mat file.
+        data: name of a data set such as "szt", "digits" or "mnist", or path of an .npz or .mat
+            file.
         models: names, JSON with parameters, .keras files, or "module:function"; all are trained.
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        noise_std: standard deviation of the noise in the hidden layers.
-        record: which epochs are recorded: "log", or a JSON step or list.
-        split: the recorded rows: "train", "test" or "all".
-        max_samples: at most so many rows are recorded.
-        seed: of the split, the initial weights, the order of the batches and the noise.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        noise_std: standard deviation of the noise in the hidden layers, in the unit of the
+            activations.
+        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        split: which rows to record: "train", "test" or "all".
+        max_samples: the maximum number of rows to record.
+        seed: seed of the split, the initial weights, the order of the batches and the noise.
     """
     data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
@@ -86,7 +88,7 @@ def information_plane(
         )
         with dsl.ParallelFor(estimators) as one:
             estimate_task = estimator(store=capture_task.outputs["output"], estimator=one)
-        # Fanned in by model first: no engine is asked to collect from a loop within a loop.
+        # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))
     return report_task.outputs["output"]

@@ -1,4 +1,4 @@
-"""Lossy compression: estimates on images of known information, and over a network's training."""
+"""Lossy compression: estimates on images with known information, and during training."""
 
 import json
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
@@ -14,16 +14,9 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import checks
 
 
-def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
-    return json.dumps(
-        {
-            "name": "lossy",
-            "compress_x": compress_x,
-            "compress_t": compress_t,
-            "estimator": estimator,
-            **more,
-        }
-    )
+def _lossy(compress_x: Any, compress_t: Any, estimator: str, neighbors: int) -> str:
+    sides = {"compress_x": compress_x, "compress_t": compress_t}
+    return json.dumps({"name": "lossy", **sides, "estimator": estimator, "neighbors": neighbors})
 
 
 def _ae(epochs: int, **more: Any) -> dict[str, Any]:
@@ -39,9 +32,8 @@ def _images(*sizes: int) -> list[str]:
 
 
 def _compared(epochs: int) -> list[str]:
-    """PCA and an autoencoder with the same nearest neighbours, and a neural bound."""
-    pca, ae = (_lossy(c, c, "ksg", neighbors=1) for c in ("pca", _ae(epochs)))
-    return [pca, ae, "mine"]
+    """PCA and an autoencoder with the same nearest-neighbour estimator, and a neural bound."""
+    return [*(_lossy(c, c, "ksg", neighbors=1) for c in ("pca", _ae(epochs))), "mine"]
 
 
 _CNN = '{"name": "noisy_cnn", "layers": ["act_*", "output"], "label": "mnist"}'
@@ -81,7 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dsl.pipeline(
     name="lossy-compression-synthetic",
-    description="Estimators on pairs of images whose mutual information is known.",
+    description="Runs estimators on pairs of images whose mutual information is known.",
 )
 def known_information(
     cells: List[str] = _images(16, 32),  # noqa: B008, UP006
@@ -94,12 +86,12 @@ def known_information(
     """Runs estimators on pairs of images whose mutual information is known.
 
     Args:
-        cells: the images, JSON: {"images": "gaussian" or "rectangle", "size": 16}.
+        cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
         estimators: names, or JSON with parameters; all are run on all images.
-        mi: the known informations in nats.
-        samples: pairs; as many images more for the compressors.
-        seed: of the images and the compressors.
-        title: of the report.
+        mi: the true mutual informations in nats.
+        samples: number of pairs; the same number of additional images trains the compressors.
+        seed: seed of the images and the compressors.
+        title: title of the report.
     """
     with dsl.ParallelFor(cells) as images:
         pairs_task = known_pairs(
@@ -115,7 +107,8 @@ def known_information(
 
 @dsl.pipeline(
     name="lossy-compression",
-    description="Trains a network; I(X;T) and I(T;Y) of compressed inputs and representations.",
+    description="Trains networks; estimates I(X;T) and I(T;Y) from compressed inputs and "
+    "representations.",
 )
 def lossy_compression(
     data: str = "mnist",
@@ -130,20 +123,20 @@ def lossy_compression(
     seed: int = 0,
     title: str = "Lossy compression",
 ) -> dsl.Dataset:
-    """Trains networks and estimates I(X;T) and I(T;Y) through compression.
+    """Trains networks and estimates I(X;T) and I(T;Y) from compressed inputs and representations.
 
     Args:
-        data: a name such as "mnist" or "digits", or the path of an .npz or .mat file.
+        data: name of a data set such as "mnist" or "digits", or path of an .npz or .mat file.
         models: names, JSON with parameters and "layers", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        record: which epochs are recorded: "log", or a JSON step or list.
-        split: the recorded rows: "train", "test" or "all".
-        max_samples: at most so many rows are recorded.
-        seed: of the split, the initial weights, the order of the batches and the noise.
-        title: of the report.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        split: which rows to record: "train", "test" or "all".
+        max_samples: the maximum number of rows to record.
+        seed: seed of the split, the initial weights, the order of the batches and the noise.
+        title: title of the report.
     """
     data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:
@@ -172,21 +165,21 @@ def lossy_compression(
     return report_task.outputs["output"]
 
 
-# A task takes several of these as a JSON list.
+# Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("models", "cells")
 
-# Presets of another pipeline than that of the module's name.
+# Presets of a pipeline that does not have the module's name.
 VARIANTS = {"synthetic": known_information, "synthetic-quick": known_information}
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Raises for settings on which a task would fail, before the first task starts.
+    """Checks the settings of a pipeline, so that it fails before its first task.
 
     Args:
-        settings: the pipeline's arguments; those that are not given have their defaults.
+        settings: arguments of the pipeline; missing ones have their defaults.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
     """
     from ib_keras.components.known_pairs import executor as known_pairs
 

@@ -22,7 +22,7 @@ _MNIST = [
     '{"name": "mnist_cnn", "noise_std": 0.05, "activation": "tanh", "label": "mnist-noisy"}',
     '{"name": "mnist_cnn", "noise_std": 0, "activation": "tanh", "label": "mnist-deterministic"}',
 ]
-# All inputs there are, not a sample of them.
+# The inputs are the whole population, not a sample of it.
 _WHOLE = '{"name": "sp", "population": true}'
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -49,13 +49,14 @@ PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
 PRESETS["szt-quick"] = {}
 PRESETS["mnist-quick"] = {**PRESETS["mnist"], "epochs": 3, "max_samples": 1000}
 
-# A task takes several of these as a JSON list.
+# Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("models",)
 
 
 @dsl.pipeline(
     name="noisy-dnn",
-    description="Trains noisy networks and their twins; I(X;T) by sample propagation; clustering.",
+    description="Trains noisy networks and deterministic twins; estimates I(X;T) by sample "
+    "propagation; measures clustering.",
 )
 def noisy_dnn(
     data: str = "szt",
@@ -73,24 +74,25 @@ def noisy_dnn(
     seed: int = 0,
     title: str = "Noisy networks",
 ) -> dsl.Dataset:
-    """Trains noisy networks, measures I(X;T) by sample propagation, and how samples cluster.
+    """Trains noisy networks, estimates I(X;T) by sample propagation, and measures clustering.
 
     Args:
-        data: a name such as "szt", "four_points" or "mnist", or the path of an .npz or .mat file.
+        data: name of a data set such as "szt", "four_points" or "mnist", or path of an .npz or .mat
+            file.
         models: names, JSON with parameters and "noise_std", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        width: side of the bins of the binned entropy, in the unit of the activations; 0 for 10
-            times the layer's noise.
-        record: which epochs are recorded: "log", or a JSON step or list.
-        split: the recorded rows: "train", "test" or "all".
-        max_samples: at most so many rows are recorded.
-        conditional_inputs: inputs that are propagated repeatedly.
-        propagations: how often.
-        seed: of the split, the initial weights, the order of the batches and the noise.
-        title: of the report.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        width: bin width of the binned entropy, in the unit of the activations; 0 for 10 times the
+            standard deviation of the layer's noise.
+        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        split: which rows to record: "train", "test" or "all".
+        max_samples: the maximum number of rows to record.
+        conditional_inputs: number of inputs that are propagated repeatedly.
+        propagations: number of times each of these inputs is propagated.
+        seed: seed of the split, the initial weights, the order of the batches and the noise.
+        title: title of the report.
     """
     data_task = examples(data=data, seed=seed)
     with dsl.ParallelFor(models) as model:

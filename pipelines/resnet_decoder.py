@@ -1,4 +1,4 @@
-"""What a residual network keeps of its images: decoders of its stages, over its training."""
+"""Residual networks: decoders show what each stage keeps of the image during training."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import checks
 
-# Of these loops a task takes several items, where there are too many for one that collects them.
+# Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("cells",)
 
 _STAGES = ("h1", "h2", "h3", "h4")
@@ -23,23 +23,15 @@ _REGIMES = ("classifier", "autoencoder")
 
 
 def _models(*filters: int, blocks: int = 1) -> list[str]:
-    names = ("resnet", "resnet_autoencoder")
+    sizes = {"filters": filters, "blocks": blocks, "layers": ["h?"]}
     return [
-        json.dumps(
-            {
-                "name": name,
-                "filters": filters,
-                "blocks": blocks,
-                "layers": ["h?"],
-                "label": regime,
-            }
-        )
-        for name, regime in zip(names, _REGIMES, strict=True)
+        json.dumps({"name": name, **sizes, "label": regime})
+        for name, regime in zip(("resnet", "resnet_autoencoder"), _REGIMES, strict=True)
     ]
 
 
 def _cells(regimes: Sequence[str], layers: Sequence[str], epochs: Sequence[list[int]]) -> list[str]:
-    """A task for each layer and each list of checkpoints, whose decoders it trains."""
+    """One cell, that is one task, for each regime, layer and list of epochs."""
     return [
         json.dumps({"run": regime, "layer": layer, "epochs": group})
         for regime in regimes
@@ -49,6 +41,7 @@ def _cells(regimes: Sequence[str], layers: Sequence[str], epochs: Sequence[list[
 
 
 _DIGITS = _models(16, 32, 64, 64)
+_DEFAULT_CELLS = _cells(_REGIMES, _STAGES, [[0], [1], [10], [100]])
 _SMALL: dict[str, Any] = {
     "levels": 17, "filters": 32, "stages": 1, "dropout": 0.2, "epochs": 40, "patience": 10,
     "batch_size": 32, "learning_rate": 0.004,
@@ -97,12 +90,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dsl.pipeline(
     name="resnet-decoder",
-    description="Trains residual networks; PixelCNN++ decoders tell what their stages keep.",
+    description="Trains residual networks; PixelCNN++ decoders show what their stages keep.",
 )
 def resnet_decoder(
     data: str = "digit_images",
     models: List[str] = _DIGITS,  # noqa: UP006
-    cells: List[str] = _cells(_REGIMES, _STAGES, [[0], [1], [10], [100]]),  # noqa: B008, UP006
+    cells: List[str] = _DEFAULT_CELLS,  # noqa: UP006
     decoder_settings: str = json.dumps(_SMALL),
     epochs: int = 100,
     batch_size: int = 64,
@@ -117,28 +110,30 @@ def resnet_decoder(
     seed: int = 0,
     title: str = "What a residual network keeps",
 ) -> dsl.Dataset:
-    """Trains networks, and decoders of their stages at some checkpoints.
+    """Trains networks, and decoders of their stages at several checkpoints.
 
     Args:
-        data: a name such as "digit_images" or "cifar10", or the path of an .npz file with images.
-        models: names, JSON with parameters and "layers", .keras files, or "module:function"; a
-            model with outputs of the shape of its inputs is trained to reconstruct them.
-        cells: what to decode, JSON: {"run": the model's label, "layer": "h3", "epochs": [0, 10]}; a
-            task each.
-        decoder_settings: JSON of the decoders' parameters, such as {"levels": 17}.
-        epochs: of the networks' training.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        record: which epochs get a checkpoint: "log", or a JSON step or list.
-        test_fraction: share of the rows that is evaluated, where the data come unsplit.
-        decoder_fraction: share of the other rows that trains decoders, not networks.
-        max_samples: at most so many rows train a decoder, and as many are evaluated.
-        draws: images to draw for each that is shown.
-        warm_start: in a cell of several epochs, begins with the decoder of the epoch before. Later
-            decoders have then been trained longer, which looks like a network that still learns.
-        work: a folder that outlives the tasks, for decoders to go on in after an interruption.
-        seed: of the split, the initial weights and the order of the batches.
-        title: of the report.
+        data: name of a data set such as "digit_images" or "cifar10", or path of an .npz file with
+            images.
+        models: names, JSON with parameters and "layers", .keras files, or "module:function". A
+            model whose outputs have the shape of its inputs is trained to reconstruct them.
+        cells: which checkpoints to decode, in JSON: {"run": the model's label, "layer": "h3",
+            "epochs": [0, 10]}. Each cell is a task.
+        decoder_settings: JSON object with the decoders' parameters, such as {"levels": 17}.
+        epochs: number of epochs of the networks' training.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        record: which epochs get a checkpoint: "log", or a step or list of epochs in JSON.
+        test_fraction: fraction of the rows used for evaluation, if the data set has no test part.
+        decoder_fraction: fraction of the other rows that trains decoders instead of networks.
+        max_samples: the maximum number of rows for training a decoder, and of rows for evaluation.
+        draws: number of samples per displayed image.
+        warm_start: whether to start from the decoder of the previous epoch of the cell. Later
+            decoders are then trained longer, which can look as if the network were still learning.
+        work: a folder that outlives the tasks, in which interrupted trainings of decoders are
+            resumed.
+        seed: seed of the split, the initial weights and the order of the batches.
+        title: title of the report.
     """
     data_task = examples(
         data=data, test_fraction=test_fraction, decoder_fraction=decoder_fraction, seed=seed
@@ -180,13 +175,13 @@ def resnet_decoder(
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Raises for settings on which a task would fail, before the first task starts.
+    """Checks the settings of a pipeline, so that it fails before its first task.
 
     Args:
-        settings: the pipeline's arguments; those that are not given have their defaults.
+        settings: arguments of the pipeline; missing ones have their defaults.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
     """
     from ib_keras import models
     from ib_keras.components.artifacts import prior as image_prior_executor
@@ -198,13 +193,13 @@ def check(settings: dict[str, Any]) -> None:
     labels = [models.label(model) for model in settings.get("models", _DIGITS)]
     selects = schedule.selector(schedule.parse(settings.get("record", "[0, 1, 10, 100]")))
     last = settings.get("epochs", 100)
-    cells = settings.get("cells", _cells(_REGIMES, _STAGES, [[0], [1], [10], [100]]))
+    cells = settings.get("cells", _DEFAULT_CELLS)
     if not cells:
         raise ArgumentError("`cells` is empty", "at least one", "[]")
     for text in cells:
         cell = decoder_executor.read_cell(text)
         if cell.run not in labels:
-            raise ArgumentError("A cell names no model", f"one of {labels}", cell.run)
+            raise ArgumentError("A cell names an unknown model", f"one of {labels}", cell.run)
         missing = [epoch for epoch in cell.epochs if epoch > last or not selects(epoch, last)]
         if missing:
             raise ArgumentError(

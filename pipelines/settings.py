@@ -1,4 +1,4 @@
-"""The parameters and presets of a pipeline: as the command line gives and describes them."""
+"""The parameters and presets of a pipeline: parsing and describing them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _WIDTH = 96
 
 
 def pipeline_of(module: Any, name: str | None) -> Any:
-    """The pipeline that a preset is of: that of the module's name, unless the module says another.
+    """The pipeline of a preset: the one with the module's name, unless ``VARIANTS`` has another.
 
     Args:
-        module: of ``ib_keras.pipelines``.
-        name: of a preset, or ``None``.
+        module: a module of ``ib_keras.pipelines``.
+        name: name of a preset, or ``None``.
     """
     own = getattr(module, module.__name__.rpartition(".")[2])
     return getattr(module, "VARIANTS", {}).get(name, own)
@@ -30,7 +30,7 @@ def preset(module: Any, name: str | None) -> dict[str, Any]:
     """The settings of a pipeline's preset.
 
     Raises:
-        ArgumentError: it has no such preset; the known ones are listed.
+        ArgumentError: If the preset is unknown.
     """
     if name is None:
         return {}
@@ -42,25 +42,23 @@ def preset(module: Any, name: str | None) -> dict[str, Any]:
 
 
 def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
-    """``key=value`` texts as arguments of a pipeline, in the types that it declares.
+    """Parses ``key=value`` texts into arguments of a pipeline, with their declared types.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        settings: the texts. A list is JSON, or a single item.
+        settings: the texts. The value of a list is JSON, or a single item.
 
     Raises:
-        ArgumentError: a parameter is unknown (the known ones are listed), or a value is not of its
-            type.
+        ArgumentError: If a parameter is unknown, or a value does not have the declared type.
     """
     hints = parameters(pipeline)
-    known = list(hints)
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or key not in known:
+        if not equals or key not in hints:
             raise ArgumentError(
-                f"The parameter {key!r} is unknown" if equals else f"{setting!r} sets nothing",
-                f"key=value with one of {known}",
+                f"The parameter {key!r} is unknown" if equals else f"{setting!r} has no value",
+                f"key=value with one of {list(hints)}",
                 setting,
             )
         parsed[key] = _parse(key, text, hints[key])
@@ -79,7 +77,9 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             return hint(text)
         except ValueError:
             raise ArgumentError(
-                f"{key} is no {hint.__name__}", f"a value such as {key}={hint(3)}", repr(text)
+                f"{key} is not {'an int' if hint is int else 'a float'}",
+                f"a value such as {key}={hint(3)}",
+                repr(text),
             ) from None
     kind = (get_args(hint) or (str,))[0]
     if not text.lstrip().startswith("["):
@@ -87,13 +87,13 @@ def _parse(key: str, text: str, hint: Any) -> Any:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"{key} is not JSON of a list ({error})", '["a", "b"]', text) from None
+        raise ArgumentError(f"{key} is not a JSON list ({error})", '["a", "b"]', text) from None
     texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
     return [_parse(key, item, kind) for item in texts]
 
 
 def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
-    """The user's models and data as arguments of a pipeline.
+    """The arguments of a pipeline for the flags ``--model`` and ``--data``.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -101,34 +101,26 @@ def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> di
         data: a name or a file.
 
     Raises:
-        ArgumentError: the pipeline has no parameter for them.
+        ArgumentError: If the pipeline has no such parameter.
     """
     hints = parameters(pipeline)
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if data is not None:
-        given[_named(hints, "--data", ("data",), data)] = _absolute(data)
+        arguments["data"] = _absolute(data)
     if models:
-        key = _named(hints, "--model", ("models", "model"), models)
-        if key == "model" and len(models) > 1:
-            raise ArgumentError("--model is repeated", "one model for this pipeline", models)
-        paths = [_absolute(model) for model in models]
-        given[key] = paths if key == "models" else paths[0]
-    return given
-
-
-def _named(hints: Mapping[str, Any], flag: str, names: tuple[str, ...], value: Any) -> str:
-    for name in names:
-        if name in hints:
-            return name
-    raise ArgumentError(
-        f"{flag} cannot be given: this pipeline has no parameter `{names[0]}`",
-        f"parameters among {list(hints)}",
-        f"{flag}={value}",
-    )
+        arguments["models"] = [_absolute(model) for model in models]
+    for key, flag, value in (("data", "--data", data), ("models", "--model", models)):
+        if key in arguments and key not in hints:
+            raise ArgumentError(
+                f"{flag} cannot be given: this pipeline has no parameter `{key}`",
+                f"parameters among {list(hints)}",
+                f"{flag}={value}",
+            )
+    return arguments
 
 
 def parameters(pipeline: Any) -> dict[str, Any]:
-    """Name → type of a pipeline's parameters.
+    """The names and types of a pipeline's parameters.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -139,7 +131,7 @@ def parameters(pipeline: Any) -> dict[str, Any]:
 
 
 def _absolute(text: str) -> str:
-    """A path as absolute, because tasks may run elsewhere; anything else as it is."""
+    """Makes a path absolute, because tasks run in other folders; other texts are unchanged."""
     if "://" in text or text.lstrip().startswith("{"):
         return text
     path = pathlib.Path(text)
@@ -147,15 +139,15 @@ def _absolute(text: str) -> str:
 
 
 def describe(module: Any, name: str | None = None) -> str:
-    """What can be set: parameters with their types, defaults and meaning, and presets, whole.
+    """Describes the parameters (type, default, meaning) and presets of a pipeline.
 
     Args:
-        module: of ``ib_keras.pipelines``.
-        name: of a preset, whose values are shown in place of the defaults. Without one, and where
-            presets are of several pipelines, the parameters of each are listed.
+        module: a module of ``ib_keras.pipelines``.
+        name: name of a preset whose values are shown in place of the defaults. Without one, the
+            parameters of all pipelines of the module are described.
 
     Raises:
-        ArgumentError: there is no such preset.
+        ArgumentError: If the preset is unknown.
     """
     chosen = preset(module, name)
     presets: dict[Any, list[str]] = {pipeline_of(module, None): []}
@@ -176,7 +168,7 @@ def describe(module: Any, name: str | None = None) -> str:
             lines += valued(f"{key}=", value, 6)
     for pipeline in presets.keys() - set(shown):
         lines.append(
-            f"Others, with parameters of their own: {', '.join(presets[pipeline])} "
+            f"Presets with other parameters: {', '.join(presets[pipeline])} "
             f"(--preset={presets[pipeline][0]} --describe)"
         )
     return "\n".join(lines)
@@ -204,27 +196,23 @@ def _described(module: Any, pipeline: Any, chosen: Mapping[str, Any], which: str
 
 def _wrapped(text: str, indent: int) -> list[str]:
     return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + 4),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 4),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def valued(label: str, value: Any, indent: int) -> list[str]:
-    """A value as it can be given, on lines; a long list with an item a line.
+    """The lines of a value as the command line accepts it; long lists have one item per line.
 
     Args:
-        label: before it.
-        value: of a parameter.
-        indent: number of blanks before each line.
+        label: text before the value.
+        value: value of a parameter.
+        indent: number of spaces before each line.
     """
     if not isinstance(value, list):
         text = value if isinstance(value, str) else json.dumps(value)
         return _wrapped(label + text, indent)
-    # Items that are JSON, without quotes in quotes.
+    # Items that are JSON objects are shown without another layer of quotes.
     items = [json.dumps(json.loads(v) if str(v).startswith("{") else v) for v in value]
     if indent + len(whole := f"{label}[{', '.join(items)}]") <= _WIDTH:
         return [" " * indent + whole]

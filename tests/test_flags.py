@@ -28,7 +28,7 @@ def test_the_worst_flag_decides(text, doubt):
 
 def test_names_once_and_in_order():
     assert flags.split("b,a,,b") == ("b", "a")
-    assert flags.reason("of_my_own") == "they are flagged of_my_own"
+    assert flags.reason("of_my_own") == "the values are flagged of_my_own"
 
 
 def test_every_flag_says_all():

@@ -1,1 +1,1 @@
-"""What components exchange: folders, their schemas, and how they are read and written."""
+"""The folders that components exchange: their schemas, readers and writers."""

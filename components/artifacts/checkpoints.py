@@ -1,4 +1,4 @@
-"""Checkpoints of a training, with its logs."""
+"""The checkpoints and logs of a training run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ LOGS = "logs.parquet"
 
 
 class Checkpoints(NamedTuple):
-    """What ``run`` wrote."""
+    """The checkpoints that the component ``trainer`` wrote.
+
+    Args:
+        folder: the folder of the checkpoints.
+        run: name of the run.
+        epochs: the epochs with a checkpoint.
+        logs: Keras's logs, one row per epoch.
+    """
 
     folder: pathlib.Path
     run: str
@@ -26,23 +33,24 @@ class Checkpoints(NamedTuple):
     logs: pd.DataFrame
 
     def path(self, epoch: int) -> pathlib.Path:
-        """The model at that epoch, a ``.keras`` file."""
+        """The ``.keras`` file of an epoch."""
         return self.folder / name(epoch)
 
     def load(self, epoch: int) -> keras.Model:
-        """The model at that epoch."""
+        """The model of an epoch."""
         return models.load(self.path(epoch))
 
 
 def read(path: str | os.PathLike) -> Checkpoints:
-    """Opens what ``run`` wrote.
+    """Opens the checkpoints that the component ``trainer`` wrote.
 
     Raises:
-        StoreError: it is no such folder, or damaged.
+        StoreError: If ``path`` is not a folder of checkpoints, or is damaged.
     """
     folder = pathlib.Path(path)
     manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
-    manifests.check_fields(folder, manifest, {"run": _is_text, "epochs": _is_epochs})
+    fields = {"run": lambda value: isinstance(value, str), "epochs": _is_epochs}
+    manifests.check_fields(folder, manifest, fields)
     for epoch in manifest["epochs"]:
         manifests.checked_file(folder, manifest, name(epoch))
     logs = frame.read_parquet(manifests.checked_file(folder, manifest, LOGS))
@@ -52,10 +60,6 @@ def read(path: str | os.PathLike) -> Checkpoints:
 def name(epoch: int) -> str:
     """The file name of an epoch's checkpoint."""
     return f"epoch-{epoch:06d}.keras"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _is_epochs(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Measures of clustering, and histograms of distances."""
+"""Clustering measures and histograms of pairwise distances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MEASURES, HISTOGRAMS = "measures.parquet", "histograms.parquet"
 
 
 def read(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measures and histograms that ``run`` wrote."""
+    """The measures and histograms that the component ``clusterer`` wrote."""
     folder = pathlib.Path(path)
     manifests.read_manifest(folder, SCHEMA, VERSION)
     return pd.read_parquet(folder / MEASURES), pd.read_parquet(folder / HISTOGRAMS)

@@ -1,46 +1,37 @@
-"""A data set as a folder of arrays."""
+"""A data set stored as a folder of arrays."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ib_keras.errors import ArgumentError
-
-if TYPE_CHECKING:
-    pass
-
-from typing import NamedTuple
-
 from ib_keras.arrays.labels import are_names
-from ib_keras.errors import StoreError
+from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import manifests, npy
 
 SCHEMA, VERSION = "ib_keras.examples", 1
 
 PARTS = ("x_train", "y_train", "x_test", "y_test")
-
 DECODER = ("x_decoder", "y_decoder")
-
 ROWS = ("rows_train", "rows_decoder", "rows_test")
 
 
 class Examples(NamedTuple):
-    """A data set that ``run`` wrote, memory-mapped.
+    """A data set that the component ``examples`` wrote, memory-mapped.
 
     Args:
-        x_train: inputs that train a network.
-        y_train: their labels.
-        x_test: inputs held out.
-        y_test: their labels.
-        x_decoder: inputs that train decoders, if any were set apart.
-        y_decoder: their labels.
-        rows: of the three parts, where there are three: positions in the data set as loaded, by the
-            names ``train``, ``decoder`` and ``test``.
-        label_names: what the labels' codes 0…K−1 stand for.
+        x_train: inputs for training networks.
+        y_train: label codes of ``x_train``.
+        x_test: held-out inputs.
+        y_test: label codes of ``x_test``.
+        x_decoder: inputs for training decoders; ``None`` if no rows were set apart.
+        y_decoder: label codes of ``x_decoder``.
+        rows: the positions of the rows in the loaded data set, under the keys ``train``,
+            ``decoder`` and ``test``; ``None`` if no rows were set apart for decoders.
+        label_names: the labels that the codes 0…K−1 denote.
     """
 
     x_train: np.ndarray
@@ -54,20 +45,20 @@ class Examples(NamedTuple):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
+        """The shape of one input."""
         return self.x_train.shape[1:]
 
     @property
     def n_classes(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         return len(self.label_names)
 
     def labels(self, y: np.ndarray) -> np.ndarray:
-        """Codes as the labels that they stand for."""
+        """The labels that the codes ``y`` denote."""
         return np.array(self.label_names)[y]
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """X and Y of ``"train"``, ``"test"`` or ``"all"`` (train, then test)."""
+        """The inputs and label codes of ``"train"``, ``"test"`` or ``"all"`` (train, then test)."""
         if name == "train":
             return self.x_train, self.y_train
         if name == "test":
@@ -79,10 +70,10 @@ class Examples(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> Examples:
-    """Opens what ``run`` wrote.
+    """Opens a data set that the component ``examples`` wrote.
 
     Raises:
-        StoreError: it is no such folder, or damaged.
+        StoreError: If ``path`` is not the folder of a data set, or is damaged.
     """
     folder = pathlib.Path(path)
     manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
@@ -96,29 +87,34 @@ def read(path: str | os.PathLike) -> Examples:
     lengths = {name: array.shape[:1] for name, array in arrays.items()}
     for part in ("train", "test", *(("decoder",) if three else ())):
         if lengths[f"x_{part}"] != lengths[f"y_{part}"] or 0 in lengths[f"x_{part}"]:
-            raise StoreError(f"{str(folder)!r} is damaged", "a label an input", str(lengths))
+            raise StoreError(f"{str(folder)!r} is damaged", "one label per input", str(lengths))
     rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
     classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
-    names = manifest.get("label_names", list(range(classes)))  # earlier folders have none
-    if not are_names(names) or len(names) < classes:
-        raise StoreError(f"{str(folder)!r} is damaged", "a name for each label", repr(names)[:200])
-    return Examples(**arrays, rows=rows, label_names=tuple(names))
+    # Folders of earlier versions have no label names.
+    label_names = manifest.get("label_names", list(range(classes)))
+    if not are_names(label_names) or len(label_names) < classes:
+        raise StoreError(
+            f"{str(folder)!r} is damaged", "a name for each label", repr(label_names)[:200]
+        )
+    return Examples(**arrays, rows=rows, label_names=tuple(label_names))
 
 
 def check_disjoint(**rows: Any) -> None:
-    """Raises unless the parts have no row in common.
+    """Checks that the parts of a data set share no row.
 
     Args:
-        **rows: integer ids of rows, by the part's name.
+        **rows: the integer ids of each part's rows, under the name of the part.
 
     Raises:
-        ArgumentError: a row is in two parts, or twice in one.
+        ArgumentError: If a row occurs in two parts, or twice in one part.
     """
     names = list(rows)
     ids = [np.asarray(part).reshape(-1) for part in rows.values()]
     for i, first in enumerate(ids):
         if len(np.unique(first)) < len(first):
-            raise ArgumentError(f"The rows of {names[i]!r} repeat", "each once", "repeated rows")
+            raise ArgumentError(
+                f"The rows of {names[i]!r} repeat", "each row once", "repeated rows"
+            )
         for j in range(i):
             shared = np.intersect1d(first, ids[j])
             if len(shared):

@@ -1,4 +1,4 @@
-"""What a decoder knows of images without a layer, and what all decoders share."""
+"""The image prior q(x), and the data and settings that all decoders share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MODEL = "prior.keras"
 
 
 class Parts(NamedTuple):
-    """The two parts of a data set that decoders see: as images, as inputs of a network, labels.
+    """The rows that train decoders, and the rows on which decoders are evaluated.
 
     Args:
-        images: of the rows that train decoders, and of those that are evaluated.
-        inputs: the same as a network takes them.
-        labels: the same.
+        images: the two parts as images, in the decoders' levels.
+        inputs: the two parts as inputs of a network.
+        labels: the label codes of the two parts.
     """
 
     images: tuple[np.ndarray, np.ndarray]
@@ -39,71 +39,73 @@ class Parts(NamedTuple):
 
 
 def bound(decoder: str) -> DecoderBound:
-    """The settings of decoders.
+    """The decoder estimator with the given settings.
 
     Args:
-        decoder: JSON of a ``DecoderBound``'s parameters.
+        decoder: JSON object with the parameters of a ``DecoderBound``.
 
     Raises:
-        ArgumentError: it does not parse, or a parameter is invalid.
+        ArgumentError: If ``decoder`` is not a JSON object, or a parameter is invalid.
     """
+    expected = 'a JSON object such as {"levels": 17}'
     try:
         settings = json.loads(decoder)
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(
-            f"`decoder` does not parse ({error})", 'such as {"levels": 17}', decoder
-        ) from None
+        raise ArgumentError(f"`decoder` does not parse ({error})", expected, decoder) from None
     if not isinstance(settings, dict):
-        raise ArgumentError("`decoder` is not a JSON object", 'such as {"levels": 17}', decoder)
+        raise ArgumentError("`decoder` is not a JSON object", expected, decoder)
     return cast(DecoderBound, estimators.get({**settings, "name": DecoderBound.name}))
 
 
 def parts(data: str | os.PathLike, made: DecoderBound, most: int) -> Parts:
-    """What ``examples`` set apart for decoders, and what it held out.
+    """The rows that were set apart for decoders, and the held-out rows.
 
     Args:
-        data: what ``examples`` wrote.
-        made: which says how many levels there are.
-        most: at most so many rows of each.
+        data: the folder that ``examples`` wrote.
+        made: the decoder estimator; its ``levels`` determine how images are quantized.
+        most: the maximum number of rows of each part.
 
     Raises:
-        ArgumentError: nothing was set apart, the parts overlap, or the inputs are no such images.
+        ArgumentError: If no rows were set apart, the parts overlap, or the inputs are not images
+            that the decoders accept.
     """
     loaded = examples.read(data)
     if loaded.x_decoder is None or loaded.y_decoder is None or loaded.rows is None:
         raise ArgumentError(
-            "No rows are set apart for decoders", "`decoder_fraction` of `examples` > 0", "none"
+            "No rows are set apart for decoders",
+            "a data set written with `decoder_fraction` > 0",
+            "none",
         )
     check_disjoint(**loaded.rows)
     inputs = (loaded.x_decoder[:most], loaded.x_test[:most])
-    first, second = (made.images(x) for x in inputs)
-    return Parts((first, second), inputs, (loaded.y_decoder[:most], loaded.y_test[:most]))
+    images = (made.images(inputs[0]), made.images(inputs[1]))
+    return Parts(images, inputs, (loaded.y_decoder[:most], loaded.y_test[:most]))
 
 
 def noise(made: DecoderBound, image_shape: tuple[int, ...], draws: int) -> np.ndarray:
-    """The noise of all samples: the same for all layers and checkpoints.
+    """The noise from which samples are drawn; it is the same for all layers and checkpoints.
 
     Args:
-        made: which has the seed.
+        made: the decoder estimator, which has the seed.
         image_shape: height, width and channels.
-        draws: samples for each image.
+        draws: number of samples per image.
     """
     height, width, channels = image_shape
     return sampling.draw_noise(draws, (height, width, channels), made.seed)
 
 
 def write(path: pathlib.Path, said: Decoded, samples: np.ndarray) -> None:
-    """Writes what a decoder says, and what it draws."""
+    """Writes a decoder's log-likelihoods and samples to an ``.npz`` file."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **said._asdict(), samples=samples)
 
 
 def key(content: Any, *data: np.ndarray | bytes) -> str:
-    """A short name that another piece of work does not have.
+    """A short checksum that identifies a computation.
 
     Args:
-        content: its settings, as JSON.
-        *data: what it works on.
+        content: the settings of the computation, JSON-serialisable.
+        *data: the arrays or bytes that it uses.
     """
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for part in data:
@@ -112,22 +114,24 @@ def key(content: Any, *data: np.ndarray | bytes) -> str:
 
 
 def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:
-    """What q(x) says.
+    """Reads the likelihoods of q(x).
 
     Args:
-        path: what ``run`` wrote.
-        made: of the decoders that are compared with it.
+        path: the folder that ``image_prior`` wrote.
+        made: the estimator of the decoders that are compared with q(x).
 
     Raises:
-        ArgumentError: it was made with other settings.
-        StoreError: it is damaged.
+        ArgumentError: If q(x) was trained with different settings.
+        StoreError: If the folder is damaged.
     """
     folder = pathlib.Path(path)
     manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
-    # Through JSON, which knows no tuples.
+    # JSON turns tuples into lists, as in the manifest.
     if manifest.get("decoder") != json.loads(json.dumps(made.get_config())):
         raise ArgumentError(
-            "q(x) was trained with other settings", str(manifest.get("decoder")), made.get_config()
+            "q(x) was trained with different settings",
+            str(manifest.get("decoder")),
+            made.get_config(),
         )
     saved = npy.read_npz(manifests.checked_file(folder, manifest, "decoded.npz"))
     missing = [name for name in Decoded._fields if name not in saved]

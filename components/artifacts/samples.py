@@ -1,4 +1,4 @@
-"""Images that decoders drew."""
+"""Images sampled from decoders."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SAMPLES = "samples.npz"
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """The images that a decoder's task drew, with the run, layer and epochs that they belong to.
+    """Reads the images that a decoder task sampled, with their run, layer and epochs.
 
     Raises:
-        StoreError: the file is missing or damaged.
+        StoreError: If the file is missing or damaged.
     """
     file = pathlib.Path(path) / SAMPLES
-    found = npy.read_npz(file)
-    missing = sorted({"originals", "samples", "epochs", "run", "layer", "levels"} - set(found))
+    arrays = npy.read_npz(file)
+    missing = sorted({"originals", "samples", "epochs", "run", "layer", "levels"} - set(arrays))
     if missing:
-        raise StoreError(f"{str(file)!r} is damaged", f"the arrays {missing}", sorted(found))
-    return {**found, "run": str(found["run"]), "layer": str(found["layer"])}
+        raise StoreError(f"{str(file)!r} is damaged", f"the arrays {missing}", sorted(arrays))
+    return {**arrays, "run": str(arrays["run"]), "layer": str(arrays["layer"])}

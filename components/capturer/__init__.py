@@ -1,1 +1,1 @@
-"""Capturer: the hidden representations of a model at each of its checkpoints."""
+"""Capturer: records the hidden representations of a model at each of its checkpoints."""

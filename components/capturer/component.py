@@ -20,15 +20,15 @@ def capturer(
     """Records the hidden representations at every checkpoint.
 
     Args:
-        checkpoints: from the component ``trainer``.
-        examples: the data, from the component ``examples``.
+        checkpoints: the model's checkpoints, from the component ``trainer``.
+        examples: the data set, from the component ``examples``.
         output: an ib_keras.ActivationStore.
-        split: the rows: "train", "test" or "all".
-        max_samples: at most so many rows, the first ones.
-        draws: number of noisy passes an epoch.
-        conditional_inputs: rows that are propagated repeatedly, for sample propagation.
-        propagations: how often.
-        seed: of the noise.
+        split: which rows to record: "train", "test" or "all".
+        max_samples: the maximum number of rows; the first ones are recorded.
+        draws: number of noisy forward passes per epoch.
+        conditional_inputs: number of rows that are propagated repeatedly, for sample propagation.
+        propagations: number of times each of these rows is propagated.
+        seed: seed of the noise.
     """
     from ib_keras.components.base import each, parts, publish
     from ib_keras.components.capturer import executor

@@ -1,4 +1,4 @@
-"""Fills an activation store from checkpoints."""
+"""Records activations of a model's checkpoints."""
 
 from __future__ import annotations
 
@@ -27,17 +27,13 @@ def run(
 ) -> dict[str, Any]:
     """Records every tap of every checkpoint for the same rows.
 
+    Arguments that are not listed here are those of the component ``capturer``.
+
     Args:
-        checkpoints: what ``trainer`` wrote.
-        data: what ``examples`` wrote.
-        output: the store to write.
-        split: which rows.
-        max_samples: at most so many rows, the first ones.
-        draws: number of noisy passes an epoch.
-        conditional_inputs: rows that are propagated repeatedly, for sample propagation.
-        propagations: how often.
-        seed: of the noise.
-        batch_size: samples a forward pass.
+        checkpoints: the folder that ``trainer`` wrote.
+        data: the folder that ``examples`` wrote.
+        output: the folder of the activation store to write.
+        batch_size: number of samples per forward pass.
 
     Returns:
         Facts about the record, for the artifact's metadata.
@@ -61,9 +57,5 @@ def run(
         saved.logs.to_dict("records"),
     )
     store = ActivationStore(output)
-    return {
-        "run": saved.run,
-        "n": store.n,
-        "epochs": len(store.epochs),
-        "layers": len(store.layers),
-    }
+    counts = {"n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}
+    return {"run": saved.run, **counts}

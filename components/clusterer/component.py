@@ -17,11 +17,11 @@ def clusterer(
 
     Args:
         store: activations, from the component ``capturer``.
-        output: measures.parquet and histograms.parquet.
-        width: side of the bins of H(Bin(T)), in the unit of the activations; 0 for 10 times the
-            layer's noise.
-        max_samples: rows of which pairs are formed.
-        seed: of their choice.
+        output: the tables measures.parquet and histograms.parquet.
+        width: bin width of H(Bin(T)), in the unit of the activations; 0 for 10 times the standard
+            deviation of the layer's noise.
+        max_samples: the maximum number of rows that are compared in pairs.
+        seed: seed of the choice of these rows.
     """
     from ib_keras.components.base import each, parts, publish
     from ib_keras.components.clusterer import executor

@@ -21,13 +21,11 @@ def run(
 ) -> dict[str, Any]:
     """Measures every layer and epoch of a store; histograms of its first, middle and last epoch.
 
+    Arguments that are not listed here are those of the component ``clusterer``.
+
     Args:
-        store: what ``capturer`` wrote.
+        store: the activation store that ``capturer`` wrote.
         output: the folder to write.
-        width: side of the bins of H(Bin(T)), in the unit of the activations; 0 for 10 times the
-            layer's noise.
-        max_samples: rows of which pairs are formed.
-        seed: of their choice.
 
     Returns:
         Facts about the measures, for the artifact's metadata.
@@ -35,9 +33,9 @@ def run(
     recorded = ActivationStore(store)
     epochs = recorded.epochs
     shown = sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]})
-    choice: dict[str, Any] = {"max_samples": max_samples, "seed": seed}
-    measures = clustering.measures(recorded, width=width or None, **choice)
-    histograms = clustering.histograms(recorded, epochs=shown, **choice)
+    subsample: dict[str, Any] = {"max_samples": max_samples, "seed": seed}
+    measures = clustering.measures(recorded, width=width or None, **subsample)
+    histograms = clustering.histograms(recorded, epochs=shown, **subsample)
 
     def fill(folder: pathlib.Path) -> None:
         measures.to_parquet(folder / MEASURES, index=False)

@@ -1,1 +1,1 @@
-"""Decoder: trains decoders of images given a layer, and says what they know."""
+"""Decoder: trains decoders of images given a layer, and estimates from their likelihoods."""

@@ -21,17 +21,20 @@ def decoder(
     """Trains PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
 
     Args:
-        checkpoints: networks, from the component ``trainer``, or several from ``gatherer``.
-        examples: the data, from the component ``examples``, with rows set apart for decoders.
-        prior: q(x), from the component ``image_prior``.
-        output: estimates.parquet, logs.parquet, and samples.npz, images that were drawn.
-        cell: JSON: {"run": "resnet", "layer": "h3", "epochs": [0, 10]}; or a JSON list of these.
-        decoder: JSON of the decoders' parameters, the same as those of the prior.
-        max_samples: at most so many rows train it, and as many are evaluated.
-        draws: images to draw for each.
-        warm_start: begins with the decoder of the checkpoint before. Later decoders have then been
-            trained longer, which in a curve over training looks like a network that still learns.
-        work: a folder that outlives the task, to go on in after an interruption; "" for none.
+        checkpoints: checkpoints of one network from the component ``trainer``, or of several
+            networks from ``gatherer``.
+        examples: the data set, from the component ``examples``, with rows set apart for decoders.
+        prior: the unconditional decoder q(x), from the component ``image_prior``.
+        output: estimates.parquet, logs.parquet, and the sampled images in samples.npz.
+        cell: which checkpoints to decode, as JSON: {"run": "resnet", "layer": "h3",
+            "epochs": [0, 10]}; or a JSON list of these.
+        decoder: JSON object with the decoders' parameters, the same as those of the prior.
+        max_samples: the maximum number of rows for training, and of rows for evaluation.
+        draws: number of samples per image.
+        warm_start: whether to start from the decoder of the previous checkpoint. Later decoders
+            are then trained longer, which can look as if the network were still learning.
+        work: a folder that outlives the task, in which an interrupted training is resumed; "" for
+            no such folder.
     """
     from ib_keras.components.base import each, items, parts, publish
     from ib_keras.components.decoder import executor

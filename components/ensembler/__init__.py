@@ -1,1 +1,1 @@
-"""Trains many small networks at once, and estimates."""
+"""Ensembler: trains many small networks side by side, and estimates."""

@@ -23,17 +23,17 @@ def ensembler(
     """Trains networks that differ in their initial weights side by side, and estimates.
 
     Args:
-        examples: the data, from the component ``examples``.
-        output: estimates.parquet and logs.parquet.
-        estimators: names, or JSON with parameters.
+        examples: the data set, from the component ``examples``.
+        output: the tables estimates.parquet and logs.parquet.
+        estimators: names of estimators, or JSON with their parameters.
         model: a name ("szt", "mlp"), JSON with its parameters, or "module:function";
             or a JSON list of these.
         seeds: number of networks.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        record: which epochs are recorded: "log", or a JSON step or list.
-        seed: the first network's; the others follow.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        seed: seed of the first network; the following networks have the following seeds.
     """
     from ib_keras.components.base import each, items, publish
     from ib_keras.components.ensembler import executor

@@ -1,4 +1,4 @@
-"""Trains many small networks at once, and estimates."""
+"""Trains many small networks side by side, and estimates."""
 
 from __future__ import annotations
 
@@ -25,19 +25,14 @@ def run(
     record: str = "log",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Trains networks that differ in their initial weights, and estimates all layers of all.
+    """Trains networks that differ in their initial weights, and estimates for all their layers.
+
+    Arguments that are not listed here are those of the component ``ensembler``.
 
     Args:
-        data: what ``examples`` wrote.
+        data: the folder that ``examples`` wrote.
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        estimators: names, or JSON with parameters.
-        model: what ``ib_keras.models.build`` takes.
-        seeds: number of networks.
-        epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        record: which epochs are recorded: ``"log"``, or a JSON step or list.
-        seed: the first network's; the others follow.
+        model: any identifier that ``ib_keras.models.build`` accepts.
 
     Returns:
         Facts about the training, for the artifact's metadata.
@@ -59,9 +54,5 @@ def run(
     )
     frame.write(table, output, logs=logs)
     last = logs[logs["epoch"] == logs["epoch"].max()]
-    return {
-        "run": label,
-        "networks": seeds,
-        "accuracy": float(last["accuracy"].mean()),
-        "val_accuracy": float(last["val_accuracy"].mean()),
-    }
+    accuracies = {key: float(last[key].mean()) for key in ("accuracy", "val_accuracy")}
+    return {"run": label, "networks": seeds, **accuracies}

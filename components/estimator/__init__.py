@@ -1,1 +1,1 @@
-"""Estimator: the information of every layer and epoch, by one estimator."""
+"""Estimator: estimates the information of every layer and epoch."""

@@ -18,10 +18,10 @@ def estimator(
 
     Args:
         store: activations, from the component ``capturer``.
-        output: estimates.parquet and logs.parquet.
+        output: the tables estimates.parquet and logs.parquet.
         estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1});
             or a JSON list of these.
-        estimators: several of these, in its place.
+        estimators: list of several estimators; if given, ``estimator`` is ignored.
     """
     from ib_keras.components.base import each, items, parts, publish
     from ib_keras.components.estimator import executor

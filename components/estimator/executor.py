@@ -1,4 +1,4 @@
-"""Estimates what a store holds."""
+"""Estimates information from an activation store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ib_keras import frame
 
 
 def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) -> dict[str, Any]:
-    """Runs an estimator, or several, on every layer and epoch of a store.
+    """Runs one or more estimators on every layer and epoch of a store.
 
     Args:
-        store: what ``capturer`` wrote, an ``ib_keras.ActivationStore``.
+        store: the ``ib_keras.ActivationStore`` that ``capturer`` wrote.
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` takes it; or a
+        estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` accepts it; or a
             list of these.
 
     Returns:
@@ -26,9 +26,5 @@ def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) 
     logs = recorded.logs
     logs.insert(0, "run", recorded.run)
     frame.write(table, output, logs=logs)
-    return {
-        "run": recorded.run,
-        "estimator": ", ".join(table["estimator"].unique()),
-        "rows": len(table),
-        "unit": "nats",
-    }
+    names = ", ".join(table["estimator"].unique())
+    return {"run": recorded.run, "estimator": names, "rows": len(table), "unit": "nats"}

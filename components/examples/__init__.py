@@ -1,1 +1,1 @@
-"""Examples: a data set, by name or from a file, split and written for the other components."""
+"""Examples: loads a data set by name or from a file, splits it, and writes its arrays."""

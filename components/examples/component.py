@@ -16,11 +16,11 @@ def examples(
     """Loads a data set and splits it.
 
     Args:
-        data: a name ("szt", "digits", "mnist", …) or the path of an .npz or .mat file.
+        data: name of a data set ("szt", "digits", "mnist", …), or path of an .npz or .mat file.
         output: the arrays x_train, y_train, x_test, y_test.
-        test_fraction: share of the rows held out, where the data come unsplit.
-        decoder_fraction: share of the training rows that is set apart, to train decoders.
-        seed: of these splits.
+        test_fraction: fraction of the rows to hold out, if the data set has no test part.
+        decoder_fraction: fraction of the training rows to set apart for training decoders.
+        seed: seed of these splits.
     """
     from ib_keras.components.base import publish
     from ib_keras.components.examples import executor

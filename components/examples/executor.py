@@ -13,7 +13,7 @@ from ib_keras.components.artifacts.examples import PARTS, SCHEMA, VERSION
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import atomic, data_files, manifests
 
-# So many labels are named in the artifact's metadata; all of them in the manifest.
+# The number of labels in the artifact's metadata; the manifest has all labels.
 _SHOWN = 12
 
 
@@ -25,28 +25,27 @@ def run(
     decoder_fraction: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Loads a data set and writes it.
+    """Loads a data set, splits it, and writes its arrays.
+
+    Arguments that are not listed here are those of the component ``examples``.
 
     Args:
-        data: a name or path that ``ib_keras.datasets.load`` takes.
+        data: a name or path that ``ib_keras.datasets.load`` accepts.
         output: the folder to write.
-        test_fraction: share of the rows held out, where the data come unsplit.
-        decoder_fraction: share of the training rows that is set apart, to train decoders.
-        seed: of these splits.
 
     Returns:
         Facts about the data, for the artifact's metadata.
 
     Raises:
-        ArgumentError: a share is not one, or a class has too few rows to be split.
+        ArgumentError: If a fraction is out of range, or a class has too few rows to be split.
     """
     if not 0 <= decoder_fraction < 1:
-        raise ArgumentError("`decoder_fraction` is not a share", "0 <= value < 1", decoder_fraction)
+        raise ArgumentError(
+            "`decoder_fraction` is out of range", "0 <= value < 1", decoder_fraction
+        )
     loaded = datasets.load(data, test_fraction=test_fraction, seed=seed)
-    arrays = dict(
-        zip(PARTS, (_floats(loaded.x_train), loaded.y_train, _floats(loaded.x_test), loaded.y_test),
-            strict=True)
-    )  # fmt: skip
+    x_train, x_test = _floats(loaded.x_train), _floats(loaded.x_test)
+    arrays = dict(zip(PARTS, (x_train, loaded.y_train, x_test, loaded.y_test), strict=True))
     if decoder_fraction:
         arrays |= _set_apart(arrays, decoder_fraction, seed)
 
@@ -71,7 +70,7 @@ def run(
 
 
 def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """The training rows in two parts, stratified by class, and which rows each part holds."""
+    """The training rows in two parts, stratified by class, and the row numbers of all parts."""
     from sklearn.model_selection import train_test_split
 
     n = len(arrays["x_train"])
@@ -81,7 +80,7 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
         )
     except ValueError as error:
         raise ArgumentError(
-            "The training rows cannot be split by class", "two of each class", error
+            "The training rows cannot be split by class", "at least two rows of each class", error
         ) from None
     return {
         **{f"{name}_train": arrays[f"{name}_train"][train] for name in "xy"},
@@ -93,7 +92,7 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
 
 
 def _named(loaded: datasets.Dataset) -> dict[str, str]:
-    """What the labels were, unless 0…K−1, and which arrays were taken for x and y."""
+    """The labels, unless they are 0…K−1, and the arrays that were used as x and y."""
     names, facts = loaded.label_names, {}
     if names != tuple(range(len(names))):
         shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
@@ -104,5 +103,5 @@ def _named(loaded: datasets.Dataset) -> dict[str, str]:
 
 
 def _floats(x: np.ndarray) -> np.ndarray:
-    """8-bit images as float32 in [0, 1]; all else as it is."""
+    """8-bit images as float32 in [0, 1]; other inputs unchanged."""
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 and x.ndim > 2 else x

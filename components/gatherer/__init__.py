@@ -1,1 +1,1 @@
-"""Gatherer: makes one artifact of what the iterations of a loop wrote, for another loop."""
+"""Gatherer: combines the artifacts of a loop's iterations into one, for use in another loop."""

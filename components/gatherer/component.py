@@ -9,11 +9,11 @@ from ib_keras.components.base import component
 
 @component
 def gatherer(models: dsl.Input[List[dsl.Model]], output: dsl.Output[dsl.Model]):  # noqa: UP006
-    """Makes one artifact of the networks that a loop trained: KFP hands no list to another loop.
+    """Combines the networks that a loop trained, because KFP cannot pass a list to another loop.
 
     Args:
-        models: from the component ``trainer``.
-        output: all of them.
+        models: networks, from the component ``trainer``.
+        output: one artifact with all networks.
     """
     from ib_keras.components.base import parts, publish
     from ib_keras.components.gatherer import executor

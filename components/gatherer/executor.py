@@ -1,4 +1,4 @@
-"""Copies artifacts into one."""
+"""Copies several artifacts into one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ib_keras.storage import atomic
 
 
 def run(inputs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict[str, int]:
-    """Copies folders into one, which ``components.base.parts`` takes apart again.
+    """Copies folders into one folder; ``components.base.parts`` lists them again.
 
     Args:
-        inputs: folders.
+        inputs: the folders.
         output: the folder to write.
 
     Returns:
-        Their number, for the artifact's metadata.
+        The number of folders, for the artifact's metadata.
     """
 
     def fill(folder: pathlib.Path) -> None:

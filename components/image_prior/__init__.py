@@ -1,1 +1,1 @@
-"""Image prior: trains q(x), which decoders q(x|h) are compared with."""
+"""Image prior: trains the unconditional decoder q(x), the baseline of decoders q(x|h)."""

@@ -14,15 +14,16 @@ def image_prior(
     draws: int = 2,
     work: str = "",
 ):
-    """Trains a PixelCNN++ without a condition, which decoders are compared with.
+    """Trains an unconditional PixelCNN++, the baseline with which decoders are compared.
 
     Args:
-        examples: the data, from the component ``examples``, with rows set apart for decoders.
-        output: the model, and what it says of held-out images.
-        decoder: JSON of the decoders' parameters, such as {"levels": 17}.
-        max_samples: at most so many rows train it, and as many are evaluated.
-        draws: images to draw.
-        work: a folder that outlives the task, to go on in after an interruption; "" for none.
+        examples: the data set, from the component ``examples``, with rows set apart for decoders.
+        output: the model, and the likelihoods of held-out images under it.
+        decoder: JSON object with the decoders' parameters, such as {"levels": 17}.
+        max_samples: the maximum number of rows for training, and of rows for evaluation.
+        draws: number of images to sample.
+        work: a folder that outlives the task, in which an interrupted training is resumed; "" for
+            no such folder.
     """
     from ib_keras.components.base import publish
     from ib_keras.components.image_prior import executor

@@ -1,4 +1,4 @@
-"""Trains a decoder without a condition, q(x)."""
+"""Trains the unconditional decoder q(x)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ib_keras.components.artifacts.prior import (
-    MODEL,
-    SCHEMA,
-    VERSION,
-    bound,
-    key,
-    noise,
-    parts,
-    write,
-)
+from ib_keras.components.artifacts import prior as artifact
 from ib_keras.pixelcnn.comparison import prior
 from ib_keras.storage import atomic, manifests
 
@@ -32,38 +23,40 @@ def run(
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains q(x), and writes it with what it says of images that it has not seen.
+    """Trains q(x), and writes it with the likelihoods of held-out images.
+
+    Arguments that are not listed here are those of the component ``image_prior``.
 
     Args:
-        data: what ``examples`` wrote, with rows set apart for decoders.
+        data: the folder that ``examples`` wrote, with rows set apart for decoders.
         output: the folder to write.
-        decoder: JSON of a ``DecoderBound``'s parameters.
-        max_samples: at most so many rows train it, and as many are evaluated.
-        draws: images to draw.
-        work: where to keep what it takes to go on after an interruption.
-        progress: Keras's progress bar.
+        work: a folder in which an interrupted training is resumed; ``None`` for no such folder.
+        progress: whether to show Keras's progress bar.
 
     Returns:
-        Facts about it, for the artifact's metadata.
+        Facts about the model, for the artifact's metadata.
     """
-    made = bound(decoder)
-    given = parts(data, made, max_samples)
-    train, held_out = given.images
+    estimator = artifact.bound(decoder)
+    config = estimator.get_config()
+    parts = artifact.parts(data, estimator, max_samples)
+    train, held_out = parts.images
     folder = None
     if work is not None:
-        folder = pathlib.Path(work) / f"prior-{key(made.get_config(), train, given.labels[0])}"
-    model, said = prior(
-        made.settings(), train, held_out, given.labels, folder=folder, progress=progress
+        folder = pathlib.Path(work) / f"prior-{artifact.key(config, train, parts.labels[0])}"
+    model, decoded = prior(
+        estimator.settings(), train, held_out, parts.labels, folder=folder, progress=progress
     )
-    samples = model.sample(draws, noise=noise(made, train.shape[1:], draws))
+    samples = model.sample(draws, noise=artifact.noise(estimator, train.shape[1:], draws))
 
     def fill(target: pathlib.Path) -> None:
-        model.save(target / MODEL)
-        write(target / "decoded.npz", said, samples)
-        files = manifests.checksums(target)
-        manifests.write_manifest(target, SCHEMA, VERSION, decoder=made.get_config(), files=files)
+        model.save(target / artifact.MODEL)
+        artifact.write(target / "decoded.npz", decoded, samples)
+        manifests.write_manifest(
+            target, artifact.SCHEMA, artifact.VERSION, decoder=config,
+            files=manifests.checksums(target),
+        )  # fmt: skip
 
     atomic.write_folder(pathlib.Path(output), fill)
-    nats = float(said.held_out.mean())
+    nats = float(decoded.held_out.mean())
     bits = nats / (train[0].size * float(np.log(2)))
     return {"n": len(held_out), "nll_0": nats, "bits_per_dim": bits}

@@ -1,1 +1,1 @@
-"""Runs estimators on pairs of images of known mutual information."""
+"""Known pairs: runs estimators on pairs of images whose mutual information is known."""

@@ -19,13 +19,14 @@ def known_pairs(
     """Runs estimators on pairs of images whose mutual information is known.
 
     Args:
-        output: estimates.parquet and logs.parquet, with the truth in its column "mi".
-        estimators: names, or JSON with parameters.
-        mi: the known informations in nats; an epoch of the table each.
-        images: JSON: "images", which is "gaussian" or "rectangle", and "size", their height and
-            width; or a JSON list of these.
-        samples: pairs; as many images more for the compressors.
-        seed: of the images and the compressors.
+        output: the tables estimates.parquet and logs.parquet; the latter has the true mutual
+            information in its column "mi".
+        estimators: names of estimators, or JSON with their parameters.
+        mi: the true mutual informations in nats; each is an epoch of the table.
+        images: JSON object with "images", which is "gaussian" or "rectangle", and "size", the
+            height and width in pixels; or a JSON list of these.
+        samples: number of pairs; the same number of additional images trains the compressors.
+        seed: seed of the images and the compressors.
     """
     from ib_keras.components.base import each, items, publish
     from ib_keras.components.known_pairs import executor

@@ -1,4 +1,4 @@
-"""Runs estimators on pairs of images of known mutual information."""
+"""Runs estimators on pairs of images whose mutual information is known."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ def run(
 ) -> dict[str, Any]:
     """Runs estimators on pairs of images whose mutual information is known.
 
+    Arguments that are not listed here are those of the component ``known_pairs``.
+
     Args:
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        estimators: names, or JSON with parameters.
-        mi: the known informations in nats.
-        images: JSON with ``"images"`` and ``"size"``, see ``studies.against_truth``.
-        samples: pairs; as many images more for the compressors.
-        seed: of the images and the compressors.
+        images: JSON object with ``"images"`` and ``"size"``, see ``studies.against_truth``.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
@@ -41,18 +39,20 @@ def run(
 
 
 def read_images(text: str) -> dict[str, Any]:
-    """Which images, from JSON.
+    """Reads the kind and size of images from JSON.
 
     Raises:
-        ArgumentError: it is no such JSON.
+        ArgumentError: If ``text`` is not JSON of this form.
     """
     try:
-        found = json.loads(text)
+        settings = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or set(found) != {"images", "size"}:
+        settings = None
+    if not isinstance(settings, dict) or set(settings) != {"images", "size"}:
         raise ArgumentError(
-            "The images are unknown", '{"images": "gaussian" or "rectangle", "size": 16}', text
+            "`images` does not describe images",
+            '{"images": "gaussian" or "rectangle", "size": 16}',
+            text,
         )
-    studies.check_images(**found)
-    return found
+    studies.check_images(**settings)
+    return settings

@@ -1,1 +1,1 @@
-"""Reporter: one table, one picture and one page from the estimates of many tasks."""
+"""Reporter: merges the estimates of many tasks into one table, pictures and a page."""

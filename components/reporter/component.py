@@ -19,13 +19,14 @@ def reporter(
     """Merges estimates into one table, and shows a study of it in pictures and on one page.
 
     Args:
-        estimates: from the component ``estimator``, ``ensembler``, ``known_pairs`` or ``decoder``.
+        estimates: tables of estimates, from the component ``estimator``, ``ensembler``,
+            ``known_pairs`` or ``decoder``.
         output: estimates.parquet, logs.parquet, the study's tables and pictures, report.html.
-        page: the page once more, where a pipeline's user interface shows it.
-        study: "information_plane", "noisy_dnn", "adaptive_estimators", "lossy_compression" or
-            "resnet_decoder".
-        title: of the page; the study's own by default.
-        clusters: from the component ``clusterer``, for the study "noisy_dnn".
+        page: a copy of the page, which the user interface of Kubeflow Pipelines displays.
+        study: name of the study: "information_plane", "noisy_dnn", "adaptive_estimators",
+            "lossy_compression" or "resnet_decoder".
+        title: title of the page; the default is the title of the study.
+        clusters: clustering measures, from the component ``clusterer``, for the study "noisy_dnn".
     """
     from ib_keras.components.base import parts, publish
     from ib_keras.components.reporter import executor

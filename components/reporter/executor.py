@@ -1,4 +1,4 @@
-"""Merges estimates and shows them."""
+"""Merges tables of estimates and writes a study of them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ def run(
 ) -> dict[str, Any]:
     """Merges tables of estimates into one, and writes a study of it.
 
+    Arguments that are not listed here are those of the component ``reporter``.
+
     Args:
         estimates: folders that ``estimator``, ``ensembler``, ``known_pairs`` or ``decoder`` wrote.
         output: the folder to write: ``estimates.parquet``, ``logs.parquet``, the study's tables and
             pictures, and ``report.html``.
-        study: ``"information_plane"``, or the name of a paper's study: ``"noisy_dnn"``,
-            ``"adaptive_estimators"``, ``"lossy_compression"`` or ``"resnet_decoder"``.
         clusters: folders that ``clusterer`` wrote, for the study of noisy networks.
-        title: of the page; the study's own by default.
-        page: where to put a second copy of the page.
+        page: file for a second copy of the page; ``None`` for no copy.
 
     Returns:
         Facts about the table, for the artifact's metadata.
 
     Raises:
-        ArgumentError: the study is unknown, or there are no estimates.
+        ArgumentError: If the study is unknown, or there are no estimates.
     """
     studies.check(study)
     material = studies.read(estimates)
@@ -51,8 +50,8 @@ def run(
             measures=pd.concat(measures, ignore_index=True),
             histograms=pd.concat(histograms, ignore_index=True),
         )
-    drawn = [path for path in estimates if (pathlib.Path(path) / samples.SAMPLES).exists()]
-    material = dataclasses.replace(material, drawn=[samples.read(path) for path in drawn])
-    shown = studies.write(material, output, study=study, title=title, page=page)
+    sampled = [path for path in estimates if (pathlib.Path(path) / samples.SAMPLES).exists()]
+    material = dataclasses.replace(material, drawn=[samples.read(path) for path in sampled])
+    reported = studies.write(material, output, study=study, title=title, page=page)
     facts = {"rows": len(material.table), "unit": str(material.table["unit"].iloc[0])}
-    return facts | {pathlib.Path(name).stem: len(table) for name, table in shown.tables.items()}
+    return facts | {pathlib.Path(name).stem: len(table) for name, table in reported.tables.items()}

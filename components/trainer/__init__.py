@@ -1,1 +1,1 @@
-"""Trainer: trains a Keras model and keeps checkpoints over its training."""
+"""Trainer: trains a Keras model and saves checkpoints."""

@@ -17,20 +17,21 @@ def trainer(
     record: str = "log",
     seed: int = 0,
 ):
-    """Trains a Keras model and keeps checkpoints.
+    """Trains a Keras model and saves checkpoints.
 
     Args:
-        examples: the data, from the component ``examples``.
-        output: a .keras file an epoch, and the logs.
+        examples: the data set, from the component ``examples``.
+        output: a .keras file for each recorded epoch, and the logs.
         model: a name ("szt", "mlp", "mnist_cnn"), JSON with its parameters
             ({"name": "szt", "activation": "relu"}), a .keras file, or "module:function";
             or a JSON list of these.
         epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        noise_std: standard deviation of the noise in the hidden layers.
-        record: which epochs get a checkpoint: "log", or a JSON step or list.
-        seed: of the initial weights, the order of the batches and the noise.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        noise_std: standard deviation of the noise in the hidden layers, in the unit of the
+            activations. A "noise_std" in the model's JSON takes precedence.
+        record: which epochs get a checkpoint: "log", or a step or list of epochs in JSON.
+        seed: seed of the initial weights, the order of the batches and the noise.
     """
     from ib_keras.components.base import each, items, publish
     from ib_keras.components.trainer import executor

@@ -1,4 +1,4 @@
-"""Trains a model and writes a checkpoint at each chosen epoch."""
+"""Trains a model and saves checkpoints at the selected epochs."""
 
 from __future__ import annotations
 
@@ -34,22 +34,15 @@ def run(
     """Trains a model with Adam and cross-entropy; checkpoints are instrumented models.
 
     A model whose output has the shape of its input is trained to reconstruct it, with the mean
-    squared error.
+    squared error. Arguments that are not listed here are those of the component ``trainer``.
 
     Args:
-        data: what ``examples`` wrote.
+        data: the folder that ``examples`` wrote.
         output: the folder to write.
-        model: what ``ib_keras.models.build`` takes: a name, JSON with parameters, a ``.keras``
-            file, or ``"module:function"``. Its JSON may name another ``"loss"``, and the
-            ``"layers"`` to record.
-        epochs: number of epochs.
-        batch_size: samples a step.
-        learning_rate: Adam's.
-        noise_std: standard deviation of the noise in the hidden layers, in the activations' unit,
-            unless the model's JSON has its own.
-        record: which epochs get a checkpoint: ``"log"``, or a JSON step or list.
-        seed: of the initial weights, the order of the batches and the noise.
-        progress: Keras's progress bar.
+        model: any identifier that ``ib_keras.models.build`` accepts: a name, JSON with parameters,
+            a ``.keras`` file, or ``"module:function"``. Its JSON may also name a ``"loss"``, and
+            the ``"layers"`` to record.
+        progress: whether to show Keras's progress bar.
 
     Returns:
         Facts about the training, for the artifact's metadata.
@@ -60,14 +53,19 @@ def run(
     built = models.build(
         model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
     )
-    noisy = _instrumented(built, model, noise_std, seed)
+    if isinstance(built, InstrumentedModel):
+        noisy = built
+    else:
+        own_noise = models.noise_std(model)
+        noise = noise_std if own_noise is None else own_noise
+        noisy = instrument(built, noise, layers=models.layers(model), seed=seed)
     label = models.label(model)
     x, y = loaded.split("train")
     held_out = loaded.split("test")
     reconstructs = models.reconstructs(built, loaded.n_classes)
     if reconstructs:
         y, held_out = x, (held_out[0], held_out[0])
-    # One call of the compiled program an epoch, not one a batch: small networks are all overhead.
+    # For small networks, the overhead of one call per batch would dominate.
     noisy.compile(
         optimizer=keras.optimizers.Adam(learning_rate),
         loss=models.loss(model) or ("mse" if reconstructs else _loss(noisy.output_shape)),
@@ -98,17 +96,8 @@ def run(
     return {"run": label, "epochs": epochs, **{key: float(last[key]) for key in last.index[1:]}}
 
 
-def _instrumented(built: keras.Model, model: Any, noise_std: float, seed: int) -> InstrumentedModel:
-    """The model with taps, and the noise that its JSON asks for, or else ``noise_std``."""
-    if isinstance(built, InstrumentedModel):
-        return built
-    asked = models.noise_std(model)
-    noise = noise_std if asked is None else asked
-    return instrument(built, noise, layers=models.layers(model), seed=seed)
-
-
 class _Saver(keras.callbacks.Callback):
-    """Saves the model before training and after the chosen epochs."""
+    """Saves the model before training and after the selected epochs."""
 
     def __init__(self, folder: pathlib.Path, selects: Any) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Keras callbacks: the recorder, what it writes to, and backups of a training."""
+"""Keras callbacks: the recorder with its sinks, and backups of the training state."""

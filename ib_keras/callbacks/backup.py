@@ -1,4 +1,4 @@
-"""Backup: the state of a training, from which it goes on when it was interrupted."""
+"""Backup: saves the training state, so that an interrupted training can be resumed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ib_keras.training.state import load, restore, save
 
 
 class Backup(keras.callbacks.Callback):
-    """Keeps the state of a training after each epoch: an interrupted ``fit`` goes on from there.
+    """Saves the training state after each epoch, so that an interrupted ``fit`` can be resumed.
 
-    It is ``keras.callbacks.BackupAndRestore`` for processes that may be killed at any moment: that
-    one writes its two files in place, and one that is half written, or of another epoch than its
-    neighbour, is an error or a wrong result when training goes on. Here the variables of model and
-    optimizer and the number of the epoch are one file, which is replaced at once.
+    Unlike ``keras.callbacks.BackupAndRestore``, it is safe if the process is killed at any moment.
+    Keras's callback writes two files in place; if one is incomplete, or of another epoch than the
+    other, resuming fails or gives a wrong result. Here the variables of the model and the
+    optimizer and the number of the epoch are in one file, which is replaced atomically.
 
-    It stands last among the callbacks, so that whatever the others keep of an epoch is kept before
-    training goes on behind it. What ``fit`` draws from global generators, such as the order in
-    which it shuffles arrays, is not part of the state: training that goes on is bitwise the same
-    with ``shuffle=False``, or with a ``tf.data.Dataset`` whose order the epoch decides.
+    Put it last in the list of callbacks, so that the other callbacks have saved an epoch before
+    its backup. The state of global random generators, which determine for example how ``fit``
+    shuffles arrays, is not saved. A resumed training is bitwise the same with ``shuffle=False``,
+    or with a ``tf.data.Dataset`` whose order depends on the epoch only.
 
     Args:
-        path: of the file; it is removed when training has ended.
+        path: the file to write; it is removed at the end of training.
 
     Raises:
-        StoreError: on the begin of training: the file is damaged or of another model.
+        StoreError: At the start of training, if the file is damaged or belongs to another model.
 
     Example::
 
@@ -43,16 +43,16 @@ class Backup(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Puts model and optimizer in the state that was kept, if there is one."""
+        """Restores the model and the optimizer, if there is a backup."""
         if not self.path.exists():
             return
         state = load(self.path)
         restore(self.path, state, self._variables())
-        # Where Keras's own callback puts it, and fit looks for it.
+        # `fit` reads this attribute, which Keras's own callback sets as well.
         self.model._initial_epoch = int(state["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keeps the state."""
+        """Saves the state."""
         save(self.path, self._variables(), epoch=epoch + 1)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:

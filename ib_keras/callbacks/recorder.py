@@ -1,4 +1,4 @@
-"""Recorder: the Keras callback that records hidden representations over training."""
+"""Recorder: the Keras callback that records hidden representations during training."""
 
 from __future__ import annotations
 
@@ -28,47 +28,49 @@ from ib_keras.training.schedule import Epochs, selector
 class Recorder(keras.callbacks.Callback):
     """Records the tapped layers' outputs for fixed inputs while a model trains.
 
-    Epoch 0 is the untrained network, epoch e the network after e epochs. The forward passes are at
-    inference and draw their own noise: training is the same with a recorder as without.
+    Epoch 0 is the untrained network, epoch e the network after e epochs. The forward passes run in
+    inference mode and draw their own noise, so the recorder does not change the training.
 
-    When training starts at a later epoch (``fit(initial_epoch=…)``, ``ib_keras.Backup``), the
-    record at the same path is continued: epochs up to there are kept, later ones, which belong to
-    the training that was lost, are replaced as they are reached. What makes backups stands behind
-    this callback in the list. A training that was killed before its first backup begins anew, and
-    so does the record of its first epoch.
+    If training starts at a later epoch (``fit(initial_epoch=…)``, ``ib_keras.Backup``), the record
+    at the same path is continued: epochs up to this one are kept, and later epochs, which belong
+    to the lost training, are replaced as they are reached. Callbacks that make backups must come
+    after this one in the list. If a training was killed before its first backup, it starts from the
+    beginning, and the record of its first epoch is replaced.
 
     Args:
-        path: folder to write, an ``ActivationStore``, or a table with ``keep="estimates"``. It must
+        path: folder to write: an ``ActivationStore``, or a table with ``keep="estimates"``. It must
             not exist, unless training resumes.
-        inputs: ``(n, ...)`` X, or the structure of arrays that the model takes.
-        targets: ``(n,)`` class labels or ``(n, classes)`` one-hot; ``None`` for none.
-        epochs: ``"log"`` (0, about 20 a decade, and the last), an integer k for every k-th, a list
-            of epochs, or a predicate of the epoch.
+        inputs: ``(n, ...)`` X, or the structure of arrays that the model accepts.
+        targets: ``(n,)`` class labels or ``(n, classes)`` one-hot; ``None`` for no labels.
+        epochs: ``"log"`` (0, about 20 per decade, and the last), an integer k for every k-th epoch,
+            a list of epochs, or a predicate of the epoch.
         layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
-            without noise, then ``layers`` is what ``instrument`` takes.
-        keep: ``"activations"``, or ``"estimates"`` to estimate in place and keep the table only.
-        estimators: what ``keep="estimates"`` keeps. Their estimates are put into Keras's logs, in
-            nats, as ``I_XT_nats/ebab/dense_1``: History, CSVLogger, EarlyStopping and trackers that
-            stand behind this callback in the list see them beside the loss. They are NaN in the
-            epochs that are not recorded, and there from the first recorded epoch on.
-        draws: number of noisy passes an epoch.
-        conditional_inputs: m, of which ``SamplePropagation`` learns how random a layer behind
-            noise is given its input: so many rows, chosen at random, are propagated repeatedly. 0
-            for none. Layers with more than 512 values are left out: at that width it would not
-            help.
-        propagations: n_x, how often.
-        batch_size: samples a forward pass.
-        seed: of the recorded noise.
-        run: name of the run in tables; the folder's name by default.
-        log_dir: TensorBoard's folder: each estimate is written as a scalar in nats, below
-            ``information``, at the step of its epoch; and the information plane as an image, at
-            about 20 epochs a decade. TensorBoard's own callback may share the folder.
-        log_prefix: before the names in Keras's logs, to tell two recorders apart; ``None`` keeps
-            the estimates out of the logs.
+            without noise; ``layers`` is then the argument of ``instrument``.
+        keep: ``"activations"``, or ``"estimates"`` to estimate during training and keep only the
+            table of estimates.
+        estimators: the estimators, for ``keep="estimates"`` or ``log_dir``. Their estimates are
+            added to Keras's logs, in nats, under names such as ``I_XT_nats/ebab/dense_1``, for
+            callbacks after this one in the list (CSVLogger, EarlyStopping, trackers) and for
+            History. They appear from the first recorded epoch on, and are NaN in epochs that are
+            not recorded.
+        draws: number of noisy forward passes per epoch.
+        conditional_inputs: m, the number of randomly chosen rows that are propagated repeatedly.
+            From these, ``SamplePropagation`` measures the randomness, given the input, of a layer
+            that comes after noise. 0 for none. Layers with more than 512 values are left out,
+            because it would not help at that width.
+        propagations: n_x, the number of times each of these rows is propagated.
+        batch_size: number of samples per forward pass.
+        seed: seed of the recorded noise.
+        run: name of the run in tables; the default is the name of the folder.
+        log_dir: TensorBoard's folder, which its own callback may share. Each estimate is written as
+            a scalar in nats, below ``information``, at the step of its epoch; the information plane
+            is written as an image, at about 20 epochs per decade.
+        log_prefix: prefix of the names in Keras's logs, to distinguish two recorders; with ``None``
+            the estimates are not added to the logs.
 
     Raises:
-        ArgumentError: an argument is invalid, or the path is taken by something else.
-        MissingExtraError: ``log_dir`` is given and TensorBoard or matplotlib is not installed.
+        ArgumentError: If an argument is invalid, or the path exists and is not this record.
+        MissingExtraError: If ``log_dir`` is given and TensorBoard or matplotlib is not installed.
 
     Example::
 
@@ -118,16 +120,16 @@ class Recorder(keras.callbacks.Callback):
         if estimators is None and (keep == "estimates" or log_dir is not None):
             raise ArgumentError(
                 "`estimators` are missing",
-                "some, with keep='estimates' or a log_dir",
+                "at least one, with keep='estimates' or a log_dir",
                 f"None, with keep={keep!r}, log_dir={log_dir!r}",
             )
         self._estimators = [] if estimators is None else make_estimators(estimators)
         for estimator in self._estimators:
             if estimator.traits.all_epochs:
                 raise ArgumentError(
-                    f"{estimator} needs all epochs, and training has seen some only",
-                    "range='layer', 'neuron' or (lo, hi); or a record of the activations, to be "
-                    "estimated afterwards",
+                    f"{estimator} needs all epochs, which are not available during training",
+                    "range='layer', 'neuron' or (lo, hi); or a record of the activations, for "
+                    "estimates after training",
                     "range='global'",
                 )
         self._selects = selector(epochs)
@@ -137,12 +139,14 @@ class Recorder(keras.callbacks.Callback):
         self._tensorboard = None if log_dir is None else tensorboard.TensorBoard(log_dir)
         self._draws_plane = selector("log")
         if not (log_prefix is None or isinstance(log_prefix, str)):
-            raise ArgumentError("`log_prefix` is not a text", "a string or None", repr(log_prefix))
+            raise ArgumentError(
+                "`log_prefix` is not a string", "a string or None", repr(log_prefix)
+            )
         self.log_prefix = log_prefix
         self._reported: dict[str, float] = {}
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Finds the taps, and fails early on what could not be recorded."""
+        """Selects the taps, and checks that the inputs fit the model."""
         own = isinstance(self.model, InstrumentedModel)
         tapped = self.model if own else instrument(self.model, layers=self.layers)
         tapped.check_inputs(self.inputs)
@@ -168,7 +172,7 @@ class Recorder(keras.callbacks.Callback):
         self._reported = {}
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Opens the record at the first epoch, when it is known where training starts."""
+        """Opens the record at the first epoch, whose number is not known earlier."""
         if self._sink is not None:
             return
         kind: type[StoreSink | TableSink] = StoreSink if self.keep == "activations" else TableSink
@@ -180,7 +184,7 @@ class Recorder(keras.callbacks.Callback):
             self._record(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keeps the epoch's logs, records if the epoch is one of those chosen, and adds to them."""
+        """Records a selected epoch, and adds the estimates to the logs."""
         self._logs.append({"epoch": epoch + 1, **tensorboard.numbers(logs)})
         if self._sink is not None and not self._selects(epoch + 1, self.params.get("epochs")):
             self._sink.note(self._logs[-1])
@@ -190,7 +194,7 @@ class Recorder(keras.callbacks.Callback):
             logs.update({self.log_prefix + key: value for key, value in self._reported.items()})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Closes TensorBoard's file, and lets others write the record."""
+        """Closes TensorBoard's file, and unlocks the record."""
         if self._sink is not None:
             self._sink.close()
         if self._tensorboard is not None:
@@ -203,12 +207,12 @@ class Recorder(keras.callbacks.Callback):
         restore: Callable[[int], object],
         logs: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Records a training that has happened, from its checkpoints.
+        """Records a finished training from its checkpoints.
 
         Args:
             model: the model into which the checkpoints are loaded.
-            epochs: the checkpoints' epochs, ascending.
-            restore: puts the model in the state that it had at an epoch.
+            epochs: the epochs of the checkpoints, in ascending order.
+            restore: function of an epoch that loads its checkpoint into the model.
             logs: Keras's logs of the training, each with the key ``epoch``.
         """
         epochs = list(epochs)

@@ -1,4 +1,4 @@
-"""What a recorder writes to: a store of activations, or a table of estimates."""
+"""The sinks of a recorder: a store of activations, or a table of estimates."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from ib_keras.frame import files, provenance
 from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.storage import atomic, journal, locks, manifests
 
-# In a record's journal: training has come to its end.
+# The entry of a record's journal at the end of training.
 _ENDED = {"ended": True}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """What is recorded of one training, of which model, and how.
+    """The settings of a record of one training.
 
     Args:
         path: the folder of the record.
-        run: its name in tables.
+        run: name of the run in tables.
         inputs: ``(n, ...)`` X, or a structure of such arrays.
         targets: ``(n,)`` Y, or ``None``.
-        n: the number of rows.
+        n: number of rows.
         tapped: the model whose layers are recorded.
-        names: the recorded layers.
-        estimators: what is estimated at each recorded epoch.
-        rows: the rows that are propagated several times, ``(m,)``.
-        propagations: how often they are propagated.
-        draws: the number of noisy passes an epoch.
-        batch_size: samples a forward pass.
-        seed: of the recorded noise.
-        fingerprint: a checksum of inputs and targets.
-        origin: what the provenance says of the model and of the recorder.
+        names: names of the recorded layers.
+        estimators: the estimators that run at each recorded epoch.
+        rows: ``(m,)`` the rows that are propagated repeatedly.
+        propagations: number of times each of these rows is propagated.
+        draws: number of noisy forward passes per epoch.
+        batch_size: number of samples per forward pass.
+        seed: seed of the recorded noise.
+        fingerprint: checksum of inputs and targets.
+        origin: provenance of the model and the recorder.
     """
 
     path: pathlib.Path
@@ -65,7 +65,7 @@ class Recording:
     origin: Mapping[str, Any]
 
     def propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        """S of the chosen rows, pass by pass."""
+        """Yields S of the chosen rows, one forward pass at a time."""
         inputs = take(self.inputs, self.rows)
         for k in range(self.propagations if names else 0):
             for _, _, _, clean in self.tapped.stream(
@@ -75,40 +75,35 @@ class Recording:
 
 
 class Sink(Protocol):
-    """Takes what a recorder records."""
+    """The interface through which a recorder writes its record."""
 
     @property
     def epochs(self) -> set[int]:
-        """The epochs that are recorded and stay."""
-        ...
+        """The recorded epochs that are kept."""
 
     def note(self, row: dict[str, Any]) -> None:
         """Keeps an epoch's logs until the next recorded epoch."""
-        ...
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that belong to no recorded epoch yet."""
-        ...
+        """The logs up to an epoch that do not belong to a recorded epoch yet."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the epochs before this training."""
-        ...
+        """The rows of the table before this training."""
+        return []
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Records an epoch with the logs since the last one; returns its rows of the table."""
-        ...
+        """Records an epoch with the logs since the last one, and returns its rows of the table."""
 
     def close(self) -> None:
-        """Ends the record, and lets others write it."""
-        ...
+        """Ends the record and unlocks it."""
 
 
 class StoreSink(Sink):
-    """Streams activations into a store."""
+    """Writes activations to a store."""
 
     def __init__(self, recording: Recording, start: int) -> None:
         self._r = recording
-        self._store = self._found(start) or ActivationStore.create(
+        self._store = self._existing(start) or ActivationStore.create(
             recording.path,
             inputs=recording.inputs,
             targets=recording.targets,
@@ -121,17 +116,23 @@ class StoreSink(Sink):
         atomic.remove_unfinished(recording.path)
         self._stale = {epoch for epoch in self._store.epochs if epoch > start or not start}
 
-    def _found(self, start: int) -> ActivationStore | None:
-        """The record that is to be continued, if there is one."""
-        path = self._r.path
+    def _existing(self, start: int) -> ActivationStore | None:
+        """The record to continue, if there is one."""
+        path, names = self._r.path, list(self._r.names)
         if not (path / manifests.MANIFEST).exists():
             return None
         store = ActivationStore(path)
-        # What a training left that was killed before it could be backed up.
+        # The record of a training that was killed before its first backup.
         begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r.origin):
             atomic.check_free(path)
-        _check_same(self._r, store.fingerprint, store.layers)
+        same = store.fingerprint == self._r.fingerprint
+        if not same or store.layers != names:
+            raise ArgumentError(
+                f"The record at {str(path)!r} is of other data or layers",
+                "the inputs, targets and layers of the existing record, or a new path",
+                f"layers {names}, recorded {store.layers}; data {'equal' if same else 'different'}",
+            )
         return store
 
     def note(self, row: dict[str, Any]) -> None:
@@ -139,22 +140,18 @@ class StoreSink(Sink):
         self._store.note(row)
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that belong to no recorded epoch yet."""
+        """The logs up to an epoch that do not belong to a recorded epoch yet."""
         return self._store.noted(epoch) if epoch else []
 
     def close(self) -> None:
-        """Ends the record, and lets others write it."""
+        """Ends the record and unlocks it."""
         journal.append(self._r.path, _ENDED)
         self._lock.release()
 
     @property
     def epochs(self) -> set[int]:
-        """The epochs that are recorded and stay."""
+        """The recorded epochs that are kept."""
         return set(self._store.epochs) - self._stale
-
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows of the epochs before this training."""
-        return []
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Records an epoch with the logs since the last one."""
@@ -173,14 +170,10 @@ class StoreSink(Sink):
             propagated=(r.rows, r.propagations) if propagated else None,
         ) as writer:
             for draw in range(r.draws):
-                stream = r.tapped.stream(
-                    r.inputs,
-                    r.names,
-                    noisy_layers,
-                    batch_size=r.batch_size,
-                    seed=(r.seed, epoch, draw),
-                )
-                for _, _, noisy, clean in stream:
+                seed = (r.seed, epoch, draw)
+                for _, _, noisy, clean in r.tapped.stream(
+                    r.inputs, r.names, noisy_layers, batch_size=r.batch_size, seed=seed
+                ):
                     for name, values in noisy.items():
                         writer.write(name, values)
                     for name, values in clean.items():
@@ -190,18 +183,18 @@ class StoreSink(Sink):
                     writer.write(name, chunk, epoch_writer.PROPAGATED)
         if not r.estimators:
             return []
-        samples, found = sources.from_store(self._store, epochs=[epoch])
-        return list(run_all(found, r.estimators, samples))
+        samples, layers = sources.from_store(self._store, epochs=[epoch])
+        return list(run_all(layers, r.estimators, samples))
 
 
 class TableSink(Sink):
-    """Estimates in place; only the table and the logs reach the disk."""
+    """Estimates during training, and writes only the table and the logs."""
 
     def __init__(self, recording: Recording, start: int) -> None:
         self._r = recording
         self._frame, self._logs = frame.from_rows([]), pd.DataFrame()
         self._lock: locks.Lock | None = None
-        # A training that ended well leaves no journal.
+        # The journal is removed at the end of training.
         parts = (journal.NAME, manifests.MANIFEST, frame.ESTIMATES)
         killed = all((recording.path / name).exists() for name in parts)
         if (recording.path / manifests.MANIFEST).exists() and (start or killed):
@@ -227,7 +220,7 @@ class TableSink(Sink):
 
     @property
     def epochs(self) -> set[int]:
-        """The epochs that are recorded and stay."""
+        """The recorded epochs that are kept."""
         return set(self._frame["epoch"])
 
     def note(self, row: dict[str, Any]) -> None:
@@ -236,55 +229,38 @@ class TableSink(Sink):
             journal.append(self._r.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that belong to no recorded epoch yet."""
+        """The logs up to an epoch that do not belong to a recorded epoch yet."""
         written = set(self._logs["epoch"]) if len(self._logs) else set()
         noted = journal.read(self._r.path) if epoch else []
         rows = {entry["logs"]["epoch"]: entry["logs"] for entry in noted if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def close(self) -> None:
-        """Ends the record, and lets others write it."""
+        """Ends the record and unlocks it."""
         if self._lock is not None:
             (self._r.path / journal.NAME).unlink(missing_ok=True)
             self._lock.release()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Those of the epochs before this training."""
+        """The rows of the table before this training."""
         return [{str(k): v for k, v in row.items()} for row in self._frame.to_dict("records")]
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Records an epoch with the logs since the last one."""
         r = self._r
         captured = capture.capture(
-            r.tapped,
-            r.inputs,
-            r.names,
-            r.estimators,
-            rows=r.rows,
-            propagations=r.propagations,
-            draws=r.draws,
-            batch_size=r.batch_size,
-            seed=(r.seed, epoch),
-        )
-        found = sources.sources_of(captured, run=r.run, epoch=epoch)
-        rows = list(run_all(found, r.estimators, self._samples))
+            r.tapped, r.inputs, r.names, r.estimators, rows=r.rows, propagations=r.propagations,
+            draws=r.draws, batch_size=r.batch_size, seed=(r.seed, epoch),
+        )  # fmt: skip
+        layers = sources.sources_of(captured, run=r.run, epoch=epoch)
+        rows = list(run_all(layers, r.estimators, self._samples))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
         self._frame.attrs.update(self._attrs)
         self._frame.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(self._frame)
-        # The journal comes with the folder: a table without one is of a training that has ended.
+        # A new folder gets a journal; a table without one belongs to a finished training.
         files.write_table(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:
             self._lock = locks.acquire(r.path)
         return rows
-
-
-def _check_same(recording: Recording, found: str, layers: list[str]) -> None:
-    if found != recording.fingerprint or layers != list(recording.names):
-        raise ArgumentError(
-            f"The record at {str(recording.path)!r} is of other data or layers",
-            "the inputs, targets and layers with which it was begun, or a new path",
-            f"layers {list(recording.names)}, recorded {layers}; "
-            f"data {'equal' if found == recording.fingerprint else 'different'}",
-        )

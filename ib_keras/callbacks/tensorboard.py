@@ -1,4 +1,4 @@
-"""Estimates in Keras's logs and in TensorBoard, while a model trains."""
+"""Estimates in Keras's logs and in TensorBoard during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ib_keras import frame, plot
 from ib_keras.errors import MissingExtraError
 
 _SYMBOLS = {"I(X;T)": "I_XT", "I(T;Y)": "I_TY", "H(T)": "H_T"}
-# What every tracker takes in a name.
+# Characters that some trackers do not accept in names.
 _OTHER = re.compile(r"[^\w/.-]+")
 _UNIT = "_nats/"
 
@@ -24,7 +24,7 @@ _UNIT = "_nats/"
 def name(row: Mapping[str, Any]) -> str:
     """The name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
 
-    It has letters, digits and ``_ / . -`` only, as TensorBoard, MLflow and others want it.
+    It consists of letters, digits and ``_ / . -``, which TensorBoard, MLflow and others accept.
     """
     parts = (row["estimator"], row["layer"])
     symbol = _SYMBOLS.get(row["quantity"]) or _plain(row["quantity"])
@@ -36,7 +36,7 @@ def _plain(text: str) -> str:
 
 
 def numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """The losses and metrics among ``logs``: what another recorder has put there is left out."""
+    """The losses and metrics in ``logs``, without the estimates of another recorder."""
     return {
         key: float(value)
         for key, value in (logs or {}).items()
@@ -51,7 +51,7 @@ class TensorBoard:
         log_dir: TensorBoard's folder, which its own callback may share.
 
     Raises:
-        MissingExtraError: TensorBoard or matplotlib is not installed.
+        MissingExtraError: If TensorBoard or matplotlib is not installed.
     """
 
     def __init__(self, log_dir: str | os.PathLike) -> None:
@@ -64,14 +64,14 @@ class TensorBoard:
         self._drawn = True
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Starts the plane, with the rows of the epochs before when training goes on."""
+        """Starts the plane; a resumed training has rows of earlier epochs."""
         self._rows, self._drawn = list(rows), True
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes rows as scalars, one chart an estimator and quantity, at the step of their epoch.
+        """Writes rows as scalars at the step of their epoch.
 
         Args:
-            rows: with the columns of ``ib_keras.frame.COLUMNS``.
+            rows: rows with the columns of ``ib_keras.frame.COLUMNS``.
         """
         rows = list(rows)
         self._rows.extend(rows)
@@ -83,7 +83,7 @@ class TensorBoard:
         self._writer.flush()
 
     def draw(self) -> None:
-        """Writes the information plane so far as an image, at the step of its last epoch."""
+        """Writes the current information plane as an image, at the step of its last epoch."""
         table = frame.from_rows(dict(row) for row in self._rows)
         if self._drawn or not {"I(X;T)", "I(T;Y)"} <= set(table["quantity"]):
             return
@@ -98,7 +98,7 @@ class TensorBoard:
         self._drawn = True
 
     def close(self) -> None:
-        """Draws what was not drawn yet, and closes the file; a later ``write`` opens another."""
+        """Draws the latest plane and closes the file; a later ``write`` opens another file."""
         if self._writer is not None:
             self.draw()
             self._writer.close()

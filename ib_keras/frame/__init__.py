@@ -1,4 +1,4 @@
-"""The table of estimates: its columns, units, files, curves and seeds."""
+"""Tables of estimates: columns, units, files, curves and seeds."""
 
 from ib_keras.frame.curves import compression, phases
 from ib_keras.frame.files import (
@@ -26,27 +26,8 @@ from ib_keras.frame.table import (
 )
 
 __all__ = [
-    "COLUMNS",
-    "ESTIMATES",
-    "LOGS",
-    "NOT_ESTIMATED",
-    "OPTIONAL",
-    "SCHEMA",
-    "VERSION",
-    "check_unit",
-    "columns",
-    "compression",
-    "concat",
-    "convert",
-    "count_not_estimated",
-    "from_rows",
-    "load",
-    "over_seeds",
-    "phases",
-    "read_logs",
-    "read_parquet",
-    "seed_groups",
-    "validate",
-    "without_seed",
+    "COLUMNS", "ESTIMATES", "LOGS", "NOT_ESTIMATED", "OPTIONAL", "SCHEMA", "VERSION", "check_unit",
+    "columns", "compression", "concat", "convert", "count_not_estimated", "from_rows", "load",
+    "over_seeds", "phases", "read_logs", "read_parquet", "seed_groups", "validate", "without_seed",
     "write",
-]
+]  # fmt: skip

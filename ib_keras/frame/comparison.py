@@ -1,4 +1,4 @@
-"""compare(): how tables of estimates differ, and whether by more than their errors."""
+"""compare(): the differences between tables of estimates, and whether they exceed the errors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance
 
-# A difference of more than so many combined standard errors is told from none.
+# A difference counts if it exceeds this number of combined standard errors.
 ERRORS = 2.0
 _KEY = ["layer", "estimator", "quantity", "epoch"]
 _VALUES = ["value", "stderr", "flags", "runs"]
@@ -22,30 +23,33 @@ _VALUES = ["value", "stderr", "flags", "runs"]
 def compare(
     frames_by_label: Mapping[str, Any], *, by_run: bool | None = None, unit: str | None = None
 ) -> pd.DataFrame:
-    """How tables of estimates differ from the first: difference, its error, and whether it counts.
+    """Compares tables of estimates with the first one.
 
-    Estimates are matched by layer, estimator, quantity and epoch, at the epochs that both have; and
-    by run, if all have the same runs. Otherwise each table is averaged over its runs, and the
-    standard error is that of the mean over runs: s/√k of k runs with standard deviation s, or a
-    single run's own. The error of a difference is √(a² + b²).
+    Estimates are matched by layer, estimator, quantity and epoch, at the epochs that both tables
+    have; and by run, if all tables have the same runs. Otherwise each table is averaged over its
+    runs, and the standard error is that of the mean: s/√k for k runs with standard deviation s, or
+    the run's own standard error if there is one run. The standard error of a difference is
+    √(a² + b²).
 
     Args:
-        frames_by_label: label → a table of estimates, or what ``ib_keras.load`` reads (a path, a
-            glob, a list of them); two at least. The first is what the others are compared with.
-        by_run: whether runs are matched by name; by default if all tables have the same runs.
-        unit: ``"nats"`` or ``"bits"``; the first table's by default.
+        frames_by_label: a mapping from at least two labels to tables of estimates, or to anything
+            that ``ib_keras.load`` reads (a path, a glob, a list of these). The others are compared
+            with the first.
+        by_run: whether to match runs by name; by default, if all tables have the same runs.
+        unit: ``"nats"`` or ``"bits"``; the default is the unit of the first table.
 
     Returns:
-        A row for each other label and matched estimate: ``baseline``, ``other`` (the labels),
-        ``run`` (if matched by run), ``layer``, ``layer_index``, ``estimator``, ``quantity``,
-        ``epoch``, ``value_baseline``, ``value_other``, ``difference`` (other − baseline),
-        ``stderr`` of it, ``exceeds`` (whether it is more than 2 of them; missing where an error is
-        unknown), ``runs_baseline``, ``runs_other``, ``flags`` of either, and ``unit``.
+        A frame with a row for each other label and matched estimate: ``baseline`` and ``other``
+        (the labels), ``run`` (if matched by run), ``layer``, ``layer_index``, ``estimator``,
+        ``quantity``, ``epoch``, ``value_baseline``, ``value_other``, ``difference`` (other −
+        baseline), its ``stderr``, ``exceeds`` (whether the difference exceeds 2 standard errors;
+        missing if an error is unknown), ``runs_baseline``, ``runs_other``, ``flags`` of both, and
+        ``unit``.
 
     Raises:
-        ArgumentError: fewer than two tables, one lacks columns, runs cannot be matched, or nothing
-            is common.
-        StoreError: a path holds no estimates.
+        ArgumentError: If there are fewer than two tables, a table lacks columns, runs cannot be
+            matched, or the tables have no estimates in common.
+        StoreError: If a path has no estimates.
 
     Example::
 
@@ -53,8 +57,8 @@ def compare(
     """
     if not isinstance(frames_by_label, Mapping) or len(frames_by_label) < 2:
         raise ArgumentError(
-            "`frames_by_label` holds nothing to compare",
-            "a mapping of two labels or more to tables or paths",
+            "`frames_by_label` has nothing to compare",
+            "a mapping from at least two labels to tables or paths",
             sorted(frames_by_label) if isinstance(frames_by_label, Mapping) else frames_by_label,
         )
     tables = {str(label): _table(label, source) for label, source in frames_by_label.items()}
@@ -64,20 +68,22 @@ def compare(
     runs = {label: sorted(table["run"].unique()) for label, table in tables.items()}
     same = all(own == runs[baseline] for own in runs.values())
     if by_run and not same:
-        raise ArgumentError("Runs cannot be matched by name", "the same runs in all", runs)
+        raise ArgumentError("Runs cannot be matched by name", "the same runs in all tables", runs)
     key = ["run", *_KEY] if (same if by_run is None else by_run) else _KEY
     sides = {label: _side(table, key) for label, table in tables.items()}
     parts = [_difference(sides[baseline], sides[other], baseline, other, key) for other in others]
-    found = pd.concat(parts, ignore_index=True)
-    if found.empty:
+    differences = pd.concat(parts, ignore_index=True)
+    if differences.empty:
         raise ArgumentError(
             "The tables have nothing in common",
             "the same layers, estimators, quantities and epochs in both",
-            {label: _has(table) for label, table in tables.items()},
+            {label: _contents(table) for label, table in tables.items()},
         )
-    found["unit"] = unit
-    found.attrs = {label: table.attrs.get(provenance.KEY, {}) for label, table in tables.items()}
-    return found
+    differences["unit"] = unit
+    differences.attrs = {
+        label: table.attrs.get(provenance.KEY, {}) for label, table in tables.items()
+    }
+    return differences
 
 
 def _table(label: Any, source: Any) -> pd.DataFrame:
@@ -97,10 +103,10 @@ def _table(label: Any, source: Any) -> pd.DataFrame:
 
 
 def _side(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """One row for each key: the mean over runs where there are several."""
-    twice = table.duplicated(["run", *_KEY])
-    if twice.any():
-        row = table[twice].iloc[0]
+    """One row for each key: the mean over runs if there are several."""
+    duplicated = table.duplicated(["run", *_KEY])
+    if duplicated.any():
+        row = table[duplicated].iloc[0]
         raise ArgumentError(
             "A table has an estimate twice",
             "one row for each run, layer, estimator, quantity and epoch",
@@ -115,15 +121,14 @@ def _side(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
         stderr=("stderr", "first"),
         spread=("value", "sem"),
         runs=("value", "count"),
-        flags=("flags", _union),
+        flags=("flags", lambda own: _union(*own.unique())),
     )
     side["stderr"] = side["spread"].where(side["runs"] > 1, side["stderr"])
     return side.drop(columns="spread").reset_index()
 
 
-def _union(flags: pd.Series) -> str:
-    parts = {flag for text in flags.unique() for flag in str(text).split(",") if flag}
-    return ",".join(sorted(parts))
+def _union(*flags: str) -> str:
+    return ",".join(sorted(flagging.split(",".join(map(str, flags)))))
 
 
 def _difference(
@@ -137,10 +142,7 @@ def _difference(
     exceeds = (pair["difference"].abs() > ERRORS * pair["stderr"]).astype("boolean")
     unknown = pair["stderr"].isna() | pair["difference"].isna()
     pair["exceeds"] = exceeds.mask(unknown)
-    pair["flags"] = [
-        _union(pd.Series([a, b]))
-        for a, b in zip(pair["flags_baseline"], pair["flags_other"], strict=True)
-    ]
+    pair["flags"] = list(map(_union, pair["flags_baseline"], pair["flags_other"]))
     pair["baseline"], pair["other"] = baseline, other
     columns = ["baseline", "other", *(c for c in ("run",) if c in key), "layer", "layer_index",
                "estimator", "quantity", "epoch", "value_baseline", "value_other", "difference",
@@ -149,6 +151,5 @@ def _difference(
     return pair[columns].sort_values(order, kind="stable")
 
 
-def _has(table: pd.DataFrame) -> str:
-    names = ("layer", "estimator", "quantity", "epoch")
-    return ", ".join(f"{c}s {list(table[c].unique())[:5]}" for c in names)
+def _contents(table: pd.DataFrame) -> str:
+    return ", ".join(f"{column}s {list(table[column].unique())[:5]}" for column in _KEY)

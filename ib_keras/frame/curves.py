@@ -1,4 +1,4 @@
-"""How the information of a layer moves over training: its fall, and its phases."""
+"""The course of a layer's information during training: its fall and its phases."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ _CURVE = ["run", "layer", "layer_index", "estimator"]
 def compression(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", over_seeds: bool = False
 ) -> pd.DataFrame:
-    """How much each layer's information falls from its maximum over training to the end.
+    """Measures how far each layer's information falls from its maximum to the end of training.
 
     With I_e the curve over the recorded epochs: absolute = max_e I_e − I_end, relative = absolute /
-    max_e I_e. The published studies do not define their score; this one is ours.
+    max_e I_e. The published studies do not define their score; this definition is ours.
 
     Args:
         frame: a table of estimates.
-        quantity: ``"I(X;T)"``, or another that the table has.
-        over_seeds: takes runs together whose names differ in a number at the end
-            (``tanh-0``, ``tanh-1``): means over them, and their standard deviations.
+        quantity: ``"I(X;T)"``, or another quantity of the table.
+        over_seeds: whether to combine runs whose names differ only in a number at the end
+            (``tanh-0``, ``tanh-1``) into means and standard deviations.
 
     Returns:
-        A row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of the maximum),
-        ``end``, ``absolute``, ``stderr`` of it (NaN where the estimates have none) and
-        ``relative`` (NaN where the maximum is 0); in the table's unit. With ``over_seeds`` a column
-        ``seeds`` has their number, and each measure a second column ``…_std``.
+        A frame with a row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of
+        the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none) and
+        ``relative`` (NaN if the maximum is not positive); in the unit of the table. With
+        ``over_seeds``, the column ``seeds`` has the number of runs, and each measure has a second
+        column ``…_std``.
 
     Raises:
-        ArgumentError: the table lacks columns, or the quantity.
+        ArgumentError: If the table lacks columns or the quantity.
     """
     rows = []
     for key, curve in _curves(frame, quantity):
@@ -57,15 +58,15 @@ def compression(
             }
         )
     measures = ["maximum", "turn", "end", "absolute", "stderr", "relative"]
-    found = pd.DataFrame(rows, columns=[*_CURVE, *measures])
+    falls = pd.DataFrame(rows, columns=[*_CURVE, *measures])
     if not over_seeds:
-        return found
-    found["run"] = without_seed(found["run"])
-    names = ["maximum", "turn", "end", "absolute", "relative"]
-    groups = found.groupby(_CURVE, sort=False)
-    table = groups[names].mean()
+        return falls
+    falls["run"] = without_seed(falls["run"])
+    measures.remove("stderr")
+    groups = falls.groupby(_CURVE, sort=False)
+    table = groups[measures].mean()
     table.insert(0, "seeds", groups.size())
-    for name in names:
+    for name in measures:
         table[f"{name}_std"] = groups[name].std()
     return table.reset_index()
 
@@ -73,22 +74,23 @@ def compression(
 def phases(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", tolerance: float = 0.05
 ) -> pd.DataFrame:
-    """The fitting and compression phases of each layer: where the curve rises, and where it falls.
+    """Finds the fitting and compression phases of each layer, in which the curve rises or falls.
 
-    A phase ends at an extremum from which the curve turns back by more than the tolerance, or by
-    more than 3 standard errors, whichever is more: smaller movements are noise.
+    A phase ends at an extremum from which the curve turns back by more than the tolerance and by
+    more than 3 standard errors; smaller movements are considered noise.
 
     Args:
         frame: a table of estimates.
-        quantity: ``"I(X;T)"``, or another that the table has.
-        tolerance: as a share of the curve's range over training.
+        quantity: ``"I(X;T)"``, or another quantity of the table.
+        tolerance: fraction of the range of the curve.
 
     Returns:
-        A row for each phase, in order: run, layer, estimator, ``phase`` (``"fitting"`` or
-        ``"compression"``), ``start`` and ``stop`` (epochs), and ``change`` in the table's unit.
+        A frame with a row for each phase, in order: run, layer, estimator, ``phase``
+        (``"fitting"`` or ``"compression"``), ``start`` and ``stop`` (epochs), and ``change`` in the
+        unit of the table.
 
     Raises:
-        ArgumentError: the table lacks columns, or the quantity.
+        ArgumentError: If the table lacks columns or the quantity.
     """
     rows = []
     for key, curve in _curves(frame, quantity):
@@ -105,8 +107,7 @@ def phases(
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:
-    """Indices of the first value, of the extrema between which it moves by ``least``, and the last
-    extremum."""
+    """The indices of the first value and of the extrema that differ by more than ``least``."""
     low = high = 0
     direction = 0
     turns: list[int] = []
@@ -128,7 +129,7 @@ def _turns(values: np.ndarray, least: float) -> list[int]:
 
 
 def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """A quantity's curves over the epochs, without what is not available."""
+    """The curves of a quantity over the epochs, without values that are not finite."""
     table = validate(frame)
     part = table[table["quantity"] == quantity]
     if part.empty:

@@ -1,26 +1,26 @@
-"""Whether an information falls during training by more than chance explains.
+"""Tests whether an information falls during training by more than chance explains.
 
 For a curve I_e over E recorded epochs, the null hypothesis is that no earlier value is above the
 last one. Each earlier epoch is compared with the last,
 
     z_e = (I_e − I_end) / √(s_e² + s_end²),    p = min(1, (E − 1) · min_e (1 − Φ(z_e))),
 
-where the factor E − 1 (Bonferroni) pays for having chosen the epoch of the maximum. The error s is
-twice the standard error: where rows are few, standard errors were measured to be up to 1.7 times
-too small. Where an estimator has none, s = ln n / √n, which bounds the standard deviation of a
-plug-in entropy of n samples. The error s is at least the roughness of the curve, which is the scale
-of its second differences, so that a curve that jumps from epoch to epoch is not believed to fall.
+where the factor E − 1 (Bonferroni) corrects for the choice of the epoch of the maximum. The error s
+is twice the standard error, because standard errors from few rows were measured to be up to 1.7
+times too small. If an estimator has no standard error, s = ln n / √n, which bounds the standard
+deviation of a plug-in entropy of n samples. The error s is at least the roughness of the curve, the
+scale of its second differences, so that jumps from epoch to epoch are not taken for a fall.
 Runs that differ in their seeds are tested together. Each run k falls by
 
     d_k = I_k(e_k) − I_k(end),
 
-where e_k is the epoch at which the mean over the *other* runs is largest, so that its choice owes
-nothing to run k. Student's t test of the d_k needs no errors, but says little of three runs. So p
-is twice the smaller of that test's and of the largest p of the runs alone.
+where e_k is the epoch at which the mean over the *other* runs is largest, so that it is chosen
+independently of run k. Student's t test of the d_k needs no errors, but has little power for three
+runs. Therefore p is twice the smaller of the p of this test and the largest p of the single runs.
 
 Over all layers and estimators of a table, p is adjusted by Benjamini and Yekutieli's procedure,
-which holds for dependent tests: of the falls that are claimed at level q, at most a share q is
-expected to be chance.
+which is valid for dependent tests: of the falls that are claimed at level q, at most a fraction q
+is expected to be chance.
 
 References:
     Benjamini & Hochberg, J. R. Statist. Soc. B 57(1), 1995; Benjamini & Yekutieli, Ann. Statist.
@@ -37,24 +37,24 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
-# What standard errors are multiplied by, for they leave out what a fit to other rows would change.
+# The factor of standard errors, which do not include the variation from fitting to other rows.
 WIDER = 2.0
 _LN2 = math.log(2)
-# Exact values that differ by more than this differ.
+# The tolerance for comparing exact values.
 _EXACT = 1e-9
 
 
 def p_of_curve(values: np.ndarray, stderrs: np.ndarray, n: int, unit: str = "nats") -> float:
-    """p of the fall of one curve.
+    """The p-value of the fall of one curve.
 
     Args:
-        values: ``(E,)`` in the order of the epochs, NaN where there is none.
-        stderrs: ``(E,)`` standard errors, NaN where none is known.
+        values: ``(E,)`` values in the order of the epochs, NaN if missing.
+        stderrs: ``(E,)`` standard errors, NaN if unknown.
         n: number of samples.
-        unit: of both.
+        unit: unit of the values and errors, ``"nats"`` or ``"bits"``.
 
     Returns:
-        p; 1 for a single epoch.
+        The p-value; 1 for a single epoch.
     """
     known = np.isfinite(values)
     values, stderrs = values[known], stderrs[known]
@@ -73,7 +73,7 @@ def p_of_curve(values: np.ndarray, stderrs: np.ndarray, n: int, unit: str = "nat
 def _roughness(values: np.ndarray) -> float:
     """The standard deviation of noise on a smooth curve, √(E[(I_{e−1} − 2 I_e + I_{e+1})²] / 6).
 
-    The mean is estimated by the median, so that a single step does not count.
+    The mean is estimated by the median, so that a single step has no influence.
     """
     if len(values) < 5:
         return 0.0
@@ -81,17 +81,17 @@ def _roughness(values: np.ndarray) -> float:
 
 
 def p_of_runs(values: np.ndarray, each: Sequence[float]) -> float:
-    """p of the fall of several runs that differ in their seeds.
+    """The p-value of the fall of several runs that differ in their seeds.
 
-    It is twice the smaller of two p: that of Student's test, which needs no errors, and the largest
-    of the runs' own, which says that every run falls.
+    It is twice the smaller of two p-values: that of Student's test, which needs no errors, and the
+    largest one of the single runs, which tests whether every run falls.
 
     Args:
-        values: ``(K, E)`` of K runs in the order of the epochs, NaN where a run has none.
-        each: ``(K,)`` p of each run alone.
+        values: ``(K, E)`` values of K runs in the order of the epochs, NaN if missing.
+        each: ``(K,)`` p-value of each run.
 
     Returns:
-        p; 1 where the runs share fewer than two epochs.
+        The p-value; 1 if the runs share fewer than two epochs.
     """
     shared = values[:, np.isfinite(values).all(axis=0)]
     runs, epochs = shared.shape
@@ -109,11 +109,13 @@ def p_of_runs(values: np.ndarray, each: Sequence[float]) -> float:
 
 
 def adjusted(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p adjusted for their number by Benjamini and Yekutieli: those below q have a false-discovery
-    rate of at most q, whatever their dependence.
+    """Adjusts p-values for multiple tests by Benjamini and Yekutieli's procedure.
+
+    Tests whose adjusted p-value is at most q have a false-discovery rate of at most q, for any
+    dependence between them.
 
     Args:
-        p: ``(m,)``.
+        p: ``(m,)`` p-values.
     """
     values = np.asarray(p, float)
     return stats.false_discovery_control(values, method="by") if len(values) else values

@@ -1,4 +1,4 @@
-"""Tables of estimates in files: written, replaced, read and joined with their logs."""
+"""Files with tables of estimates: writing, replacing, and reading them with their logs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
 
 SCHEMA, VERSION = "ib_keras.estimates", 1
 
-# The number of a row's file, while tables and logs are joined.
+# A temporary column with the number of each row's file, for joining tables and logs.
 _FILE = "__file__"
 
 
@@ -36,15 +36,15 @@ def write(
 
     Args:
         frame: a table of estimates.
-        path: the folder; an earlier one of this kind is replaced file by file.
-        logs: Keras's logs with the columns ``run`` and ``epoch``.
+        path: the folder to write. The files of an existing folder of estimates are replaced.
+        logs: Keras's logs with the columns ``run`` and ``epoch``; ``None`` for no logs.
 
     Returns:
         The folder.
 
     Raises:
-        ArgumentError: the frame lacks columns, or the path holds something else.
-        StoreError: another process is writing there, or what is there is damaged.
+        ArgumentError: If the frame lacks columns, or the path is another kind of folder or file.
+        StoreError: If another process is writing to the folder, or the folder is damaged.
     """
     return write_table(frame, path, logs)
 
@@ -55,10 +55,10 @@ def write_table(
     logs: pd.DataFrame | None,
     begun: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-    """As ``write``; a new folder comes with a journal that says what was ``begun``."""
+    """As ``write``; a new folder also gets a journal with the entry ``begun``."""
     folder = pathlib.Path(path)
     table = validate(frame)[columns(frame)]
-    # First the logs: more of them than of estimates do no harm.
+    # The logs come first, because logs of additional epochs do no harm.
     parts = {LOGS: logs} if logs is not None and len(logs) else {}
     parts[ESTIMATES] = table
     runs = {"rows": len(table), "runs": sorted(table["run"].unique().tolist())}
@@ -87,7 +87,7 @@ def _replace(
     parts: Mapping[str, pd.DataFrame],
     runs: Mapping[str, Any],
 ) -> None:
-    """Replaces tables; killed at any moment, it leaves of each the old one or the new one."""
+    """Replaces tables atomically: if killed, each table is either the old one or the new one."""
     old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
     temporary = {name: atomic.sibling(folder / name) for name in parts}
     try:
@@ -112,7 +112,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
 def _current(
     folder: pathlib.Path, manifest: Mapping[str, Any], name: str
 ) -> Mapping[str, Any] | None:
-    """The entry of a file as it is: the new one, or where that did not come to be, the old one."""
+    """The manifest's entry that matches a file: the new one, or the old one if not replaced yet."""
     for files in (manifest["files"], manifest.get("replaced") or {}):
         with contextlib.suppress(StoreError):
             manifests.checked_file(folder, {"files": files}, name)
@@ -125,20 +125,21 @@ def _to_parquet(table: pd.DataFrame, file: pathlib.Path) -> None:
 
 
 def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
-    """Reads the estimates that any runs wrote, joined with the logs of their epochs.
+    """Reads tables of estimates, joined with the logs of their epochs.
 
     Args:
-        path: a folder with ``estimates.parquet``, such a file, or a glob of either; on this
-            machine, or in a bucket (``gs://…``, or what else fsspec reads); or a list of these.
+        path: a folder with ``estimates.parquet``, a file of this kind, or a glob of either; on this
+            machine, or in a bucket (``gs://…``, or any other URL that fsspec reads); or a list of
+            these.
 
     Returns:
-        A frame with the columns ``COLUMNS``, and one for each of Keras's logs (loss, metrics). Its
-        ``attrs`` say where it came from; where the runs differ, they list what differs.
+        A frame with the columns ``COLUMNS``, and one column for each of Keras's logs (loss,
+        metrics). Its ``attrs`` have the provenance; values that differ between runs are listed.
 
     Raises:
-        StoreError: nothing is there, it is not a table of estimates, or it may not be read.
-        ArgumentError: a table lacks columns, or the list is empty.
-        MissingExtraError: what reads such a bucket is not installed.
+        StoreError: If the path does not exist, is not a table of estimates, or cannot be read.
+        ArgumentError: If a table lacks columns, or the list is empty.
+        MissingExtraError: If the package that reads the bucket is not installed.
     """
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
@@ -148,28 +149,28 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
 
 
 def read_parquet(file: str | os.PathLike) -> pd.DataFrame:
-    """Any parquet file, if there is memory for it.
+    """Reads any parquet file that fits in memory.
 
     Args:
-        file: its path.
+        file: path of the file.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: If the file cannot be read.
     """
     return _stacked([_read_parquet(pathlib.Path(file), os.fspath(file))])
 
 
 def read_logs(path: str | os.PathLike) -> pd.DataFrame:
-    """Keras's logs of a folder that ``write`` wrote.
+    """Reads Keras's logs from a folder that ``write`` wrote.
 
     Args:
         path: the folder.
 
     Returns:
-        A frame with the columns ``run`` and ``epoch``; without rows if there are none.
+        A frame with the columns ``run`` and ``epoch``, or an empty frame if there are no logs.
 
     Raises:
-        StoreError: they are damaged.
+        StoreError: If the folder has no estimates, or is damaged.
     """
     _, logs = _read_one(pathlib.Path(path), os.fspath(path))
     return pd.DataFrame() if logs is None else _stacked([logs])
@@ -183,7 +184,7 @@ def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
     matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
     if not matches:
         raise StoreError(
-            f"{path!r} does not exist", f"a folder with {ESTIMATES}, or such a file", "nothing"
+            f"{path!r} does not exist", f"a folder with {ESTIMATES}, or a parquet file", "nothing"
         )
     return [_read_one(pathlib.Path(match), match) for match in matches]
 
@@ -192,8 +193,8 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
     file = path / ESTIMATES if path.is_dir() else path
     if not file.is_file():
         raise StoreError(
-            f"{name!r} holds no estimates",
-            f"a folder with {ESTIMATES}; of an activation store, call ib_keras.estimate first",
+            f"{name!r} has no estimates",
+            f"a folder with {ESTIMATES}; for an activation store, call ib_keras.estimate first",
             sorted(p.name for p in path.iterdir())[:10],
         )
     shown = name if file == path else f"{name}/{ESTIMATES}"
@@ -206,12 +207,12 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
     if not _check_whole(logs_file, shown) and not logs_file.is_file():
         return table, None
     logs = _read_parquet(logs_file, shown)
-    _check_types(logs, {"run": "text", "epoch": "whole"}, shown)
+    _check_types(logs, {"run": "text", "epoch": "integer"}, shown)
     return table, logs
 
 
 def _check_whole(file: pathlib.Path, name: str) -> bool:
-    """Compares a table with its checksum, if there is a manifest that has it."""
+    """Checks a table against its checksum; ``False`` if there is no manifest with a checksum."""
     folder = file.parent
     if file.name not in (ESTIMATES, LOGS) or not (folder / manifests.MANIFEST).is_file():
         return False
@@ -221,7 +222,7 @@ def _check_whole(file: pathlib.Path, name: str) -> bool:
             return False
         if _current(folder, manifest, file.name):
             return True
-        if _manifest(folder) == manifest:  # else it was replaced meanwhile
+        if _manifest(folder) == manifest:  # otherwise it was replaced in the meantime
             raise StoreError(
                 f"{name!r} is damaged", f"the checksum in its {manifests.MANIFEST}", "another"
             )
@@ -232,19 +233,21 @@ def _check_types(table: pa.Table, wanted: Mapping[str, str], name: str) -> None:
 
     tests = {
         "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
-        "whole": pa.types.is_integer,
+        "integer": pa.types.is_integer,
         "number": lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind),
     }
     names = table.column_names
     if len(set(names)) < len(names) or not {"run", "epoch"} <= set(names):
-        raise StoreError(f"{name!r} is damaged", "columns of different names", names)
+        raise StoreError(
+            f"{name!r} is damaged", "columns with different names, run and epoch among them", names
+        )
     for column in table.schema:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         known = wanted.get(column.name)
-        whole = known in (None, "number") or not table.column(column.name).null_count
-        if known and table.num_rows and not (whole and tests[known](kind)):
+        complete = known in (None, "number") or not table.column(column.name).null_count
+        if known and table.num_rows and not (complete and tests[known](kind)):
             raise StoreError(
-                f"The column {column.name!r} of {name!r} is of another type", f"a {known}", kind
+                f"The column {column.name!r} of {name!r} is of another type", f"{known}s", kind
             )
 
 
@@ -252,7 +255,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
     import pyarrow.parquet
 
     try:
-        # Into memory of its own: mapped, the file could not be removed or replaced meanwhile.
+        # Not memory-mapped, so that the file can be removed or replaced.
         opened = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
         content = opened.metadata
         groups = [content.row_group(i) for i in range(content.num_row_groups)]
@@ -266,7 +269,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
 
 
 def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
-    """All tables as one, each joined with its own logs; made pandas's at once, which is faster."""
+    """All tables in one frame, each joined with its own logs; one conversion to pandas is fast."""
     table = _stacked([own for own, _ in read])
     table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
     logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
@@ -274,7 +277,7 @@ def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
         return table
     extra = _stacked([own for _, own in logs])
     names = ["run", "epoch", *(c for c in extra.columns if c not in table.columns)]
-    # Runs of one name in several files may have different logs.
+    # Runs with the same name in different files may have different logs.
     extra = extra[names].assign(
         **{_FILE: np.repeat([i for i, _ in logs], [len(own) for _, own in logs])}
     )
@@ -292,15 +295,15 @@ def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
         return pa.concat_tables(tables, promote_options="permissive").to_pandas()
     except npy.DAMAGE as error:
         raise StoreError(
-            "The tables cannot be put together", "columns of the same types", error
+            "The tables cannot be combined", "columns of the same types", error
         ) from None
 
 
 def _attrs(table: pa.Table) -> dict[str, Any]:
-    """What pandas keeps of a frame's ``attrs`` in a parquet file."""
+    """The ``attrs`` that pandas stored in a parquet file."""
     text = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
     try:
-        found = json.loads(text) if text else {}
+        attrs = json.loads(text) if text else {}
     except (ValueError, RecursionError) as error:
         raise StoreError("A table's attrs are damaged", "valid JSON", error) from None
-    return found if isinstance(found, dict) else {}
+    return attrs if isinstance(attrs, dict) else {}

@@ -1,4 +1,4 @@
-"""Where a table of estimates came from: what is kept in its ``attrs``."""
+"""The provenance of a table of estimates, which is kept in its ``attrs``."""
 
 from __future__ import annotations
 
@@ -11,39 +11,35 @@ from typing import Any
 
 from ib_keras.storage import manifests
 
-# The entry of ``attrs``; so many different values of one thing are listed.
+# The key in ``attrs``, and the maximum number of different values that are listed.
 KEY, MOST = "provenance", 20
 
 
 def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
-    """The ``attrs`` of a table that is made now.
+    """The ``attrs`` of a new table.
 
     Args:
-        estimators: with their settings, seeds among them.
-        known: what else is known, such as ``data`` and ``model``; what is ``None`` is left out.
+        estimators: the estimators, whose settings are included.
+        **known: other entries, such as ``data`` and ``model``; ``None`` values are left out.
 
     Returns:
-        ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, fit for JSON.
+        ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, JSON-serialisable.
     """
     content = {
         "versions": manifests.provenance(),
         "git": git_state(),
-        "estimators": {str(estimator): _settings(estimator) for estimator in estimators} or None,
+        "estimators": {str(one): one.get_config() for one in estimators} or None,
         **known,
     }
     content = {name: value for name, value in content.items() if value is not None}
     return {KEY: json.loads(json.dumps(content, default=str))}
 
 
-def _settings(estimator: Any) -> Any:
-    return estimator.get_config()
-
-
 def git_state() -> dict[str, Any] | None:
     """The commit of the working directory, and whether tracked files differ from it.
 
     Returns:
-        ``{"commit": …, "changed": …}``; ``None`` outside a repository or without git.
+        ``{"commit": …, "changed": …}``; ``None`` outside a repository or if git is missing.
     """
     commit = _git("rev-parse", "HEAD")
     if not commit:
@@ -53,22 +49,19 @@ def git_state() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str | None:
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
 
 def of_model(model: Any) -> dict[str, Any]:
-    """What tells a model's architecture from others: a checksum of its layers' classes and weights'
-    shapes, not of names, of which Keras makes new ones for each model.
+    """The name of a model, a checksum of its architecture, and its number of parameters.
+
+    The checksum covers the classes of the layers and the shapes of the weights. It does not cover
+    the names of layers, because Keras generates new ones for each model.
 
     Args:
         model: a built Keras model.
@@ -84,29 +77,28 @@ def of_model(model: Any) -> dict[str, Any]:
 
 
 def merged(many: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
-    """The ``attrs`` of several tables as one: what differs becomes a list of the different values.
+    """Combines the ``attrs`` of several tables; values that differ become lists.
 
     Args:
-        many: the tables' ``attrs``.
+        many: the ``attrs`` of the tables.
     """
-    different = {json.dumps(one, sort_keys=True, default=str): one for one in many}
-    parts = list(different.values())
+    parts = _distinct(many)
     if len(parts) <= 1:
         return dict(parts[0]) if parts else {}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
-        own = [part[name] for part in parts if name in part]
-        if all(isinstance(value, Mapping) for value in own):
-            found[name] = merged(own)
-        else:
-            found[name] = _listed(own)
-    return found
+        values = [part[name] for part in parts if name in part]
+        mappings = all(isinstance(value, Mapping) for value in values)
+        result[name] = merged(values) if mappings else _listed(values)
+    return result
 
 
 def _listed(values: Sequence[Any]) -> Any:
-    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
-    known = {json.dumps(value, sort_keys=True, default=str): value for value in flat}
-    if len(known) == 1:
+    listed = _distinct([v for each in values for v in (each if isinstance(each, list) else [each])])
+    if len(listed) == 1:
         return values[0]
-    listed = list(known.values())
     return listed if len(listed) <= MOST else [*listed[:MOST], f"… {len(listed)} in all"]
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    return list({json.dumps(v, sort_keys=True, default=str): v for v in values}.values())

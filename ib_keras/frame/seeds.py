@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds, taken together."""
+"""Combining runs that differ in their seeds."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras.frame.table import COLUMNS, validate
 
-# A number at the end of a run's name.
+# The seed at the end of a run's name.
 _SEED = r"-(?:seed)?\d+$"
 
 
 def without_seed(runs: pd.Series) -> pd.Series:
-    """Names of runs without the number at their end: ``tanh-0`` and ``tanh-1`` are ``tanh``.
+    """Removes the seed at the end of names: ``tanh-0`` and ``tanh-1`` become ``tanh``.
 
     Args:
-        runs: the names.
+        runs: names of runs.
     """
     return runs.str.replace(_SEED, "", regex=True)
 
 
 def seed_groups(runs: Iterable[str]) -> dict[str, str]:
-    """Each run → its name without the seed, if others share it, else its own name.
+    """Maps each run to its name without the seed, or to its own name if no other run shares it.
 
     Args:
-        runs: the runs' names.
+        runs: names of runs.
 
     Returns:
         A dictionary in the order of first appearance.
@@ -37,32 +38,30 @@ def seed_groups(runs: Iterable[str]) -> dict[str, str]:
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with runs that differ in their seeds taken together.
+    """Combines the runs that differ in their seeds.
 
     Args:
         frame: a table of estimates.
 
     Returns:
-        A table with the columns ``COLUMNS``, in which such runs have one name (see
-        ``seed_groups``): ``value`` is their mean, ``stderr`` their standard deviation, ``flags``
-        those of any, ``seconds`` their sum; a run of its own is as it was.
+        A table with the columns ``COLUMNS``. Combined runs have one name (see ``seed_groups``);
+        their ``value`` is the mean, ``stderr`` the standard deviation over runs, ``flags`` the
+        flags of all runs, and ``seconds`` the sum. Other runs are unchanged.
 
     Raises:
-        ArgumentError: the table lacks columns.
+        ArgumentError: If the table lacks columns.
     """
     table = validate(frame)[COLUMNS]
     group = table["run"].map(seed_groups(table["run"])).astype(table["run"].dtype)
     table = table.assign(run=group)
     key = ["run", "epoch", "layer", "layer_index", "estimator", "quantity", "kind", "unit"]
     groups = table.groupby(key, sort=False, dropna=False)
-    found = groups[["dim", "n", "noise_std"]].first()
-    found["value"] = groups["value"].mean()
+    combined = groups[["dim", "n", "noise_std"]].first()
+    combined["value"] = groups["value"].mean()
     several = groups["value"].count() > 1
-    found["stderr"] = groups["value"].std().where(several, groups["stderr"].first())
-    found["seconds"] = groups["seconds"].sum()
-    found["flags"] = groups["flags"].agg(
-        lambda own: ",".join(
-            dict.fromkeys(f for text in own.unique() for f in text.split(",") if f)
-        )
+    combined["stderr"] = groups["value"].std().where(several, groups["stderr"].first())
+    combined["seconds"] = groups["seconds"].sum()
+    combined["flags"] = groups["flags"].agg(
+        lambda own: ",".join(flagging.split(",".join(own.unique())))
     )
-    return found.reset_index()[COLUMNS]
+    return combined.reset_index()[COLUMNS]

@@ -1,4 +1,4 @@
-"""The table of estimates: its columns and units."""
+"""The table of estimates: its columns, rows and units."""
 
 from __future__ import annotations
 
@@ -14,58 +14,44 @@ from ib_keras.frame import provenance
 from ib_keras.interface import Estimate, MutualInformation
 
 COLUMNS = [
-    "run",
-    "epoch",
-    "layer",
-    "layer_index",
-    "dim",
-    "n",
-    "estimator",
-    "quantity",
-    "value",
-    "stderr",
-    "kind",
-    "flags",
-    "noise_std",
-    "seconds",
-    "unit",
-]
-# Columns of some tables: of calibrated estimates, and of estimators that tell more.
+    "run", "epoch", "layer", "layer_index", "dim", "n", "estimator", "quantity", "value", "stderr",
+    "kind", "flags", "noise_std", "seconds", "unit",
+]  # fmt: skip
+# Columns that only some tables have.
 OPTIONAL = ["calibrated_lower", "calibrated_upper", "details"]
 _TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "details")
-_WHOLE = ("epoch", "layer_index", "dim", "n")
+_INTEGER = ("epoch", "layer_index", "dim", "n")
 TYPES = {
     **dict.fromkeys([*COLUMNS, *OPTIONAL], "number"),
     **dict.fromkeys(_TEXT, "text"),
-    **dict.fromkeys(_WHOLE, "whole"),
+    **dict.fromkeys(_INTEGER, "integer"),
 }
-# In a table's attrs: the number of its rows without an estimate.
+# The flag of rows without an estimate, and the key of their number in a table's attrs.
 NOT_ESTIMATED = "not_estimated"
-# Estimates of an information further below 0, in nats, are flagged.
+# An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """The table of ``rows``, each with a value for every column of ``COLUMNS``.
+    """Makes a table from rows with a value for each column of ``COLUMNS``.
 
-    Of the columns in ``OPTIONAL`` it has those with a value in at least one row.
+    Of the columns in ``OPTIONAL``, the table has those with a value in at least one row.
     """
     rows = list(rows)
     more = [c for c in OPTIONAL if any(row.get(c, "") != "" for row in rows)]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *more])
-    return frame.astype(
-        {c: "str" if c in _TEXT else "int64" if c in _WHOLE else "float64" for c in frame.columns}
-    )
+    dtypes = {"text": "str", "integer": "int64", "number": "float64"}
+    return frame.astype({column: dtypes[TYPES[column]] for column in frame.columns})
 
 
 def count_not_estimated(frame: pd.DataFrame) -> int:
-    """The number of rows of a table whose estimate could not be made (flag ``not_estimated``)."""
+    """The number of rows without an estimate (flag ``not_estimated``)."""
     return int(frame["flags"].str.split(",").map(lambda own: NOT_ESTIMATED in own).sum())
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
-    """The columns of a table that are not logs: ``COLUMNS``, and those of ``OPTIONAL`` it has."""
+    """The columns of a table that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
     return [*COLUMNS, *(c for c in OPTIONAL if c in frame)]
 
 
@@ -73,14 +59,14 @@ def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
     """Returns the frame if it is a table of estimates.
 
     Raises:
-        ArgumentError: columns are missing (they are named).
+        ArgumentError: If columns are missing.
     """
     check_columns(frame.columns, name)
     return frame
 
 
 def check_columns(found: Iterable[str], name: str) -> None:
-    """Raises if a table lacks a column of ``COLUMNS``."""
+    """Checks that a table has the columns ``COLUMNS``."""
     found = list(found)
     missing = [column for column in COLUMNS if column not in found]
     if missing:
@@ -92,14 +78,14 @@ def check_columns(found: Iterable[str], name: str) -> None:
 
 
 def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """The table in another unit: values, errors and intervals converted, the unit relabelled.
+    """Converts the values, errors and intervals of a table to another unit.
 
     Args:
         frame: a table of estimates.
         unit: ``"nats"`` or ``"bits"``.
 
     Raises:
-        ArgumentError: the unit is unknown.
+        ArgumentError: If the unit is unknown.
     """
     check_unit(unit)
     frame = validate(frame).copy()
@@ -112,10 +98,10 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
 
 
 def check_unit(unit: str) -> str:
-    """``unit`` if it is known.
+    """Returns ``unit`` if it is known.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: If it is not.
     """
     if unit not in _NATS:
         raise ArgumentError("`unit` is unknown", f"one of {list(_NATS)}", repr(unit))
@@ -123,28 +109,28 @@ def check_unit(unit: str) -> str:
 
 
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of estimates as one, like ``pandas.concat``, which forgets ``attrs`` that differ.
+    """Concatenates tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
 
     Args:
         frames: tables of estimates, at least one.
 
     Returns:
-        The rows of all; in ``attrs`` what they have in common, and lists of what differs.
+        The rows of all tables. Values of ``attrs`` that differ between the tables become lists.
 
     Raises:
-        ArgumentError: there are none, or one lacks columns.
+        ArgumentError: If there are no tables, or a table lacks columns.
     """
     tables = [validate(table, f"frames[{i}]") for i, table in enumerate(frames)]
     if not tables:
-        raise ArgumentError("`frames` is empty", "one table of estimates at least", "none")
-    found = pd.concat(tables, ignore_index=True)
-    found.attrs.clear()
-    found.attrs.update(provenance.merged([dict(table.attrs) for table in tables]))
-    return found
+        raise ArgumentError("`frames` is empty", "at least one table of estimates", "none")
+    joined = pd.concat(tables, ignore_index=True)
+    joined.attrs.clear()
+    joined.attrs.update(provenance.merged([dict(table.attrs) for table in tables]))
+    return joined
 
 
 def groups_of_truth(table: pd.DataFrame) -> pd.Series:
-    """The images of each row, as ``gaussian-16``: its run without the known information.
+    """The kind of images of each row, such as ``gaussian-16``: the run without the information.
 
     Args:
         table: estimates of ``against_truth``.
@@ -159,13 +145,13 @@ TRUTH = "mi"
 
 
 class Where(NamedTuple):
-    """Which layer of which run, and when.
+    """A layer of a run at an epoch.
 
     Args:
         run: name of the run.
         epoch: number of the epoch.
         layer: name of the layer.
-        layer_index: its position among the layers of the run.
+        layer_index: position of the layer in the run.
         noise_std: standard deviation of the layer's own noise.
     """
 
@@ -183,10 +169,10 @@ def row(
 
     Args:
         where: the run, layer and epoch.
-        estimator: whose text names it.
-        quantity: such as ``"I(X;T)"``.
+        estimator: the estimator, whose ``str`` is its name in the table.
+        quantity: the estimated quantity, such as ``"I(X;T)"``.
         value: the estimate, in nats.
-        seconds: how long it took.
+        seconds: duration of the estimation.
     """
     return {
         "run": where.run,
@@ -209,14 +195,14 @@ def row(
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """The estimate's own, and whether it is an information below 0, which there is not."""
+    """The flags of an estimate, and ``negative`` if it is an information well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
 
 
 def _details(value: Estimate) -> str:
-    """What an estimate tells of how it came about, as JSON; nothing of most."""
+    """The details of an estimate as JSON; empty if it has none."""
     if not isinstance(value, MutualInformation):
         return ""
     steps = {name: part.value for name, part in value.parts.items()}

@@ -1,9 +1,10 @@
-"""What a table of estimates says, in plain words: which layers compress, and whether to believe it.
+"""Verdicts in plain words on which layers compress, and on whether to believe it.
 
 A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, by more
-than 0.01 nats or bits, and by more than is explained by standard errors, seeds, and the numbers of
-epochs, layers and estimators looked at. The test is that of ``falls``, at a false-discovery rate
-of 5 %. Curves whose maximum and end are flagged as telling nothing have no say.
+than 0.01 nats or bits, and by more than chance explains, given the standard errors, the seeds, and
+the numbers of epochs, layers and estimators compared. The test is that of ``falls``, at a
+false-discovery rate of 5 %. Curves with a flag of doubt ``NOTHING`` at the maximum or the end are
+ignored, except for saturated maxima.
 """
 
 from __future__ import annotations
@@ -19,16 +20,15 @@ from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.frame.falls import LEVEL, adjusted, p_of_curve, p_of_runs
 
-# The least fall that counts, as a share of the maximum and in the table's unit; of a curve that
-# does not fall, all that its error allows is below that.
+# The smallest fall that counts, as a fraction of the maximum and in the unit of the table. A curve
+# is flat if its fall plus this number of errors is smaller.
 SHARE, LEAST, ERRORS = 0.05, 0.01, 2.0
 YES, CARE, NO = "yes", "with care", "no"
 COMPRESSES, KEEPS, DISPUTED, UNKNOWN = (
-    "compresses", "is not seen to compress", "estimates disagree", "cannot be told",
+    "compresses", "shows no compression", "estimates disagree", "cannot be determined",
 )  # fmt: skip
 _KEY = ["run", "layer", "layer_index", "estimator"]
 _split = flagging.split
-_MISSING = "not_estimated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Verdict:
     """The verdict on one layer.
 
     Args:
-        group: the run, or the runs that differ in their seeds only.
-        layer: its name.
+        group: name of the run, or of the runs that differ only in their seeds.
+        layer: name of the layer.
         what: ``COMPRESSES``, ``KEEPS``, ``DISPUTED`` or ``UNKNOWN``.
         belief: ``YES``, ``CARE`` or ``NO``.
-        curve: from what to what I(X;T) went, by which estimator.
+        curve: maximum and end of I(X;T), and the estimator, as text.
         why: reasons for the belief.
-        runs: how many it rests on.
-        p: of the test that the fall is chance, adjusted for all layers and estimators looked at.
-        tests: how many these were.
+        runs: number of runs on which the verdict is based.
+        p: p-value of the fall, adjusted for all layers and estimators tested.
+        tests: number of these tests.
         tested: whether the error of the fall is known, from standard errors or several runs.
     """
 
@@ -61,7 +61,7 @@ class Verdict:
 
     @property
     def claim(self) -> str:
-        """The verdict in words, with the test on which it rests."""
+        """The verdict in words, with its p-value."""
         if self.what != COMPRESSES:
             return self.what
         seen = "" if self.tested else ", seen in one run"
@@ -70,16 +70,17 @@ class Verdict:
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
-    """The verdict on each layer: one for each group of seeds and layer, in order.
+    """The verdicts on all layers, for each group of runs that differ only in their seeds.
 
     Args:
         frame: a table of estimates in one unit.
 
     Returns:
-        The verdicts; none if the table has no finite I(X;T), or a single epoch.
+        The verdicts, ordered by group and layer; empty if the table has no I(X;T), or only one
+        epoch.
 
     Raises:
-        ArgumentError: the table lacks columns.
+        ArgumentError: If the table lacks columns.
     """
     table = frames.validate(frame)
     table = table[table["quantity"] == "I(X;T)"]
@@ -94,25 +95,26 @@ def verdicts(frame: pd.DataFrame) -> list[Verdict]:
     flags = dict(list(table.groupby(key, sort=False)["flags"]))
     order = {group: i for i, group in enumerate(dict.fromkeys(names.values()))}
     places = table.sort_values("layer_index").drop_duplicates(key)[key]
-    found = []
-    for place in sorted(places.itertuples(index=False, name=None), key=lambda p: order[p[0]]):
-        group, layer = str(place[0]), str(place[1])
-        here, by = own.get(place, curves[:0]), tested.get(place, tests[:0])
-        found.append(_verdict(group, layer, here, by, len(tests), flags[place], unit))
-    return found
+    return [
+        _verdict(
+            str(place[0]), str(place[1]), own.get(place, curves[:0]), tested.get(place, tests[:0]),
+            len(tests), flags[place], unit,
+        )
+        for place in sorted(places.itertuples(index=False, name=None), key=lambda p: order[p[0]])
+    ]  # fmt: skip
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a curve: ``frame.compression``, and the flags at both ends."""
+    """A row for each curve: ``frame.compression``, and the flags at the maximum and the end."""
     finite = table[np.isfinite(table["value"])]
     if finite.empty:
         return pd.DataFrame(columns=[*_KEY, "nothing", "care"])
     curves = frames.compression(finite)
-    # The last epoch that was recorded; without a number there, nothing is known of the end.
+    # The last recorded epoch; if its value is not finite, the end of the curve is unknown.
     ends = table.groupby(_KEY, sort=False)["epoch"].max().rename("last").reset_index()
     curves = curves.merge(ends, on=_KEY)
     flags = table.drop_duplicates([*_KEY, "epoch"])[[*_KEY, "epoch", "flags", "value"]]
-    flags["flags"] = flags["flags"].where(np.isfinite(flags.pop("value")), _MISSING)
+    flags["flags"] = flags["flags"].where(np.isfinite(flags.pop("value")), frames.NOT_ESTIMATED)
     for end, name in (("turn", "flags_turn"), ("last", "flags_end")):
         renamed = flags.rename(columns={"epoch": end, "flags": name})
         curves = curves.merge(renamed, on=[*_KEY, end], how="left")
@@ -120,7 +122,7 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
         (_split(turn), _split(last))
         for turn, last in zip(curves["flags_turn"], curves["flags_end"], strict=True)
     ]
-    # A maximum at the ceiling and an end below it: the fall is real, and may be larger.
+    # If only the maximum is at the ceiling, the fall is real, and may be larger.
     curves["nothing"] = [
         tuple(f for f in _nothing((*a, *b)) if f != "saturated" or f in b) for a, b in both
     ]
@@ -132,15 +134,15 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nothing(flags: Sequence[str]) -> list[str]:
-    """Those of some flags that leave nothing of a value, each once."""
+    """The flags of doubt ``NOTHING``, without duplicates."""
     return [f for f in dict.fromkeys(flags) if flagging.doubt((f,)) == flagging.NOTHING]
 
 
 def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """A row for each group of seeds, layer and estimator: whether the curves fall.
+    """A row for each group of runs, layer and estimator that says whether the curves fall.
 
-    The columns ``falls`` (the fall is claimed) and ``flat`` (the fall is below what counts by more
-    than its error); neither is true of a curve that its error leaves open.
+    The column ``falls`` says whether a fall is claimed, and ``flat`` whether the fall, plus its
+    error, is too small to count. Both are false if the error leaves it open.
     """
     columns = ["group", "layer", "estimator", "p", "tested", "large", "flat"]
     usable = curves[curves["nothing"].map(len) == 0]
@@ -153,14 +155,14 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
     places = {key: i for i, key in enumerate(wide.index)}
     counts = finite.groupby(_KEY)["n"].max()
     n, unit = counts.reindex(wide.index).to_numpy(), str(table["unit"].iloc[0])
-    rows: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, str, str], list[int]] = {}
     measures = usable[["absolute", "maximum", "stderr"]].to_numpy(float)
-    for i, key in enumerate(usable[_KEY].itertuples(index=False, name=None)):
-        rows.setdefault((names[key[0]], key[1], key[3]), []).append(i)
-    at = [places[key] for key in usable[_KEY].itertuples(index=False, name=None)]
-    found = []
-    for group, own in rows.items():
-        cells = [at[i] for i in own]
+    keys = list(usable[_KEY].itertuples(index=False, name=None))
+    for i, key in enumerate(keys):
+        groups.setdefault((names[key[0]], key[1], key[3]), []).append(i)
+    rows = []
+    for group, own in groups.items():
+        cells = [places[keys[i]] for i in own]
         each = [p_of_curve(values[c], stderrs[c], int(n[c]), unit) for c in cells]
         fall, maximum, error = measures[own].mean(axis=0)
         known = np.isfinite(values[cells])
@@ -171,8 +173,8 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
             p, tested = each[0], bool(np.isfinite(stderrs[cells][known]).all())
         error = ERRORS * error if math.isfinite(error) else 0.0
         least = max(SHARE * abs(maximum), LEAST)
-        found.append((*group, p, tested, fall > least, fall + error <= least))
-    tests = pd.DataFrame(found, columns=columns)
+        rows.append((*group, p, tested, fall > least, fall + error <= least))
+    tests = pd.DataFrame(rows, columns=columns)
     tests["q"] = adjusted(tests["p"].to_numpy(float))
     tests["falls"] = tests["large"].astype(bool) & (tests["q"] <= LEVEL)
     return tests
@@ -191,45 +193,36 @@ def _verdict(
     runs = curves["run"].nunique()
     if usable.empty:
         reasons = [flagging.reason(f) for f in _nothing(_all(flags.map(_split)))]
-        reasons = reasons or ["there is no number"]
+        reasons = reasons or ["there are no finite values"]
         return Verdict(group, layer, UNKNOWN, NO, "", tuple(reasons), runs)
-    # The estimator with the fewest doubts speaks for the layer.
+    # The verdict quotes the estimator with the fewest flags.
     doubts = usable.groupby("estimator", sort=False)["care"].agg(lambda c: max(map(len, c)))
     best = str(doubts.idxmin())
     own = usable[usable["estimator"] == best]
     by = tests.set_index("estimator")
     falls, flat = by["falls"].astype(bool), by["flat"].astype(bool)
     what = DISPUTED if falls.any() and flat.any() else COMPRESSES if falls.any() else KEEPS
-    if falls.any() and not falls[best]:  # what is flagged least does not see the fall
+    if falls.any() and not falls[best]:  # the least flagged estimator that finds a fall
         best = str(doubts[falls[falls].index].idxmin())
         own = usable[usable["estimator"] == best]
+    undecided = what == KEEPS and not flat[best]
     why: list[str] = []
     if what == DISPUTED:
-        why.append(
-            "; ".join(
-                f"{name} sees it" if falls[name] else f"{name} does not"
-                for name in by.index
-                if falls[name] or flat[name]
-            )
-        )
-    elif what == KEEPS and not flat[best]:
-        why.append(f"errors and the number of comparisons leave open whether {layer} falls")
+        told = by.index[falls | flat]
+        sides = (f"{name} finds a fall" if falls[name] else f"{name} does not" for name in told)
+        why.append("; ".join(sides))
+    elif undecided:
+        why.append(f"errors and the number of comparisons leave it open whether {layer} falls")
     care = _all(own["care"])
-    why += [
-        "it fell from the ceiling, so perhaps by more"
-        if flag == "saturated"
-        else flagging.reason(flag)
-        for flag in care
-    ]
+    ceiling = "the maximum is at its ceiling, so the fall may be larger"
+    why += [ceiling if flag == "saturated" else flagging.reason(flag) for flag in care]
     tested = bool(by["tested"][best])
     if not tested:
-        why.append("no error of its values is known, and there is one run")
+        why.append("the values have no standard errors")
     if not why:
-        why.append("nothing is flagged at the maximum and at the end")
-    doubtful = max((flagging.doubt((flag,)) for flag in care), default=0) > 0
-    belief = NO if what == DISPUTED else CARE if doubtful or not tested else YES
-    if what == KEEPS and not flat[best] and belief == YES:
-        belief = CARE
+        why.append("no value is flagged at the maximum or the end")
+    doubtful = undecided or not tested or flagging.doubt(care) > 0
+    belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)
     return Verdict(
@@ -246,10 +239,10 @@ def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
 
 
 def headline(found: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """For each group of seeds a sentence on its layers, and one on whether to believe it.
+    """For each group of runs, a sentence on its layers and a text on whether to believe it.
 
     Args:
-        found: what ``verdicts`` returned.
+        found: the verdicts, from ``verdicts``.
 
     Returns:
         Pairs of plain texts.
@@ -269,14 +262,13 @@ def _which(own: Sequence[Verdict]) -> str:
     total, count = len(own), len(by[COMPRESSES])
     if len(by[UNKNOWN]) == total:
         return "These estimates cannot tell whether any layer compresses."
+    text = "No layer shows compression."
     if count:
         verb = "compresses" if count == 1 else "compress"
         noun = "layer" if total == 1 else "layers"
         untested = any(not v.tested for v in own if v.what == COMPRESSES)
         start = "In this one run, " if untested else ""
         text = f"{start}{count} of {total} {noun} {verb}: {few(by[COMPRESSES])}."
-    else:
-        text = "No layer is seen to compress."
     if by[DISPUTED]:
         text += f" Estimates disagree about {few(by[DISPUTED])}."
     if by[UNKNOWN]:
@@ -287,33 +279,31 @@ def _which(own: Sequence[Verdict]) -> str:
 def _belief(own: Sequence[Verdict]) -> str:
     """Whether to believe the verdicts on layers that compress, or else on all; and the test."""
     by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
-    told = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
-    if not told:
-        return f"Believe nothing yet: {few(_all(pd.Series([v.why for v in own])), 3)}."
-    beliefs = {v.belief for v in told}
-    why = list(dict.fromkeys(w for v in told if v.belief != YES for w in v.why))
+    relevant = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
+    if not relevant:
+        return f"Draw no conclusions yet: {few(_all(pd.Series([v.why for v in own])), 3)}."
+    beliefs = {v.belief for v in relevant}
+    why = _all(pd.Series([v.why for v in relevant if v.belief != YES]))
     if beliefs == {YES}:
-        text = "You may believe it: nothing is flagged where it counts."
+        text = "You may believe it: no value is flagged at the maxima or the ends of the curves."
     elif beliefs == {NO}:
         text = f"Do not believe it yet: {'; '.join(why[:3])}."
     else:
         text = f"Believe it with care: {'; '.join(why[:3])}."
-    runs = min(v.runs for v in told)
+    runs = min(v.runs for v in relevant)
     if runs == 1:
-        text += " This is one run; another start of the training may differ."
+        text += " There is only one run; with another seed the result may differ."
     else:
-        text += f" It rests on {runs} runs."
-    tests = max(v.tests for v in told)
-    noun = "comparison" if tests == 1 else "comparisons"
-    text += (
-        f" Of {tests} {noun} of layers and estimators, those are claimed that chance does not "
-        f"explain at a false-discovery rate of {LEVEL:.0%}."
+        text += f" It is based on {runs} runs."
+    tests = max(v.tests for v in relevant)
+    return text + (
+        f" The false-discovery rate over {tests} {'test' if tests == 1 else 'tests'} of layers and "
+        f"estimators is at most {LEVEL:.0%}."
     )
-    return text
 
 
 def saturation(frame: pd.DataFrame) -> str:
-    """What is to be said first: how many values of I(X;T) are saturated; empty if few are.
+    """A sentence that says that most values of I(X;T) are saturated; empty if most are not.
 
     Args:
         frame: a table of estimates.
@@ -324,25 +314,25 @@ def saturation(frame: pd.DataFrame) -> str:
         return ""
     return (
         f"{stuck} of {len(own)} values of I(X;T) are saturated: at their scale nearly every sample "
-        "is alone, and they say nothing about the network."
+        "is distinct from all others, so they say nothing about the network."
     )
 
 
 def doubt(flags: str) -> int:
-    """How much to doubt an estimate: 0 without flags, 1 to be taken with care, 2 saying nothing.
+    """How far to doubt an estimate: 0 for ``NONE``, 1 for ``CARE``, 2 for ``NOTHING``.
 
     Args:
-        flags: as the table has them, joined by commas.
+        flags: flags joined by commas, as in a table.
     """
     return flagging.doubt(flags)
 
 
 def few(names: Sequence[str], most: int = 8) -> str:
-    """Names, shortened in the middle if there are many.
+    """Joins names with commas; if there are many, names in the middle are left out.
 
     Args:
-        names: in order.
-        most: how many are written out.
+        names: names in order.
+        most: the maximum number of names that are written out.
     """
     names = list(names)
     return ", ".join(names if len(names) <= most else [*names[: most - 2], "…", names[-1]])

@@ -1,4 +1,4 @@
-"""The networks of the papers, and models by name, file or function."""
+"""The networks of the papers, and models given by name, file or function."""
 
 from ib_keras.models.identifiers import (
     Identifier,

@@ -1,4 +1,4 @@
-"""Networks of the papers, and how a model is named in a pipeline."""
+"""Model identifiers: the names, files, functions and JSON that pipelines accept."""
 
 from __future__ import annotations
 
@@ -27,30 +27,24 @@ from ib_keras.storage import keras_files
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
-
-# Keys of a model's JSON that are of its training, not of its building.
-_OF_THE_RUN = ("label", "layers", "loss", "noise_std")
+# Keys of a model's JSON that concern its training instead of its construction.
+_TRAINING_KEYS = ("label", "layers", "loss", "noise_std")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    "mlp": mlp,
-    "mnist_cnn": mnist_cnn,
-    "neuron": neuron,
-    "noisy_cnn": noisy_cnn,
-    "resnet": resnet,
-    "resnet_autoencoder": resnet_autoencoder,
-    "szt": szt,
+    function.__name__: function
+    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt)
 }
 
 
 def names() -> list[str]:
-    """The names that ``build`` knows."""
+    """The model names that ``build`` accepts."""
     return sorted(_BUILDERS)
 
 
 def label(identifier: Identifier) -> str:
-    """A short name for a run of the model: ``szt-relu``, a file's stem, a function's name.
+    """A short name for a run of the model: ``szt-relu``, the stem of a file, or a function's name.
 
     Args:
-        identifier: what ``build`` takes; a ``"label"`` in its JSON is used as it is.
+        identifier: an identifier that ``build`` accepts; a ``"label"`` in its JSON is the result.
     """
     name, arguments = _parse(identifier)
     if "label" in arguments:
@@ -62,13 +56,13 @@ def label(identifier: Identifier) -> str:
 
 
 def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
-    """The noise that a model's JSON asks for, as ``instrument`` takes it; ``None`` if it does not.
+    """The ``"noise_std"`` of a model's JSON, as ``instrument`` accepts it; ``None`` if not given.
 
     Args:
-        identifier: what ``build`` takes.
+        identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: it is neither a number >= 0 nor numbers by layer.
+        ArgumentError: If it is neither a number >= 0 nor a dictionary of such numbers by layer.
     """
     value = _parse(identifier)[1].get("noise_std")
     if isinstance(value, Mapping):
@@ -77,30 +71,32 @@ def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
 
 
 def layers(identifier: Identifier) -> list[str] | None:
-    """The layers to tap that a model's JSON asks for, as ``instrument`` takes them.
+    """The ``"layers"`` of a model's JSON, which are to be tapped; ``None`` if not given.
 
     Args:
-        identifier: what ``build`` takes.
+        identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: it is not a list of names or globs.
+        ArgumentError: If it is not a list of names or globs.
     """
     names = _parse(identifier)[1].get("layers")
     if names is None:
         return None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise ArgumentError("`layers` are not names", 'such as ["act_*", "output"]', repr(names))
+        raise ArgumentError(
+            "`layers` are not names", 'a list such as ["act_*", "output"]', repr(names)
+        )
     return names
 
 
 def loss(identifier: Identifier) -> str | None:
-    """The name of the Keras loss that a model's JSON asks for; ``None`` if it does not.
+    """The ``"loss"`` of a model's JSON, the name of a Keras loss; ``None`` if not given.
 
     Args:
-        identifier: what ``build`` takes.
+        identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: Keras has no such loss.
+        ArgumentError: If Keras has no loss of this name.
     """
     name = _parse(identifier)[1].get("loss")
     if name is not None:
@@ -118,26 +114,25 @@ def build(
     n_classes: int,
     seed: int | None = None,
 ) -> keras.Model:
-    """A model from its name, a file, or a function.
+    """Builds a model from its name, loads it from a file, or calls a function.
 
     Args:
-        identifier: a name (``names()``); JSON or a dict with the name and its parameters
-            (``{"name": "szt", "activation": "relu"}``), besides ``"label"``, the run's name,
-            ``"noise_std"`` and ``"loss"``, which pipelines use in place of their own, and
-            ``"layers"``, a list of names or globs of what to tap; a ``.keras`` file; or
+        identifier: one of the following: a name from ``names()``; a ``.keras`` file;
             ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and
-            ``seed`` that it takes and returns a ``keras.Model``. A name in JSON may be any of
-            these.
+            ``seed`` that it accepts and must return a ``keras.Model``; or JSON or a dictionary with
+            any of these as ``"name"`` and parameters (``{"name": "szt", "activation": "relu"}``).
+            The JSON may also have a ``"label"``, the name of the run; ``"noise_std"`` and
+            ``"loss"``, which take precedence over those of a pipeline; and ``"layers"``, a list of
+            names or globs of the layers to tap.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
 
     Raises:
-        ArgumentError: there is no such model (the known ones are listed), or it does not fit the
-            data.
+        ArgumentError: If the model does not exist, or does not fit the data.
     """
     name, arguments = _parse(identifier)
-    for key in _OF_THE_RUN:
+    for key in _TRAINING_KEYS:
         arguments.pop(key, None)
     if keras_files.is_file(name):
         model = load(name)
@@ -145,33 +140,34 @@ def build(
         offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
         model = _call(_find(name), name, offered, arguments)
     try:
-        got, out = model.input_shape, model.output_shape
+        in_shape, out_shape = model.input_shape, model.output_shape
     except AttributeError:
         raise ArgumentError(
             f"The model {name!r} is not built",
             "a model with defined inputs: start it with keras.Input, or call model.build",
             type(model).__name__,
         ) from None
-    got = tuple(got[1:]) if isinstance(got, tuple) else None
-    fits = got is not None and len(got) == len(tuple(input_shape)) and all(
-        a in (None, b) for a, b in zip(got, input_shape, strict=True)
-    )  # fmt: skip
-    width = out[-1] if isinstance(out, tuple) else None
+    fits = (
+        isinstance(in_shape, tuple)
+        and len(in_shape) == len(tuple(input_shape)) + 1
+        and all(a in (None, b) for a, b in zip(in_shape[1:], input_shape, strict=True))
+    )
+    width = out_shape[-1] if isinstance(out_shape, tuple) else None
     classifies = width == n_classes or (width == 1 and n_classes == 2)
     if not fits or not (classifies or reconstructs(model, n_classes)):
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
             f"inputs {tuple(input_shape)}, and {n_classes} classes or the inputs again",
-            f"inputs {model.input_shape} and outputs {model.output_shape}",
+            f"inputs {in_shape} and outputs {out_shape}",
         )
     return model
 
 
 def reconstructs(model: keras.Model, n_classes: int) -> bool:
-    """Whether a model's outputs stand for its inputs, not for classes.
+    """Whether the outputs of a model are reconstructions of its inputs instead of classes.
 
     Args:
-        model: with one input and one output.
+        model: a model with one input and one output.
         n_classes: number of classes of the data.
     """
     shape, out = model.input_shape, model.output_shape
@@ -181,10 +177,14 @@ def reconstructs(model: keras.Model, n_classes: int) -> bool:
 
 
 def check(identifier: Identifier) -> None:
-    """Raises what ``build`` would raise for want of the model, without building it.
+    """Checks an identifier without building the model.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: there is no such name, file or function.
+        ArgumentError: If the name, file or function does not exist, or a training parameter in its
+            JSON is invalid.
     """
     name, _ = _parse(identifier)
     noise_std(identifier)
@@ -227,30 +227,32 @@ def _existing(path: str) -> pathlib.Path:
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """A model from a ``.keras`` file; nothing in it is executed but Keras's own layers and ours.
+    """Loads a model from a ``.keras`` file, which executes only layers of Keras and ib_keras.
 
-    HDF5 files and SavedModels are not read. Keras converts the former:
+    HDF5 files and SavedModels are not accepted. Keras converts HDF5 files:
     ``keras.models.load_model("m.h5").save("m.keras")``.
 
     Args:
-        path: of the file.
+        path: the file.
 
     Raises:
-        ArgumentError: it is missing, damaged or of another format; it, or the model, is larger than
-            the memory available; or it needs code that Keras's safe mode refuses.
+        ArgumentError: If the file is missing, damaged or of another format; if the file or the
+            model is larger than the available memory; or if it needs code that Keras's safe mode
+            refuses.
     """
-    import ib_keras.instrumentation.model  # noqa: F401  # an instrumented model is found by its class
+    import ib_keras.instrumentation.model  # noqa: F401  # registers the class of instrumented models
 
     file = _existing(os.fspath(path))
-    wanted = "a .keras file of this Keras"
     try:
         keras_files.check(file)
-        # Keras and TensorFlow raise whatever a configuration that makes no sense leads to.
+        # An invalid configuration may raise any exception in Keras or TensorFlow.
         return keras.models.load_model(file, compile=False, safe_mode=True)
     except StoreError as error:
         raise ArgumentError(error.invalid, error.expected, error.received) from None
     except Exception as error:
-        raise ArgumentError(f"The model {str(file)!r} cannot be loaded", wanted, error) from error
+        raise ArgumentError(
+            f"The model {str(file)!r} cannot be loaded", "a .keras file of this Keras", error
+        ) from error
 
 
 def _find(name: str) -> Callable[..., Any]:
@@ -273,7 +275,7 @@ def _find(name: str) -> Callable[..., Any]:
         ) from error
     if not callable(function):
         raise ArgumentError(
-            f"{name!r} is not a function", "one that returns a model", repr(function)
+            f"{name!r} is not a function", "a function that returns a model", repr(function)
         )
     return function
 
@@ -290,8 +292,8 @@ def _call(
             f"some of {list(parameters)}",
             arguments,
         )
-    given = {k: v for k, v in offered.items() if accepts_all or k in parameters}
-    model = function(**given | arguments)
+    accepted = {k: v for k, v in offered.items() if accepts_all or k in parameters}
+    model = function(**accepted | arguments)
     if not isinstance(model, keras.Model):
         raise ArgumentError(f"{name!r} returned no model", "a keras.Model", repr(type(model)))
     return model

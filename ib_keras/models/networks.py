@@ -12,7 +12,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel
 from ib_keras.regularizers import Orthonormal
 
-# Saturating functions; for the others the variance of the weights is doubled.
+# For all other activations, the variance of the initial weights is doubled.
 _UNIT_GAIN = ("tanh", "sigmoid", "softmax", "linear", "softsign")
 
 
@@ -28,18 +28,21 @@ def mlp(
 ) -> keras.Model:
     """A dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
 
-    Weights start from a truncated normal distribution of standard deviation √(1/fan_in), or
-    √(2/fan_in) for rectifiers (after truncation), biases from 0.
+    Initial weights are drawn from a truncated normal distribution with standard deviation
+    √(1/fan_in), or √(2/fan_in) for rectifiers (after truncation). Initial biases are 0.
 
     Args:
-        input_shape: shape of one input; more than one axis is flattened.
+        input_shape: shape of one input; inputs with several axes are flattened.
         n_classes: number of classes.
         hidden: widths of the hidden layers.
-        activation: of the hidden layers; ``"prelu"`` is a layer ``dense_l_prelu`` of its own, and
-            ``"abs"`` is |x|.
+        activation: activation of the hidden layers; ``"prelu"`` is a separate layer
+            ``dense_l_prelu``, and ``"abs"`` is |x|.
         l2: weight of the penalty l2 · Σ w²/2 on the hidden kernels.
         orthonormal: weight of the penalty ``regularizers.Orthonormal`` on the hidden kernels.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
+
+    Raises:
+        ArgumentError: If both penalties are given.
 
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037 (initialisation).
@@ -47,7 +50,7 @@ def mlp(
     if l2 and orthonormal:
         raise ArgumentError(
             "`l2` and `orthonormal` exclude each other",
-            "one",
+            "at most one penalty",
             f"l2={l2}, orthonormal={orthonormal}",
         )
     x = inputs = keras.Input(tuple(input_shape))
@@ -65,12 +68,7 @@ def mlp(
         )(x)
         if activation == "prelu":
             x = keras.layers.PReLU(name=f"dense_{i + 1}_prelu")(x)
-    outputs = keras.layers.Dense(
-        n_classes,
-        activation="softmax",
-        kernel_initializer=_initializer("softmax", seed, len(hidden)),
-        name="output",
-    )(x)
+    outputs = _softmax(n_classes, _initializer("softmax", seed, len(hidden)))(x)
     return keras.Model(inputs, outputs, name="mlp")
 
 
@@ -84,10 +82,10 @@ def szt(
     """The 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
 
     Args:
-        activation: of the hidden layers, see ``mlp``.
-        l2: see ``mlp``.
-        orthonormal: see ``mlp``.
-        seed: of the initial weights.
+        activation: activation of the hidden layers, see ``mlp``.
+        l2: weight of the L2 penalty, see ``mlp``.
+        orthonormal: weight of the penalty for orthonormal kernels, see ``mlp``.
+        seed: seed of the initial weights.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810.
@@ -96,21 +94,17 @@ def szt(
 
 
 def neuron(*, weight: float = 0.1) -> keras.Model:
-    """A single neuron tanh(wx + b), named ``neuron``, which is the output too.
+    """A single neuron tanh(wx + b), named ``neuron``, which is also the output.
 
     Args:
-        weight: w at the beginning; b begins at 0.
+        weight: initial value of w; b is initially 0.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 4.
     """
     inputs = keras.Input((1,))
-    dense = keras.layers.Dense(
-        1,
-        activation="tanh",
-        kernel_initializer=keras.initializers.Constant(weight),
-        name="neuron",
-    )
+    start = keras.initializers.Constant(weight)
+    dense = keras.layers.Dense(1, activation="tanh", kernel_initializer=start, name="neuron")
     return keras.Model(inputs, dense(inputs), name="neuron")
 
 
@@ -121,44 +115,31 @@ def mnist_cnn(
     activation: str = "relu",
     seed: int | None = None,
 ) -> keras.Model:
-    """Three 3×3 convolutions of 8, 16, 32 filters, max-pooled, then dense 32 and softmax.
+    """Three 3×3 convolutions with 8, 16 and 32 filters and max-pooling, then dense 32 and softmax.
 
     Args:
-        input_shape: height, width and channels; without channels, one is added.
+        input_shape: height, width and optionally channels; a missing channel axis is added.
         n_classes: number of classes.
-        activation: of the hidden layers.
-        seed: of the initial weights.
+        activation: activation of the hidden layers.
+        seed: seed of the initial weights.
 
     Raises:
-        ArgumentError: the images are smaller than 22×22.
+        ArgumentError: If the images are smaller than 22×22.
 
     References:
-        Butakov et al., ICLR 2024, arXiv:2305.08013 (the network's shape).
+        Butakov et al., ICLR 2024, arXiv:2305.08013 (the shape of the network).
     """
-    shape = _image_shape(input_shape)
-    x = inputs = keras.Input(shape)
-    if len(shape) == 2:
-        x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
+    inputs, x = _image_inputs(input_shape)
     for i, filters in enumerate((8, 16, 32)):
+        start = _initializer(activation, seed, i)
         x = keras.layers.Conv2D(
-            filters,
-            3,
-            activation=activation,
-            kernel_initializer=_initializer(activation, seed, i),
-            name=f"conv_{i + 1}",
+            filters, 3, activation=activation, kernel_initializer=start, name=f"conv_{i + 1}"
         )(x)
         x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(
-        32, activation=activation, kernel_initializer=_initializer(activation, seed, 3),
-        name="dense_1",
-    )(x)  # fmt: skip
-    outputs = keras.layers.Dense(
-        n_classes,
-        activation="softmax",
-        kernel_initializer=_initializer("softmax", seed, 4),
-        name="output",
-    )(x)
+    start = _initializer(activation, seed, 3)
+    x = keras.layers.Dense(32, activation=activation, kernel_initializer=start, name="dense_1")(x)
+    outputs = _softmax(n_classes, _initializer("softmax", seed, 4))(x)
     return keras.Model(inputs, outputs, name="mnist_cnn")
 
 
@@ -170,44 +151,40 @@ def noisy_cnn(
     dropout: float = 0.1,
     seed: int | None = None,
 ) -> keras.Model:
-    """A network with noise in proportion to each value before each layer with weights.
+    """A network that adds noise proportional to each value before each layer with weights.
 
-    Dropout, x + stddev·x·Z, a layer; three 3×3 convolutions of 8, 16, 32 filters, max-pooled, then
-    dense 32, all with leaky rectifiers of slope 0.01 (``act_1`` … ``act_4``, what to tap), and
-    dense softmax, ``output``.
+    Each layer with weights follows dropout and the noise x + stddev·x·Z. There are three 3×3
+    convolutions with 8, 16 and 32 filters and max-pooling, then dense 32, all with leaky rectifiers
+    of slope 0.01 (``act_1`` … ``act_4``, the layers to tap), and a dense softmax layer ``output``.
 
     Args:
-        input_shape: height, width and channels; without channels, one is added.
+        input_shape: height, width and optionally channels; a missing channel axis is added.
         n_classes: number of classes.
-        stddev: of the noise, as a share of each value.
-        dropout: rate, while training.
-        seed: of the initial weights, the noise and the dropout.
+        stddev: standard deviation of the noise, as a fraction of each value.
+        dropout: dropout rate during training.
+        seed: seed of the initial weights, the noise and the dropout.
 
     Raises:
-        ArgumentError: the images are smaller than 22×22.
+        ArgumentError: If the images are smaller than 22×22.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 5.
     """
-    x = inputs = keras.Input(_image_shape(input_shape))
-    if len(inputs.shape) == 3:
-        x = keras.layers.Reshape((*inputs.shape[1:], 1), name="add_channel")(x)
+    inputs, x = _image_inputs(input_shape)
     for i, width in enumerate((8, 16, 32, 32, n_classes)):
-        own = None if seed is None else 1000 * seed + i
+        layer_seed = None if seed is None else 1000 * seed + i
+        start = _initializer("leaky_relu" if i < 4 else "softmax", seed, i)
         if i == 3:
             x = keras.layers.Flatten(name="flatten")(x)
-        x = keras.layers.Dropout(dropout, seed=own, name=f"dropout_{i + 1}")(x)
-        x = GaussianChannel(stddev, relative=True, seed=own, name=f"noise_{i + 1}")(x)
+        x = keras.layers.Dropout(dropout, seed=layer_seed, name=f"dropout_{i + 1}")(x)
+        x = GaussianChannel(stddev, relative=True, seed=layer_seed, name=f"noise_{i + 1}")(x)
         if i < 3:
-            start = _initializer("leaky_relu", seed, i)
             x = keras.layers.Conv2D(width, 3, kernel_initializer=start, name=f"conv_{i + 1}")(x)
             x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
+        elif i == 3:
+            x = keras.layers.Dense(width, kernel_initializer=start, name="dense_1")(x)
         else:
-            name, function = ("dense_1", None) if i == 3 else ("output", "softmax")
-            start = _initializer(function or "leaky_relu", seed, i)
-            x = keras.layers.Dense(width, activation=function, kernel_initializer=start, name=name)(
-                x
-            )
+            x = _softmax(width, start)(x)
         if i < 4:
             x = keras.layers.LeakyReLU(0.01, name=f"act_{i + 1}")(x)
     return keras.Model(inputs, x, name="noisy_cnn")
@@ -221,21 +198,22 @@ def resnet(
     blocks: int = 2,
     seed: int | None = None,
 ) -> keras.Model:
-    """A residual network for small images, its stages ending in ``h1``, ``h2``, …
+    """A residual network for small images, whose stages end in the layers ``h1``, ``h2``, …
 
-    A 3×3 convolution; stages of residual blocks of two 3×3 convolutions with batch normalisation,
-    each stage after the first at half the height and width; global mean, softmax, ``output``. What
-    to tap is ``h*``. The default is ResNet-18 as it is used for 32×32 images.
+    It consists of a 3×3 convolution; stages of residual blocks, each of which has two 3×3
+    convolutions with batch normalisation; global average pooling; and a softmax layer ``output``.
+    Each stage after the first has half the height and width. The layers to tap are ``h*``. The
+    default is ResNet-18 in its form for 32×32 images.
 
     Args:
-        input_shape: height, width and channels; without channels, one is added.
+        input_shape: height, width and optionally channels; a missing channel axis is added.
         n_classes: number of classes.
-        filters: of each stage.
-        blocks: of each stage.
-        seed: of the initial weights.
+        filters: number of filters of each stage.
+        blocks: number of residual blocks per stage.
+        seed: seed of the initial weights.
 
     Raises:
-        ArgumentError: the shape is not that of images, or a count is less than 1.
+        ArgumentError: If ``input_shape`` is not a shape of images, or a count is less than 1.
 
     References:
         He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016, arXiv:1512.03385,
@@ -244,10 +222,7 @@ def resnet(
     weights = _Initializers(seed)
     inputs, x, _ = _encoder(input_shape, filters, blocks, weights)
     x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-    outputs = keras.layers.Dense(
-        n_classes, activation="softmax", kernel_initializer=weights(1.0), name="output"
-    )(x)
-    return keras.Model(inputs, outputs, name="resnet")
+    return keras.Model(inputs, _softmax(n_classes, weights(1.0))(x), name="resnet")
 
 
 def resnet_autoencoder(
@@ -258,24 +233,24 @@ def resnet_autoencoder(
     blocks: int = 2,
     seed: int | None = None,
 ) -> keras.Model:
-    """The stages of ``resnet``, ``h1``, ``h2``, …, and a mirrored way back to the input.
+    """An autoencoder with the stages ``h1``, ``h2``, … of ``resnet`` and a mirrored decoder.
 
-    Behind the last stage, for each stage before it: twice the height and width, and a residual
-    block; then a 3×3 convolution and a sigmoid, ``output``, of the shape of the input, which is to
-    lie in [0, 1].
+    For each stage before the last one, the decoder doubles the height and width and has a residual
+    block. A 3×3 convolution with a sigmoid, ``output``, has the shape of the input, whose values
+    must be in [0, 1].
 
     Args:
-        input_shape: height, width and channels; without channels, one is added.
-        n_classes: not used: models of pipelines take it.
-        filters: of each stage.
-        blocks: of each stage of the encoder.
-        seed: of the initial weights.
+        input_shape: height, width and optionally channels; a missing channel axis is added.
+        n_classes: not used; pipelines pass it to all models.
+        filters: number of filters of each stage.
+        blocks: number of residual blocks per stage of the encoder.
+        seed: seed of the initial weights.
 
     Raises:
-        ArgumentError: the shape is not that of images, or a count is less than 1.
+        ArgumentError: If ``input_shape`` is not a shape of images, or a count is less than 1.
 
     References:
-        Darlow & Storkey, arXiv:2003.06254 (both tasks; their decoder's form is not known).
+        Darlow & Storkey, arXiv:2003.06254 (both tasks; the form of their decoder is not known).
     """
     weights = _Initializers(seed)
     inputs, x, sizes = _encoder(input_shape, filters, blocks, weights)
@@ -287,16 +262,16 @@ def resnet_autoencoder(
             if rest != ((0, 0), (0, 0)):
                 x = keras.layers.Cropping2D(rest, name=f"crop_{stage + 1}")(x)
         x = _residual(x, filters[stage], 1, f"back_{stage + 1}", f"back_{stage + 1}", weights)
-    plane = len(inputs.shape) == 3
+    no_channels = len(inputs.shape) == 3
     outputs = keras.layers.Conv2D(
-        1 if plane else inputs.shape[3],
+        1 if no_channels else inputs.shape[3],
         3,
         padding="same",
         activation="sigmoid",
         kernel_initializer=weights(1.0),
-        name="output_channel" if plane else "output",
+        name="output_channel" if no_channels else "output",
     )(x)
-    if plane:
+    if no_channels:
         outputs = keras.layers.Reshape(inputs.shape[1:], name="output")(outputs)
     return keras.Model(inputs, outputs, name="resnet_autoencoder")
 
@@ -304,16 +279,13 @@ def resnet_autoencoder(
 def _encoder(
     input_shape: Sequence[int], filters: Sequence[int], blocks: int, weights: _Initializers
 ) -> tuple[Any, Any, list[tuple[int, int]]]:
-    """Inputs, the last stage's output, and the size of each stage."""
-    shape = tuple(input_shape)
-    if len(shape) not in (2, 3):
-        raise ArgumentError("The inputs are not images", "(height, width[, channels])", shape)
+    """The inputs, the output of the last stage, and the height and width of each stage."""
+    if len(tuple(input_shape)) not in (2, 3):
+        raise ArgumentError("The inputs are not images", "(height, width[, channels])", input_shape)
     widths = [check_count(width, "filters") for width in filters]
     if not widths:
         raise ArgumentError("`filters` is empty", "a number for each stage", filters)
-    x = inputs = keras.Input(shape)
-    if len(shape) == 2:
-        x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
+    inputs, x = _image_inputs(input_shape, least=1)
     x = _convolution(x, widths[0], 1, "stem", weights)
     x = keras.layers.ReLU(name="stem")(x)
     sizes = []
@@ -329,7 +301,7 @@ def _encoder(
 def _residual(
     x: Any, filters: int, strides: int, name: str, inside: str, weights: _Initializers
 ) -> Any:
-    """Two convolutions beside a shortcut; the rectifier behind their sum has the name."""
+    """Two convolutions and a shortcut; ``name`` is the rectifier after their sum."""
     y = _convolution(x, filters, strides, f"{inside}_a", weights)
     y = keras.layers.ReLU(name=f"{inside}_relu")(y)
     y = _convolution(y, filters, 1, f"{inside}_b", weights)
@@ -342,19 +314,14 @@ def _convolution(
     x: Any, filters: int, strides: int, name: str, weights: _Initializers, *, kernel: int = 3
 ) -> Any:
     x = keras.layers.Conv2D(
-        filters,
-        kernel,
-        strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=weights(2.0),
+        filters, kernel, strides, padding="same", use_bias=False, kernel_initializer=weights(2.0),
         name=f"{name}_conv",
-    )(x)
+    )(x)  # fmt: skip
     return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
 
 
 class _Initializers:
-    """Initializers whose seeds follow from one."""
+    """Initializers with different seeds, derived from one seed."""
 
     def __init__(self, seed: int | None) -> None:
         self._seed, self._count = seed, 0
@@ -365,11 +332,23 @@ class _Initializers:
         return keras.initializers.VarianceScaling(scale, "fan_in", "truncated_normal", seed)
 
 
-def _image_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
+def _image_inputs(input_shape: Sequence[int], least: int = 22) -> tuple[Any, Any]:
+    """The inputs of a model of images, and the inputs with a channel axis."""
     shape = tuple(input_shape)
-    if len(shape) not in (2, 3) or min(shape[:2]) < 22:
-        raise ArgumentError("The images do not fit", "(height, width[, channels]) >= 22", shape)
-    return shape
+    if len(shape) not in (2, 3) or min(shape[:2]) < least:
+        raise ArgumentError(
+            "The images do not fit", f"(height, width[, channels]) >= {least}", shape
+        )
+    x = inputs = keras.Input(shape)
+    if len(shape) == 2:
+        x = keras.layers.Reshape((*shape, 1), name="add_channel")(x)
+    return inputs, x
+
+
+def _softmax(n_classes: int, initializer: Any) -> keras.layers.Layer:
+    return keras.layers.Dense(
+        n_classes, activation="softmax", kernel_initializer=initializer, name="output"
+    )
 
 
 def _initializer(activation: str, seed: int | None, layer: int) -> Any:

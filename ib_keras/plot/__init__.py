@@ -1,4 +1,4 @@
-"""Plots of tables of estimates, in Matplotlib."""
+"""Matplotlib figures of tables of estimates."""
 
 from ib_keras.plot.clustering import clusters
 from ib_keras.plot.curves import layer_curves

@@ -1,4 +1,4 @@
-"""How samples cluster within and between classes."""
+"""Histograms of the distances between samples, within and between classes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ def clusters(
     similarity: str = "distance",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws how far apart samples lie in each layer, within classes and between: a row an epoch.
+    """Draws histograms of the distances between samples, within and between classes.
+
+    Each layer is a column of panels, and each epoch a row.
 
     Args:
-        histograms: what ``clustering.histograms`` returns.
-        run: the run to draw; the only one by default.
+        histograms: the result of ``clustering.histograms``.
+        run: the run to draw; not needed if there is only one.
         similarity: ``"distance"`` or ``"cosine"``.
-        ax: axes of a grid, in whose place the panels are drawn; otherwise a figure is made.
+        ax: axes of a grid that the panels replace; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: columns are missing; nothing, or more than one run, is left to draw; or
-            ``ax`` is in no grid.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If columns are missing, if the selection is not exactly one run, or if
+            ``ax`` is not part of a grid.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.clusters()")
     needed = {"run", "epoch", "layer", "layer_index", "similarity", "pairs", "density"}
     if not needed <= set(histograms):
         raise ArgumentError(
             "`histograms` is not a table of histograms",
-            "what `clustering.histograms` returns",
+            "a table from `clustering.histograms`",
             f"columns {list(histograms)}",
         )
     table = histograms if run is None else histograms[histograms["run"] == run]
@@ -50,8 +52,8 @@ def clusters(
     if table["run"].nunique() != 1:
         raise ArgumentError(
             "One run can be drawn at a time",
-            f"`run`, one of {sorted(histograms['run'].unique())}, and a similarity "
-            f"of {sorted(histograms['similarity'].unique())}",
+            f"`run` in {sorted(histograms['run'].unique())} and `similarity` in "
+            f"{sorted(histograms['similarity'].unique())}",
             f"run={run!r}, similarity={similarity!r}",
         )
     layers = drawing.layers_of(table.sort_values("layer_index"))

@@ -30,32 +30,32 @@ def layer_curves(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws a quantity against the epoch, a line a layer, with a band of one standard error.
+    """Draws a quantity against the epoch, with a line and an error band for each layer.
 
-    Hollow markers are flagged as saying nothing about the network, pale ones as to be taken with
-    care; a line of hollow ones is dashed.
+    The band is one standard error wide on each side. Hollow markers are estimates with a flag that
+    says nothing about the network, pale markers are to be interpreted with care. A line with only
+    hollow markers is dashed.
 
     Args:
         frame: a table of estimates.
-        quantity: ``"I(X;T)"``, ``"I(T;Y)"``, or another that the table has.
+        quantity: ``"I(X;T)"``, ``"I(T;Y)"``, or another quantity of the table.
         run: the runs to draw; all by default.
-        estimator: the estimators to draw, as the table names them; all by default.
-        levels: label → value in the table's unit, drawn as dotted lines.
-        phases: marks where a curve falls, as ``ib_keras.frame.phases`` finds it, by a wide line.
-        over_seeds: draws the mean of runs that differ in their seeds (``tanh-0``, ``tanh-1``); the
-            band is then one standard deviation over them.
-        ax: draws into these axes; then one run and one estimator must remain.
+        estimator: names of the estimators to draw, as in the table; all by default.
+        levels: values by label, in the unit of the table, which are drawn as dotted lines.
+        phases: whether to mark the compression phases of ``ib_keras.frame.phases`` by wide lines.
+        over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
+            ``tanh-1``); the band is then one standard deviation over these runs.
+        ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: the table lacks columns, or nothing is left to draw.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If the table lacks columns, or the selection is empty.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.layer_curves()")
-    table = drawing.select(frame, run, estimator)
-    table = frames.over_seeds(table) if over_seeds else table
+    table = drawing.select(frame, run, estimator, over_seeds)
     points = table[table["quantity"] == quantity]
     if points.empty:
         raise ArgumentError(
@@ -68,17 +68,16 @@ def layer_curves(
     points = points.assign(doubt=points["flags"].map(verdict.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None
     layers = drawing.layers_of(points)
-    colours = figures.colormap(np.linspace(0.0, 0.92, len(layers)))
+    colours = figures.palette(layers)
     figure, panels = drawing.panels(figures, points, ax)
     last = int(points["epoch"].max())
     for (panel_run, panel_estimator), axes in panels:
         part = drawing.part_of(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
-            colour = colours[layers.index(str(layer))]
-            _curve(axes, trace, drawing.marker(layers, str(layer)), colour)
+            _curve(axes, trace, drawing.marker(layers, str(layer)), colours[layer])
             if falls is not None:
                 own = drawing.part_of(falls, panel_run, panel_estimator)
-                _falls(axes, trace, own[own["layer"] == layer], colour)
+                _falls(axes, trace, own[own["layer"] == layer], colours[layer])
         for label, level in (levels or {}).items():
             axes.axhline(level, color="0.4", linestyle=":", linewidth=1)
             axes.annotate(
@@ -88,7 +87,7 @@ def layer_curves(
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xlim(-0.1, max(1, last) * 1.15)
         ticks = drawing.epoch_ticks(last)
-        axes.set_xticks(ticks, labels=[str(t) for t in ticks])
+        axes.set_xticks(ticks, labels=list(map(str, ticks)))
         axes.minorticks_off()
         axes.set(
             xlabel="epoch",
@@ -97,7 +96,7 @@ def layer_curves(
         )
     handles = [
         figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
-        for layer, colour in zip(layers, colours, strict=True)
+        for layer, colour in colours.items()
     ]
     handles += doubts(figures, points)
     if falls is not None and (falls["phase"] == "compression").any():
@@ -107,7 +106,7 @@ def layer_curves(
 
 
 def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
-    """One layer's line, with a band of one standard error where there is one."""
+    """Draws the line of one layer, with a band of one standard error if it has any."""
     error = trace["stderr"].fillna(0)
     if error.any():
         low, high = trace["value"] - error, trace["value"] + error
@@ -123,7 +122,7 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
 
 
 def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
-    """A wide line under the part of a curve in which it falls, unless its end says nothing."""
+    """Draws a wide line under the falling parts of a curve whose ends are not hollow."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
         if part["doubt"].iloc[-1] == 2:

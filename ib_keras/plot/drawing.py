@@ -1,33 +1,19 @@
-"""What the pictures share: choosing rows, panels, markers, legends."""
+"""Shared by the figures: selection of rows, panels, markers and legends."""
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ib_keras import frame as frames
-from ib_keras.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
+from ib_keras.errors import ArgumentError, MissingExtraError
 from ib_keras.frame import verdict
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-import importlib
-import sys
-from typing import TYPE_CHECKING
-
-from ib_keras.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +26,7 @@ _BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
 
 
 class _Matplotlib:
-    """What the figures need of matplotlib, imported once it is asked for. No global state."""
+    """The parts of matplotlib that the figures use, imported on demand, without global state."""
 
     def __init__(self) -> None:
         from matplotlib import colormaps
@@ -52,12 +38,16 @@ class _Matplotlib:
         _show_in_notebooks()
         self.ScalarMappable, self.SymLogNorm = ScalarMappable, SymLogNorm
         self.Figure, self.Line2D = Figure, Line2D
-        # Even in brightness and safe for the colour-blind.
+        # Perceptually uniform, and safe for the colour-blind.
         self.colormap = colormaps["viridis"]
+
+    def palette(self, names: Sequence[Any]) -> dict[Any, Any]:
+        """A colour for each name."""
+        return dict(zip(names, self.colormap(np.linspace(0, 0.92, len(names))), strict=True))
 
 
 def _show_in_notebooks() -> None:
-    """Lets a notebook draw these figures, which are not pyplot's: as ``%matplotlib inline``."""
+    """Lets a notebook display figures that are not pyplot's, as ``%matplotlib inline`` does."""
     if "ipykernel" not in sys.modules:
         return
     import matplotlib
@@ -67,7 +57,7 @@ def _show_in_notebooks() -> None:
 
 
 def matplotlib(feature: str) -> Any:
-    """matplotlib, or the error that says how to install it for this feature."""
+    """Imports matplotlib, or raises an error that says how to install it for this feature."""
     try:
         return _Matplotlib()
     except ModuleNotFoundError as error:
@@ -75,9 +65,12 @@ def matplotlib(feature: str) -> Any:
 
 
 def select(
-    frame: pd.DataFrame, run: str | Sequence[str] | None, estimator: str | Sequence[str] | None
+    frame: pd.DataFrame,
+    run: str | Sequence[str] | None,
+    estimator: str | Sequence[str] | None,
+    over_seeds: bool = False,
 ) -> pd.DataFrame:
-    """The rows of these runs and estimators, in one unit."""
+    """The rows of these runs and estimators, which must have one unit."""
     table = frames.validate(frame)
     for column, wanted in (("run", run), ("estimator", estimator)):
         if wanted is None:
@@ -92,11 +85,11 @@ def select(
         raise ArgumentError(
             "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
         )
-    return table
+    return frames.over_seeds(table) if over_seeds else table
 
 
 def points_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a point of the plane: x, y, their errors, and how much to doubt either."""
+    """One row for each point of the plane: x, y, their errors, and the larger doubt of both."""
     keys = ["run", "estimator", "layer_index", "layer", "epoch"]
     sides = []
     for quantity in (XT, TY):
@@ -113,23 +106,20 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
-    """A figure, or given axes, that say what there is no finite value of."""
-    if ax is None:
-        figure = figures.Figure(figsize=(4.0, 3.4), layout="constrained")
-        ax = figure.subplots()
-    axes: Any = ax
+    """A figure, or the given axes, with a text that says that there are no finite values."""
+    figure, axes = one(figures, ax, (4.0, 3.4))
     axes.set_axis_off()
     axes.text(0.5, 0.5, f"no finite values\nof {what}", ha="center", va="center", color="0.35")
-    return axes.figure
+    return figure
 
 
 def layers_of(points: pd.DataFrame) -> list[str]:
-    """The layers' names, in the network's order."""
+    """The names of the layers, in the order of the network."""
     return list(points.sort_values("layer_index")["layer"].drop_duplicates())
 
 
 def marker(layers: list[str], layer: str) -> str:
-    """A layer's marker."""
+    """The marker of a layer."""
     return MARKERS[layers.index(layer) % len(MARKERS)]
 
 
@@ -141,7 +131,7 @@ def part_of(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
 def panels(
     figures: Any, points: pd.DataFrame, ax: Axes | None
 ) -> tuple[Figure, list[tuple[tuple[str, str], Axes]]]:
-    """A grid of axes, a row a run and a column an estimator, of those that have points."""
+    """A grid of axes with a row for each run and a column for each estimator."""
     runs, estimators = (sorted(points[c].unique()) for c in ("run", "estimator"))
     if ax is not None:
         if len(runs) * len(estimators) != 1:
@@ -150,7 +140,7 @@ def panels(
                 f"runs {runs}, estimators {estimators}",
             )  # fmt: skip
         return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
-    # Room for a legend of many layers, beside the panels and not in their place.
+    # The figure has room for the legend beside the panels.
     names = points["layer"].unique()
     columns = -(-(len(names) + 3) // _LEGEND_ROWS)
     legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
@@ -158,17 +148,14 @@ def panels(
     size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
     figure = figures.Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(runs), len(estimators), squeeze=False)
-
-    def used() -> Iterator[tuple[tuple[str, str], Axes]]:
-        for row, run in zip(grid, runs, strict=True):
-            for axes, estimator in zip(row, estimators, strict=True):
-                if part_of(points, run, estimator).empty:
-                    axes.set_axis_off()
-                else:
-                    axes.tick_params(labelsize=9)
-                    yield (run, estimator), axes
-
-    return figure, list(used())
+    used = []
+    for key, axes in zip(itertools.product(runs, estimators), grid.flat, strict=True):
+        if part_of(points, *key).empty:
+            axes.set_axis_off()
+        else:
+            axes.tick_params(labelsize=9)
+            used.append((key, axes))
+    return figure, used
 
 
 def divided(
@@ -180,7 +167,7 @@ def divided(
     size: tuple[float, float],
     **kwargs: Any,
 ) -> tuple[Figure, Any]:
-    """A grid of panels below a title: of a figure of their own, or in the place of ``ax``."""
+    """A grid of panels below a title, in a new figure or in place of ``ax``."""
     if ax is None:
         figure = figures.Figure(figsize=size, layout="constrained")
         if title:
@@ -190,7 +177,7 @@ def divided(
     if place is None:
         raise ArgumentError(
             "`ax` has no place in a grid that could be divided",
-            "axes that `subplots` made",
+            "axes from `subplots`",
             f"axes at {ax.get_position().bounds}",
         )
     ax.set_axis_off()
@@ -205,7 +192,7 @@ def divided(
 def title_of(
     part: pd.DataFrame, run: str, estimator: str, points: pd.DataFrame, quantity: str = XT
 ) -> str:
-    """What a panel is called."""
+    """The title of a panel."""
     lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
     if part["kind"].iloc[0] in _BOUNDS:
         lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
@@ -213,7 +200,7 @@ def title_of(
 
 
 def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
-    """A legend of layers beside the panels."""
+    """Draws a legend of the layers beside the panels."""
     arguments: dict[str, Any] = {
         "handles": handles,
         "title": "layer",
@@ -227,7 +214,7 @@ def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
 
 
 def epoch_ticks(last: int) -> list[int]:
-    """0, the powers of ten, and the last epoch if it does not crowd them."""
+    """0, the powers of ten, and the last epoch if it is not too close to a power of ten."""
     ticks = [0, *(10**k for k in range(12) if 10**k <= last)]
     if last > 1.8 * ticks[-1]:
         ticks.append(last)
@@ -235,7 +222,7 @@ def epoch_ticks(last: int) -> list[int]:
 
 
 def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The rows of each of the three levels of doubt that occur."""
+    """The rows of each level of doubt that occurs."""
     for doubt in range(3):
         group = trace[trace["doubt"] == doubt]
         if len(group):
@@ -243,7 +230,7 @@ def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
 
 
 def filled(colours: np.ndarray, doubt: int) -> Any:
-    """Full where nothing is flagged, pale where care is due, hollow where nothing is said."""
+    """The face colours of markers: full, pale or hollow, depending on the doubt."""
     if doubt == 2:
         return "none"
     pale = 1 - 0.35 * (1 - colours[:, :3])
@@ -251,9 +238,9 @@ def filled(colours: np.ndarray, doubt: int) -> Any:
 
 
 def doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
-    """What the legend says of markers that are not full."""
+    """The entries of the legend for markers that are not full."""
     grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
-    kinds = ((1, "0.8", "pale: flagged, with care"), (2, "none", "hollow: says nothing"))
+    kinds = ((1, "0.8", "pale: interpret with care"), (2, "none", "hollow: says nothing"))
     return [
         figures.Line2D([], [], markerfacecolor=face, label=label, **grey)
         for doubt, face, label in kinds
@@ -262,7 +249,7 @@ def doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
 
 
 def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure of one panel; the given axes if there are any."""
+    """A figure with one panel, or the given axes."""
     if ax is not None:
         return ax.figure, ax  # type: ignore[return-value]
     figure = figures.Figure(figsize=size, layout="constrained")
@@ -272,30 +259,26 @@ def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figur
 def one_or_grid(
     figures: Any, groups: list[str], ax: Axes | None, height: float
 ) -> tuple[Figure, list[Axes]]:
-    """A panel for each group; the given axes if there is one group only."""
-    if ax is None:
-        return _grid(figures, len(groups), 3.6, height)
-    if len(groups) != 1:
-        raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
-    return ax.figure, [ax]  # type: ignore[return-value]
-
-
-def legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
-    """A legend beside the panels."""
-    if ax is None:
-        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
-    else:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)
-
-
-def _grid(figures: Any, count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each group, or the given axes for a single group."""
+    if ax is not None:
+        if len(groups) != 1:
+            raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
+        return ax.figure, [ax]  # type: ignore[return-value]
+    count = len(groups)
     columns = min(count, 4)
     rows = -(-count // columns)
-    size = (width * columns + 1.6, height * rows + 0.4)
+    size = (3.6 * columns + 1.6, height * rows + 0.4)
     figure = figures.Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    axes = list(grid.flat)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for i, unused in enumerate(axes[count:], start=count):
         unused.set_axis_off()
         axes[i - columns].tick_params(labelbottom=True)
     return figure, axes[:count]
+
+
+def legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
+    """Draws a legend beside the panels."""
+    if ax is None:
+        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
+    else:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)

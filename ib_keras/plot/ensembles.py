@@ -1,4 +1,4 @@
-"""Pictures of many runs that differ in their seeds."""
+"""Figures of many runs that differ in their seeds."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = None) -> Figure:
-    """Draws information planes of runs that differ in their seeds: each run, and their mean.
+    """Draws the information planes of ensembles: single runs and their mean over seeds.
 
-    A panel an ensemble, a colour a layer; thin lines are the runs, the thick one their mean over
-    seeds, from its start (ring) to its end (disc).
+    Each ensemble has a panel, and each layer a colour. Thin lines are single runs. The thick line
+    is their mean over seeds, from its start (ring) to its end (disc).
 
     Args:
-        frame: a table of estimates, runs named with a number at the end (``tanh-0``, ``tanh-1``).
-        estimator: the estimator to draw, as the table names it.
-        ax: draws into these axes; then one ensemble must remain.
+        frame: a table of estimates, whose runs have a number at the end of their names
+            (``tanh-0``, ``tanh-1``).
+        estimator: name of the estimator to draw, as in the table.
+        ax: axes to draw into, for a single ensemble; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: the table lacks columns or the estimator.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If the table lacks columns or the estimator.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.ensemble_planes()")
     table = drawing.select(frame, None, estimator)
@@ -43,9 +44,9 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
     groups, layers = sorted(points["group"].unique()), drawing.layers_of(points)
-    # Layers by their place: an activation of its own makes another name of the same place.
+    # Layers are matched by position, because a separate activation layer has another name.
     places = sorted(points["layer_index"].unique())
-    colours = dict(zip(places, figures.colormap(np.linspace(0, 0.92, len(places))), strict=True))
+    colours = figures.palette(places)
     figure, grid = one_or_grid(figures, groups, ax, 3.2)
     unit = table["unit"].iloc[0]
     for axes, group in zip(grid, groups, strict=True):
@@ -77,25 +78,27 @@ def compression(
 ) -> Figure:
     """Draws the compression of each layer: the mean over seeds, with one standard deviation.
 
+    Each layer has a group of points, and each ensemble a colour. Ensembles with ``+l2`` at the end
+    of their names are drawn as squares, next to those without.
+
     Args:
-        table: ``frame.compression(..., over_seeds=True)``.
-        estimator: the estimator to draw, as the table names it.
+        table: the result of ``frame.compression(..., over_seeds=True)``.
+        estimator: name of the estimator to draw, as in the table.
         measure: ``"absolute"`` or ``"relative"``.
-        ax: draws into these axes.
+        ax: axes to draw into; by default, a new figure is made.
 
     Returns:
-        The figure: a group of points a layer, a colour an ensemble; ensembles with ``+l2`` in their
-        name are squares, and stand beside those without.
+        The figure.
 
     Raises:
-        ArgumentError: the table has no such estimator or columns.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If the table lacks the estimator or columns.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.compression()")
     if f"{measure}_std" not in table:
         raise ArgumentError(
-            "`table` has no spread over seeds",
-            "frame.compression(..., over_seeds=True), and its `absolute` or `relative`",
+            "`table` has no standard deviations over seeds",
+            "frame.compression(..., over_seeds=True), and `measure` 'absolute' or 'relative'",
             f"measure={measure!r}, columns {list(table)}",
         )
     part = table[table["estimator"] == estimator]
@@ -109,7 +112,7 @@ def compression(
     places = sorted(part["layer_index"].unique())
     size = (max(1.7 * min(len(places), 6), 0.55 * len(places)) + 2.4, 4.2)
     figure, axes = one(figures, ax, size)
-    colours = dict(zip(plain, figures.colormap(np.linspace(0, 0.92, len(plain))), strict=True))
+    colours = figures.palette(plain)
     width = 0.8 / max(1, part["run"].nunique())
     runs = sorted(part["run"].unique(), key=lambda r: (plain.index(r.removesuffix("+l2")), r))
     for i, run in enumerate(runs):
@@ -126,8 +129,8 @@ def compression(
     if len(places) > 8:
         axes.tick_params(axis="x", labelrotation=90, labelsize=8)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    axes.set_ylabel("fall of I(X;T) from its maximum to the end" + (
-        " [nats]" if measure == "absolute" else " (share)"))  # fmt: skip
+    unit = "[nats]" if measure == "absolute" else "(fraction)"
+    axes.set_ylabel(f"fall of I(X;T) from its maximum to the end {unit}")
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
     legend_of(figure, ax, axes.get_legend_handles_labels()[0])
     return figure
@@ -137,29 +140,27 @@ def scatter(
     x: Iterable[float], y: Iterable[float], groups: Iterable[str], *, xlabel: str, ylabel: str,
     title: str = "", ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
-    """Draws one point a run, a colour a group.
+    """Draws one point for each run, with a colour for each group.
 
     Args:
-        x: numbers.
-        y: as many numbers.
-        groups: as many names.
-        xlabel: with its unit.
-        ylabel: with its unit.
-        title: such as the correlation with its interval.
-        ax: draws into these axes.
+        x: x coordinates of the points.
+        y: y coordinates of the points.
+        groups: names of the points' groups.
+        xlabel: label of the x axis, with its unit.
+        ylabel: label of the y axis, with its unit.
+        title: title of the panel.
+        ax: axes to draw into; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.scatter()")
     figure, axes = one(figures, ax, (5.6, 3.8))
     table = pd.DataFrame({"x": list(x), "y": list(y), "group": list(groups)})
-    names = sorted(table["group"].unique())
-    colours = figures.colormap(np.linspace(0, 0.92, len(names)))
-    for name, colour in zip(names, colours, strict=True):
+    for name, colour in figures.palette(sorted(table["group"].unique())).items():
         part = table[table["group"] == name]
         axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)

@@ -1,4 +1,4 @@
-"""Pictures of a table of estimates, as matplotlib figures."""
+"""Information planes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import by_doubt, doubts, filled
@@ -26,30 +25,29 @@ def information_plane(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws I(T;Y) against I(X;T): a marker a layer, a colour an epoch.
+    """Draws I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
 
-    Each run and estimator has a panel. Hollow markers are flagged as saying nothing about the
-    network (``saturated``, ``high_dim``, …), pale ones as to be taken with care. The last epoch's
-    markers have a black edge.
+    Each run and estimator has a panel. Hollow markers are estimates with a flag that says nothing
+    about the network (``saturated``, ``high_dim``, …), pale markers are to be interpreted with
+    care. The markers of the last epoch have a black edge.
 
     Args:
         frame: a table of estimates.
         run: the runs to draw; all by default.
-        estimator: the estimators to draw, as the table names them; all by default.
-        over_seeds: draws the mean of runs that differ in their seeds (``tanh-0``, ``tanh-1``), with
-            bars of one standard deviation over them.
-        ax: draws into these axes; then one run and one estimator must remain.
+        estimator: names of the estimators to draw, as in the table; all by default.
+        over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
+            ``tanh-1``), with bars of one standard deviation over these runs.
+        ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: the table lacks columns, or nothing is left to draw.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If the table lacks columns, or the selection is empty.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.information_plane()")
-    table = drawing.select(frame, run, estimator)
-    table = frames.over_seeds(table) if over_seeds else table
+    table = drawing.select(frame, run, estimator, over_seeds)
     points = drawing.points_of(table)
     if points.empty and not {drawing.XT, drawing.TY} <= set(table["quantity"]):
         raise ArgumentError(
@@ -88,32 +86,22 @@ def information_plane(
     drawing.legend(figure, handles, ax)
     if ax is None:
         bar = figure.colorbar(
-            figures.ScalarMappable(norm, figures.colormap),
-            ax=[axes for _, axes in panels],
-            label="epoch",
-            fraction=0.05,
-            pad=0.01,
-            aspect=30,
-        )
+            figures.ScalarMappable(norm, figures.colormap), ax=[axes for _, axes in panels],
+            label="epoch", fraction=0.05, pad=0.01, aspect=30,
+        )  # fmt: skip
         ticks = drawing.epoch_ticks(int(points["epoch"].max()))
-        bar.set_ticks(ticks, labels=[str(t) for t in ticks])
+        bar.set_ticks(ticks, labels=list(map(str, ticks)))
         bar.minorticks_off()
     return figure
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
-    """One layer's points, coloured by epoch, filled by doubt, the last with a black edge."""
+    """Draws the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
     last = trace["epoch"].max()
     for doubt, group in by_doubt(trace):
         colours = colormap(norm(group["epoch"].to_numpy()))
         edges = np.where((group["epoch"] == last).to_numpy()[:, None], (0, 0, 0, 1), colours)
         axes.scatter(
-            group["x"],
-            group["y"],
-            marker=marker,
-            s=34,
-            facecolors=filled(colours, doubt),
-            edgecolors=list(map(tuple, edges)),
-            linewidths=1.0,
-            zorder=2,
-        )
+            group["x"], group["y"], marker=marker, s=34, linewidths=1.0, zorder=2,
+            facecolors=filled(colours, doubt), edgecolors=list(map(tuple, edges)),
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pictures of what decoders draw."""
+"""Images sampled from decoders."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ def conditional_samples(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws images beside what decoders drew given a representation of them.
+    """Draws images beside samples of decoders given a representation of these images.
 
-    A row an image: the original, then for each name some draws. What the draws have in common with
-    the original is what the representation kept; in what they differ is what it forgot.
+    Each row has an original and, for each name, several samples. The samples share with the
+    original what the representation keeps, and differ in what it forgets.
 
     Args:
-        originals: ``(m, height, width, channels)`` of 0…levels−1.
-        samples: name → ``(m, draws, height, width, channels)``.
-        levels: values a pixel can have.
-        labels: of the originals, to write beside them.
-        title: of the figure.
-        ax: axes of a grid, in whose place the panels are drawn; otherwise a figure is made.
+        originals: ``(m, height, width, channels)`` images with values 0…levels−1.
+        samples: arrays of samples by name, each ``(m, draws, height, width, channels)``.
+        levels: number of values of a pixel.
+        labels: labels of the originals, which are written beside them.
+        title: title of the figure.
+        ax: axes of a grid that the panels replace; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: there are no samples, shapes do not match, or ``ax`` is in no grid.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If there are no samples, shapes do not match, or ``ax`` is not part of a
+            grid.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.conditional_samples()")
     images = np.asarray(originals)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
-        raise ArgumentError("`originals` holds no images", "(m, h, w, 1 or 3)", images.shape)
+        raise ArgumentError("`originals` is not images", "(m, h, w, 1 or 3)", images.shape)
     if not samples:
-        raise ArgumentError("`samples` is empty", "a name and its images at least", "{}")
+        raise ArgumentError("`samples` is empty", "at least one name with its images", "{}")
     drawn = {name: np.asarray(values) for name, values in samples.items()}
     for name, values in drawn.items():
         if values.ndim != 5 or (values.shape[0], *values.shape[2:]) != images.shape:
@@ -80,7 +81,7 @@ def _gap(side: int) -> int:
 
 
 def _montage(images: np.ndarray, levels: int) -> np.ndarray:
-    """``(rows, columns, height, width, channels)`` as one picture in [0, 1] with white between."""
+    """One image in [0, 1] from ``(rows, columns, height, width, channels)``, with white gaps."""
     rows, columns, height, width, channels = images.shape
     gap = _gap(height)
     canvas = np.ones(

@@ -1,10 +1,9 @@
-"""Estimates against the information that is known."""
+"""Estimates against known information."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from ib_keras import frame as frames
@@ -19,30 +18,29 @@ if TYPE_CHECKING:
 
 
 def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draws estimates against the known information, with the line on which they are right.
+    """Draws estimates against the true information, with the line on which both are equal.
 
-    A panel for each kind of images, a colour an estimator, bars of one standard error; dotted: what
-    neighbours find in the numbers that the images were drawn from. Where the estimates are
-    calibrated, a band shows between which known informations each may lie; hollow markers are
-    flagged.
+    Each kind of images has a panel, and each estimator a colour; bars are one standard error.
+    Dotted lines are nearest-neighbour estimates from the parameters of the images. The band of a
+    calibrated estimate is its calibrated interval. Hollow markers are flagged.
 
     Args:
         frame: estimates of ``studies.against_truth`` joined with the logs.
-        ax: draws into these axes; then one kind of images must remain.
+        ax: axes to draw into, for a single kind of images; by default, a new figure is made.
 
     Returns:
         The figure.
 
     Raises:
-        ArgumentError: the table lacks columns.
-        MissingExtraError: matplotlib is not installed.
+        ArgumentError: If the table lacks columns.
+        MissingExtraError: If matplotlib is not installed.
     """
     figures = drawing.matplotlib("plot.against_truth()")
     table = frames.validate(frame)
     if TRUTH not in table:
         raise ArgumentError(
-            "`frame` does not say what is true",
-            f"a column {TRUTH!r}, as of studies.against_truth joined with its logs",
+            "`frame` lacks the true information",
+            f"a column {TRUTH!r}, as from studies.against_truth joined with its logs",
             f"columns {list(table)}",
         )
     table = table.assign(group=groups_of_truth(table)).sort_values(TRUTH)
@@ -50,7 +48,7 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     latents = table["layer"] == LATENTS
     names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]
     names = list(dict.fromkeys(names))
-    colours = dict(zip(names, figures.colormap(np.linspace(0, 0.92, len(names))), strict=True))
+    colours = figures.palette(names)
     figure, grid = one_or_grid(figures, groups, ax, 3.4)
     unit, handles = table["unit"].iloc[0], {}
     for axes, group in zip(grid, groups, strict=True):
@@ -59,18 +57,18 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
         axes.plot([0, top], [0, top], color="0.6", linewidth=1, zorder=1)
         for (estimator, layer), line in part.groupby(["estimator", "layer"], sort=False):
             of_latents = layer == LATENTS
+            marker = drawing.MARKERS[names.index(estimator) % 10]
             label = f"{estimator} of the parameters" if of_latents else estimator
             handles[label] = axes.errorbar(
                 line[TRUTH], line["value"], yerr=line["stderr"].fillna(0), label=label,
                 color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
-                fmt=":" if of_latents else f"-{drawing.MARKERS[names.index(estimator) % 10]}",
+                fmt=":" if of_latents else f"-{marker}",
             )  # fmt: skip
             flagged = line[line["flags"] != ""]
             if len(flagged) and not of_latents:
                 axes.plot(
                     flagged[TRUTH], flagged["value"], linestyle="none", markersize=4,
-                    marker=drawing.MARKERS[names.index(estimator) % 10], color=colours[estimator],
-                    markerfacecolor="white", zorder=4,
+                    marker=marker, color=colours[estimator], markerfacecolor="white", zorder=4,
                 )  # fmt: skip
             if {"calibrated_lower", "calibrated_upper"} <= set(line):
                 axes.fill_between(

@@ -1,4 +1,4 @@
-"""The report: one page that opens offline."""
+"""The report: one HTML page that works offline."""
 
 from ib_keras.report.html_page import (
     ADVICE,

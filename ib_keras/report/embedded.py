@@ -1,4 +1,4 @@
-"""The parts of a report's page: the table as embedded data, its program, and Plotly."""
+"""The parts of a report: the embedded data, the page's script and style, Plotly, and tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import html
 import importlib.resources
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,19 @@ import pandas as pd
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 
-# The smallest of Plotly's own bundles that has what the page draws, as it is published on npm
-# (plotly.js-basic-dist-min): a quarter of what the Python package brings, and three times as fast.
+# The smallest of Plotly's bundles that the page can use, as published on npm
+# (plotly.js-basic-dist-min): a quarter of the size in the Python package, and three times as fast.
 PLOTLY = "plotly-basic-4.1.1.min.js"
 _HEADS = ("I(X;T)", "I(T;Y)")
 
 CONTROLS = """<h2>Information plane</h2>
-<p>Each marker is a layer at the chosen epoch: to the right it keeps more of the input, higher up it
-tells more of the label. Its thin line is its way over training. <b>Hollow markers say nothing</b>
-about the network, <b>pale ones are to be taken with care</b>: point at one to see why, and read
+<p>Each marker is a layer at the selected epoch. Layers further to the right have more information
+about the input, and layers further up more information about the label. The thin line is the path
+of a layer during training. <b>Hollow markers say nothing</b> about the network, and <b>pale markers
+must be interpreted with care</b>: point at a marker to see the reason, and read
 <a href="#believe">how much to believe</a>.</p>
 <p id="loading" role="status">Drawing …</p>
-<noscript><p>The pictures need JavaScript; the tables below do without.</p></noscript>
+<noscript><p>The charts need JavaScript; the tables below do not.</p></noscript>
 <div class="controls">
 <label>Run <select id="run"></select></label>
 <label>Estimator <select id="estimator"></select></label>
@@ -42,24 +44,24 @@ about the network, <b>pale ones are to be taken with care</b>: point at one to s
 <fieldset><legend>Layers</legend><div id="layers"></div>
 <div class="controls"><button id="every" type="button">All</button>
 <button id="none" type="button">None</button></div></fieldset>
-<details><summary>The same in numbers</summary><div class="scroll"><table id="now"><thead><tr>
+<details><summary>Values as a table</summary><div class="scroll"><table id="now"><thead><tr>
 <th scope="col">layer</th><th scope="col">I(X;T)</th><th scope="col">I(T;Y)</th>
 <th scope="col">flags</th></tr></thead><tbody></tbody></table></div></details>
-<h2>Over training</h2>
+<h2>During training</h2>
 <div class="controls"><label>Quantity <select id="quantity"></select></label></div>
 <div id="curves" class="chart" role="group"
  aria-label="The quantity against the epoch, by layer"></div>
-<p class="note">Bars are one standard error. The dotted line is the epoch chosen above. A dashed
-line says nothing at any epoch.</p>
+<p class="note">Error bars are one standard error. The dotted line marks the epoch selected above. A
+dashed line has only hollow markers.</p>
 """
 
 
 def data(table: pd.DataFrame, *, single_runs: bool) -> str:
-    """The table and what the page's program must know of it, as JSON that is safe inside HTML.
+    """The table and the options of the page's controls, as JSON that is safe inside HTML.
 
     Args:
-        table: of estimates, in one unit.
-        single_runs: whether runs that differ in their seeds are offered beside their means.
+        table: a table of estimates, in one unit.
+        single_runs: whether runs that differ in their seeds can be selected besides their mean.
     """
     groups: dict[str, list[str]] = {}
     for run, group in frames.seed_groups(table["run"]).items():
@@ -76,7 +78,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
         "unit": table["unit"].iloc[0],
         "views": views,
         "layers": list(dict.fromkeys(table.sort_values("layer_index", kind="stable")["layer"])),
-        # Shown first: the one with the least to doubt.
+        # The estimator with the least doubtful values is shown first.
         "estimators": sorted(
             dict.fromkeys(table["estimator"]),
             key=lambda name: _doubts(table[table["estimator"] == name]),
@@ -89,10 +91,10 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
 
 
 def safe(text: str) -> str:
-    """JSON in which nothing can end a script element or begin a comment.
+    """Escapes JSON so that it cannot end a script element or start a comment.
 
     Args:
-        text: JSON.
+        text: the JSON.
     """
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -100,18 +102,14 @@ def safe(text: str) -> str:
 
 
 def _column(name: str, values: pd.Series) -> dict[str, Any]:
-    """A column: floats as their bytes, all others as codes into their different values."""
-    if pd.api.types.is_float_dtype(values) and values.nunique(dropna=False) > 256:
-        return {
-            "name": name,
-            "float": True,
-            "floats": _base64(values.to_numpy("<f8", na_value=math.nan)),
-        }
+    """A column: floats as bytes if there are many values, otherwise codes of the unique values."""
+    real = pd.api.types.is_float_dtype(values)
+    if real and values.nunique(dropna=False) > 256:
+        floats = _base64(values.to_numpy("<f8", na_value=math.nan))
+        return {"name": name, "float": True, "floats": floats}
     codes, levels = pd.factorize(values, use_na_sentinel=False)
     width = 1 if len(levels) <= 1 << 8 else 2 if len(levels) <= 1 << 16 else 4
-    named = [_level(level) for level in levels]
-    real = pd.api.types.is_float_dtype(values)
-    return {"name": name, "float": real, "width": width, "levels": named,
+    return {"name": name, "float": real, "width": width, "levels": list(map(_level, levels)),
             "codes": _base64(codes.astype(f"<u{width}"))}  # fmt: skip
 
 
@@ -133,48 +131,59 @@ def _base64(values: np.ndarray) -> str:
 
 @functools.cache
 def file(name: str) -> str:
-    """The text of a file of the page: its style, its program, or Plotly.
+    """The text of a file of the page: its style, its script, or Plotly.
 
     Args:
-        name: of the file.
+        name: name of the file.
     """
-    return (importlib.resources.files("ib_keras.report") / "page" / name).read_text(
-        encoding="utf-8"
-    )
+    folder = importlib.resources.files("ib_keras.report") / "page"
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
-    """The last epoch's table as HTML, flagged values marked.
+    """The table of the last epoch as HTML, with marked flags.
 
     Args:
-        wide: ``report.last_epoch_table``.
-        flagged: of the same shape, the flags.
+        wide: the result of ``report.last_epoch_table``.
+        flagged: the flags of the same values.
     """
-    columns: list[Any] = list(wide.columns)
     several = wide.index.get_level_values("run").nunique() > 1
-    heads = "".join(f"<th scope=col>{html.escape(f'{q} {e}')}</th>" for e, q in columns)
-    rows = []
-    flags_of = flagged.reindex(index=wide.index, columns=wide.columns).to_numpy(object)
-    runs = wide.index.get_level_values("run").astype(str)
-    layers = wide.index.get_level_values("layer").astype(str)
-    for i in range(len(wide)):
-        run, layer = runs[i], layers[i]
-        name = f"{run} · {layer}" if several else layer
-        cells = []
-        for value, flags in zip(wide.to_numpy()[i], flags_of[i], strict=True):
-            text = "–" if not math.isfinite(value) else f"{value:.3f}"
-            if isinstance(flags, str) and flags:
-                text = f'<span class="flag" title="{html.escape(flags)}">{text} ⚑</span>'
-            cells.append(f"<td>{text}</td>")
-        rows.append(f"<tr><th scope=row>{html.escape(name)}</th>{''.join(cells)}</tr>")
-    return (
-        f"<table><thead><tr><th scope=col>layer</th>{heads}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+    names = [f"{run} · {layer}" if several else str(layer) for run, layer in wide.index]
+    flags = flagged.reindex(index=wide.index, columns=wide.columns).to_numpy(object)
+    rows = [
+        [html.escape(name), *map(_cell, values, own)]
+        for name, values, own in zip(names, wide.to_numpy(), flags, strict=True)
+    ]
+    columns: list[Any] = list(wide.columns)
+    return html_table(
+        ["layer", *(f"{quantity} {estimator}" for estimator, quantity in columns)], rows
     )
 
 
+def _cell(value: float, flags: Any) -> str:
+    text = f"{value:.3f}" if math.isfinite(value) else "–"
+    if isinstance(flags, str) and flags:
+        return f'<span class="flag" title="{html.escape(flags)}">{text} ⚑</span>'
+    return text
+
+
+def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table as HTML.
+
+    Args:
+        heads: texts of the column headings.
+        rows: cells as HTML; the first cell of each row is its heading.
+    """
+    head = "".join(f"<th scope=col>{html.escape(text)}</th>" for text in heads)
+    body = "".join(
+        f"<tr><th scope=row>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
 def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
-    """How little an estimator has for a plane: both quantities or not, and how much to doubt."""
-    both = {"I(X;T)", "I(T;Y)"} <= set(own.loc[np.isfinite(own["value"]), "quantity"])
+    """Whether an estimator lacks a quantity of the plane, and the fractions of doubtful values."""
+    both = set(_HEADS) <= set(own.loc[np.isfinite(own["value"]), "quantity"])
     doubts = own["flags"].map(flagging.doubt)
     return not both, float((doubts == flagging.NOTHING).mean()), float((doubts > 0).mean())

@@ -1,4 +1,4 @@
-"""One page that shows a table of estimates, and how much of it to believe."""
+"""One page that shows a table of estimates, and how far to believe it."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ $css</style>
 </header>
 <main>
 <section class="short">
-<h2>In short</h2>
+<h2>Summary</h2>
 $verdict
 </section>
 $runs
 $sections
 <h2>Last epoch</h2>
-<p class="note">In $unit. ⚑ marks flagged values.</p>
+<p class="note">In $unit. Flagged values are marked with ⚑.</p>
 <div class="scroll">$table</div>
 <p class="controls"><button id="all-csv" type="button">All estimates as CSV</button>
 <button id="last-csv" type="button">Last epoch as CSV</button></p>
@@ -58,7 +58,7 @@ $sections
 $trust
 <h2>Settings</h2>
 <div class="scroll text">$settings</div>
-<h2>Made by</h2>
+<h2>Provenance</h2>
 <div class="scroll text">$made_by</div>
 </main>
 <script type="application/json" id="data">$data</script>
@@ -72,10 +72,10 @@ $js</script>
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """A section of a page.
 
     Args:
-        title: its heading.
+        title: heading of the section.
         text: a paragraph.
         table: a table of texts and numbers, or ``None``.
         figures: matplotlib figures by their descriptions.
@@ -95,30 +95,32 @@ def write(
     sections: Sequence[Section] = (),
     single_runs: bool = True,
 ) -> pathlib.Path:
-    """Writes one HTML page that needs nothing else, and that fetches nothing.
+    """Writes a self-contained HTML page that loads nothing from the network.
 
-    It says in plain words which layers compress and whether to believe it, and has an interactive
-    information plane and curves, the last epoch, what was flagged and what to do, the settings, and
-    the whole table as CSV. Plotly is embedded, 1.2 MB, and the table takes some 50
-    bytes a row.
+    The page says in plain words which layers compress and whether to believe it. It has an
+    interactive information plane and curves, the values of the last epoch, the flags and what to do
+    about them, the settings, and the whole table as CSV. Plotly is embedded, with 1.2 MB; the table
+    takes about 50 bytes per row.
 
     Args:
         frame: a table of estimates; its ``attrs`` are shown as provenance.
         path: the file to write.
-        title: the page's title.
-        sections: what a study has to show besides.
-        single_runs: whether runs that differ in their seeds are offered one by one, beside their
-            mean.
+        title: title of the page.
+        sections: additional sections, such as those of a study.
+        single_runs: whether runs that differ in their seeds can be selected besides their mean.
 
     Returns:
         The path.
 
     Raises:
-        ArgumentError: the table lacks columns or rows, mixes units, or the folder does not exist.
+        ArgumentError: If the table lacks columns or rows, or mixes units, or the folder does not
+            exist.
     """
     path = pathlib.Path(path)
     if not path.parent.is_dir():
-        raise ArgumentError("The page's folder does not exist", "a folder", str(path.parent))
+        raise ArgumentError(
+            "The page's folder does not exist", "an existing folder", str(path.parent)
+        )
     table = frames.validate(frame)
     if table.empty:
         raise ArgumentError("The table is empty", "rows of estimates", "0 rows")
@@ -149,24 +151,23 @@ def write(
 
 
 def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each run's last epoch: a row a layer, a column an estimator and quantity, in the unit given.
+    """The values of each run's last epoch.
 
     Args:
         frame: a table of estimates.
 
     Returns:
-        A frame with the index (run, layer) in the layers' order.
+        A frame with a row for each run and layer (its index), in the order of the layers, and a
+        column for each estimator and quantity. Values are in the unit of the table.
     """
     wide = _last_epoch(frames.validate(frame), "value", "mean").dropna(how="all")
-    pairs = [
-        (e, q) for e in sorted(set(wide.columns.get_level_values(0))) for q in ("I(X;T)", "I(T;Y)")
-    ]
-    others = [c for c in wide.columns if c not in pairs]
-    return wide[[c for c in (*pairs, *others) if c in wide.columns]]
+    estimators = sorted(set(wide.columns.get_level_values(0)))
+    pairs = [(e, q) for e in estimators for q in ("I(X;T)", "I(T;Y)") if (e, q) in wide.columns]
+    return wide[[*pairs, *(c for c in wide.columns if c not in pairs)]]
 
 
 def last_epoch_text(frame: pd.DataFrame) -> str:
-    """``last_epoch_table`` as text in which doubtful values are marked, with what the marks mean.
+    """``last_epoch_table`` as text in which doubtful values are marked, with a key to the marks.
 
     Args:
         frame: a table of estimates.
@@ -174,7 +175,7 @@ def last_epoch_text(frame: pd.DataFrame) -> str:
     table = frames.validate(frame)
     wide = last_epoch_table(table)
     if wide.empty:
-        return "Nothing could be estimated; the column details has the reasons."
+        return "No value could be estimated; the column details has the reasons."
     doubts = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
     marks = doubts.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
     shown = wide.map(lambda value: "–" if value != value else f"{value:.3f}") + marks
@@ -206,7 +207,7 @@ def _last_epoch(table: pd.DataFrame, column: str, choose: str) -> pd.DataFrame:
 def _summary(table: pd.DataFrame) -> str:
     epochs, n = sorted(table["epoch"].unique()), sorted(table["n"].unique())
     return (
-        f"{_count(table['run'].nunique(), 'run')} ({_few(table['run'])}), "
+        f"{_count(table['run'].nunique(), 'run')} ({verdict.few(sorted(table['run'].unique()))}), "
         f"{_count(table['layer'].nunique(), 'layer')}, {_count(len(epochs), 'recorded epoch')} "
         f"({epochs[0]} to {epochs[-1]}), {_count(table['estimator'].nunique(), 'estimator')} "
         f"({', '.join(sorted(table['estimator'].unique()))}), "
@@ -214,59 +215,47 @@ def _summary(table: pd.DataFrame) -> str:
     )
 
 
-def _few(names: pd.Series) -> str:
-    known = sorted(names.unique())
-    return ", ".join(known if len(known) <= 8 else [*known[:4], "…", known[-1]])
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _verdicts(table: pd.DataFrame) -> str:
-    """Which layers compress and whether to believe it, in plain words."""
+    """Which layers compress, and whether to believe it, in plain words."""
     about = (
-        '<p class="note">A layer compresses when it first holds some information about the input, '
-        "I(X;T), and by the end of training holds less.</p>"
+        '<p class="note">A layer compresses if its information about the input, I(X;T), is lower '
+        "at the end of training than earlier.</p>"
     )
-    first = html.escape(verdict.saturation(table))
-    first = f'<p class="which">{first}</p>' if first else ""
-    found = verdict.verdicts(table)
-    if not found:
+    saturation = html.escape(verdict.saturation(table))
+    first = f'<p class="which">{saturation}</p>' if saturation else ""
+    verdicts = verdict.verdicts(table)
+    if not verdicts:
         return (
-            f"{first}<p>Nothing can be said about compression: that takes finite values of I(X;T) "
-            f"at two epochs or more.</p>{about}"
+            f"{first}<p>No verdict on compression is possible, because it needs finite values of "
+            f"I(X;T) at two or more epochs.</p>{about}"
         )
-    sentences = verdict.headline(found)
+    sentences = verdict.headline(verdicts)
     parts = [
         f'<p class="which">{html.escape(which)}</p><p class="belief">{html.escape(belief)}</p>'
         for which, belief in sentences[:8]
     ]
     if len(sentences) > 8:
         parts.append(f"<p>… and {len(sentences) - 8} more below.</p>")
-    groups = len({v.group for v in found}) > 1
+    groups = len({v.group for v in verdicts}) > 1
     rows = []
-    for v in found:
-        name = f"{v.group} · {v.layer}" if groups else v.layer
-        cells = (v.claim, v.curve or "–", f"{v.belief}: {'; '.join(v.why)}")
-        style = v.belief.replace(" ", "-")
-        rows.append(
-            f"<tr><th scope=row>{html.escape(name)}</th><td>{html.escape(cells[0])}</td>"
-            f"<td>{html.escape(cells[1])}</td>"
-            f'<td><b class="{style}">{html.escape(v.belief)}</b>'
-            f"{html.escape(cells[2].removeprefix(v.belief))}</td></tr>"
-        )
+    for v in verdicts:
+        texts = (f"{v.group} · {v.layer}" if groups else v.layer, v.claim, v.curve or "–")
+        belief = f'<b class="{v.belief.replace(" ", "-")}">{v.belief}</b>'
+        rows.append([*map(html.escape, texts), f"{belief}: {html.escape('; '.join(v.why))}"])
     shown = " open" if len(rows) <= 8 else ""
+    layers = embedded.html_table(["layer", "verdict", "I(X;T)", "believe it?"], rows)
     return (
         f"{first}{''.join(parts)}{about}<details{shown}><summary>Layer by layer</summary>"
-        '<div class="scroll text cards"><table><thead><tr><th scope=col>layer</th>'
-        "<th scope=col>says</th><th scope=col>I(X;T)</th><th scope=col>believe it?</th></tr>"
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+        f'<div class="scroll text cards">{layers}</div></details>'
     )
 
 
 def _trust(table: pd.DataFrame) -> str:
-    """What was flagged, where, what it means, and what to do."""
+    """The flags of a table: where they occur, their meaning, and what to do about them."""
     columns = ["estimator", "layer", "flags"]
     flags = table[columns].assign(flag=table["flags"].str.split(",")).explode("flag")
     flags = flags[flags["flag"] != ""]
@@ -276,15 +265,15 @@ def _trust(table: pd.DataFrame) -> str:
     for flag, rows in flags.groupby("flag"):
         counts = rows["estimator"].value_counts().sort_index().to_dict()
         where = ", ".join(f"{e}: {count} of {total[e]}" for e, count in counts.items())
-        text = f"({where}). {FLAGS.get(str(flag), 'No more is known of this flag.')}"
+        text = f"({where}). {FLAGS.get(str(flag), 'This flag has no description.')}"
         names = list(dict.fromkeys(rows["layer"]))
         if len(names) < layers:
-            text += f" Here: {verdict.few(names)}."
-        advice = ADVICE.get(str(flag))
-        more = f'<span class="do">What to do: {_with_code(advice)}</span>' if advice else ""
+            text += f" Flagged layers: {verdict.few(names)}."
+        advice = re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(ADVICE.get(str(flag), "")))
+        more = f'<span class="do">What to do: {advice}</span>' if advice else ""
         parts.append(f"<li><b>{html.escape(str(flag))}</b> {html.escape(text)}{more}</li>")
     clean = int((table["flags"] == "").sum())
-    head = f"<p>{clean} of {len(table)} estimates carry no flag.</p>"
+    head = f"<p>{clean} of {len(table)} estimates have no flag.</p>"
     lost = frames.count_not_estimated(table)
     if lost:
         head += (
@@ -295,24 +284,21 @@ def _trust(table: pd.DataFrame) -> str:
     if kinds:
         named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
         head += (
-            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound, on the side that the axis "
-            "says; I(T;Y) is the difference of two bounds and is not a bound.</p>"
+            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound; the axis says whether it is "
+            "an upper or a lower bound. I(T;Y) is the difference of two bounds and is not a "
+            "bound.</p>"
         )
     return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
 
 
-def _with_code(text: str) -> str:
-    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
-
-
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
-    """With what the estimates were made, as far as the table says."""
+    """The settings of the estimates that can be read from the table."""
     noise = table.drop_duplicates(["layer", "noise_std"])
     same = noise["noise_std"].nunique() == 1
     noise = noise[noise["noise_std"] > 0]
     levels = [f"{a}: {s:g}" for a, s in zip(noise["layer"], noise["noise_std"], strict=True)]
     dims = table.drop_duplicates(["layer", "dim"]).sort_values("layer_index", kind="stable")
-    settings: dict[str, Any] = {
+    return {
         "unit": table["unit"].iloc[0],
         "samples": " / ".join(map(str, sorted(table["n"].unique()))),
         "epochs": verdict.few([str(e) for e in sorted(table["epoch"].unique())], 16),
@@ -325,11 +311,10 @@ def _settings(table: pd.DataFrame) -> dict[str, Any]:
         else verdict.few(levels, 12) or "none",
         "seconds of estimation": f"{table[table['quantity'] == 'I(X;T)']['seconds'].sum():.1f}",
     }
-    return settings
 
 
 def _made_by(table: pd.DataFrame) -> dict[str, Any]:
-    """The table's provenance, and what wrote this page."""
+    """The provenance of the table, and that of the page if it differs."""
     content: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:

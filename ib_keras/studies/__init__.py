@@ -1,4 +1,4 @@
-"""The studies of the four papers: tables beside what each paper reports."""
+"""The studies of the four papers: measured results beside the findings of each paper."""
 
 from ib_keras.estimation.against_truth import against_truth, check_images
 from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth

@@ -14,13 +14,13 @@ _NEURAL = ("mine", "nwj", "infonce")
 
 
 def known_information(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on images of known information, beside what was measured.
+    """The findings of Butakov et al. on images with known information, beside measured results.
 
     Args:
         table: estimates of ``against_truth`` joined with the logs.
 
     Returns:
-        A row for each finding, with the columns ``COLUMNS``.
+        A frame with a row for each finding, with the columns ``COLUMNS``.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
@@ -28,21 +28,21 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple] = []
     known = table.sort_values(TRUTH).assign(group=groups_of_truth(table))
     for group, part in known.groupby("group"):
-        of_images = part[part["layer"] != LATENTS]
-        wide = of_images.pivot_table(index=TRUTH, columns="estimator", values="value", sort=False)
-        latents = part[part["layer"] == LATENTS].pivot_table(
-            index=TRUTH, columns="estimator", values="value", sort=False
+        of_latents = part["layer"] == LATENTS
+        wide, latents = (
+            side.pivot_table(index=TRUTH, columns="estimator", values="value", sort=False)
+            for side in (part[~of_latents], part[of_latents])
         )
         best = latents.max(axis=1)
         for estimator in (str(e) for e in wide if "+" in str(e)):
             values = wide[estimator]
-            said = ", ".join(f"{v:.2f} ({t:g})" for t, v in values.items())
+            pairs = ", ".join(f"{v:.2f} ({t:g})" for t, v in values.items())
             share = (values / best)[best.index >= 1]
             rows.append((
                 "estimate (truth) [nats]", group, estimator,
-                "near the truth where the compressor keeps what is shared",
-                f"{said}; of what neighbours find in the images' parameters: "
-                f"{share.min():.0%} to {share.max():.0%}",
+                "near the truth if the compressor keeps the shared information",
+                f"{pairs}; {share.min():.0%} to {share.max():.0%} of the nearest-neighbour "
+                "estimates from the images' parameters",
             ))  # fmt: skip
             for neural in (str(e) for e in wide if str(e).startswith(_NEURAL)):
                 errors = (wide[[estimator, neural]].sub(wide.index, axis=0)).abs()
@@ -56,13 +56,13 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on a network's training, beside what was measured.
+    """The findings of Butakov et al. on a network's training, beside measured results.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
 
     Returns:
-        A row for each finding, with the columns ``COLUMNS``.
+        A frame with a row for each finding, with the columns ``COLUMNS``.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 5.
@@ -73,8 +73,8 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
         for run, part in table.sort_values("epoch").groupby("run")
         if "loss" in table
     }
-    found = frame.phases(table[frame.columns(table)])
-    for (run, layer, estimator), part in found.groupby(["run", "layer", "estimator"], sort=False):
+    phases = frame.phases(table[frame.columns(table)])
+    for (run, layer, estimator), part in phases.groupby(["run", "layer", "estimator"], sort=False):
         steps = ", ".join(
             f"{row.phase} {row.start}–{row.stop} ({row.change:+.2f})" for row in part.itertuples()
         )
@@ -91,23 +91,24 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
             rows.append((
                 "first compression, and the fastest fall of the loss [epochs]",
                 f"{run}, {estimator}", layer,
-                "the first compression comes with the fastest fall of the loss",
+                "the first compression coincides with the fastest fall of the loss",
                 f"{first['start']}–{first['stop']}; {epochs[at]}–{epochs[at + 1]}",
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with estimates against the truth where it is known, or else with curves."""
+    """The findings, with a figure of estimates against the truth if it is known, or with curves."""
     table, joined = material.table, material.joined
     if TRUTH in joined:
         findings = known_information(joined)
         pictures = {"against_truth.png": plot.against_truth(joined)}
         section = Section(
             "Estimates against the truth",
-            "Pairs of images with exactly the information of the horizontal axis. On the line an "
-            "estimate is right. Dotted: neighbours on the few numbers that the images were drawn "
-            "from, which no compressor can be asked to beat.",
+            "Estimates from pairs of images whose information is exactly the value on the "
+            "horizontal axis. On the line, an estimate equals the truth. Dotted lines are "
+            "nearest-neighbour estimates from the few parameters of the images, which no "
+            "compressor can be expected to exceed.",
             figures=pictures,
         )
         sections = [findings_section(findings), section]

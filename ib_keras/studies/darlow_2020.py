@@ -1,4 +1,4 @@
-"""The study of Darlow & Storkey 2020: what a ResNet compresses."""
+"""The study of Darlow & Storkey 2020: compression in a residual network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ib_keras.studies.material import COLUMNS, Material, Reported, findings_sect
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Darlow & Storkey on residual networks, beside what decoders measured.
+    """The findings of Darlow & Storkey on residual networks, beside measured results.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
 
     Returns:
-        A row for each finding, with the columns ``COLUMNS``.
+        A frame with a row for each finding, with the columns ``COLUMNS``.
 
     References:
         Darlow & Storkey, arXiv:2003.06254.
@@ -30,14 +30,14 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         last = part[part["epoch"] == part["epoch"].max()].sort_values("layer_index")
         by_layer = last.set_index(["quantity", "layer"])["value"]
         for quantity, paper in (
-            ("I(X;T)", "less of the image the later the stage"),
+            ("I(X;T)", "decreases from early to late stages"),
             ("I(T;Y)", ""),
-            ("P(class kept)", "samples given late stages keep what the class is"),
+            ("P(class kept)", "samples given late stages keep the class of the image"),
         ):
             if quantity in by_layer.index.get_level_values(0):
-                said = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())
+                values = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())
                 unit = "" if quantity.startswith("P") else " [nats]"
-                rows.append((f"{quantity} at the last checkpoint{unit}", run, "", paper, said))
+                rows.append((f"{quantity} at the last checkpoint{unit}", run, "", paper, values))
         curves = part[part["quantity"] == "H(X|T)"].sort_values("epoch")
         for layer, curve in curves.groupby("layer", sort=False):
             epochs, known = curve["epoch"].to_numpy(), -curve["value"].to_numpy()
@@ -45,7 +45,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
                 continue
             top = int(known.argmax())
             rows.append((
-                "what it tells of the image: highest at epoch, then [nats]", run, layer,
+                "−H(X|T): epoch of the maximum, then the change to the end [nats]", run, layer,
                 "a peak (h3 of the classifier: at epoch 10 of 200), then compression",
                 f"epoch {epochs[top]}; {known[-1] - known[top]:+.2f} until epoch {epochs[-1]}",
             ))  # fmt: skip
@@ -60,7 +60,7 @@ CURVES = {
 
 
 def reported(material: Material) -> Reported:
-    """The findings, what decoders drew given each layer, and curves over training."""
+    """The findings, with samples of decoders given each layer, and curves over training."""
     table = material.table
     order = table[["layer", "layer_index"]].drop_duplicates().set_index("layer")["layer_index"]
     drawn = sorted(material.drawn, key=lambda part: (part["run"], order[part["layer"]]))
@@ -73,22 +73,22 @@ def reported(material: Material) -> Reported:
         findings_section(findings),
         Section(
             "What each layer forgets",
-            "Images that no network and no decoder was trained on, and what decoders draw given a "
-            "layer of the trained network: what the draws have in common with the original is what "
-            "the layer kept. All draws of a column come from the same noise.",
+            "Held-out images, on which no network and no decoder was trained, and samples of "
+            "decoders given a layer of the trained network. The samples share with the original "
+            "what the layer keeps. All samples of a column are drawn from the same noise.",
             figures=forgets,
         ),
         Section(
-            "Over training",
-            "The same images and the same noise at each checkpoint: pictures differ only for "
-            "what the layer tells of the image, and for the decoder.",
+            "During training",
+            "Samples for the same images and the same noise at each checkpoint. They differ only "
+            "through the layer's information about the image, and through the decoder.",
             figures=over,
         ),
         Section(
             "Likelihoods",
-            "H(X|T) is bounded above by the likelihood of held-out images: that is the bound. "
-            "I(X;T) is its distance from the likelihood without a layer, an estimate of the "
-            "information that such decoders can use; I(T;Y) is a lower bound.",
+            "The negative log-likelihood of held-out images is an upper bound on H(X|T). I(X;T) is "
+            "its difference from the negative log-likelihood without a layer, an estimate of the "
+            "information that decoders of this kind can use. I(T;Y) is a lower bound.",
             figures=curves,
         ),
     ]
@@ -97,7 +97,7 @@ def reported(material: Material) -> Reported:
 
 
 def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """For each network, all layers at its last checkpoint; for each layer, all checkpoints."""
+    """Figures of all layers of each network at its last checkpoint, and of each layer over time."""
     forgets, over = {}, {}
     for run in dict.fromkeys(part["run"] for part in drawn):
         layers: dict[str, dict[int, np.ndarray]] = {}
@@ -105,7 +105,7 @@ def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[
         for part in own:
             epochs = layers.setdefault(part["layer"], {})
             epochs |= zip(part["epochs"].tolist(), part["samples"], strict=True)
-        # A layer whose decoders all failed has nothing to show.
+        # Layers whose decoders all failed are left out.
         layers = {layer: epochs for layer, epochs in layers.items() if epochs}
         if not layers:
             continue

@@ -1,4 +1,4 @@
-"""What the papers report, beside what a run measured."""
+"""The study of Goldfeld et al. 2019: information and clustering in noisy networks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NOISY, _DETERMINISTIC = "noisy", "deterministic"
 
 
 def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Goldfeld et al. on noisy networks, beside what was measured.
+    """The findings of Goldfeld et al. on noisy networks, beside measured results.
 
-    Twins are runs whose names differ in "noisy" and "deterministic" only; a regularised network is
-    a run with "orthonormal" in its name.
+    Twins are runs whose names differ only in "noisy" and "deterministic". Regularised networks are
+    runs with "-orthonormal" in their names.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
-        measures: of ``clustering.measures``.
+        measures: the result of ``clustering.measures``.
 
     Returns:
-        A row for each finding, with the columns ``COLUMNS``.
+        A frame with a row for each finding, with the columns ``COLUMNS``.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, sections 4 to 6.
@@ -50,18 +50,21 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels(table: pd.DataFrame) -> dict[str, float]:
-    """What I(X;T) can be where it counts four equally likely inputs, or fewer that are apart.
+    """The possible values of I(X;T) for four equally likely inputs, some of which may be merged.
 
     Args:
         table: estimates.
+
+    Returns:
+        The values by label, in nats; empty if the maximum of I(X;T) is not ln 4.
     """
     highest = float(table.loc[table["quantity"] == "I(X;T)", "value"].max()) if len(table) else 0.0
     if not abs(highest - math.log(4)) < 0.05:
         return {}
-    found = {f"ln {k}": math.log(k) for k in (4, 3, 2)}
+    values = {f"ln {k}": math.log(k) for k in (4, 3, 2)}
     for label, shares in (("H(½,¼,¼)", (2, 1, 1)), ("H(¾,¼)", (3, 1))):
-        found[label] = -sum(k / 4 * math.log(k / 4) for k in shares)
-    return found
+        values[label] = -sum(k / 4 * math.log(k / 4) for k in shares)
+    return values
 
 
 def _last(part: pd.DataFrame) -> pd.Series:
@@ -89,28 +92,24 @@ def _curves(propagated: pd.DataFrame) -> Iterator[tuple]:
         fall = top["value"] - end["value"]
         yield (
             "I(X;T): its maximum, then its end [nats]", run, layer,
-            "rises, then falls where samples cluster",
+            "rises, then falls when samples cluster",
             f"{top['value']:.2f} (epoch {top['epoch']}) → {end['value']:.2f} ± "
             f"{end['stderr']:.2f}: falls by {fall:.2f}",
         )  # fmt: skip
-        heights = levels(curve)
-        if heights:
+        if levels(curve):
             values = curve.sort_values("epoch")["value"].to_numpy()
             yield (
                 "plateaus of I(X;T) [nats]", run, layer,
                 "ln 4 = 1.39, ln 3 = 1.10, ln 2 = 0.69, as points merge in saturation",
                 ", ".join(f"{value:.2f}" for value in _plateaus(values))
-                + "; two of four points merged have 1.04, three have 0.56",
+                + "; with two of four points merged 1.04, with three 0.56",
             )  # fmt: skip
 
 
 def _plateaus(values: np.ndarray, step: float = 0.02) -> list[float]:
-    """The levels at which a curve stays for three records or more."""
-    found: list[float] = []
-    for part in np.split(values, np.flatnonzero(np.abs(np.diff(values)) > step) + 1):
-        if len(part) >= 3:
-            found.append(float(np.median(part)))
-    return found
+    """The levels at which a curve stays for at least three recorded epochs."""
+    parts = np.split(values, np.flatnonzero(np.abs(np.diff(values)) > step) + 1)
+    return [float(np.median(part)) for part in parts if len(part) >= 3]
 
 
 def _regularised(propagated: pd.DataFrame) -> Iterator[tuple]:
@@ -121,10 +120,8 @@ def _regularised(propagated: pd.DataFrame) -> Iterator[tuple]:
             continue
         falls = []
         for name in (run, plain):
-            last_layer = propagated.loc[propagated["run"] == name, "layer_index"].max()
-            curve = propagated[
-                (propagated["run"] == name) & (propagated["layer_index"] == last_layer)
-            ]
+            own = propagated[propagated["run"] == name]
+            curve = own[own["layer_index"] == own["layer_index"].max()]
             falls.append(curve["value"].max() - _last(curve)["value"])
         yield (
             "fall of I(X;T), orthonormal weights / plain [nats]", run, curve["layer"].iloc[0],
@@ -159,7 +156,8 @@ def _gathering(measures: pd.DataFrame) -> Iterator[tuple]:
             first, last = part.iloc[0], part.iloc[-1]
             yield (
                 "mean cosine similarity within / between classes, first → last epoch",
-                run, last["layer"], "classes gather and part, most in the deepest layers",
+                run, last["layer"],
+                "classes contract and separate, most in the deepest layers",
                 f"{first[names[0]]:.2f} / {first[names[1]]:.2f} → "
                 f"{last[names[0]]:.2f} / {last[names[1]]:.2f}",
             )  # fmt: skip
@@ -170,7 +168,7 @@ def _flagged(table: pd.DataFrame) -> Iterator[tuple]:
         known = part[part["value"].notna()]
         share = known["flags"].str.contains("measurement").mean() if len(known) else 1.0
         yield (
-            "rows of the deterministic twin flagged as the measurement's own scale", run, "",
+            "rows of the deterministic twin that are flagged measurement_bins or _noise", run, "",
             "its I(X;T) is ln n whatever it learns; binning shows clustering",
             f"{share:.0%}",
         )  # fmt: skip
@@ -185,12 +183,12 @@ def reported(material: Material) -> Reported:
     """The findings, with curves of sample propagation and histograms of distances.
 
     Raises:
-        ArgumentError: the material has no clusters.
+        ArgumentError: If the material has no clustering measures.
     """
     measures, histograms, table = material.measures, material.histograms, material.table
     if measures is None or histograms is None:
         raise ArgumentError(
-            "The study of noisy networks shows how samples cluster", "clusters", "none"
+            "There are no measures of how samples cluster", "`clusters` from `clusterer`", "none"
         )
     findings = noisy_dnn(material.joined, measures)
     noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
@@ -202,7 +200,7 @@ def reported(material: Material) -> Reported:
         sections.append(
             Section(
                 "Sample propagation",
-                "I(X;T) of the noisy networks, by layer, with a band of one standard error.",
+                "I(X;T) of the layers of noisy networks, with a band of one standard error.",
                 figures={"I(X;T) against the epoch": curves},
             )
         )
@@ -213,8 +211,8 @@ def reported(material: Material) -> Reported:
     sections.append(
         Section(
             "Clustering",
-            "Distances between the samples' representations at the first, a middle and the last "
-            "recorded epoch: compression is samples coming together.",
+            "Distances between the representations of samples at the first, a middle and the last "
+            "recorded epoch. Samples come closer together during compression.",
             figures=clusters,
         )
     )

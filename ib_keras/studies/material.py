@@ -1,4 +1,4 @@
-"""What a study is made of, and what comes out of it."""
+"""The inputs and outputs of a study."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ib_keras.report import Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of the tables of findings.
+# The columns of the tables of findings.
 COLUMNS = ["finding", "run", "layer", "paper", "measured"]
 PICTURE = "information_plane.png"
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """What was measured.
+    """The measured results, from which a study is made.
 
     Args:
         joined: the table of estimates, joined with the logs.
-        table: the table of estimates alone, in order.
+        table: the sorted table of estimates, without the logs.
         logs: Keras's logs.
-        measures: of ``clustering.measures``, where samples were clustered.
-        histograms: of ``clustering.histograms``, there.
-        drawn: images that decoders drew, one mapping for each network and layer: ``run``,
+        measures: the result of ``clustering.measures``, or ``None``.
+        histograms: the result of ``clustering.histograms``, or ``None``.
+        drawn: images sampled from decoders, with a mapping for each network and layer: ``run``,
             ``layer``, ``originals``, ``samples``, ``epochs`` and ``levels``.
     """
 
@@ -43,13 +43,13 @@ class Material:
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
-    """What a study shows.
+    """The tables, figures and sections of a study.
 
     Args:
-        tables: by the names of their files, ``….csv`` or ``….parquet``.
-        figures: by the names of their files.
-        sections: of the page, before those that every report has.
-        single_runs: whether the page shows each run by itself.
+        tables: tables by file name, ``….csv`` or ``….parquet``.
+        figures: figures by file name.
+        sections: sections of the page, in addition to those of every report.
+        single_runs: whether single runs can be selected on the page besides means over seeds.
     """
 
     tables: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
@@ -59,11 +59,11 @@ class Reported:
 
 
 def findings_section(findings: pd.DataFrame) -> Section:
-    """The section that every study of a paper begins with."""
-    return Section("What the paper reports, and what was measured", table=findings)
+    """The section at the beginning of the study of a paper."""
+    return Section("Findings of the paper, and measured results", table=findings)
 
 
 def plane(table: pd.DataFrame) -> dict[str, Figure]:
-    """The information plane by the name of its file, if the table has I(X;T) and I(T;Y)."""
+    """The information plane by file name; empty if the table lacks I(X;T) or I(T;Y)."""
     both = {"I(X;T)", "I(T;Y)"} <= set(table["quantity"])
     return {PICTURE: plot.information_plane(table)} if both else {}

@@ -1,4 +1,4 @@
-"""The studies by name: from tables of estimates to a folder with findings, pictures and a page."""
+"""The studies by name; each writes a folder with findings, figures and a page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Study(NamedTuple):
     """A study.
 
     Args:
-        title: of its page.
-        reported: from what was measured to what is shown.
+        title: default title of the page.
+        reported: function of the measured results that returns the tables, figures and sections.
     """
 
     title: str
@@ -44,16 +44,16 @@ STUDIES = {
 
 
 def read(estimates: Sequence[str | os.PathLike]) -> Material:
-    """Tables of estimates as one.
+    """Reads and joins tables of estimates.
 
     Args:
         estimates: folders that ``frame.write`` wrote.
 
     Returns:
-        The material of a study, without clusters and without images.
+        The material of a study, without clustering measures and images.
 
     Raises:
-        ArgumentError: there are none.
+        ArgumentError: If there are no folders.
     """
     folders = [pathlib.Path(path) for path in estimates]
     if not folders:
@@ -69,10 +69,10 @@ def read(estimates: Sequence[str | os.PathLike]) -> Material:
 
 
 def check(study: str) -> Study:
-    """The study of a name.
+    """Returns the study with a name.
 
     Raises:
-        ArgumentError: the name is unknown.
+        ArgumentError: If the name is unknown.
     """
     if study not in STUDIES:
         raise ArgumentError("The study is unknown", f"one of {list(STUDIES)}", repr(study))
@@ -87,20 +87,20 @@ def write(
     title: str = "",
     page: str | os.PathLike | None = None,
 ) -> Reported:
-    """Writes a study: the estimates and logs, its tables and pictures, and its page.
+    """Writes the estimates and logs, and the tables, figures and page of a study.
 
     Args:
-        material: what was measured.
+        material: the measured results.
         output: the folder to write.
         study: name of the study.
-        title: of the page; the study's own by default.
-        page: where to put a second copy of the page.
+        title: title of the page; the default is the title of the study.
+        page: file for a second copy of the page; ``None`` for no copy.
 
     Returns:
-        What was written besides the estimates.
+        The tables, figures and sections of the study.
 
     Raises:
-        ArgumentError: the study is unknown, or the folder holds something else.
+        ArgumentError: If the study is unknown, or ``output`` is another kind of folder.
     """
     chosen = check(study)
     shown = chosen.reported(material)

@@ -1,1 +1,1 @@
-"""Where pipelines run: on this machine, on Vertex AI, on Kubeflow."""
+"""Runners of pipelines: on this machine, on Vertex AI, and on Kubeflow."""

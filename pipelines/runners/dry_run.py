@@ -1,4 +1,4 @@
-"""What ``--dry_run`` shows of a job: a summary, and the whole request where it is asked for."""
+"""The output of ``--dry_run``: a summary of a job, and the whole request on demand."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ STANDARD_OUTPUT = "-"
 
 
 def check_output(output: str | None) -> None:
-    """Raises unless a request could be written.
+    """Checks that a request can be written.
 
     Args:
         output: a file, ``"-"`` for standard output, or ``None``.
 
     Raises:
-        ArgumentError: the file would be in no folder, or is one.
+        ArgumentError: If ``output`` is a folder, or its folder does not exist.
     """
     if output in (None, STANDARD_OUTPUT):
         return
     path = pathlib.Path(str(output))
     if not path.parent.is_dir() or path.is_dir():
         raise ArgumentError(
-            "`output` is not a file in a folder", "a file, or - to print it", output
+            "`output` is not a file in an existing folder", "a file, or - to print it", output
         )
 
 
@@ -41,32 +41,33 @@ def show(
     about: Mapping[str, str],
     output: str | None,
 ) -> None:
-    """Prints a summary of a job, or with ``output="-"`` the request alone; writes it to a file.
+    """Prints a summary of a job, and writes the request to a file if one is given.
 
     Args:
-        request: what would be sent.
-        spec: of the pipeline, KFP's intermediate representation.
-        settings: the arguments that are given.
-        about: what else is known of the job: name → text.
-        output: a file, ``"-"`` for standard output, or ``None``.
+        request: the request that would be sent.
+        spec: specification of the pipeline, KFP's intermediate representation.
+        settings: the arguments that were given.
+        about: other properties of the job, by name.
+        output: the file to write the request to; ``"-"`` to print the request instead of the
+            summary; or ``None``.
     """
-    whole = yaml.safe_dump(dict(request), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(dict(request), sort_keys=False, allow_unicode=True)
     if output == STANDARD_OUTPUT:
-        print(whole, end="")
+        print(text, end="")
         return
     print("\n".join(summary(spec, settings, about)))
-    lines = len(whole.splitlines())
+    lines = len(text.splitlines())
     if output is None:
         print(f"The whole request, {lines} lines: --output=FILE writes it, --output=- prints it.")
         return
-    pathlib.Path(output).write_text(whole)
+    pathlib.Path(output).write_text(text)
     print(f"Wrote the whole request, {lines} lines, to {output}")
 
 
 def summary(
     spec: Mapping[str, Any], settings: Mapping[str, Any], about: Mapping[str, str]
 ) -> list[str]:
-    """The lines of the summary; see ``show``."""
+    """The lines of the summary of a job; see ``show``."""
     names = graph.in_order(spec)
     count = collections.Counter(task.executor for task in graph.tasks(spec, settings))
     containers = {
@@ -75,7 +76,7 @@ def summary(
         if "container" in executor
     }
     images = dict.fromkeys(container["image"] for container in containers.values())
-    lines = ["Nothing was submitted. What would be:"]
+    lines = ["Nothing was submitted. The job would be:"]
     rows = {**about, "image": ", ".join(images)}
     lines += [f"  {name + ':':<12}{text}" for name, text in rows.items()]
     lines.append("  tasks, in their order:")
@@ -83,16 +84,16 @@ def summary(
     for name, label in names:
         times = f"× {count[label]}" if count[label] > 1 else ""
         lines.append(f"    {name:<{width}} {times:<5} {_machine(containers.get(label, {}))}")
-    lines.append("  parameters given:" + ("" if settings else " none, the defaults hold"))
+    lines.append("  parameters given:" + ("" if settings else " none, the defaults are used"))
     lines += [line for name, value in settings.items() for line in valued(f"{name}=", value, 4)]
     return lines + [f"  {line}" for line in hints(settings)]
 
 
 def hints(settings: Mapping[str, Any]) -> list[str]:
-    """What the image must have for the arguments: a line for each module of the user's.
+    """A line for each module of the user that the image must contain.
 
     Args:
-        settings: the arguments that are given.
+        settings: the arguments that were given.
     """
     return [
         f"The image must hold the module {text.partition(':')[0]!r}, for {text!r}: see Images in "
@@ -102,13 +103,13 @@ def hints(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _machine(container: Mapping[str, Any]) -> str:
-    found = container.get("resources", {})
+    resources = container.get("resources", {})
     parts = []
-    if accelerator := found.get("accelerator"):
+    if accelerator := resources.get("accelerator"):
         kind = accelerator.get("resourceType") or accelerator.get("type")
         parts.append(f"{accelerator.get('resourceCount') or accelerator.get('count', 1)} {kind}")
-    if "cpuLimit" in found:
-        parts.append(f"{found.get('resourceCpuLimit') or found['cpuLimit']} CPUs")
-    if "memoryLimit" in found:
-        parts.append(f"{found.get('resourceMemoryLimit') or found['memoryLimit']} memory")
+    if "cpuLimit" in resources:
+        parts.append(f"{resources.get('resourceCpuLimit') or resources['cpuLimit']} CPUs")
+    if "memoryLimit" in resources:
+        parts.append(f"{resources.get('resourceMemoryLimit') or resources['memoryLimit']} memory")
     return ", ".join(parts) or "the engine's default machine"

@@ -18,7 +18,7 @@ from ib_keras.pipelines.runners.remote import JobError
 POLL_SECONDS = 10.0
 _HEALTH = "/apis/v2beta1/healthz"
 _DONE = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-# Names the file of a token; kfp's own variable.
+# kfp's own variable, which has the path of a token's file.
 _TOKEN_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"  # nosec B105
 _VERTEX_ONLY = ("project", "region", "network", "labels", "fetch")
 
@@ -29,24 +29,26 @@ def run(
     """Submits a pipeline as a run of a Kubeflow Pipelines server.
 
     Args:
-        pipeline: decorated by ``kfp.dsl.pipeline``.
-        settings: its arguments.
-        name: of the pipeline; its experiment on the server has it, too.
-        options: ``host``, ``image``, ``pipeline_root``, ``service_account``, ``enable_caching``,
-            ``machines``; ``wait`` follows the run, ``dry_run`` prints a summary of
-            what would be submitted (``output``: a file for the whole, or ``"-"`` to print it).
+        pipeline: a function decorated by ``kfp.dsl.pipeline``.
+        settings: the arguments of the pipeline.
+        name: name of the pipeline, and of its experiment on the server.
+        options: ``host``, ``image``, ``pipeline_root``, ``service_account``, ``enable_caching`` and
+            ``machines``. ``wait`` follows the run; ``dry_run`` prints a summary instead of
+            submitting (``output``: a file for the whole request, or ``"-"`` to print it).
 
     Returns:
-        0; what goes wrong is raised.
+        0, the exit status of the command.
 
     Raises:
-        ArgumentError: an option is invalid, or one of Vertex AI's.
-        JobError: the server does not answer, does not accept the run, or the run failed.
+        ArgumentError: If an option is invalid, or applies to Vertex AI only.
+        JobError: If the server does not answer, does not accept the run, or the run failed.
     """
     foreign = [option for option in _VERTEX_ONLY if options.get(option)]
     if foreign:
         raise ArgumentError(
-            "Kubeflow Pipelines knows nothing of some options", "them for --runner=vertex", foreign
+            "Some options do not apply to Kubeflow Pipelines",
+            "no options of --runner=vertex",
+            foreign,
         )
     host = remote.required(
         options, "host", "the server's address: --host=http://localhost:8888"
@@ -55,30 +57,27 @@ def run(
         raise ArgumentError("`host` is not an address", "http://… or https://…", repr(host))
     dry_run.check_output(options.get("output"))
     spec = remote.specification(pipeline, options)
-    values = remote.arguments(settings)
-    given = {
-        "arguments": values,
+    root = options.get("pipeline_root") or None
+    request = {
+        "arguments": remote.arguments(settings),
         "experiment_name": name,
-        "pipeline_root": options.get("pipeline_root") or None,
+        "pipeline_root": root,
         "enable_caching": options.get("enable_caching"),
         "service_account": options.get("service_account") or None,
     }
     if options.get("dry_run"):
-        request = {key: value for key, value in given.items() if value not in (None, {})}
-        about = {
-            "run": name,
-            "runs at": host,
-            "results": options.get("pipeline_root") or "where the server keeps its artifacts",
-        }
-        whole = {"host": host, **request, "pipelineSpec": spec}
-        dry_run.show(whole, spec, settings, about, options.get("output"))
+        given = {key: value for key, value in request.items() if value not in (None, {})}
+        results = root or "the server's artifact store"
+        about = {"run": name, "runs at": host, "results": results}
+        shown = {"host": host, **given, "pipelineSpec": spec}
+        dry_run.show(shown, spec, settings, about, options.get("output"))
         return 0
     for hint in dry_run.hints(settings):
         print(f"Note: {hint}")
     client = _client(host)
     with remote.written(spec) as path, _explained(host):
         started = client.create_run_from_pipeline_package(
-            path, run_name=f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}", **given
+            path, run_name=f"{name} {time.strftime('%Y-%m-%d %H:%M:%S')}", **request
         )
     print(f"Submitted run {started.run_id}", flush=True)
     if options.get("wait"):
@@ -87,33 +86,33 @@ def run(
 
 
 def _client(host: str) -> Any:
-    """The client of a server that answers; the client itself would try for half a minute."""
+    """The client of a server, which is checked first: the client would retry for half a minute."""
     import kfp
 
     credentials = None
     if os.environ.get(_TOKEN_VARIABLE):
         credentials = kfp.client.ServiceAccountTokenVolumeCredentials()
     try:
-        with urllib.request.urlopen(host + _HEALTH, timeout=10) as answer:  # nosec B310
-            kind = answer.headers.get("Content-Type", "")
+        with urllib.request.urlopen(host + _HEALTH, timeout=10) as response:  # nosec B310
+            content_type = response.headers.get("Content-Type", "")
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):
             raise JobError(
-                f"{host} is no Kubeflow Pipelines server", f"an answer at {_HEALTH}", error
+                f"{host} is not a Kubeflow Pipelines server", f"a response at {_HEALTH}", error
             ) from None
-        kind = "login"
+        content_type = "login"
     except (OSError, ValueError) as error:
         raise JobError(
             f"The server {host} does not answer",
-            "a server; for one in a cluster: kubectl port-forward -n kubeflow "
+            "a running server; to reach one in a cluster: kubectl port-forward -n kubeflow "
             "svc/ml-pipeline 8888:8888, then --host=http://localhost:8888",
             error,
         ) from None
-    if "json" not in kind and credentials is None:
+    if "json" not in content_type and credentials is None:
         raise JobError(
-            f"The server {host} wants a login",
-            f"a token: its file's path in the environment variable {_TOKEN_VARIABLE}",
-            kind,
+            f"The server {host} requires a login",
+            f"the path of a token's file in the environment variable {_TOKEN_VARIABLE}",
+            content_type,
         )
     with _explained(host), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -125,33 +124,33 @@ def _follow(client: Any, run: str, host: str) -> None:
     progress = remote.Progress()
     while True:
         with _explained(host):
-            found = client.get_run(run)
-        tasks = (found.run_details and found.run_details.task_details) or []
+            current = client.get_run(run)
+        tasks = (current.run_details and current.run_details.task_details) or []
         for task in tasks:
             if task.state:
                 progress.show(task.task_id, task.display_name or "task", task.state)
-        if found.state:
-            progress.show(None, "run", found.state)
-        if found.state in _DONE:
+        if current.state:
+            progress.show(None, "run", current.state)
+        if current.state in _DONE:
             break
         time.sleep(POLL_SECONDS)
-    if found.state != "SUCCEEDED":
-        failed = [
+    if current.state != "SUCCEEDED":
+        errors = [
             f"{task.display_name}: {task.error.message if task.error else 'no message'}"
             for task in tasks
             if task.state == "FAILED"
         ]
-        error = found.error.message if found.error else ""
+        errors.append((current.error and current.error.message) or "")
         raise JobError(
-            f"The run {found.state.lower()}",
-            f"every task to end well; logs at {host}/#/runs/details/{run}",
-            "\n".join(dict.fromkeys([*failed, error or ""])).strip() or found.state,
+            f"The run {current.state.lower()}",
+            f"every task to succeed; logs at {host}/#/runs/details/{run}",
+            "\n".join(dict.fromkeys(errors)).strip() or current.state,
         )
 
 
 @contextlib.contextmanager
 def _explained(host: str) -> Iterator[None]:
-    """Raises what kfp's client raises as errors that say what is to be done."""
+    """Turns the errors of kfp's client into errors that say what to do."""
     import kfp_server_api
     from urllib3.exceptions import HTTPError
 
@@ -161,10 +160,10 @@ def _explained(host: str) -> Iterator[None]:
         expected = (
             "an account that may create runs (the role kubeflow-edit in its namespace)"
             if error.status in (401, 403)
-            else "a request that it accepts"
+            else "a valid request"
         )
         raise JobError(
             f"The server {host} refuses the request", expected, f"{error.status} {error.body}"
         ) from None
     except (HTTPError, TimeoutError) as error:
-        raise JobError(f"The server {host} does not answer", "an answer", error) from None
+        raise JobError(f"The server {host} does not answer", "a response", error) from None

@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine by ``kfp.local``, one subprocess a task."""
+"""Runs a pipeline on this machine with ``kfp.local``, one subprocess per task."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ def run(
     groups: Iterable[str] = (),
     enable_caching: bool = True,
 ) -> pathlib.Path:
-    """Runs a compiled pipeline and puts what its last task wrote into ``run_dir``.
+    """Runs a compiled pipeline and copies the results of its last task into ``run_dir``.
 
-    A task that ended well in an earlier run in this folder is not run again, unless its inputs,
-    the library or the user's files that its arguments name have changed: a run that failed or was
-    killed goes on from there.
+    A task that succeeded in an earlier run in this folder is not run again, unless its inputs, the
+    library or the user's files that its arguments name have changed. A run that failed or was
+    killed is resumed in this way.
 
     Args:
-        pipeline: a function decorated by ``kfp.dsl.pipeline`` that returns an artifact, or what
-            ``kfp.components.load_component_from_file`` read.
-        arguments: its arguments.
-        run_dir: a folder of an earlier run or a new one. Results of an earlier run are replaced,
-            one finished file at a time, and those that are not among the new ones removed, once
-            this run has ended well; what its tasks wrote stays, under ``tasks/``.
-        groups: parameters of which a task takes several items, see ``_graph.grouped``.
-        enable_caching: whether tasks of earlier runs need not run again.
+        pipeline: a function decorated by ``kfp.dsl.pipeline`` that returns an artifact, or a
+            pipeline read by ``kfp.components.load_component_from_file``.
+        arguments: the arguments of the pipeline.
+        run_dir: a new folder, or the folder of an earlier run. When this run has succeeded, the
+            results of the earlier run are replaced, one complete file at a time, or removed. The
+            outputs of all tasks stay under ``tasks/``.
+        groups: parameters whose items may be grouped, see ``spec.graph.grouped``.
+        enable_caching: whether to reuse the results of unchanged tasks of earlier runs.
 
     Returns:
         ``run_dir``.
 
     Raises:
-        ArgumentError: ``run_dir`` is not a folder of runs, or a loop is too long.
-        StoreError: another process runs a pipeline there.
-        PipelineError: a task failed; the error ends with the task's own.
+        ArgumentError: If ``run_dir`` is not a folder of runs, or a loop is too long.
+        StoreError: If another process runs a pipeline in the folder.
+        PipelineError: If a task failed; the message ends with the task's own error.
     """
     folder = check_run_dir(run_dir)
     spec = graph.specification(pipeline)
@@ -81,7 +81,7 @@ def _run(
     started = datetime.datetime.now()
     log = folder / TASKS / f"{started:%Y%m%d-%H%M%S}.log"
     log.parent.mkdir(exist_ok=True)
-    # Two tasks of a loop may share a GPU.
+    # Tasks of a loop may share a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
@@ -102,35 +102,30 @@ def _run(
             failure = error
     if failure is not None:
         raise _error(progress.failures, log) from failure
-    written = pathlib.Path(result.outputs["Output"].path)
-    # The manifest, which has the others' checksums, is gone while they are replaced.
-    results = sorted(
-        written.iterdir(), key=lambda path: (path.name == manifests.MANIFEST, path.name)
-    )
+    results = pathlib.Path(result.outputs["Output"].path)
+    # While files are replaced there is no manifest, which has their checksums: it is copied last.
+    names = sorted(os.listdir(results), key=lambda name: (name == manifests.MANIFEST, name))
     atomic.remove_unfinished(folder)
     (folder / manifests.MANIFEST).unlink(missing_ok=True)
-    for path in results:
-        atomic.write_file(folder / path.name, functools.partial(shutil.copyfile, path))
-    names = [path.name for path in results]
+    for name in names:
+        atomic.write_file(folder / name, functools.partial(shutil.copyfile, results / name))
     for name in set((folder / OWNED).read_text().splitlines()) - set(names):
-        manifests.inside(folder, name).unlink(
-            missing_ok=True
-        )  # of an earlier run, which had other results
+        manifests.inside(folder, name).unlink(missing_ok=True)
     atomic.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
     return folder
 
 
 def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
-    """Raises unless results can be written there without touching anybody else's files.
+    """Checks that results can be written to a folder without touching other files.
 
     Args:
-        run_dir: a folder of an earlier run or a new one.
+        run_dir: a new folder, or the folder of an earlier run.
 
     Returns:
-        It.
+        The path of the folder.
 
     Raises:
-        ArgumentError: it is not a folder of runs.
+        ArgumentError: If it is not a folder of runs.
     """
     folder = pathlib.Path(run_dir)
     if folder.exists() and not folder.is_dir():
@@ -138,21 +133,21 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
     if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
         raise ArgumentError(
             f"{str(folder)!r} is not a folder of a pipeline's runs",
-            "a new or empty folder, or that of an earlier run",
+            "a new or empty folder, or the folder of an earlier run",
             sorted(p.name for p in folder.iterdir())[:10],
         )
     return folder
 
 
 def _error(failures: list[Failure], log: pathlib.Path) -> PipelineError:
-    """Names all tasks that failed, and ends with all that the first of them said."""
+    """An error that names all failed tasks, and ends with the output of the first one."""
     if not failures:
-        return PipelineError("The pipeline failed", "every task to end well", f"see {log}")
+        return PipelineError("The pipeline failed", "every task to succeed", f"see {log}")
     first, *others = failures
     also = "".join(f"The task {f.name} failed too: {f.log}\n" for f in others)
-    end = first.error or "It said nothing: was it killed, for want of memory?"
+    end = first.error or "It printed nothing. It may have been killed for lack of memory."
     return PipelineError(
         f"The task {first.name} failed",
-        "every task to end well; the same command goes on from the last one that did",
+        "every task to succeed; the same command, run again, skips the tasks that did",
         f"\n{also}Log of the task: {first.log}\nFull log: {log}\n\n{end}",
     )

@@ -1,4 +1,4 @@
-"""What the user sees of a run on this machine, read off what the engine and its tasks say."""
+"""The progress of a run on this machine, read from the logs of the engine and its tasks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _COLOUR = re.compile(r"\x1b\[\d+m")
 _STARTED = re.compile(r"Executing task '?([\w-]+)'?")
 _ENDED = re.compile(r"Task '?([\w-]+)'? finished with status (\w+)")
 _CACHED = re.compile(r"Task ([\w-]+) cache hit")
-# The engine's side of a task says where the task writes, among its inputs.
+# The engine logs a task's inputs, which include the folder that the task writes.
 _FOLDER = re.compile(r'"outputFile": "(.*)/executor_output\.json"')
 
 
 class _Running:
-    """A task that runs, and what it has said so far."""
+    """A running task, and its output so far."""
 
     def __init__(self, name: str) -> None:
         self.name, self.since, self.facts = name, time.monotonic(), ""
@@ -41,7 +41,7 @@ class _Running:
         if self._file is not None:
             self._file.write(text)
         elif found := _FOLDER.search(text):
-            # Only now the task's folder is known.
+            # The task's folder is known from here on.
             self.log = pathlib.Path(found[1]) / LOG
             with contextlib.suppress(OSError):
                 self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -57,9 +57,9 @@ class Failure:
     """A task that failed.
 
     Args:
-        name: of the task.
-        text: all that it said.
-        log: the file with the same.
+        name: name of the task.
+        text: the output of the task.
+        log: the file with this output.
     """
 
     def __init__(self, name: str, text: str, log: pathlib.Path | None) -> None:
@@ -71,10 +71,10 @@ class Failure:
 
 
 class Progress(logging.Filter):
-    """Prints a line when a task starts, ends, or need not run; lets every record through.
+    """Prints a line when a task starts, ends or is skipped; passes every log record on.
 
     Args:
-        screen: where to.
+        screen: the stream to print to.
         total: number of tasks, if it is known.
     """
 
@@ -83,23 +83,23 @@ class Progress(logging.Filter):
         self.failures: list[Failure] = []
         self.ran = self.cached = 0
         self._screen, self._total, self._begin = screen, total, time.monotonic()
-        # A loop runs its iterations in threads, and a thread one task at a time.
+        # A loop runs its iterations in threads; each thread runs one task at a time.
         self._running: dict[int, _Running] = {}
         self._lock = threading.Lock()
         self._live = screen.isatty()
         self._print = builtins.print
 
     def read(self, text: str) -> None:
-        """Takes note of what a task says."""
+        """Reads the output of a task."""
         running = self._running.get(threading.get_ident())
-        if running is not None and (text.strip() or "\n" in text):  # the engine indents
+        if running is not None and (text.strip() or "\n" in text):  # skips the engine's indentation
             running.read(text)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Takes note of what the engine says."""
+        """Reads a log record of the engine."""
         text, thread = _COLOUR.sub("", record.getMessage()), threading.get_ident()
         if match := _STARTED.search(text):
-            # Two threads of the engine may leave each other's indenting print in its place.
+            # The engine replaces `print`, and two of its threads may not restore it correctly.
             builtins.print = self._print
             self._running[thread] = _Running(match[1])
             self._say(f"{match[1]} started")
@@ -126,18 +126,18 @@ class Progress(logging.Filter):
 
     def _say(self, text: str) -> None:
         with self._lock:
-            self._screen.write(f"{self._wipe()}{_clock(self._begin)} {text}\n")
+            self._screen.write(f"{self._wipe()}{clock(self._begin)} {text}\n")
             self._screen.flush()
 
     def _wipe(self) -> str:
         return "\r\x1b[K" if self._live else ""
 
     def beat(self, stop: threading.Event) -> None:
-        """Says now and then what runs: each second on a terminal, each minute elsewhere."""
+        """Prints the running tasks: every second on a terminal, every minute elsewhere."""
         while not stop.wait(1 if self._live else 60):
             running = list(self._running.values())
-            text = ", ".join(f"{r.name} {_clock(r.since)[1:-1]}" for r in running)
-            line = f"{_clock(self._begin)} running: {text}{self._left()}"
+            text = ", ".join(f"{r.name} {clock(r.since)[1:-1]}" for r in running)
+            line = f"{clock(self._begin)} running: {text}{self._left()}"
             with self._lock:
                 self._screen.write(f"{self._wipe()}{line[:110]}" if self._live else f"{line}\n")
                 self._screen.flush()
@@ -145,13 +145,14 @@ class Progress(logging.Filter):
             self._screen.write(self._wipe())
 
 
-def _clock(since: float) -> str:
+def clock(since: float) -> str:
+    """The time since ``time.monotonic()`` was ``since``, as ``[minutes:seconds]``."""
     minutes, seconds = divmod(int(time.monotonic() - since), 60)
     return f"[{minutes:02d}:{seconds:02d}]"
 
 
 class _Log(io.TextIOBase):
-    """A file in which ``Progress`` reads along."""
+    """A file whose text ``Progress`` reads as well."""
 
     def __init__(self, file: IO[str], progress: Progress) -> None:
         self._file, self._progress = file, progress
@@ -166,18 +167,17 @@ class _Log(io.TextIOBase):
 
 @contextlib.contextmanager
 def shown(log: IO[str], screen: IO[str], total: int | None) -> Iterator[Progress]:
-    """Sends what the engine and the tasks print to ``log``, and progress to ``screen``.
+    """Redirects the output of the engine and the tasks to ``log``, and progress to ``screen``.
 
     Args:
-        log: of the whole run; each task has one of its own besides, in its folder.
-        screen: for the user.
+        log: the log of the whole run; each task also has a log of its own in its folder.
+        screen: the stream that the user sees.
         total: number of tasks, if it is known.
     """
     root, plain_print = logging.getLogger(), builtins.print
     progress, handlers, level = Progress(screen, total), root.handlers[:], root.level
     root.addFilter(progress)
-    # The engine puts handlers of its own in place of these, but not always; of tasks that need
-    # not run it tells at this level.
+    # The engine usually replaces the handlers; it reports skipped tasks at the level INFO.
     root.handlers = [logging.StreamHandler(log)]
     root.setLevel(logging.INFO)
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""What the runners share that submit a pipeline to an engine elsewhere."""
+"""Shared by the runners that submit a pipeline to a remote engine."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
-from google.protobuf import json_format
 
 from ib_keras.errors import ArgumentError, IbKerasError
-from ib_keras.pipelines.spec import image, machines
+from ib_keras.pipelines.runners.progress import clock
+from ib_keras.pipelines.spec import graph, image, machines
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _FILES = (".keras", ".npz", ".mat")
 
 
 class JobError(IbKerasError, RuntimeError):
-    """A job was not accepted, or did not end well."""
+    """A job was not accepted, or failed."""
 
 
 def specification(
     pipeline: Any, options: Mapping[str, Any], accelerators: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """A pipeline's specification with the image and the machines of its tasks.
+    """The specification of a pipeline, with the image and the machines of its tasks.
 
     Args:
-        pipeline: decorated by ``kfp.dsl.pipeline``.
-        options: of the command line: ``image`` and ``machines``.
-        accelerators: the names that the engine knows; all are taken if absent.
+        pipeline: a function decorated by ``kfp.dsl.pipeline``.
+        options: options of the command line; ``image`` and ``machines`` are used.
+        accelerators: the accelerators that the engine has; ``None`` accepts any name.
 
     Raises:
-        ArgumentError: one of the options is invalid.
+        ArgumentError: If one of the options is invalid.
     """
-    spec = json_format.MessageToDict(pipeline.pipeline_spec)
-    asked = machines.parse(options.get("machines"))
-    spec = machines.set_machines(spec, asked, accelerators)
+    requested = machines.parse(options.get("machines"))
+    spec = machines.set_machines(graph.specification(pipeline), requested, accelerators)
     return image.set_image(spec, options.get("image"))
 
 
 def arguments(settings: Mapping[str, Any], bucket: str | None = None) -> dict[str, Any]:
-    """A pipeline's arguments as tasks elsewhere see them.
+    """The arguments of a pipeline as its remote tasks see them.
 
     Args:
         settings: the arguments.
-        bucket: where the engine mounts Cloud Storage (``"/gcs/"``); ``gs://`` paths become paths
-            of files there.
+        bucket: the folder where the engine mounts Cloud Storage (``"/gcs/"``), which replaces
+            ``gs://`` in paths; ``None`` if it mounts none.
 
     Raises:
-        ArgumentError: one of them is a file of this machine.
+        ArgumentError: If an argument is a file that the tasks cannot read.
     """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        items = [_item(key, v, bucket) for v in (value if isinstance(value, list) else [value])]
-        found[key] = items if isinstance(value, list) else items[0]
-    return found
+    return {
+        key: [_item(key, v, bucket) for v in value]
+        if isinstance(value, list)
+        else _item(key, value, bucket)
+        for key, value in settings.items()
+    }
 
 
 def _item(key: str, value: Any, bucket: str | None) -> Any:
@@ -69,12 +69,11 @@ def _item(key: str, value: Any, bucket: str | None) -> Any:
         value = value.replace("gs://", bucket)
     path = pathlib.Path(value)
     mounted = bucket is not None and value.startswith(bucket)
-    far = "://" in value
-    if path.suffix in _FILES and not mounted and (path.is_absolute() or path.is_file() or far):
+    remote = "://" in value
+    if path.suffix in _FILES and not mounted and (path.is_absolute() or path.is_file() or remote):
+        place = "in a bucket" if remote else "of this machine"
         raise ArgumentError(
-            f"`{key}` is a file in a bucket, which the tasks do not see"
-            if far
-            else f"`{key}` is a file of this machine, which the tasks do not see",
+            f"`{key}` is a file {place}, which the tasks cannot read",
             "a path in a bucket that they can read: gcloud storage cp FILE gs://BUCKET/, then "
             f"--set {key}=gs://BUCKET/{path.name}"
             if bucket is not None
@@ -85,33 +84,31 @@ def _item(key: str, value: Any, bucket: str | None) -> Any:
 
 
 def labels(items: Iterable[str] | None) -> dict[str, str]:
-    """``key=value`` texts as labels.
+    """Parses ``key=value`` texts into labels.
 
     Args:
-        items: the texts; lower-case letters, digits, ``_`` and ``-``, as Google Cloud wants them.
+        items: the texts, in lower-case letters, digits, ``_`` and ``-``, as Google Cloud requires.
 
     Raises:
-        ArgumentError: one of them is not a label.
+        ArgumentError: If an item is not a label.
     """
-    found = {}
-    for item in items or ():
+    items = list(items or ())
+    for item in items:
         if not _LABEL.fullmatch(item):
             raise ArgumentError(
                 "`labels` has an item that is not a label",
-                "key=value in lower-case letters, digits, _ and -, at most 63 of them, the key "
-                "beginning with a letter",
+                "key=value in lower-case letters, digits, _ and -, with at most 63 characters each "
+                "and a letter at the start of the key",
                 repr(item),
             )
-        key, _, found_value = item.partition("=")
-        found[key] = found_value
-    return found
+    return dict(item.split("=") for item in items)
 
 
 def required(options: Mapping[str, Any], name: str, expected: str) -> str:
-    """An option that must be there.
+    """The value of a required option.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: If the option is missing.
     """
     value = options.get(name)
     if not value:
@@ -121,7 +118,7 @@ def required(options: Mapping[str, Any], name: str, expected: str) -> str:
 
 @contextlib.contextmanager
 def written(spec: Mapping[str, Any]) -> Iterator[str]:
-    """The path of a temporary YAML file with a specification.
+    """Yields the path of a temporary YAML file with a specification.
 
     Args:
         spec: KFP's intermediate representation.
@@ -133,22 +130,20 @@ def written(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 class Progress:
-    """Prints a line whenever a task or the job comes into another state."""
+    """Prints a line whenever the state of a task or of the job changes."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
         self._states: dict[object, str] = {}
 
     def show(self, key: object, name: str, state: str) -> None:
-        """Takes note of a state.
+        """Prints a state, if it has changed.
 
         Args:
-            key: of the task; in a loop, several have one name.
-            name: of the task.
-            state: of the task.
+            key: identifies the task; the tasks of a loop share a name.
+            name: name of the task.
+            state: state of the task.
         """
-        if self._states.get(key) == state:
-            return
-        self._states[key] = state
-        minutes, seconds = divmod(int(time.monotonic() - self._begin), 60)
-        print(f"[{minutes:02d}:{seconds:02d}] {name} {state}", flush=True)
+        if self._states.get(key) != state:
+            self._states[key] = state
+            print(f"{clock(self._begin)} {name} {state}", flush=True)

@@ -29,27 +29,28 @@ _DONE = ("SUCCEEDED", "FAILED", "CANCELLED")
 def run(
     pipeline: Any, settings: Mapping[str, Any], *, name: str, options: Mapping[str, Any]
 ) -> int:
-    """Submits a pipeline as a job of Vertex AI Pipelines, or does what else the options ask for.
+    """Submits a pipeline as a job of Vertex AI Pipelines, or fetches the estimates of a job.
 
-    What ``aiplatform.init`` was given before (credentials, endpoint) is used.
+    Settings of an earlier ``aiplatform.init`` (credentials, endpoint) are used.
 
     Args:
-        pipeline: decorated by ``kfp.dsl.pipeline``.
-        settings: its arguments; ``gs://`` paths are read where Vertex AI mounts them.
-        name: of the pipeline, for people.
+        pipeline: a function decorated by ``kfp.dsl.pipeline``.
+        settings: the arguments of the pipeline; ``gs://`` paths are read where Vertex AI mounts
+            them.
+        name: display name of the job.
         options: ``project``, ``region``, ``pipeline_root``, ``image``, ``service_account``,
-            ``network``, ``enable_caching``, ``labels``, ``machines``; ``wait`` follows the job,
-            ``dry_run`` prints a summary and needs no credentials (``output``: a file for the whole
-            request, or ``"-"`` to print it), ``fetch`` prints the estimates of a
-            finished job and writes them to ``run_dir``.
+            ``network``, ``enable_caching``, ``labels`` and ``machines``. ``wait`` follows the job;
+            ``dry_run`` prints a summary, without credentials (``output``: a file for the whole
+            request, or ``"-"`` to print it); ``fetch`` prints the estimates of a finished job and
+            writes them to ``run_dir``.
 
     Returns:
-        0; what goes wrong is raised.
+        0, the exit status of the command.
 
     Raises:
-        ArgumentError: an option is invalid.
-        JobError: the job was not accepted, or failed.
-        MissingExtraError: google-cloud-aiplatform is not installed.
+        ArgumentError: If an option is invalid.
+        JobError: If the job was not accepted, or failed.
+        MissingExtraError: If google-cloud-aiplatform is not installed.
     """
     if options.get("fetch"):
         return _show(options)
@@ -58,22 +59,22 @@ def run(
     labels = remote.labels(options.get("labels"))
     dry_run.check_output(options.get("output"))
     aiplatform = _aiplatform(options)
+    from google.auth.credentials import AnonymousCredentials
     from google.cloud.aiplatform_v1 import AcceleratorType
 
     spec = remote.specification(pipeline, options, list(AcceleratorType.__members__)[1:])
     values = remote.arguments(settings, _MOUNT)
-    caching = options.get("enable_caching")
     with remote.written(spec) as path, _explained(options):
         job = aiplatform.PipelineJob(
             display_name=name,
             template_path=path,
             pipeline_root=root,
             parameter_values=values,
-            enable_caching=caching,
+            enable_caching=options.get("enable_caching"),
             labels=labels or None,
             project=options["project"],
             location=options["region"],
-            credentials=_anonymous() if options.get("dry_run") else None,
+            credentials=AnonymousCredentials() if options.get("dry_run") else None,
         )
     if options.get("dry_run"):
         about = {
@@ -94,11 +95,12 @@ def run(
     print(f"Submitted {job.resource_name}\nSee {_page(job.job_id, options)}", flush=True)
     if options.get("wait"):
         _follow(job, options)
-    print(f"Its estimates, once it has ended: ib-keras {_again(options)} --fetch={job.job_id}")
+    print(f"To fetch the estimates of the job: ib-keras {_again(options)} --fetch={job.job_id}")
     return 0
 
 
 def _again(options: Mapping[str, Any]) -> str:
+    """The flags that select the same project and region."""
     return f"--runner=vertex --project={options['project']} --region={options['region']}"
 
 
@@ -106,31 +108,31 @@ def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:
     """The estimates of a finished job.
 
     Args:
-        job: its ID, or its full name.
-        project: of the job.
-        region: of the job.
+        job: ID or full name of the job.
+        project: project of the job.
+        region: region of the job.
 
     Returns:
-        The table, as of ``ib_keras.load``.
+        The table, as returned by ``ib_keras.load``.
 
     Raises:
-        JobError: there is no such job, or it has not ended well.
-        StoreError: what it wrote cannot be read.
-        MissingExtraError: google-cloud-aiplatform, or gcsfs, is not installed.
+        JobError: If the job does not exist, or has not succeeded.
+        StoreError: If its results cannot be read.
+        MissingExtraError: If google-cloud-aiplatform or gcsfs is not installed.
     """
     options = {"project": project, "region": region}
     aiplatform = _aiplatform(options)
     with _explained(options), _quiet():
-        found = aiplatform.PipelineJob.get(job, project=project, location=region)
-        state, details = _state(found.state), found.task_details
-        spec = found.to_dict()["pipelineSpec"]
+        finished = aiplatform.PipelineJob.get(job, project=project, location=region)
+        state, details = _state(finished.state), finished.task_details
+        spec = finished.to_dict()["pipelineSpec"]
     if state != "SUCCEEDED":
         raise JobError(f"The job {job!r} has no estimates yet", "a job that has succeeded", state)
     return ib_keras.load(_result(spec, details))
 
 
 def _result(spec: Mapping[str, Any], details: list[Any]) -> str:
-    """Where the pipeline's own output lies."""
+    """The URI of the pipeline's output."""
     outputs = spec["root"]["dag"].get("outputs", {}).get("artifacts", {})
     for output in outputs.values():
         for selector in output["artifactSelectors"]:
@@ -146,6 +148,7 @@ def _result(spec: Mapping[str, Any], details: list[Any]) -> str:
 
 
 def _show(options: Mapping[str, Any]) -> int:
+    """Prints the estimates of a finished job, and writes them to a folder."""
     _project(options)
     job = options["fetch"]
     table = fetch(job, project=options["project"], region=options["region"])
@@ -169,10 +172,10 @@ def _follow(job: Any, options: Mapping[str, Any]) -> None:
             with _explained(options, but=(exceptions.ServerError, exceptions.RetryError)):
                 state, details = _state(job.state), job.task_details
         except (exceptions.ServerError, exceptions.RetryError) as error:
-            # The client itself has asked again for two minutes.
+            # The client has retried for two minutes.
             raise JobError(
-                "The job can no longer be followed; it goes on",
-                f"an answer of Vertex AI; see {_page(job.job_id, options)}",
+                "The job can no longer be followed; it keeps running",
+                f"a response of Vertex AI; see {_page(job.job_id, options)}",
                 error,
             ) from None
         for task in details:
@@ -185,12 +188,12 @@ def _follow(job: Any, options: Mapping[str, Any]) -> None:
             break
         time.sleep(POLL_SECONDS)
     if state != "SUCCEEDED":
-        failed = [f"{t.task_name}: {t.error.message}" for t in details if t.state.name == "FAILED"]
-        reason = job.to_dict().get("error", {}).get("message", "")
+        errors = [f"{t.task_name}: {t.error.message}" for t in details if t.state.name == "FAILED"]
+        errors.append(job.to_dict().get("error", {}).get("message", ""))
         raise JobError(
             f"The job {state.lower()}",
-            f"every task to end well; logs at {_page(job.job_id, options)}",
-            "\n".join(dict.fromkeys([*failed, reason])).strip() or state,
+            f"every task to succeed; logs at {_page(job.job_id, options)}",
+            "\n".join(dict.fromkeys(errors)).strip() or state,
         )
 
 
@@ -201,15 +204,15 @@ def _state(state: Any) -> str:
 def _request(job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The request that would be sent."""
     more = {"serviceAccount": options.get("service_account"), "network": options.get("network")}
-    place = f"projects/{options['project']}/locations/{options['region']}"
     return {
-        "parent": place,
+        "parent": f"projects/{options['project']}/locations/{options['region']}",
         "pipelineJobId": job.job_id,
         "pipelineJob": {**job.to_dict(), **{key: value for key, value in more.items() if value}},
     }
 
 
 def _page(job: str, options: Mapping[str, Any]) -> str:
+    """The page of a job in the Google Cloud console."""
     return (
         f"https://console.cloud.google.com/vertex-ai/pipelines/locations/{options['region']}"
         f"/runs/{job}?project={options['project']}"
@@ -217,6 +220,7 @@ def _page(job: str, options: Mapping[str, Any]) -> str:
 
 
 def _project(options: Mapping[str, Any]) -> None:
+    """Checks that project and region are given."""
     remote.required(options, "project", "the project's id: --project=my-project")
     remote.required(options, "region", "a region of Vertex AI: --region=europe-west4")
 
@@ -245,16 +249,10 @@ def _aiplatform(options: Mapping[str, Any]) -> Any:
     return aiplatform
 
 
-def _anonymous() -> Any:
-    from google.auth.credentials import AnonymousCredentials
-
-    return AnonymousCredentials()
-
-
 def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
-    """Raises if the bucket is not there: the client would quietly make one.
+    """Checks that the bucket exists, because the client would create it without notice.
 
-    Who submits need not be allowed to see the bucket; the job's own account must.
+    The submitting user may lack access to the bucket; only the job's account needs it.
     """
     from google.api_core import exceptions
     from google.cloud import aiplatform, storage
@@ -265,17 +263,17 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
             project=options["project"], credentials=aiplatform.initializer.global_config.credentials
         )
         try:
-            there = client.bucket(bucket).exists()
+            exists = client.bucket(bucket).exists()
         except exceptions.Forbidden:
             print(
-                f"Note: you may not look at gs://{bucket}. The account that the job runs as needs "
+                f"Note: you have no access to gs://{bucket}. The job's account needs "
                 "roles/storage.objectAdmin on it, and so do you to fetch the estimates."
             )
             return
-    if not there:
+    if not exists:
         raise ArgumentError(
             f"The bucket gs://{bucket} of `pipeline_root` does not exist",
-            "an existing one: gcloud storage buckets create "
+            "an existing bucket: gcloud storage buckets create "
             f"gs://{bucket} --project={options['project']} --location={options['region']}",
             root,
         )
@@ -283,7 +281,7 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the client's own reports: what matters is printed here, what fails is raised."""
+    """Silences the client's log messages: progress is printed here, and failures are raised."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith(_LIBRARY)]
     levels = {name: logging.getLogger(name).level for name in names}
     try:
@@ -297,7 +295,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Raises what Google's libraries raise as errors that say what is to be done."""
+    """Turns the errors of Google's libraries into errors that say what to do."""
     import requests
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
@@ -312,7 +310,7 @@ def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()
         raise JobError("There are no credentials for Google Cloud", _LOGIN, error) from None
     except (auth.RefreshError, api.Unauthenticated) as error:
         raise JobError(
-            "The credentials for Google Cloud are not accepted", f"valid ones: {_LOGIN}", error
+            "The credentials for Google Cloud are not accepted", f"a new login: {_LOGIN}", error
         ) from None
     except (auth.TransportError, requests.exceptions.ConnectionError) as error:
         raise JobError("Google Cloud cannot be reached", "a connection to it", error) from None
@@ -320,21 +318,21 @@ def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()
         raise JobError("A permission is missing", _role(str(error), options), error) from None
     except api.NotFound as error:
         raise JobError(
-            "Vertex AI does not know what was asked for",
-            f"a job, project and region that exist; these were project={options['project']} and "
+            "Vertex AI does not know the job, project or region",
+            f"existing ones; these were project={options['project']} and "
             f"region={options['region']}",
             error,
         ) from None
     except api.InvalidArgument as error:
-        raise JobError("Vertex AI refuses the job", "a job that it accepts", error) from None
+        raise JobError("Vertex AI refuses the job", "a valid job", error) from None
     except (api.GoogleAPICallError, api.RetryError) as error:
-        raise JobError("Vertex AI gives no answer", "an answer", error) from None
+        raise JobError("Vertex AI does not answer", "a response", error) from None
     except ValueError as error:
-        raise ArgumentError("An option is invalid", "one that Vertex AI takes", error) from None
+        raise ArgumentError("An option is invalid", "a value for Vertex AI", error) from None
 
 
 def _role(message: str, options: Mapping[str, Any]) -> str:
-    """Which role or command gives a permission, as far as the refusal says which it is."""
+    """The role or command that grants a missing permission, according to the refusal's message."""
     project = options["project"]
     give = f"gcloud projects add-iam-policy-binding {project} --member=user:YOU --role="
     if "SERVICE_DISABLED" in message or "has not been used" in message:
@@ -350,13 +348,13 @@ def _role(message: str, options: Mapping[str, Any]) -> str:
     if "storage." in message:
         return (
             "roles/storage.objectAdmin on the bucket of `pipeline_root`, for you and for the "
-            "account that the job runs as: gcloud storage buckets add-iam-policy-binding "
+            "job's account: gcloud storage buckets add-iam-policy-binding "
             "gs://BUCKET --member=MEMBER --role=roles/storage.objectAdmin"
         )
     if "artifactregistry." in message:
         return (
-            "roles/artifactregistry.reader on the image's repository, for the account that the "
-            "job runs as and for the service agents of Vertex AI"
+            "roles/artifactregistry.reader on the image's repository, for the job's account and "
+            "for the service agents of Vertex AI"
         )
     if "compute." in message:
         return f"you to have roles/compute.networkUser: {give}roles/compute.networkUser"

@@ -1,1 +1,1 @@
-"""What a pipeline is made of: its graph, its image, its machines."""
+"""The specification of a compiled pipeline: its graph, container image and machines."""

@@ -1,4 +1,4 @@
-"""What a compiled pipeline will do with its arguments: its tasks, its loops, its users' files."""
+"""The tasks, loops and user files of a compiled pipeline with given arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from ib_keras.errors import ArgumentError
 
-# Vertex AI hands a task no more artifacts than this.
+# The maximum number of artifacts that Vertex AI passes to one task.
 MAX_FAN_IN = 100
 FILES_VARIABLE = "IB_KERAS_FILES"
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -25,9 +25,9 @@ class Task:
     """One execution of a component.
 
     Args:
-        name: in the pipeline.
-        executor: its label in the specification.
-        arguments: those parameters that are known before the run.
+        name: name of the task in the pipeline.
+        executor: label of its executor in the specification.
+        arguments: the arguments that are known before the run.
     """
 
     name: str
@@ -36,10 +36,11 @@ class Task:
 
 
 def specification(pipeline: Any) -> dict[str, Any]:
-    """A compiled pipeline's specification (KFP's intermediate representation).
+    """The specification of a compiled pipeline (KFP's intermediate representation).
 
     Args:
-        pipeline: decorated by ``kfp.dsl.pipeline``, or loaded by ``kfp.components``.
+        pipeline: a function decorated by ``kfp.dsl.pipeline``, or a pipeline loaded by
+            ``kfp.components``.
     """
     from google.protobuf import json_format
 
@@ -47,40 +48,40 @@ def specification(pipeline: Any) -> dict[str, Any]:
 
 
 def defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a pipeline that are not given."""
+    """The default arguments of a pipeline."""
     declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return {name: p["defaultValue"] for name, p in declared.items() if "defaultValue" in p}
 
 
 def tasks(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Task]:
-    """All tasks of a run, loops counted out.
+    """All tasks of a run, one for each iteration of a loop.
 
     Args:
-        spec: of the pipeline.
-        arguments: of the pipeline; those that are not given have their defaults.
+        spec: specification of the pipeline.
+        arguments: arguments of the pipeline; missing ones have their defaults.
     """
     return [task for task, _ in _walk(spec, spec["root"]["dag"], {**defaults(spec), **arguments})]
 
 
 def in_order(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The name and the executor of each task, loops not counted out, none before what it waits for.
+    """The name and the executor of each task in execution order; a loop's tasks are listed once.
 
     Args:
-        spec: of a pipeline.
+        spec: specification of the pipeline.
     """
     return list(_in_order(spec, spec["root"]["dag"]))
 
 
 def _in_order(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    left = dict(dag["tasks"])
-    while left:
+    waiting = dict(dag["tasks"])
+    while waiting:
         ready = [
             name
-            for name, task in left.items()
-            if left.keys().isdisjoint(task.get("dependentTasks", ()))
+            for name, task in waiting.items()
+            if waiting.keys().isdisjoint(task.get("dependentTasks", ()))
         ]
         for name in ready:
-            component = spec["components"][left.pop(name)["componentRef"]["name"]]
+            component = spec["components"][waiting.pop(name)["componentRef"]["name"]]
             if "dag" in component:
                 yield from _in_order(spec, component["dag"])
             else:
@@ -88,16 +89,16 @@ def _in_order(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[tuple
 
 
 def modules(value: Any) -> list[str]:
-    """The ``module:function`` texts in an argument, as such or in its JSON.
+    """The ``module:function`` texts in arguments, including those in JSON.
 
     Args:
-        value: of a pipeline's parameter, or all of them.
+        value: value of a pipeline's parameter, or a mapping of all values.
     """
     return sorted({text for text in _texts(value) if _FUNCTION.fullmatch(text)})
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in an argument, also those in its JSON."""
+    """All texts in an argument, including those in JSON."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -111,33 +112,36 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def loops(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
-    """The pipeline's parameters that its loops run over.
+    """The parameters of a pipeline over which its loops iterate.
 
     Args:
-        spec: of the pipeline.
-        arguments: of the pipeline; those that are not given have their defaults.
+        spec: specification of the pipeline.
+        arguments: arguments of the pipeline; missing ones have their defaults.
     """
-    given = {**defaults(spec), **arguments}
-    walked = {id(items) for _, over in _walk(spec, spec["root"]["dag"], given) for items in over}
-    # The walk hands on the very lists that it was given.
-    return [name for name, value in given.items() if id(value) in walked]
+    values = {**defaults(spec), **arguments}
+    looped = {id(items) for _, over in _walk(spec, spec["root"]["dag"], values) for items in over}
+    # The walk passes the same list objects on, so that their ids can be compared.
+    return [name for name, value in values.items() if id(value) in looped]
 
 
 def _walk(
     spec: Mapping[str, Any], dag: Mapping[str, Any], known: Mapping[str, Any]
 ) -> Iterator[tuple[Task, list[Any]]]:
+    """All tasks of a graph, each with the lists of the loops that it is in."""
     for name, task in dag["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
-        given = dict(_known(task.get("inputs", {}).get("parameters", {}), known))
+        inputs = dict(_known(task.get("inputs", {}).get("parameters", {}), known))
         loop = task.get("parameterIterator")
         over: list[Any] = []
-        rounds = [given]
+        iterations = [inputs]
         if loop is not None:
             source = loop["items"]
-            items = given.get(source.get("inputParameter"), json.loads(source.get("raw", "[null]")))
+            items = inputs.get(
+                source.get("inputParameter"), json.loads(source.get("raw", "[null]"))
+            )
             over = [items]
-            rounds = [{**given, loop["itemInput"]: item} for item in items]
-        for values in rounds:
+            iterations = [{**inputs, loop["itemInput"]: item} for item in items]
+        for values in iterations:
             if "dag" in component:
                 for inner, inner_over in _walk(spec, component["dag"], values):
                     yield inner, over + inner_over
@@ -161,54 +165,54 @@ def grouped(
     groups: Iterable[str] = (),
     limit: int = MAX_FAN_IN,
 ) -> dict[str, Any]:
-    """Arguments with which no loop has more items than one task may collect.
+    """Groups the items of long loops, so that one task can collect the results of each loop.
 
     Args:
-        spec: of the pipeline.
-        arguments: of the pipeline; those that are not given have their defaults.
-        groups: parameters of which a task takes several items, as a JSON list: that many items of
-            them are put into one, that no loop is longer than the limit.
-        limit: number of items.
+        spec: specification of the pipeline.
+        arguments: arguments of the pipeline; missing ones have their defaults.
+        groups: parameters whose items may be JSON lists of several items. If there are more items
+            than the limit, they are combined into such lists.
+        limit: the maximum number of iterations of a loop.
 
     Returns:
-        The arguments; those that were grouped are among them, also where they were defaults.
+        The arguments, and those defaults that were grouped.
 
     Raises:
-        ArgumentError: a loop over another parameter is too long.
+        ArgumentError: If a loop over another parameter is too long.
     """
-    found = dict(arguments)
+    values = {**defaults(spec), **arguments}
+    with_groups = dict(arguments)
     for name in loops(spec, arguments):
-        values = {**defaults(spec), **arguments}[name]
-        if len(values) <= limit:
+        items = values[name]
+        if len(items) <= limit:
             continue
         if name not in groups:
             raise ArgumentError(
                 f"`{name}` has too many items for one task to collect",
                 f"at most {limit}: split them over several runs",
-                f"{len(values)} items",
+                f"{len(items)} items",
             )
-        size = -(-len(values) // limit)
-        found[name] = [
-            json.dumps(values[first : first + size]) for first in range(0, len(values), size)
-        ]
-    return found
+        size = -(-len(items) // limit)
+        starts = range(0, len(items), size)
+        with_groups[name] = [json.dumps(items[first : first + size]) for first in starts]
+    return with_groups
 
 
 def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Puts a fingerprint of the user's files and functions into the environment of their tasks.
+    """Adds a fingerprint of the user's files and functions to the environment of their tasks.
 
-    Caches see a parameter's text: with this, a file of the same name with another content is
-    another input.
+    A cache compares the text of a parameter. With the fingerprint, a file whose content has changed
+    counts as another input.
 
     Args:
-        spec: of the pipeline, is changed.
-        arguments: of the pipeline.
+        spec: specification of the pipeline, which is modified.
+        arguments: arguments of the pipeline.
     """
-    found: dict[str, set[str]] = {}
+    by_executor: dict[str, set[str]] = {}
     for task in tasks(spec, arguments):
         prints = {p for value in task.arguments.values() for p in _fingerprints(value)}
-        found.setdefault(task.executor, set()).update(prints)
-    for label, prints in found.items():
+        by_executor.setdefault(task.executor, set()).update(prints)
+    for label, prints in by_executor.items():
         if prints:
             digest = hashlib.sha256("".join(sorted(prints)).encode()).hexdigest()[:16]
             container = spec["deploymentSpec"]["executors"][label]["container"]
@@ -216,16 +220,16 @@ def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 
 def _fingerprints(value: Any) -> Iterator[str]:
-    """Of all files and functions that an argument names, as such or in its JSON."""
+    """The fingerprints of all files and functions in an argument, including those in JSON."""
     for text in _texts(value):
         if _FUNCTION.fullmatch(text):
-            yield _of_module(text.partition(":")[0])
+            yield _module_digest(text.partition(":")[0])
         elif pathlib.Path(text).suffix and pathlib.Path(text).is_file():
             yield _digest([pathlib.Path(text)])
 
 
-def _of_module(name: str) -> str:
-    """Of a module's source, and of the whole package that it is in."""
+def _module_digest(name: str) -> str:
+    """A fingerprint of the source of a module's top-level package."""
     top = importlib.util.find_spec(name.partition(".")[0])
     if top is None or top.origin is None:
         return ""

@@ -11,7 +11,7 @@ from typing import Any
 from ib_keras.components.base import DEFAULT_IMAGE
 from ib_keras.errors import ArgumentError
 
-# A name with an optional host, an optional tag and an optional digest.
+# A name with an optional host, tag and digest.
 _REFERENCE = re.compile(r"[a-z0-9][\w.:/-]*(@sha256:[0-9a-f]{64})?", re.IGNORECASE)
 _PROGRAM = (
     "import importlib.util as u, sys; "
@@ -22,7 +22,7 @@ _EXPECTED = ". Expected an image built by the Dockerfile of ib-keras, or upon on
 
 
 def containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The containers of a specification, each with the name of its component's function.
+    """The containers of a specification, each preceded by its component's name.
 
     Args:
         spec: KFP's intermediate representation. Importers have no container.
@@ -36,21 +36,21 @@ def containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def set_image(spec: Mapping[str, Any], image: str | None) -> dict[str, Any]:
-    """A specification whose every task runs in the image, and first looks what the image has.
+    """Returns a specification whose tasks run in the image, and first check the image.
 
     Args:
-        spec: KFP's intermediate representation; stays as it is.
-        image: reference of an image that has ``ib_keras``; ``None`` keeps those that are named.
+        spec: KFP's intermediate representation; it is not modified.
+        image: reference of an image that has ``ib_keras``; ``None`` keeps the images of ``spec``.
 
     Returns:
-        The new specification. A task whose image lacks ``kfp`` or ``ib_keras`` ends at once with
+        The new specification. A task whose image lacks ``kfp`` or ``ib_keras`` fails at once with
         a message that says so.
 
     Raises:
-        ArgumentError: the reference is missing, or does not name an image.
+        ArgumentError: If the reference is missing or invalid.
     """
-    found = copy.deepcopy(dict(spec))
-    for _, container in containers(found):
+    with_image = copy.deepcopy(dict(spec))
+    for _, container in containers(with_image):
         if image is None and container["image"] == DEFAULT_IMAGE:
             raise ArgumentError(
                 "`image` is missing",
@@ -61,15 +61,15 @@ def set_image(spec: Mapping[str, Any], image: str | None) -> dict[str, Any]:
         container["image"] = check_image(container["image"] if image is None else image)
         command = container["command"]
         if command[:2] == ["sh", "-ec"]:
-            command[2] = _look(container["image"]) + command[2]
-    return found
+            command[2] = _check_command(container["image"]) + command[2]
+    return with_image
 
 
 def check_image(image: str) -> str:
-    """``image`` if it is a reference of a container image.
+    """Returns ``image`` if it is a reference of a container image.
 
     Raises:
-        ArgumentError: it is not.
+        ArgumentError: If it is not.
     """
     if not isinstance(image, str) or not _REFERENCE.fullmatch(image):
         raise ArgumentError(
@@ -78,8 +78,8 @@ def check_image(image: str) -> str:
     return image
 
 
-def _look(image: str) -> str:
-    """Lines of a shell that end it if the image is not one of ours."""
+def _check_command(image: str) -> str:
+    """A shell script that fails if the image lacks Python, ``kfp`` or ``ib_keras``."""
     lacks, rest = shlex.quote(f"ib-keras: the image {image} lacks "), shlex.quote(_EXPECTED + image)
     return (
         f"command -v python3 > /dev/null || {{ echo {lacks}python3{rest} >&2; exit 1; }}\n"

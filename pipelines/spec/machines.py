@@ -15,28 +15,29 @@ from ib_keras.errors import ArgumentError
 from ib_keras.pipelines.spec.image import containers
 
 _KEYS = ("accelerator", "count", "cpu", "memory")
-_EXAMPLE = "such as trainer: {accelerator: NVIDIA_L4, count: 1, cpu: 8, memory: 32G}"
+_EXAMPLE = "settings such as trainer: {accelerator: NVIDIA_L4, count: 1, cpu: 8, memory: 32G}"
 
 
 def parse(given: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
-    """What was asked for each component.
+    """Parses the machine settings of each component.
 
     Args:
-        given: the path of a YAML file, ``component.key=value`` items, or several of both, separated
-            by commas or as a list; the later counts.
+        given: paths of YAML files and ``component.key=value`` items, as a list or separated by
+            commas; later settings override earlier ones.
 
     Returns:
-        Component → ``accelerator``, ``count``, ``cpu``, ``memory``, of which some.
+        A dictionary from components to settings with some of the keys ``accelerator``, ``count``,
+        ``cpu`` and ``memory``.
 
     Raises:
-        ArgumentError: a file cannot be read, or an item does not describe a machine.
+        ArgumentError: If a file cannot be read, or an item does not describe a machine.
     """
     items = given.split(",") if isinstance(given, str) else list(given or ())
-    found: dict[str, dict[str, Any]] = {}
+    machines: dict[str, dict[str, Any]] = {}
     for item in items:
         for component, settings in (_item(item) if "=" in item else _file(item)).items():
-            found.setdefault(component, {}).update(settings)
-    return found
+            machines.setdefault(component, {}).update(settings)
+    return machines
 
 
 def set_machines(
@@ -44,23 +45,21 @@ def set_machines(
     machines: Mapping[str, Mapping[str, Any]],
     accelerators: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """A specification whose tasks ask for machines.
+    """Returns a specification whose tasks request machines.
 
     Args:
-        spec: KFP's intermediate representation; stays as it is.
-        machines: by component, as ``parse`` returns.
-        accelerators: the names that the engine knows; all are taken if absent.
+        spec: KFP's intermediate representation; it is not modified.
+        machines: the settings of each component, as ``parse`` returns them.
+        accelerators: the accelerators that the engine has; ``None`` accepts any name.
 
     Returns:
-        The new specification. A component's accelerator, CPUs and memory are those of all its
-        tasks.
+        The new specification. All tasks of a component have the same accelerator, CPUs and memory.
 
     Raises:
-        ArgumentError: a component, key or accelerator is unknown (the known ones are listed), or a
-            value is invalid.
+        ArgumentError: If a component, key or accelerator is unknown, or a value is invalid.
     """
-    found = copy.deepcopy(dict(spec))
-    known = sorted({component for component, _ in containers(found)})
+    with_machines = copy.deepcopy(dict(spec))
+    known = sorted({component for component, _ in containers(with_machines)})
     for component, settings in machines.items():
         if component not in known:
             raise ArgumentError(
@@ -69,10 +68,10 @@ def set_machines(
                 component,
             )
         resources = _resources(component, settings, accelerators)
-        for name, container in containers(found):
+        for name, container in containers(with_machines):
             if name == component and resources:
                 container["resources"] = resources
-    return found
+    return with_machines
 
 
 def _item(item: str) -> dict[str, dict[str, Any]]:
@@ -89,20 +88,22 @@ def _item(item: str) -> dict[str, dict[str, Any]]:
 
 def _file(path: str) -> dict[str, dict[str, Any]]:
     try:
-        read = yaml.safe_load(pathlib.Path(path).read_text())
+        content = yaml.safe_load(pathlib.Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ArgumentError(
-            "`machines` cannot be read", f"a YAML file {_EXAMPLE}, or component.key=value", error
+            "`machines` cannot be read",
+            f"a YAML file with {_EXAMPLE}, or component.key=value",
+            error,
         ) from None
-    if not isinstance(read, dict) or not all(isinstance(value, dict) for value in read.values()):
-        raise ArgumentError(f"{path!r} is not a table of machines", _EXAMPLE, repr(read))
-    return {str(component): settings for component, settings in read.items()}
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise ArgumentError(f"{path!r} is not a table of machines", _EXAMPLE, repr(content))
+    return {str(component): settings for component, settings in content.items()}
 
 
 def _resources(
     component: str, settings: Mapping[str, Any], accelerators: Iterable[str] | None
 ) -> dict[str, Any]:
-    """As KFP itself writes them into a specification."""
+    """The entry for a machine in a specification, as KFP itself compiles it."""
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ArgumentError(
@@ -110,7 +111,7 @@ def _resources(
         )
     if "count" in settings and "accelerator" not in settings:
         raise ArgumentError(
-            f"`machines` of {component} counts no accelerator",
+            f"`machines` of {component} has a count without an accelerator",
             _EXAMPLE,
             f"count={settings['count']}",
         )
@@ -137,10 +138,10 @@ def _resources(
             one.set_memory_limit(str(settings["memory"]))
 
     try:
-        made = dsl.pipeline(machine, name="machine")
+        pipeline = dsl.pipeline(machine, name="machine")
     except ValueError as error:
         raise ArgumentError(
-            f"`machines` of {component} cannot be had: {error}", _EXAMPLE, dict(settings)
+            f"`machines` of {component} is invalid: {error}", _EXAMPLE, dict(settings)
         ) from None
-    ((_, container),) = containers(json_format.MessageToDict(made.pipeline_spec))
+    ((_, container),) = containers(json_format.MessageToDict(pipeline.pipeline_spec))
     return container.get("resources", {})

@@ -109,13 +109,13 @@ def test_a_checkpoint_that_cannot_be_decoded_costs_itself(made, tmp_path, monkey
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cell": cell("resnet")}, "no such network"),
+        ({"cell": cell("resnet")}, "network does not exist"),
         ({"cell": cell(layer="h9")}, "has no tap 'h9'"),
         ({"cell": cell(epochs=[0, 7])}, r"no checkpoint of \[7\]"),
-        ({"cell": cell(epochs=[0, 0])}, "not the JSON of what to decode"),
-        ({"cell": "h2"}, "not the JSON of what to decode"),
+        ({"cell": cell(epochs=[0, 0])}, "does not name a run, a layer and epochs"),
+        ({"cell": "h2"}, "does not name a run, a layer and epochs"),
         ({"decoder": '{"levels": 5}'}, "between the levels"),
-        ({"decoder": '{"levels": 4}'}, "trained with other settings"),
+        ({"decoder": '{"levels": 4}'}, "trained with different settings"),
         ({"decoder": '{"depth": 4}'}, "no parameter 'depth'"),
         ({"decoder": "17"}, "not a JSON object"),
     ],
@@ -160,7 +160,7 @@ def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
     ("settings", "message"),
     [
         ({"cells": []}, "`cells` is empty"),
-        ({"cells": [cell("resnet")]}, "names no model"),
+        ({"cells": [cell("resnet")]}, "names an unknown model"),
         ({"cells": [cell(epochs=[0, 3])]}, r"without a checkpoint: \[3\]"),
         ({"decoder_settings": '{"levels": 1}'}, "levels"),
         ({"epochs": 5}, "without a checkpoint"),

@@ -135,12 +135,12 @@ def test_noisy_cnn():
         (lambda: studies.against_truth("ksg", mi=[-1.0]), "`mi` is invalid"),
         (lambda: studies.against_truth("sp", n=50), "takes no pair"),
         (lambda: studies.against_truth("ksg", size=2), "size"),
-        (lambda: known_pairs.read_images('{"images": "gaussian"}'), "images are unknown"),
-        (lambda: known_pairs.read_images("gaussian"), "images are unknown"),
+        (lambda: known_pairs.read_images('{"images": "gaussian"}'), "does not describe images"),
+        (lambda: known_pairs.read_images("gaussian"), "does not describe images"),
         (lambda: models.noisy_cnn((20, 20)), "do not fit"),
         (lambda: models.check('{"name": "szt", "layers": "dense_1"}'), "not names"),
-        (lambda: lossy_compression.check({"cells": ["x"]}), "images are unknown"),
-        (lambda: plot.against_truth(ib.frame.from_rows([])), "what is true"),
+        (lambda: lossy_compression.check({"cells": ["x"]}), "does not describe images"),
+        (lambda: plot.against_truth(ib.frame.from_rows([])), "true information"),
     ],
 )
 def test_bad_input(call, message):

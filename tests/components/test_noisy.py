@@ -72,7 +72,7 @@ def test_twins(tmp_path):
     for part in ("accuracy at the end", "orthonormal weights / plain", "cosine", "flagged"):
         assert part in starts
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "What the paper reports" in page and "Clustering" in page
+    assert "Findings of the paper" in page and "Clustering" in page
     written = {p.name for p in (tmp_path / "report").iterdir()}
     assert {"findings.csv", "clusters.parquet", "clusters_szt-noisy.png"} <= written
 

@@ -52,7 +52,7 @@ def test_nothing_there(bucket):
 
 def test_a_folder_without_estimates_is_listed(bucket):
     fsspec.filesystem("memory").pipe("/bucket/other/manifest.json", b"{}")
-    with pytest.raises(StoreError, match=r"other' holds no estimates.*\['manifest.json'\]"):
+    with pytest.raises(StoreError, match=r"other' has no estimates.*\['manifest.json'\]"):
         ib_keras.load("memory://bucket/other")
 
 

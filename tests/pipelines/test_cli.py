@@ -48,7 +48,7 @@ def test_settings_take_the_declared_types():
     pairs = lossy_compression.known_information
     assert cli.parse_settings(pairs, ["mi=[0, 2.5]"]) == {"mi": [0.0, 2.5]}
     assert cli.parse_settings(pairs, ["mi=3"]) == {"mi": [3.0]}
-    with pytest.raises(ArgumentError, match="mi is no float"):
+    with pytest.raises(ArgumentError, match="mi is not a float"):
         cli.parse_settings(pairs, ['mi=["much"]'])
     parsed = cli.parse_settings(PIPELINE, ['models=[{"name": "szt", "activation": "relu"}]'])
     assert parsed == {"models": ['{"name": "szt", "activation": "relu"}']}
@@ -58,11 +58,11 @@ def test_settings_take_the_declared_types():
     ("setting", "message"),
     [
         ("epoch=5", "'epoch' is unknown.*'epochs'"),
-        ("epochs", "sets nothing"),
-        ("epochs=many", "epochs is no int"),
-        ("learning_rate=fast", "no float"),
-        ('models=["szt"', "not JSON of a list"),
-        ("epochs=1.5", "epochs is no int"),
+        ("epochs", "has no value"),
+        ("epochs=many", "epochs is not an int"),
+        ("learning_rate=fast", "not a float"),
+        ('models=["szt"', "not a JSON list"),
+        ("epochs=1.5", "epochs is not an int"),
     ],
 )
 def test_bad_settings(setting, message):
@@ -205,17 +205,17 @@ def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
     if settings.get("data") == "{npz}":
         settings = {"data": str(tmp_path / "d.npz")}
     if message is None:
-        cli._check(information_plane, PIPELINE, settings)
+        cli._check("information_plane", None, settings)
     else:
         with pytest.raises(ArgumentError, match=message):
-            cli._check(information_plane, PIPELINE, settings)
+            cli._check("information_plane", None, settings)
 
 
 def test_what_lies_in_a_bucket_is_not_looked_at():
     far = {"data": "gs://bucket/d.npz", "models": ["/gcs/bucket/m.keras"]}
-    cli._check(information_plane, PIPELINE, far, far=True)
+    cli._check("information_plane", None, far, remote=True)
     with pytest.raises(ArgumentError, match="'ebab'"):
-        cli._check(information_plane, PIPELINE, {**far, "estimators": ["ebba"]}, far=True)
+        cli._check("information_plane", None, {**far, "estimators": ["ebba"]}, remote=True)
 
 
 def test_own_model_and_data(tmp_path, monkeypatch):
@@ -266,7 +266,7 @@ def test_description():
     text = cli.describe(information_plane)
     for line in (
         "  epochs (int): number of epochs.\n      default: 600",
-        "  learning_rate (float): Adam's.\n      default: 0.002",
+        "  learning_rate (float): learning rate of Adam.\n      default: 0.002",
         '      default: [{"name": "binning", "bins": 30}, "ebab", "akde"]',
         '\n  quick:\n      epochs=20\n      models=["szt"]\n      estimators=["ebab"]\n',
     ):
@@ -323,4 +323,4 @@ def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
     with flagsaver.flagsaver():
         flags.FLAGS(["ib-keras"])
         assert cli._main(["ib-keras"]) == 130
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "Run the same command again" in capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_a_refusal(server):
 
 def test_a_server_that_wants_a_login(server):
     server.kind = "text/html"
-    with pytest.raises(JobError, match="wants a login. Expected a token.*KF_PIPELINES_SA_TOKEN"):
+    with pytest.raises(JobError, match="requires a login. Expected .* token.*KF_PIPELINES"):
         run(host=server.host)
 
 

@@ -184,7 +184,7 @@ def test_states_are_followed_to_failure(service, capsys):
     with pytest.raises(JobError) as failure:
         run(wait=True)
     text = str(failure.value)
-    assert text.startswith("The job failed. Expected every task to end well; logs at https://")
+    assert text.startswith("The job failed. Expected every task to succeed; logs at https://")
     assert "trainer: ib-keras: the image lacks ['ib_keras']\nThe DAG failed" in text
     assert "trainer FAILED" in capsys.readouterr().out
 
@@ -197,7 +197,7 @@ def test_following_ends_when_the_service_is_away_for_long(service, monkeypatch):
         raise api_exceptions.RetryError("Timeout of 120.0s exceeded", None)
 
     monkeypatch.setattr(aiplatform.PipelineJob, "state", property(state))
-    with pytest.raises(JobError, match="can no longer be followed; it goes on"):
+    with pytest.raises(JobError, match="can no longer be followed; it keeps running"):
         run(wait=True)
 
 
@@ -215,7 +215,7 @@ def test_following_ends_when_the_service_is_away_for_long(service, monkeypatch):
         ("PERMISSION_DENIED", "artifactregistry.repositories.downloadArtifacts denied",
          "roles/artifactregistry.reader"),
         ("UNAUTHENTICATED", "Request had invalid authentication",
-         "valid ones: gcloud auth application-default login"),
+         "a new login: gcloud auth application-default login"),
         ("INVALID_ARGUMENT", "No such machine type", "refuses the job.*No such machine"),
     ],
 )  # fmt: skip

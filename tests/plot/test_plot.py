@@ -132,7 +132,7 @@ def test_doubt_shows():
                     [1 - strength * (1 - c) for c in edge], abs=0.01
                 )
             legend = [t.get_text() for t in figure.legends[0].get_texts()]
-            said = {None: ["hollow: says nothing"], 0.35: ["pale: flagged, with care"], 1.0: []}
+            said = {None: ["hollow: says nothing"], 0.35: ["pale: interpret with care"], 1.0: []}
             assert legend[1:] == said[strength]
         assert axes.lines[0].get_linestyle() == ("--" if strength is None else "-")
 

@@ -28,7 +28,7 @@ def test_one_page_that_needs_nothing_else(tmp_path):
     assert "2 runs (r, s), 2 layers, 3 recorded epochs (0 to 10)" in page
     assert "<b>saturated</b> (ebab: 24 of 24, kde: 24 of 24)" in page
     assert "What to do: Use coarser bins" in page
-    assert "0 of 48 estimates carry no flag" in page
+    assert "0 of 48 estimates have no flag" in page
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 

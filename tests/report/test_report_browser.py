@@ -166,7 +166,7 @@ def test_pointing_shows_value_and_error(page, table):
 def test_numbers_beside_the_picture(page, table):
     page.select_option("#run", label="tanh-0")
     page.select_option("#estimator", label="ebab")
-    page.click("summary:has-text('The same in numbers')")
+    page.click("summary:has-text('Values as a table')")
     rows = page.locator("#now tbody tr").all_inner_texts()
     (value,) = values(table, run="tanh-0", estimator="ebab", epoch=10, layer="first")
     assert rows[0].split("\t")[1] == f"{value:.3f} (no standard error)"

@@ -1,4 +1,4 @@
-// The page's own program: reads the embedded table, draws it with Plotly, and writes it as CSV.
+// The page's script: reads the embedded table, draws it with Plotly, and exports it as CSV.
 "use strict";
 function main() {
   const $ = (id) => document.getElementById(id);
@@ -70,7 +70,7 @@ function main() {
   }
   const layers = data.layers;
   const cache = new Map();
-  // A curve over the epochs; of several runs their mean, with the standard error of it.
+  // A curve over the epochs; for several runs, their mean with its standard error.
   function curve(view, estimator, quantity, layer) {
     const name = JSON.stringify([view, estimator, quantity, layer]);
     if (cache.has(name)) return cache.get(name);
@@ -99,13 +99,13 @@ function main() {
         p.stderr = Math.sqrt(square / (k - 1) / k);
       }
     }
-    const found = new Map([...at].sort((a, b) => a[0] - b[0]));
-    cache.set(name, found);
-    return found;
+    const sorted = new Map([...at].sort((a, b) => a[0] - b[0]));
+    cache.set(name, sorted);
+    return sorted;
   }
 
-  // ---- words -----------------------------------------------------------------------------------
-  // Plotly reads some HTML in its texts.
+  // ---- texts -----------------------------------------------------------------------------------
+  // Plotly interprets some HTML in texts.
   const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;");
   const unit = data.unit;
@@ -133,7 +133,7 @@ function main() {
     const mix = VIRIDIS[low].map((v, i) => Math.round(v + share * (VIRIDIS[low + 1][i] - v)));
     return `rgb(${mix.join()})`;
   }
-  // Estimates that say nothing are hollow, those to be taken with care are pale.
+  // Markers are hollow if the estimate says nothing, and pale if it must be interpreted with care.
   const nothing = (flags) => flags.some((flag) => data.nothing.includes(flag));
   const symbol = (layer, flags) => SYMBOLS[layers.indexOf(layer) % SYMBOLS.length]
     + (nothing(flags) ? "-open" : "");
@@ -146,16 +146,15 @@ function main() {
   }
   const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   function layout(x, y) {
-    const get = tone;
-    const axis = (title) => ({ title: { text: title }, gridcolor: get("--line"),
-      zerolinecolor: get("--line"), linecolor: get("--soft"), automargin: true });
+    const axis = (title) => ({ title: { text: title }, gridcolor: tone("--line"),
+      zerolinecolor: tone("--line"), linecolor: tone("--soft"), automargin: true });
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
-      font: { family: "system-ui, sans-serif", color: get("--text"), size: 13 },
+      font: { family: "system-ui, sans-serif", color: tone("--text"), size: 13 },
       margin: { l: 50, r: 14, t: 36, b: 52 }, hovermode: "closest",
-      hoverlabel: { align: "left", bgcolor: get("--ground"), bordercolor: get("--soft"),
-        font: { color: get("--text") } },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: get("--soft"), activecolor: get("--accent") },
+      hoverlabel: { align: "left", bgcolor: tone("--ground"), bordercolor: tone("--soft"),
+        font: { color: tone("--text") } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: tone("--soft"), activecolor: tone("--accent") },
       xaxis: axis(x), yaxis: axis(y), uirevision: "kept",
     };
   }
@@ -176,7 +175,7 @@ function main() {
   const told = (layer, p) => hover(layer, p.epoch, [`${XT} ${measured(p.x)} ${unit}`,
     `${TY} ${measured(p.y)} ${unit}`], p.flags);
 
-  // Names above or below their markers; none where both places are taken.
+  // Names are above or below their markers, and left out if both places are taken.
   function labels(here) {
     const wide = (axis, share) => {
       const all = here.map(([, p]) => p[axis].value);
@@ -209,7 +208,7 @@ function main() {
         color: tone("--soft") },
       error_y: { type: "data", array: here.map(([, p]) => error(p.y)), thickness: 1.2, width: 3,
         color: tone("--soft") },
-      // Hollow ones are filled with the ground, so that their way does not show through.
+      // Hollow markers are filled with the background, so that their path does not show through.
       marker: { size: 14, symbol: here.map(([layer]) => symbol(layer, [])),
         color: here.map(([layer, p]) => fill(layer, p.flags)),
         line: { width: here.map(([, p]) => (p.flags.length ? 2.4 : 1)),
@@ -244,7 +243,7 @@ function main() {
     traces.push(trace);
     const look = layout(`${boundOf()}${XT} [${unit}]`, `${TY} [${unit}]`);
     if (xs.length) { look.xaxis.range = extent.x; look.yaxis.range = extent.y; }
-    else look.annotations = [{ text: "nothing to draw: choose a layer or another estimator",
+    else look.annotations = [{ text: "nothing to draw: select a layer or another estimator",
       showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
     Plotly.react("plane", traces, look, CONFIG);
     tabulate(here);
@@ -281,7 +280,7 @@ function main() {
     if (state.epochs.length) look.shapes = cursor();
     Plotly.react("curves", traces, look, CONFIG);
   }
-  // The same in words: for those who read rather than point.
+  // The values as a table, for readers who do not use a pointer.
   function tabulate(here) {
     const body = $("now").tBodies[0];
     body.replaceChildren(...here.map(([layer, p]) => {
@@ -325,12 +324,12 @@ function main() {
     }));
   }
   function rescale() {
-    const before = state.epochs[state.at], found = new Set();
+    const before = state.epochs[state.at], epochs = new Set();
     for (const layer of layers)
       for (const quantity of data.quantities)
         for (const epoch of curve(state.view, state.estimator, quantity, layer).keys())
-          found.add(epoch);
-    state.epochs = [...found].sort((a, b) => a - b);
+          epochs.add(epoch);
+    state.epochs = [...epochs].sort((a, b) => a - b);
     const same = state.epochs.indexOf(before);
     state.at = same < 0 ? Math.max(0, state.epochs.length - 1) : same;
     $("epoch").max = Math.max(0, state.epochs.length - 1);
@@ -406,7 +405,7 @@ try {
   const place = document.getElementById("loading");
   if (place) {
     place.id = "failed";
-    place.textContent = "The pictures could not be drawn: they need a browser of 2023 or later. "
+    place.textContent = "The charts could not be drawn: they need a browser from 2023 or later. "
       + "The tables below are complete.";
   }
   console.error(error);
