@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ib_keras.arrays import codes as _codes
+from ib_keras.arrays import codes as row_coding
 
 SMALL = hnp.arrays(
     np.int16, st.tuples(st.integers(1, 40), st.integers(1, 9)), elements=st.integers(-2, 2)
@@ -13,7 +13,7 @@ SMALL = hnp.arrays(
 @settings(max_examples=200, deadline=None)
 @given(SMALL)
 def test_row_codes_are_equal_exactly_when_rows_are(rows):
-    codes = _codes.row_codes(rows)
+    codes = row_coding.row_codes(rows)
     equal = (rows[:, None, :] == rows[None, :, :]).all(axis=2)
     np.testing.assert_array_equal(codes[:, None] == codes[None, :], equal)
     assert set(codes) == set(range(len(np.unique(rows, axis=0))))
@@ -22,21 +22,21 @@ def test_row_codes_are_equal_exactly_when_rows_are(rows):
 def test_collisions_of_the_hash_are_found(monkeypatch):
     rows = np.random.default_rng(0).integers(0, 3, (200, 30))
     expected = len(np.unique(rows, axis=0))
-    monkeypatch.setattr(_codes, "_hash", lambda words: np.zeros(len(words), np.uint64))
-    assert len(np.unique(_codes.row_codes(rows))) == expected
+    monkeypatch.setattr(row_coding, "_hash", lambda words: np.zeros(len(words), np.uint64))
+    assert len(np.unique(row_coding.row_codes(rows))) == expected
 
 
 def test_negative_zero_is_zero():
-    assert _codes.row_codes(np.array([[0.0, 1.0], [-0.0, 1.0]])).tolist() == [0, 0]
+    assert row_coding.row_codes(np.array([[0.0, 1.0], [-0.0, 1.0]])).tolist() == [0, 0]
 
 
 def test_entropies_of_a_known_table():
     # p(a) = (1/2, 1/2), p(b) = (1/4, 3/4), p(a,b) = (1/4, 1/4; 0, 1/2)
     a, b = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    assert np.isclose(_codes.entropy(a), np.log(2))
-    assert np.isclose(_codes.entropy(b), 0.25 * np.log(4) + 0.75 * np.log(4 / 3))
+    assert np.isclose(row_coding.entropy(a), np.log(2))
+    assert np.isclose(row_coding.entropy(b), 0.25 * np.log(4) + 0.75 * np.log(4 / 3))
     joint = 0.5 * np.log(4) + 0.5 * np.log(2)
-    assert np.isclose(_codes.joint_entropy(a, b), joint)
+    assert np.isclose(row_coding.joint_entropy(a, b), joint)
     assert np.isclose(
-        _codes.mutual_information(a, b), _codes.entropy(a) + _codes.entropy(b) - joint
+        row_coding.mutual_information(a, b), row_coding.entropy(a) + row_coding.entropy(b) - joint
     )

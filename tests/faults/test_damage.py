@@ -21,7 +21,7 @@ from ib_keras.components.examples import executor
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
 from ib_keras.storage import atomic, journal, keras_files, manifests
-from ib_keras.storage import npy as _arrays
+from ib_keras.storage import npy as npy_files
 from ib_keras.training import state
 
 
@@ -251,19 +251,19 @@ def test_absurd_shapes_are_refused_before_anything_is_allocated(tmp_path):
             opened.write(data)
         return file
 
-    np.testing.assert_array_equal(_arrays.read_npy(npy((2, 2), "|u1")), [[49, 50], [51, 52]])
+    np.testing.assert_array_equal(npy_files.read_npy(npy((2, 2), "|u1")), [[49, 50], [51, 52]])
     for shape in [(10**12,), (1 << 40, 1 << 40), (-1,), (2,), ()]:
         if shape == ():
             continue
         with pytest.raises(StoreError, match=r"array\.npy' cannot be read"):
-            _arrays.read_npy(npy(shape))
+            npy_files.read_npy(npy(shape))
     with pytest.raises(StoreError, match="objects"):
-        _arrays.read_npy(npy((1,), "|O"))
+        npy_files.read_npy(npy((1,), "|O"))
 
 
 def test_bombs_are_refused(tmp_path):
     file = tmp_path / "bomb.npz"
-    with _arrays.zipfile.ZipFile(file, "w", _arrays.zipfile.ZIP_DEFLATED) as archive:
+    with npy_files.zipfile.ZipFile(file, "w", npy_files.zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", bytes(1 << 20))
     content = bytearray(file.read_bytes())
     # The central directory, and the member itself, say that a terabyte is inside.
@@ -272,9 +272,9 @@ def test_bombs_are_refused(tmp_path):
         content[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")
     file.write_bytes(content)
     with pytest.raises(StoreError, match=r"bomb\.npz' cannot be read"):
-        _arrays.read_npz(file)
+        npy_files.read_npz(file)
     with pytest.raises(StoreError, match=r"bomb\.npz' is too large.*unpacked"):
-        _arrays.check_size(file, 1 << 50)
+        npy_files.check_size(file, 1 << 50)
 
 
 def test_a_bomb_is_measured_before_it_is_unpacked(tmp_path, monkeypatch):
@@ -316,7 +316,7 @@ def test_clocks_that_jump(tmp_path, monkeypatch, then):
 
 def test_models_are_measured_and_compared_before_keras_reads_them(tmp_path, monkeypatch):
     file = tmp_path / "model.keras"
-    with _arrays.zipfile.ZipFile(file, "w") as archive:
+    with npy_files.zipfile.ZipFile(file, "w") as archive:
         archive.writestr("config.json", b"{}" * 500)
     monkeypatch.setattr(memory, "available", lambda: 100)
     with pytest.raises(ArgumentError, match=r"model\.keras' is too large"):
@@ -346,12 +346,12 @@ def test_a_configuration_that_asks_for_too_much(tmp_path, layer):
     model.compile("adam", "mse")
     file = tmp_path / "model.keras"
     model.save(file)
-    with _arrays.zipfile.ZipFile(file) as archive:
+    with npy_files.zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     config = members["config.json"].decode()
     asked = re.sub(r'"(units|filters|input_dim)": 5', r'"\1": 5000000000000', config)
     assert asked != config
-    with _arrays.zipfile.ZipFile(file, "w") as archive:
+    with npy_files.zipfile.ZipFile(file, "w") as archive:
         for name, content in {**members, "config.json": asked}.items():
             archive.writestr(name, content)
     with pytest.raises(ArgumentError, match=r"model\.keras' is too large.*GB unpacked"):
@@ -396,7 +396,7 @@ def test_what_fuzzing_found(tmp_path):
     text = b"{'descr': (\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
     with pytest.raises(StoreError, match=r"a\.npy' cannot be read"):
-        _arrays.read_npy(tmp_path / "a.npy")
+        npy_files.read_npy(tmp_path / "a.npy")
     np.savez(tmp_path / "b.npz", x=np.zeros((20, 2)), y=np.arange(20) % 2 * (1 << 40))
     assert len(ib.datasets.load(tmp_path / "b.npz").y) == 20  # without 8 TB of counts
     path, _ = make_table(tmp_path)

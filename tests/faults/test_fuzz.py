@@ -26,10 +26,9 @@ from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.decoder import executor
 from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
-from ib_keras.pipelines import settings as _settings
+from ib_keras.pipelines import settings as pipeline_settings
 from ib_keras.pipelines.spec import machines
-from ib_keras.storage import journal
-from ib_keras.storage import manifests as _files
+from ib_keras.storage import journal, manifests
 from ib_keras.training import schedule
 
 FUZZ = settings(
@@ -114,32 +113,32 @@ def sign(content):
     """The manifest as it would be written, by somebody who knows how: with a checksum."""
     if isinstance(content, dict):
         content = {name: part for name, part in content.items() if name != "sha256"}
-        content["sha256"] = _files._digest(content)
+        content["sha256"] = manifests._digest(content)
     return json.dumps(content)
 
 
 @pytest.fixture(scope="module", params=test_damage.ARTIFACTS[:5], ids=lambda make: make.__name__)
 def artifact(request, tmp_path_factory):
     path, read = request.param(tmp_path_factory.mktemp("fuzz"))
-    manifests = {file: file.read_text() for file in path.rglob(_files.MANIFEST)}
-    yield path, read, manifests
-    for file, text in manifests.items():
+    texts = {file: file.read_text() for file in path.rglob(manifests.MANIFEST)}
+    yield path, read, texts
+    for file, text in texts.items():
         file.write_text(text)
 
 
 @FUZZ
 @given(data=st.data(), value=VALUES)
 def test_manifests(artifact, data, value):
-    _, read, manifests = artifact
-    file = data.draw(st.sampled_from(sorted(manifests)))
-    content = json.loads(manifests[file])
+    _, read, texts = artifact
+    file = data.draw(st.sampled_from(sorted(texts)))
+    content = json.loads(texts[file])
     way = data.draw(st.sampled_from(sorted(paths(content), key=str)))
     file.write_text(sign(with_part(content, way, value)))
     try:
         with our_errors():
             read()
     finally:
-        file.write_text(manifests[file])
+        file.write_text(texts[file])
 
 
 @FUZZ
@@ -243,7 +242,7 @@ def test_texts_from_the_command_line(text):
         ib.estimators.get, schedule.parse, executor.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
-        *(lambda given, hint=hint: _settings._parse("key", given, hint)
+        *(lambda given, hint=hint: pipeline_settings._parse("key", given, hint)
           for hint in (str, bool, int, float, list[str], list[int], list[float])),
     ):  # fmt: skip
         with our_errors():
@@ -346,7 +345,7 @@ def test_examples_are_compared_with_their_checksums(tmp_path):
 
 def test_a_list_of_files_that_is_none(tmp_path):
     path, read = test_damage.make_examples(tmp_path)
-    manifest = path / _files.MANIFEST
+    manifest = path / manifests.MANIFEST
     manifest.write_text(sign({**json.loads(manifest.read_text()), "files": True}))
     with pytest.raises(IbKerasError, match="in its manifest"):
         read()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from make_frame import make_frame
 
-from ib_keras.frame import verdict as _verdict
+from ib_keras.frame import verdict as rule
 
 
 def curves(values, estimator="ebab", run="tanh", stderr=np.nan, flags=""):
@@ -17,17 +17,17 @@ def curves(values, estimator="ebab", run="tanh", stderr=np.nan, flags=""):
 
 
 def one(table):
-    (verdict,) = _verdict.verdicts(table)
+    (verdict,) = rule.verdicts(table)
     return verdict
 
 
 def test_a_fall_is_compression_and_a_rise_is_not():
-    low, high = _verdict.verdicts(curves({"a": (5, 8, 6), "b": (5, 6, 8)}, stderr=0.1))
-    assert (low.what, low.belief) == (_verdict.COMPRESSES, _verdict.YES)
+    low, high = rule.verdicts(curves({"a": (5, 8, 6), "b": (5, 6, 8)}, stderr=0.1))
+    assert (low.what, low.belief) == (rule.COMPRESSES, rule.YES)
     assert low.claim == "compresses (p < 0.001, adjusted for 2 tests)"
     assert low.curve == "8.00 at epoch 1 → 6.00 nats at the end (−25%), by ebab"
-    assert (high.what, high.belief) == (_verdict.KEEPS, _verdict.YES)
-    ((which, belief),) = _verdict.headline([low, high])
+    assert (high.what, high.belief) == (rule.KEEPS, rule.YES)
+    ((which, belief),) = rule.headline([low, high])
     assert which == "1 of 2 layers compresses: a."
     assert belief.startswith("You may believe it") and "one run" in belief
     assert "over 2 tests" in belief and "at most 5%" in belief
@@ -35,9 +35,9 @@ def test_a_fall_is_compression_and_a_rise_is_not():
 
 def test_without_an_error_and_a_second_seed_it_is_seen_in_one_run():
     low = one(curves({"a": (5, 8, 6)}))
-    assert (low.what, low.belief, low.tested) == (_verdict.COMPRESSES, _verdict.CARE, False)
+    assert (low.what, low.belief, low.tested) == (rule.COMPRESSES, rule.CARE, False)
     assert low.claim.startswith("compresses, seen in one run (p = ")
-    ((which, belief),) = _verdict.headline([low])
+    ((which, belief),) = rule.headline([low])
     assert which.startswith("In this one run, 1 of 1 layer compresses")
     assert "the values have no standard errors" in belief
 
@@ -49,12 +49,12 @@ def test_without_an_error_and_a_second_seed_it_is_seen_in_one_run():
 def test_noise_is_no_compression(end, stderr, what):
     # 5 % of 8 is 0.4. The error of a difference is taken as 2 · √2 times the standard error.
     found = one(curves({"a": (5, 8, end)}, stderr=stderr))
-    assert found.what == (_verdict.COMPRESSES if what else _verdict.KEEPS)
+    assert found.what == (rule.COMPRESSES if what else rule.KEEPS)
 
 
 def test_what_an_error_leaves_open_is_to_be_taken_with_care():
     found = one(curves({"a": (5, 8, 7.5)}, stderr=0.2))
-    assert (found.what, found.belief) == (_verdict.KEEPS, _verdict.CARE)
+    assert (found.what, found.belief) == (rule.KEEPS, rule.CARE)
     assert found.why[0] == "errors and the number of comparisons leave it open whether a falls"
 
 
@@ -75,7 +75,7 @@ def test_of_noise_at_most_one_table_in_twenty_has_a_claim():
     shapes = [(3, 2), (3, 20), (20, 10), (50, 3)]
     tables = [noise(rng, *shapes[i % 4], runs=1 + i // 4 % 4) for i in range(48)]
     claims = [
-        any(v.what in (_verdict.COMPRESSES, _verdict.DISPUTED) for v in _verdict.verdicts(table))
+        any(v.what in (rule.COMPRESSES, rule.DISPUTED) for v in rule.verdicts(table))
         for table in tables
     ]
     # A rate of 5 % gives more than 6 of 48 once in a hundred times.
@@ -87,7 +87,7 @@ def test_a_fall_among_many_curves_of_noise_is_found():
     table = noise(rng, 20, 10, runs=3)
     falls = table["layer"] == "l7"
     table.loc[falls, "value"] += 2 * (1 - table.loc[falls, "epoch"] / 9)
-    claimed = [v.layer for v in _verdict.verdicts(table) if v.what == _verdict.COMPRESSES]
+    claimed = [v.layer for v in rule.verdicts(table) if v.what == rule.COMPRESSES]
     assert claimed == ["l7"]
 
 
@@ -97,37 +97,37 @@ def test_exact_values_that_jump_are_not_believed_to_fall():
     table = pd.concat(
         [curves({"a": (v, v, v)}).iloc[:1].assign(epoch=e) for e, v in enumerate(values[:-1])]
     )
-    assert one(table.reset_index(drop=True)).what == _verdict.KEEPS
+    assert one(table.reset_index(drop=True)).what == rule.KEEPS
 
 
 def test_what_tells_nothing_has_no_say():
     flagged = one(curves({"a": (5, 8, 6)}, flags="measurement_bins,high_dim"))
-    assert (flagged.what, flagged.belief) == (_verdict.UNKNOWN, _verdict.NO)
+    assert (flagged.what, flagged.belief) == (rule.UNKNOWN, rule.NO)
     assert flagged.why == ("there are too few samples for the width of the layer",)
-    ((which, belief),) = _verdict.headline([flagged])
+    ((which, belief),) = rule.headline([flagged])
     assert "cannot tell" in which and belief.startswith("Draw no conclusions yet")
     both = pd.concat([curves({"a": (5, 8, 6)}, flags="high_dim"), curves({"a": (5, 6, 8)}, "kde")])
-    assert one(both).what == _verdict.KEEPS
+    assert one(both).what == rule.KEEPS
 
 
 def test_a_maximum_at_the_ceiling():
     table = curves({"a": (5, 8, 6)})
     table["flags"] = ["", "saturated", ""]
-    assert one(table).what == _verdict.COMPRESSES and one(table).belief == _verdict.CARE
+    assert one(table).what == rule.COMPRESSES and one(table).belief == rule.CARE
     table["flags"] = ["", "saturated", "saturated"]
-    assert one(table).what == _verdict.UNKNOWN
+    assert one(table).what == rule.UNKNOWN
 
 
 def test_care_and_disagreement():
     care = one(curves({"a": (5, 8, 6)}, flags="measurement_bins", stderr=0.1))
-    assert care.belief == _verdict.CARE and "scale of the bins" in care.why[0]
+    assert care.belief == rule.CARE and "scale of the bins" in care.why[0]
     both = pd.concat([curves({"a": (5, 8, 6)}), curves({"a": (5, 6, 8)}, "kde")])
-    assert (one(both).what, one(both).belief) == (_verdict.DISPUTED, _verdict.NO)
+    assert (one(both).what, one(both).belief) == (rule.DISPUTED, rule.NO)
     assert one(both).why[0] == "ebab finds a fall; kde does not"
     # What is shown is the fall, also where another estimator is flagged less.
     pale = both.assign(flags=np.where(both["estimator"] == "ebab", "ties", ""))
     assert one(pale).curve.endswith("by ebab")
-    ((which, belief),) = _verdict.headline([one(both)])
+    ((which, belief),) = rule.headline([one(both)])
     assert "Estimates disagree about a" in which and belief.startswith("Do not believe it yet")
 
 
@@ -135,28 +135,28 @@ def test_what_is_disputed_is_not_to_be_believed_beside_what_is_not():
     both = pd.concat(
         [curves({"a": (5, 8, 6), "b": (5, 8, 6)}, stderr=0.1), curves({"a": (5, 6, 8)}, "kde")]
     )
-    ((which, belief),) = _verdict.headline(_verdict.verdicts(both))
+    ((which, belief),) = rule.headline(rule.verdicts(both))
     assert "1 of 2 layers compresses: b." in which and "disagree about a" in which
     assert belief.startswith("Believe it with care") and "ebab finds a fall; kde does" in belief
 
 
 def test_saturation_is_said_first():
     table = curves({"a": (8.3, 8.3, 8.3)}, flags="saturated")
-    assert _verdict.saturation(table).startswith("3 of 3 values of I(X;T) are saturated")
-    assert _verdict.saturation(table.assign(flags="")) == ""
+    assert rule.saturation(table).startswith("3 of 3 values of I(X;T) are saturated")
+    assert rule.saturation(table.assign(flags="")) == ""
 
 
 def test_seeds_are_taken_together():
     table = pd.concat([curves({"a": (5, 8, 6)}, run=f"tanh-{i}") for i in range(3)])
     assert one(table).group == "tanh" and one(table).runs == 3
-    assert "3 runs" in _verdict.headline([one(table)])[0][1]
+    assert "3 runs" in rule.headline([one(table)])[0][1]
 
 
 def test_nothing_to_say():
     table = curves({"a": (5, 8, 6)})
-    assert _verdict.verdicts(table[:1]) == []
-    assert _verdict.verdicts(table.assign(quantity="H(T)")) == []
-    assert one(table.assign(value=np.nan, flags="no_channel")).what == _verdict.UNKNOWN
+    assert rule.verdicts(table[:1]) == []
+    assert rule.verdicts(table.assign(quantity="H(T)")) == []
+    assert one(table.assign(value=np.nan, flags="no_channel")).what == rule.UNKNOWN
 
 
 @pytest.mark.parametrize("last", [np.nan, np.inf])
@@ -164,6 +164,6 @@ def test_a_curve_without_a_last_value_has_no_end(last):
     """Its training diverged: what it fell to before is not what it ends at."""
     table = curves({"a": (8, 5, last)}, stderr=0.1)
     found = one(table)
-    assert (found.what, found.belief) == (_verdict.UNKNOWN, _verdict.NO)
+    assert (found.what, found.belief) == (rule.UNKNOWN, rule.NO)
     both = pd.concat([table, curves({"a": (5, 6, 8)}, "kde", stderr=0.1)], ignore_index=True)
-    assert one(both).what == _verdict.KEEPS
+    assert one(both).what == rule.KEEPS

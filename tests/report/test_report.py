@@ -7,19 +7,19 @@ from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
-from ib_keras.report import embedded as _page
+from ib_keras.report import embedded
 
 
 def own_text(page):
     """The page without Plotly's program, which names places that it never asks for."""
-    return page.replace(_page.file(_page.PLOTLY), "")
+    return page.replace(embedded.file(embedded.PLOTLY), "")
 
 
 def test_one_page_that_needs_nothing_else(tmp_path):
     table = make_frame(runs=("r", "s"), estimators=("ebab", "kde"), flags="saturated")
     path = ib.report.write(table, tmp_path / "page.html", title="A <b>title</b>")
     page = path.read_text()
-    assert page.count(_page.file(_page.PLOTLY)) == 1
+    assert page.count(embedded.file(embedded.PLOTLY)) == 1
     page = own_text(page)
     assert set(re.findall(r"""(?:src|href)\s*=\s*["']([^"',]*)""", page)) == {"#believe", "data:"}
     assert not re.search(r"https?:|<link (?!rel=\"icon\" href=\"data:)|@import|url\(", page)
@@ -33,7 +33,7 @@ def test_one_page_that_needs_nothing_else(tmp_path):
 
 
 def test_plotly_ends_no_element():
-    assert "</script" not in _page.file(_page.PLOTLY).lower()
+    assert "</script" not in embedded.file(embedded.PLOTLY).lower()
 
 
 def test_what_to_do_of_every_flag():
@@ -60,7 +60,7 @@ def test_seeds_alone_or_their_mean(tmp_path):
     table = make_frame(runs=("tanh-0", "tanh-1", "relu"))
 
     def views(**arguments):
-        return [v["name"] for v in json.loads(_page.data(table, **arguments))["views"]]
+        return [v["name"] for v in json.loads(embedded.data(table, **arguments))["views"]]
 
     mean = "tanh: mean of 2 runs"
     assert views(single_runs=True) == [mean, "tanh-0", "tanh-1", "relu"]
