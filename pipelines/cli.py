@@ -102,10 +102,11 @@ def main() -> None:
     sys.modules["__main__"].__doc__ = _HELP
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
         _FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(_main)
+    app.run(run)
 
 
-def _main(argv: list[str]) -> int:
+def run(argv: list[str]) -> int:
+    """Runs the command with the flags that were parsed, and returns its exit status."""
     try:
         if len(argv) > 1:
             raise ArgumentError(
@@ -152,7 +153,7 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     return 0
 
 
-def _check(
+def check_arguments(
     name: str, of_preset: str | None, settings: dict[str, Any], remote: bool = False
 ) -> None:
     """Runs a pipeline's check with its defaults, because a model must fit the default data too."""
@@ -172,10 +173,10 @@ def _check(
 
 
 def _check_in_subprocess(settings: dict[str, Any], remote: bool = False) -> None:
-    """Runs ``_check`` in another process, so that this one does not load TensorFlow."""
+    """Runs ``check_arguments`` in another process, so that this one does not load TensorFlow."""
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not support forking
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        pool.submit(_check, _FLAGS.pipeline, _FLAGS.preset, settings, remote).result()
+        pool.submit(check_arguments, _FLAGS.pipeline, _FLAGS.preset, settings, remote).result()
 
 
 @contextlib.contextmanager

@@ -61,11 +61,12 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
                 f"key=value with one of {list(hints)}",
                 setting,
             )
-        parsed[key] = _parse(key, text, hints[key])
+        parsed[key] = parse_value(key, text, hints[key])
     return parsed
 
 
-def _parse(key: str, text: str, hint: Any) -> Any:
+def parse_value(key: str, text: str, hint: Any) -> Any:
+    """The value of a parameter of the type ``hint`` from the text of ``key=text``."""
     if hint is str:
         return text
     if hint is bool:
@@ -83,13 +84,13 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             ) from None
     kind = (get_args(hint) or (str,))[0]
     if not text.lstrip().startswith("["):
-        return [_parse(key, text, kind)]
+        return [parse_value(key, text, kind)]
     try:
         items = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArgumentError(f"{key} is not a JSON list ({error})", '["a", "b"]', text) from None
     texts = [item if isinstance(item, str) else json.dumps(item) for item in items]
-    return [_parse(key, item, kind) for item in texts]
+    return [parse_value(key, item, kind) for item in texts]
 
 
 def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:

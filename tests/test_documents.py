@@ -207,4 +207,4 @@ def _ib_keras(arguments):
         arguments += ["--runner=compile", "--output=compiled.yaml"]
     with flagsaver.flagsaver():
         flags.FLAGS(["ib-keras", *arguments])
-        assert cli._main(["ib-keras"]) == 0, arguments
+        assert cli.run(["ib-keras"]) == 0, arguments

@@ -26,7 +26,7 @@ def write_manifest(folder: pathlib.Path, schema: str, version: int, **content: A
     """Write ``manifest.json`` with a checksum of itself; it marks the folder as complete."""
     manifest = {"schema": schema, "version": version, "made_by": provenance(), **content}
     manifest = json.loads(json.dumps(manifest, allow_nan=False))
-    manifest["sha256"] = _digest(manifest)
+    manifest["sha256"] = content_checksum(manifest)
     text = json.dumps(manifest, indent=1)
     write_file(folder / MANIFEST, lambda temporary: temporary.write_text(text + "\n"))
 
@@ -64,7 +64,7 @@ def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, 
             "the key 'sha256'; folders from versions without checksums must be made again",
             "none",
         )
-    digest = _digest(manifest)
+    digest = content_checksum(manifest)
     if written != digest:
         raise StoreError(f"{str(path)!r} is damaged", f"the checksum {written!r}", digest)
     return manifest
@@ -79,7 +79,8 @@ def _parse(path: pathlib.Path) -> Any:
         raise StoreError(f"{str(path)!r} is damaged", "valid JSON", error) from None
 
 
-def _digest(content: Any) -> str:
+def content_checksum(content: Any) -> str:
+    """The SHA-256 of a manifest's content."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -113,7 +113,7 @@ def sign(content):
     """The manifest as it would be written, by somebody who knows how: with a checksum."""
     if isinstance(content, dict):
         content = {name: part for name, part in content.items() if name != "sha256"}
-        content["sha256"] = manifests._digest(content)
+        content["sha256"] = manifests.content_checksum(content)
     return json.dumps(content)
 
 
@@ -242,7 +242,7 @@ def test_texts_from_the_command_line(text):
         ib.estimators.get, schedule.parse, executor.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
-        *(lambda given, hint=hint: pipeline_settings._parse("key", given, hint)
+        *(lambda given, hint=hint: pipeline_settings.parse_value("key", given, hint)
           for hint in (str, bool, int, float, list[str], list[int], list[float])),
     ):  # fmt: skip
         with our_errors():

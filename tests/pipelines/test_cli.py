@@ -205,17 +205,17 @@ def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
     if settings.get("data") == "{npz}":
         settings = {"data": str(tmp_path / "d.npz")}
     if message is None:
-        cli._check("information_plane", None, settings)
+        cli.check_arguments("information_plane", None, settings)
     else:
         with pytest.raises(ArgumentError, match=message):
-            cli._check("information_plane", None, settings)
+            cli.check_arguments("information_plane", None, settings)
 
 
 def test_what_lies_in_a_bucket_is_not_looked_at():
     far = {"data": "gs://bucket/d.npz", "models": ["/gcs/bucket/m.keras"]}
-    cli._check("information_plane", None, far, remote=True)
+    cli.check_arguments("information_plane", None, far, remote=True)
     with pytest.raises(ArgumentError, match="'ebab'"):
-        cli._check("information_plane", None, {**far, "estimators": ["ebba"]}, remote=True)
+        cli.check_arguments("information_plane", None, {**far, "estimators": ["ebba"]}, remote=True)
 
 
 def test_own_model_and_data(tmp_path, monkeypatch):
@@ -241,7 +241,7 @@ def test_remote_runners_are_handed_everything(monkeypatch, tmp_path):
     with flagsaver.flagsaver():
         flags.FLAGS(["ib-keras", "--runner=vertex", "--preset=quick", "--labels=team=ib,a=b",
                      "--model=gs://b/m.keras", "--dry_run", "--noenable_caching"])  # fmt: skip
-        assert cli._main([""]) == 7
+        assert cli.run([""]) == 7
     ((pipeline, settings), named) = calls[0]
     assert pipeline is PIPELINE
     assert settings == {"epochs": 20, "models": ["gs://b/m.keras"], "estimators": ["ebab"]}
@@ -322,5 +322,5 @@ def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
     monkeypatch.setitem(cli._RUN, "local", interrupted)
     with flagsaver.flagsaver():
         flags.FLAGS(["ib-keras"])
-        assert cli._main(["ib-keras"]) == 130
+        assert cli.run(["ib-keras"]) == 130
     assert "Run the same command again" in capsys.readouterr().err

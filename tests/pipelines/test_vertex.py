@@ -94,7 +94,7 @@ def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(serv
         service_account="runner@proj.iam", network="projects/1/global/networks/net",
         machines="trainer.accelerator=NVIDIA_L4", **OPTIONS,
     ):  # fmt: skip
-        assert cli._main(["ib-keras"]) == 0
+        assert cli.run(["ib-keras"]) == 0
 
     (request,) = service.created
     assert request.parent == "projects/proj/locations/europe-west4"
