@@ -1,4 +1,4 @@
-"""Estimators of I(X;T) and I(T;Y): small frozen objects, each usable from its name."""
+"""Estimators of I(X;T) and I(T;Y): frozen objects, which ``get`` also creates by name."""
 
 from __future__ import annotations
 
@@ -46,13 +46,16 @@ _REGISTRY: dict[str, type] = {}
 
 
 def register(cls: type) -> type:
-    """Makes an estimator class known under its ``name``; usable as a decorator.
+    """Register an estimator class under its ``name``. It can be used as a decorator.
 
     Args:
-        cls: a class with a ``name`` and the methods of ``ib_keras.interface.Estimator``.
+        cls: class with a ``name`` and the methods of ``ib_keras.interface.Estimator``.
+
+    Returns:
+        The class.
 
     Raises:
-        ArgumentError: it has no name, or the name is taken by another class.
+        ArgumentError: If ``cls`` is not an estimator, or another class has the same name.
     """
     name = declared_name(cls)
     if name is None or not issubclass(cls, Estimator):
@@ -89,21 +92,21 @@ for _cls in (
 
 
 def names() -> list[str]:
-    """The names that ``get`` knows."""
+    """Return the names of all registered estimators."""
     return sorted(_REGISTRY)
 
 
 def get(identifier: Any, **kwargs: Any) -> Estimator:
-    """An estimator from its name, a configuration, or itself.
+    """Return an estimator from its name or configuration.
 
     Args:
-        identifier: a name (``"ebab"``; ``"pca+kl"``, ``"ae+ksg"``, … for a compressor and what
-            follows it), a dict or JSON string (``{"name": "kde",
-            "variance": 0.1}``), an estimator class or an estimator.
-        **kwargs: arguments of its constructor; for an estimator, the ones to change.
+        identifier: a name (``"ebab"``), a compressor and an estimator (``"pca+kl"``,
+            ``"ae+ksg"``), a dict or JSON string (``{"name": "kde", "variance": 0.1}``), an
+            estimator class, or an estimator, which is returned unchanged without ``kwargs``.
+        **kwargs: arguments of the constructor; for an estimator, the arguments to change.
 
     Raises:
-        ArgumentError: the name or an argument is unknown (the known ones are listed).
+        ArgumentError: If the name or an argument is unknown. The message lists the known ones.
     """
     if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
         try:
@@ -111,7 +114,7 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
         except (ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"The estimator's JSON does not parse ({error})",
-                'such as {"name": "kde", "variance": 0.1}',
+                'JSON such as {"name": "kde", "variance": 0.1}',
                 identifier,
             ) from None
     if isinstance(identifier, dict):
@@ -151,6 +154,6 @@ def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
 
 
 def to_json(estimator: Any) -> str:
-    """The estimator as a JSON string that ``get`` reads back."""
-    made = adapted(get(estimator))
-    return json.dumps({"name": made.name, **made.get_config()}, sort_keys=True)
+    """Return the estimator as a JSON string that ``get`` accepts."""
+    instance = adapted(get(estimator))
+    return json.dumps({"name": instance.name, **instance.get_config()}, sort_keys=True)

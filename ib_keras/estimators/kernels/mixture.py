@@ -1,14 +1,14 @@
-"""The densities of Gaussian mixtures, relative to one component: tiled, in one pass, XLA-compiled.
+"""Densities of Gaussian mixtures relative to one component, in tiles and compiled by XLA.
 
-A point t = s + βz was drawn from the component at s, whose density there is known to be
-φ(z)/β^d. Every other one is taken relative to it,
+A point t = s + βz is drawn from the component at s, whose density at t is φ(z)/β^d. The mixture is
+computed relative to this density,
 
     L(t) = ln Σ_l w_l exp((|z|² − |u − c_l|²) / 2),    u = t/β, c_l = s_l/β,
 
-so that no maximum has to be found first, and what all mixtures share cancels before it is rounded.
-|u − c|² is summed from differences of coordinates: where it matters, they are small and exact,
-while |u|² + |c|² − 2u·c loses all digits in float32 when β is small. Nothing of size n×n exists:
-differences, exponential and sum are one fused loop. Wide T take the matrix product in float64.
+so that no maximum has to be found first, and common terms cancel before they are rounded.
+|u − c|² is computed from differences of coordinates, which are small and exact where they matter,
+while |u|² + |c|² − 2u·c loses all digits in float32 if β is small. No n×n array is stored:
+differences, exponential and sum are one fused loop. Wide T use a matrix product in float64.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+# Largest tile, and the unit of its lengths.
 _POINTS, _CENTRES, _STEP = 4096, 4096, 512
-# Of wide T the exponents are held in float64.
+# Largest number of points for wide T, whose exponents are stored in float64.
 _WIDE_POINTS = 1024
-# Widest T that is compared coordinate by coordinate; the matrix product is faster beyond.
+# Largest dimension for differences of coordinates; for wider T the matrix product is faster.
 NARROW = 16
-# Largest |c| at which float32 places a point to 1e-4 of β, and |z|²/2 that its exp can hold.
+# Largest |c| at which float32 represents a point to 1e-4 β, and largest |z|²/2 for its exp.
 _SINGLE, _SINGLE_SHIFT = 2048.0, 60.0
 _HALF = 2**-0.5
-# Largest |c|² at which the float64 product is good to 1e-6.
+# Largest |c|² at which the float64 product is accurate to 1e-6.
 _GRAM = 2.0**32
-# Largest |c| of which a multiple can be subtracted from one of u, to 1e-6.
+# Largest |c| at which scaled differences u − c are accurate to 1e-6.
 _FAR = 2.0**32
 
 
@@ -41,17 +42,17 @@ def log_sums(
     *,
     double: bool = False,
 ) -> np.ndarray:
-    """L of each point, for a batch of mixtures, in units of the noise.
+    """Return L of each point, for a batch of mixtures.
 
     Args:
-        points: ``(b, p, d)`` u = s/β + z.
-        noise: ``(b, p)`` |z|²/2.
-        centres: ``(b, c, d)`` s_l/β.
-        log_weights: ``(c,)`` or ``(b, c)`` ln w_l.
-        double: computes in float64 where float32 would do, to 1e-7.
+        points: u = s/β + z, ``(b, p, d)``.
+        noise: |z|²/2, ``(b, p)``.
+        centres: s_l/β, ``(b, c, d)``.
+        log_weights: ln w_l, ``(c,)`` or ``(b, c)``.
+        double: whether to use float64 even if float32 is accurate to 1e-4.
 
     Returns:
-        ``(b, p)`` float64; −∞ where no centre is near.
+        L in float64, ``(b, p)``; −∞ if no centre is near.
     """
     batch, _, dim = points.shape
     log_weights = np.broadcast_to(log_weights, (batch, centres.shape[1]))
@@ -69,7 +70,7 @@ def log_sums(
     sums = np.empty(noise.shape)
     height = _tile(points.shape[1], _POINTS if dim <= NARROW else _WIDE_POINTS)
     width = _tile(centres.shape[1], _CENTRES)
-    # Small mixtures go through the program many at a time.
+    # Small mixtures are computed in batches.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
     kernel = _compiled(dim, many, height, width, dtype)
     for b in range(0, batch, many):
@@ -89,14 +90,14 @@ def log_sums(
             total = np.sum([tile.numpy().astype(np.float64) for tile in pending], axis=0)
             target = sums[part, rows]
             target[...] = total[: target.shape[0], : target.shape[1]]
-    if not np.isfinite(sums).all():  # a centre far nearer than the one drawn from
+    if not np.isfinite(sums).all():  # a centre is much nearer than the one drawn from
         return _far_apart(points, noise, centres, log_weights)
     with np.errstate(divide="ignore"):
         return np.log(sums)
 
 
 def _tile(length: int, limit: int) -> int:
-    """Lengths are rounded up so that mixtures of similar size share one compiled program."""
+    """Round a length up, so that mixtures of similar size share one compiled program."""
     if length <= _STEP:
         return max(16, 1 << (max(length, 1) - 1).bit_length())
     part = -(-length // -(-length // limit))
@@ -107,7 +108,7 @@ def _block(
     values: np.ndarray, many: int, length: int, dtype: Any, *, fill: float = 0.0,
     factor: float = 1.0, across: bool = False,
 ) -> Any:  # fmt: skip
-    """A tensor of the program's shape: padded, scaled, and transposed if ``across``."""
+    """Return a tensor of the program's shape: padded, scaled, and transposed if ``across``."""
     import tensorflow as tf
 
     block = np.full((many, length, *values.shape[2:]), fill, dtype)
@@ -119,9 +120,9 @@ def _block(
 
 @functools.cache
 def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
-    """Sums over a tile of centres, for a tile of points; both in units of √2 β.
+    """Compile the sums over a tile of centres for a tile of points, both in units of √2 β.
 
-    A program for one shape: TensorFlow would warn of one that it is to compile for many.
+    Each shape has a separate program, because TensorFlow warns if one program is compiled often.
     """
     import tensorflow as tf
 
@@ -148,7 +149,7 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
 def _far_apart(
     points: np.ndarray, noise: np.ndarray, centres: np.ndarray, log_weights: np.ndarray
 ) -> np.ndarray:
-    """The same from SciPy's distances: slower, right at any scale."""
+    """Compute the same from SciPy's distances, which is slower but accurate at any scale."""
     out = np.empty(noise.shape)
     for b in range(len(points)):
         step = max(1, _POINTS * 512 // centres.shape[1])

@@ -1,8 +1,8 @@
-"""Nearest neighbours: trees in few dimensions, blocks of all pairs in many.
+"""Nearest neighbours, by trees in few dimensions and by blocks of all pairs in many.
 
-Equal rows are one place with a number of rows at it, so that many of them cost no more than few.
-Trees always search places. Of all pairs of rows, compiled programs, which need one shape, are the
-faster ones until the places are less than half as many as the rows.
+Equal rows are one place with a count, so that they are not searched repeatedly. Trees always search
+places. In many dimensions, compiled programs, which need a fixed shape, compare all pairs of rows
+unless there are less than half as many places as rows.
 """
 
 from __future__ import annotations
@@ -20,38 +20,39 @@ from ib_keras.arrays.rows import Rows
 
 Metric = Literal["chebyshev", "euclidean"]
 
-# Above these dimensions all pairs are faster than a tree (benchmarks/neighbors.py).
+# Largest dimensions at which a tree is faster than all pairs (benchmarks/neighbors.py).
 _TREE_JOINT, _TREE_ONE = 12, 8
+# Largest numbers of rows and of pairs in a block.
 _ROWS, _PAIRS = 512, 1 << 23
-# Of a squared radius: what is strictly inside, whatever the rounding of distances.
+# Factor of a squared radius that excludes the border in spite of rounding.
 _INSIDE = 1 - 1e-10
-# Up to here distances are summed coordinate by coordinate; then by a matrix product.
+# Largest dimension at which distances are summed by coordinate, not by a matrix product.
 _UNROLLED = 16
-# Wider samples stay as they were given, and become float64 a tile at a time; so do so few that
-# compiling a program for them takes longer than counting.
+# Samples of more than WIDE dimensions become float64 in tiles of _COLUMNS rows, without compiled
+# programs. So do samples of at most _FEW rows, for which compiling takes longer than counting.
 WIDE, _FEW, _COLUMNS = 64, 1024, 4096
-# Squared distances by a matrix product, relative to the squared lengths, that are rounding.
+# Squared distances from a matrix product below this share of the squared lengths are rounding.
 _ROUNDING = 1e-13
 
 
 def joint_counts(
     x: np.ndarray, y: np.ndarray, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each sample: how many neighbours define its ball, and how many lie in it in each space.
+    """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
-    With ε_i the distance to the k-th neighbour, the larger of the distances in the two spaces, the
-    counts are of samples strictly nearer than ε_i. Where the k nearest coincide with the sample,
-    ε_i = 0, the counts are of those that coincide.
+    ε_i is the distance to the k-th neighbour, where the distance is the larger of the distances in
+    the two spaces. Samples strictly nearer than ε_i are counted, or for ε_i = 0 the coinciding
+    samples.
 
     Args:
-        x: ``(n, dx)``.
-        y: ``(n, dy)``.
-        k: the neighbour, < n.
-        metric: of the distance in each space.
+        x: samples of X, ``(n, dx)``.
+        y: samples of Y, ``(n, dy)``.
+        k: number of neighbours, < n.
+        metric: metric of each space.
 
     Returns:
-        Three ``(n,)`` arrays: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
-        n_y + 1 (the sample itself is counted; at ε = 0 it is not).
+        Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
+        n_y + 1, which include the sample itself (except at ε = 0).
     """
     dims = x.shape[1] + y.shape[1]
     found = places(Rows.of(x, y))
@@ -62,7 +63,6 @@ def joint_counts(
             return _all_pairs(x, y, k, metric)
         counts = _pairs_in_tiles(x, y, found, k, metric)
         return counts[0][found.of], counts[1][found.of], counts[2][found.of]
-    # In spaces of one dimension each, every norm is the same.
     joint = np.concatenate([x[found.first], y[found.first]], axis=1)
     radius = neighbour_distances(*_in_tree(joint, found.sizes, k, np.inf), k)[:, -1]
     inside = np.nextafter(radius, 0)
@@ -74,10 +74,10 @@ def joint_counts(
 
 
 def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
-    """Distances to the nearest 1…k neighbours, ``(n, k)``."""
+    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
     found = places(x)
     if x.shape[1] <= _TREE_JOINT:
-        # Of one coordinate all norms are the same, and this one needs no squares.
+        # In one dimension all norms are equal, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
         near = _in_tree(x[found.first], found.sizes, k, p)
         return neighbour_distances(*near, k)[found.of]
@@ -96,14 +96,14 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
 
 
 def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """The number of samples strictly nearer than each sample's radius, itself included."""
+    """Return the number of samples strictly nearer than each radius, including the sample."""
     found = places(x)
-    # Rows at one place with one radius have one answer.
-    asked = places(np.stack([found.of, radius], axis=1))
-    at, radius_at = found.of[asked.first], radius[asked.first]
+    # Rows with equal places and radii have equal counts.
+    queries = places(np.stack([found.of, radius], axis=1))
+    at, radius_at = found.of[queries.first], radius[queries.first]
     if x.shape[1] <= _TREE_ONE:
         metric = "chebyshev" if x.shape[1] == 1 else metric
-        return _count(x, x[found.first[at]], _inside(radius_at, metric), metric)[asked.of]
+        return _count(x, x[found.first[at]], _inside(radius_at, metric), metric)[queries.of]
     few = 2 * len(found.first) <= len(x)
     limit = _inside(radius_at if few else radius, metric)
     counts = np.empty(len(limit), int)
@@ -115,30 +115,30 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
     for rows in _rows(len(at)):
         within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
         counts[rows] = within @ found.sizes
-    return np.maximum(counts, found.sizes[at])[asked.of]
+    return np.maximum(counts, found.sizes[at])[queries.of]
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """The largest distance, or squared one for Euclidean, that is strictly less than a radius.
+    """Return the largest distance, squared if Euclidean, that is strictly less than a radius.
 
-    The border belongs to the neighbour that set the radius, whose distance may round otherwise.
+    The neighbour that defines the radius is excluded even if its distance is rounded differently.
     """
     return np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
 
 
 def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distances from each place to the nearest k + 1, itself among them, and the rows at these."""
+    """Return distances from each place to the k + 1 nearest, itself included, and their counts."""
     order = np.arange(1, min(k + 1, len(x)) + 1)
     near, index = KDTree(x).query(x, k=order, p=p, workers=-1)
     return near, count[index]
 
 
 def _nearest(
-    block: np.ndarray, own: np.ndarray, count: np.ndarray, k: int
+    block: np.ndarray, rows: np.ndarray, count: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the distances ``(rows, m)`` of some places to all; ``own`` are the former."""
-    # A matrix product may round a place's distance to itself.
-    block[np.arange(len(own)), own] = 0
+    """Return the same for some places ``rows``, from their distances ``(rows, m)`` to all."""
+    # A matrix product may round the distance of a place to itself.
+    block[np.arange(len(rows)), rows] = 0
     reach = min(k + 1, len(count))
     index = np.argpartition(block, reach - 1, axis=1)[:, :reach]
     near = np.take_along_axis(block, index, axis=1)
@@ -150,9 +150,8 @@ def _nearest(
 def _count(
     x: np.ndarray, at: np.ndarray, limit: np.ndarray, metric: Metric = "chebyshev"
 ) -> np.ndarray:
-    """The number of samples up to a distance, squared for Euclidean, from each of some points."""
+    """Return the number of samples up to a distance, squared if Euclidean, from each point."""
     if x.shape[1] == 1:
-        # Values that repeat are one place: however many lie on the border, they count alike.
         values, counts = np.unique(x[:, 0], return_counts=True)
         low = np.searchsorted(values, at[:, 0] - limit, side="left")
         high = np.searchsorted(values, at[:, 0] + limit, side="right")
@@ -168,7 +167,7 @@ def _count(
 def _exact(
     x: np.ndarray, values: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corrects limits for the rounding of x ± radius: the rule is |x − x_j| ≤ radius."""
+    """Correct limits for the rounding of x ± radius, so that |x − x_j| ≤ radius holds."""
     n = len(values)
     for _ in range(3):
         low -= (low > 0) & (np.abs(x - values[np.maximum(low - 1, 0)]) <= radius)
@@ -180,7 +179,7 @@ def _exact(
 
 
 def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
-    """Rows and their distances to all samples; squared ones for Euclidean."""
+    """Iterate over blocks of rows and their distances to all samples, squared if Euclidean."""
     if len(x) <= _FEW or x.shape[1] > WIDE:
         centre = Rows.of(x).centre()
         for rows in _rows(len(x)):
@@ -197,10 +196,10 @@ def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
 def _to_all(
     x: np.ndarray | Rows, rows: np.ndarray, metric: Metric, centre: np.ndarray
 ) -> np.ndarray:
-    """Distances of some rows to all samples, ``(rows, n)``; squared ones for Euclidean."""
+    """Return the distances of some rows to all samples, ``(rows, n)``, squared if Euclidean."""
     out = np.empty((len(rows), len(x)))
     product = metric == "euclidean" and x.shape[1] > _UNROLLED
-    # Only the product needs it; differences of what lies on a grid stay exact without.
+    # Only the product needs centring; without it, differences of values on a grid are exact.
     shift = centre if product else 0.0
     one = x[rows].astype(np.float64) - shift
     for start in range(0, len(x), _COLUMNS):
@@ -221,7 +220,7 @@ def _to_all(
 def _pairs_in_tiles(
     x: np.ndarray, y: np.ndarray, found: Places, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``joint_counts`` of each place, with a memory of tiles beside the samples."""
+    """Return ``joint_counts`` of each place, with memory for tiles only."""
     out = np.empty((3, len(found.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
     spaces = [Rows.of(v).take(found.first) for v in (x, y)]
@@ -234,7 +233,7 @@ def _pairs_in_tiles(
         radius = neighbour_distances(*near, k)[:, -1:]
         same = radius[:, 0] == 0
         for i, space in enumerate((both, in_x, in_y)):
-            # At ε = 0 those that coincide, without the sample itself; else those within.
+            # At ε = 0, coinciding samples are counted, without the sample itself.
             coincide = (space <= 0) @ found.sizes - 1
             inside = k if i == 0 else np.maximum((space < radius) @ found.sizes, 1)
             out[i, rows] = np.where(same, coincide, inside)
@@ -242,7 +241,7 @@ def _pairs_in_tiles(
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:
-    """Blocks of rows, all of one length: the last reaches back."""
+    """Iterate over blocks of rows of equal length; the last may overlap with the one before."""
     length = min(n, max(16, min(_ROWS, _PAIRS // n)))
     for start in range(0, n, length):
         yield np.arange(length) + min(start, n - length)
@@ -271,7 +270,7 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
 
 @functools.cache
 def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) -> Callable:
-    """A program for one shape: TensorFlow would warn of one that it is to compile for many."""
+    """Compile distances for one shape; TensorFlow warns if one program is compiled often."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -286,17 +285,17 @@ def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) ->
 def _compiled_joint(
     metric: str, k: int, unrolled: bool, rows: int, *shapes: tuple[int, ...]
 ) -> Callable:
-    """ε, and the counts within it, from all pairs of a block of rows and all samples."""
+    """Compile ε and the counts within ε, for all pairs of a block of rows and all samples."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
-    def kernel(ax: Any, ay: Any, bx: Any, by: Any, own: Any) -> Any:
+    def kernel(ax: Any, ay: Any, bx: Any, by: Any, rows: Any) -> Any:
         in_x = _distance(ax, bx, metric, unrolled)
         in_y = _distance(ay, by, metric, unrolled)
         index = tf.range(tf.shape(bx)[0])
         far = tf.constant(np.inf, in_x.dtype)
-        others = tf.where(index[None, :] == own[:, None], far, tf.maximum(in_x, in_y))
-        # The k-th smallest: the least value that k others do not exceed. Few, so one pass each.
+        others = tf.where(index[None, :] == rows[:, None], far, tf.maximum(in_x, in_y))
+        # The k-th smallest value, by one pass for each neighbour, because k is small.
         radius = tf.reduce_min(others, axis=1)
         for _ in range(k - 1):
             reached = tf.reduce_sum(tf.cast(others <= radius[:, None], tf.int32), axis=1)
@@ -329,16 +328,16 @@ def _all_pairs(
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
     x, y = (x, y) if unrolled else (v - Rows.of(v).centre() for v in (x, y))
     whole = (_tensor(x), _tensor(y))
-    found = np.empty((6, n))
+    counts = np.empty((6, n))
     for rows in _rows(n):
         kernel = _compiled_joint(metric, k, unrolled, len(rows), x.shape, y.shape)
         block = kernel(_tensor(x[rows]), _tensor(y[rows]), *whole, tf.constant(rows, tf.int32))
-        found[:, rows] = [part.numpy() for part in block]
-    radius, in_x, in_y, both, same_x, same_y = found
+        counts[:, rows] = [part.numpy() for part in block]
+    radius, in_x, in_y, both, same_x, same_y = counts
     coincide = radius == 0
     return (
         np.where(coincide, both, k),
-        # The sample's own distance rounds to something else than 0 in a matrix product.
+        # A matrix product may round the distance of a sample to itself.
         np.where(coincide, same_x - 1, np.maximum(in_x, 1)),
         np.where(coincide, same_y - 1, np.maximum(in_y, 1)),
     )
