@@ -55,7 +55,16 @@ def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
         ArgumentError: If ``y`` does not have n rows, has missing labels, or does not hold class
             labels.
     """
-    return refuse_identifier(recode(y, n, name), name)
+    labels = recode(y, n, name)
+    k = len(labels.names)
+    if n >= _JUDGED and k > _IDENTIFIER * n:
+        examples = ", ".join(map(repr, labels.names[:3]))
+        raise ArgumentError(
+            f"`{name}` is an identifier, not a class: nearly every row has a different label",
+            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; bin quantities",
+            f"{k} different ones, {examples}, …",
+        )
+    return labels
 
 
 def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
@@ -73,19 +82,6 @@ def are_labels(y: Any) -> bool:
     if array.ndim == 2:
         return _is_one_hot(array)
     return array.ndim == 1 and (array.dtype.kind != "f" or _are_whole_and_few(array))
-
-
-def refuse_identifier(labels: Labels, name: str = "y") -> Labels:
-    """Raise if there are nearly as many different labels as rows; otherwise return the labels."""
-    n, k = len(labels.codes), len(labels.names)
-    if n >= _JUDGED and k > _IDENTIFIER * n:
-        examples = ", ".join(map(repr, labels.names[:3]))
-        raise ArgumentError(
-            f"`{name}` is an identifier, not a class: nearly every row has a different label",
-            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; bin quantities",
-            f"{k} different ones, {examples}, …",
-        )
-    return labels
 
 
 def are_names(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ def places(x: np.ndarray | Rows) -> Places:
     Returns:
         The places, in order of first appearance.
     """
-    rows = Rows.of(x).unturned()
+    rows = dataclasses.replace(Rows.of(x), matrix=None)
     of = pd.factorize(np.concatenate([row_hashes(tile) for tile in rows.tiles()]))[0]
     result = _places(of)
     if len(result.first) < len(of) and not _all_equal(rows, result):  # a collision of hashes

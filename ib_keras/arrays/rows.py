@@ -108,10 +108,6 @@ class Rows:
         deviation = np.sqrt(rows.squares() / len(rows))
         return rows.divided(np.where(deviation > 0, deviation, 1.0))
 
-    def unturned(self) -> Rows:
-        """Remove the multiplication by the matrix."""
-        return dataclasses.replace(self, matrix=None)
-
     def squares(self) -> np.ndarray:
         """Return the sum of squares of each column, ``(d,)``."""
         return np.sum([np.square(tile).sum(axis=0) for tile in self.tiles()], axis=0)

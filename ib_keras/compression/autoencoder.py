@@ -21,12 +21,6 @@ _AT_ONCE = 1024
 _EXACT: dict[str, Any] = {"dtype": "float32"}
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def network(settings: Any, shape: tuple[int, ...], size: int, steps: int, seed: int) -> Network:
-    """Return the cached ``Network`` of these arguments."""
-    return Network(settings, shape, size, steps, seed)
-
-
 class Network:
     """An encoder and a decoder, which can be trained repeatedly.
 
@@ -88,6 +82,9 @@ class Network:
             self._encoder.set_weights(weights)
             codes = self._encoder.predict(in_order((rows,), _AT_ONCE), verbose=0)
         return np.asarray(codes, np.float64)
+
+
+network = functools.lru_cache(maxsize=_KEPT)(Network)
 
 
 def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequential:

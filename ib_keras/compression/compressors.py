@@ -12,7 +12,7 @@ import numpy as np
 from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import moderate, times_two
-from ib_keras.config import Configured
+from ib_keras.config import Configured, construct
 from ib_keras.errors import ArgumentError
 
 # Number of values above which PCA is fitted incrementally.
@@ -233,14 +233,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
         kwargs = {**identifier, **kwargs}
         identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and identifier in _COMPRESSORS:
-        cls = _COMPRESSORS[identifier]
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise ArgumentError(
-                f"{cls.__name__} has no parameter {unknown[0]!r}", f"some of {known}", unknown
-            )
-        return cls(**kwargs)
+        return construct(_COMPRESSORS[identifier], kwargs)
     if isinstance(identifier, PCA | FirstCoordinates | Autoencoder):
         return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):

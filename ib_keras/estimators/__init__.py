@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
+from ib_keras.config import construct
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import adapted, declared_name
+from ib_keras.estimators.base import adapted
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
@@ -22,25 +22,10 @@ from ib_keras.estimators.quantized import Quantized
 from ib_keras.interface import Estimator
 
 __all__ = [
-    "EBAB",
-    "KDE",
-    "KSG",
-    "MINE",
-    "NWJ",
-    "AdaptiveKDE",
-    "Binning",
-    "DecoderBound",
-    "Gaussian",
-    "InfoNCE",
-    "KozachenkoLeonenko",
-    "LossyCompression",
-    "Quantized",
-    "SamplePropagation",
-    "get",
-    "names",
-    "register",
-    "to_json",
-]
+    "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "Quantized", "SamplePropagation", "get",
+    "names", "register", "to_json",
+]  # fmt: skip
 
 _REGISTRY: dict[str, type] = {}
 
@@ -57,8 +42,8 @@ def register(cls: type) -> type:
     Raises:
         ArgumentError: If ``cls`` is not an estimator, or another class has the same name.
     """
-    name = declared_name(cls)
-    if name is None or not issubclass(cls, Estimator):
+    name = getattr(cls, "name", None)
+    if not (isinstance(cls, type) and isinstance(name, str) and issubclass(cls, Estimator)):
         raise ArgumentError(
             "The class is not an estimator",
             "a class with `name`, `estimate` and `get_config`",
@@ -73,21 +58,9 @@ def register(cls: type) -> type:
 
 
 for _cls in (
-    Binning,
-    EBAB,
-    KDE,
-    AdaptiveKDE,
-    Quantized,
-    SamplePropagation,
-    KSG,
-    KozachenkoLeonenko,
-    Gaussian,
-    LossyCompression,
-    MINE,
-    NWJ,
-    InfoNCE,
-    DecoderBound,
-):
+    Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation, KSG, KozachenkoLeonenko,
+    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound,
+):  # fmt: skip
     register(_cls)
 
 
@@ -128,29 +101,16 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     if isinstance(identifier, str) and identifier in _REGISTRY:
         identifier = _REGISTRY[identifier]
     if isinstance(identifier, type) and issubclass(identifier, Estimator):
-        return _construct(identifier, kwargs)
+        return construct(identifier, kwargs)
     if not isinstance(identifier, type) and isinstance(identifier, Estimator):
         if not kwargs:
             return identifier
-        return _construct(type(identifier), {**identifier.get_config(), **kwargs})
+        return construct(type(identifier), {**identifier.get_config(), **kwargs})
     raise ArgumentError(
         "The estimator is unknown",
         f"one of {names()}, or an object with `estimate` and `get_config`",
         repr(identifier),
     )
-
-
-def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
-    if dataclasses.is_dataclass(cls):
-        known = [field.name for field in dataclasses.fields(cls) if field.init]
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise ArgumentError(
-                f"{cls.__name__} has no parameter {', '.join(map(repr, unknown))}",
-                f"some of {known}",
-                f"{sorted(kwargs)}",
-            )
-    return cls(**kwargs)
 
 
 def to_json(estimator: Any) -> str:

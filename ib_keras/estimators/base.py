@@ -81,36 +81,30 @@ class Adapted(BaseEstimator):
     """Wrapper that gives any estimator the defaults of ``BaseEstimator``.
 
     Args:
-        own: object with ``estimate`` and ``get_config``.
+        wrapped: object with ``estimate`` and ``get_config``.
     """
 
-    def __init__(self, own: Any) -> None:
-        self.own = own
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """The name of the object, or of its class."""
-        return getattr(self.own, "name", type(self.own).__name__)
+        return getattr(self.wrapped, "name", type(self.wrapped).__name__)
 
     def get_config(self) -> dict[str, Any]:
         """The configuration of the object."""
-        return self.own.get_config()
+        return self.wrapped.get_config()
 
     def estimate(self, *args: Any, **kwargs: Any) -> LayerInformation:
         """Call ``estimate`` of the object."""
-        return self.own.estimate(*args, **kwargs)
+        return self.wrapped.estimate(*args, **kwargs)
 
     def __str__(self) -> str:
         # The default text contains an address, which differs between processes.
-        cls = type(self.own)
+        cls = type(self.wrapped)
         default = cls.__repr__ is object.__repr__ and cls.__str__ is object.__str__
-        return self.name if default else str(self.own)
-
-
-def declared_name(cls: Any) -> str | None:
-    """Return the ``name`` of a class, if it has one."""
-    name = getattr(cls, "name", None)
-    return name if isinstance(cls, type) and isinstance(name, str) else None
+        return self.name if default else str(self.wrapped)
 
 
 def adapted(estimator: Any) -> Any:

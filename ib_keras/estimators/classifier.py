@@ -58,11 +58,6 @@ def log_probabilities(
     return np.asarray(logs, np.float64)
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def _classifier(shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> _Classifier:
-    return _Classifier(shape, classes, at_once, seed)
-
-
 class _Classifier:
     """A network that is compiled once and can be trained repeatedly, by one thread at a time."""
 
@@ -111,3 +106,6 @@ class _Classifier:
             validation_data=in_order(stop, _PREDICTED),
             callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
         )  # fmt: skip
+
+
+_classifier = functools.lru_cache(maxsize=_KEPT)(_Classifier)

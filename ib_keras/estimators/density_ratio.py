@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ def held_out_ratios(
     zero = np.zeros((n, 1), np.float32)
     u, v = (zero, zero) if pieces is None else pieces
     data = [np.asarray(x, np.float32) for x in (a, b, u, v)]
-    program = _program(n, batch, *(x.shape[1] for x in data), settings)
+    program = _program(n, batch, tuple(x.shape[1] for x in data), settings)
     with program.lock:
         try:
             return _trained(program, data, (train, stop, test), settings, rng)
@@ -122,7 +121,7 @@ class _Program:
         settings: settings of the training.
     """
 
-    def __init__(self, n: int, batch: int, widths: Sequence[int], settings: Settings) -> None:
+    def __init__(self, n: int, batch: int, widths: tuple[int, ...], settings: Settings) -> None:
         import tensorflow as tf
 
         self.lock, self.batch = threading.Lock(), batch
@@ -180,9 +179,7 @@ class _Program:
         return [x.numpy() for x in self._evaluate(tf.constant(rows), shifts, self._data)]
 
 
-@functools.lru_cache(maxsize=_PROGRAMS)
-def _program(n: int, batch: int, da: int, db: int, du: int, dv: int, settings: Settings) -> Any:
-    return _Program(n, batch, (da, db, du, dv), settings)
+_program = functools.lru_cache(maxsize=_PROGRAMS)(_Program)
 
 
 class _FoldNetworks:

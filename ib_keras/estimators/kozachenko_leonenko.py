@@ -99,7 +99,8 @@ class KozachenkoLeonenko(Neighbors):
         def terms(some: Any) -> np.ndarray:
             return self._terms(rows.take(some)) - log_slope[some]
 
-        return self._mean(terms, rows, flags, samples.shape[1])
+        excess = self.excess_variance(terms, rows)
+        return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -139,7 +140,9 @@ class KozachenkoLeonenko(Neighbors):
             )
             return of_a + of_b - of_both
 
-        return self._mean(terms, joint, flags, b.shape[1])
+        return mean_with_error(
+            terms(slice(None)), flags, b.shape[1], self.excess_variance(terms, joint)
+        )
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
         """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) from class labels, in nats.
@@ -192,11 +195,10 @@ class KozachenkoLeonenko(Neighbors):
             terms[members] -= self._terms(rows.take(members))
         return terms
 
-    def _mean(self, terms: Callable, rows: Rows, flags: tuple[str, ...], dim: int) -> Estimate:
-        n, width = rows.shape
-        # Each subset has to span the space.
-        excess = 0.0 if n < 4 * PARTS * width else excess_variance(terms, n, self.k)
-        return mean_with_error(terms(slice(None)), flags, dim, excess)
+    def excess_variance(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> float:
+        """Return the excess variance, or 0 if disjoint subsets are too small to span the space."""
+        n, dim = rows.shape
+        return 0.0 if n < 4 * PARTS * dim else excess_variance(terms, n, self.k)
 
     def _terms(self, rows: Rows) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""

@@ -210,9 +210,7 @@ class _Critic:
         return self.model(tf.constant(pairs)).numpy().reshape(size, size).astype(np.float64)
 
 
-@functools.lru_cache(maxsize=_CRITICS)
-def _critic(settings: _Neural, *widths: int) -> _Critic:
-    return _Critic(settings, *widths)
+_critic = functools.lru_cache(maxsize=_CRITICS)(_Critic)
 
 
 def _mean_of_others(scores: Any, size: int) -> Any:

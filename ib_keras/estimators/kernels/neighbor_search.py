@@ -55,67 +55,67 @@ def joint_counts(
         n_y + 1, which include the sample itself (except at ε = 0).
     """
     dims = x.shape[1] + y.shape[1]
-    found = places(Rows.of(x, y))
-    few = 2 * len(found.first) <= len(x)
+    unique = places(Rows.of(x, y))
+    few = 2 * len(unique.first) <= len(x)
     tree = metric == "chebyshev" or max(x.shape[1], y.shape[1]) == 1
     if not (tree and dims <= _TREE_JOINT):
         if not few and len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE:
             return _all_pairs(x, y, k, metric)
-        counts = _pairs_in_tiles(x, y, found, k, metric)
-        return counts[0][found.of], counts[1][found.of], counts[2][found.of]
-    joint = np.concatenate([x[found.first], y[found.first]], axis=1)
-    radius = neighbour_distances(*_in_tree(joint, found.sizes, k, np.inf), k)[:, -1]
+        counts = _pairs_in_tiles(x, y, unique, k, metric)
+        return counts[0][unique.of], counts[1][unique.of], counts[2][unique.of]
+    joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
+    radius = neighbour_distances(*_in_tree(joint, unique.sizes, k, np.inf), k)[:, -1]
     inside = np.nextafter(radius, 0)
-    in_x, in_y = (_count(space, space[found.first], inside) for space in (x, y))
+    in_x, in_y = (_count(space, space[unique.first], inside) for space in (x, y))
     same = radius == 0
-    neighbours = np.where(same, found.sizes - 1, k)
+    neighbours = np.where(same, unique.sizes - 1, k)
     in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
-    return neighbours[found.of], in_x[found.of], in_y[found.of]
+    return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
 def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
     """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
-    found = places(x)
+    unique = places(x)
     if x.shape[1] <= _TREE_JOINT:
         # In one dimension all norms are equal, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
-        near = _in_tree(x[found.first], found.sizes, k, p)
-        return neighbour_distances(*near, k)[found.of]
-    if 2 * len(found.first) > len(x):
+        near = _in_tree(x[unique.first], unique.sizes, k, p)
+        return neighbour_distances(*near, k)[unique.of]
+    if 2 * len(unique.first) > len(x):
         out = np.empty((len(x), k))
         for rows, block in _blocks(x, metric):
             out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
     else:
-        some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+        some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
         out = np.empty((len(some), k))
         for rows in _rows(len(some)):
             block = _to_all(some, rows, metric, centre)
-            out[rows] = neighbour_distances(*_nearest(block, rows, found.sizes, k), k)
-        out = out[found.of]
+            out[rows] = neighbour_distances(*_nearest(block, rows, unique.sizes, k), k)
+        out = out[unique.of]
     return np.sqrt(out) if metric == "euclidean" else out
 
 
 def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
     """Return the number of samples strictly nearer than each radius, including the sample."""
-    found = places(x)
+    unique = places(x)
     # Rows with equal places and radii have equal counts.
-    queries = places(np.stack([found.of, radius], axis=1))
-    at, radius_at = found.of[queries.first], radius[queries.first]
+    queries = places(np.stack([unique.of, radius], axis=1))
+    at, radius_at = unique.of[queries.first], radius[queries.first]
     if x.shape[1] <= _TREE_ONE:
         metric = "chebyshev" if x.shape[1] == 1 else metric
-        return _count(x, x[found.first[at]], _inside(radius_at, metric), metric)[queries.of]
-    few = 2 * len(found.first) <= len(x)
+        return _count(x, x[unique.first[at]], _inside(radius_at, metric), metric)[queries.of]
+    few = 2 * len(unique.first) <= len(x)
     limit = _inside(radius_at if few else radius, metric)
     counts = np.empty(len(limit), int)
     if not few:
         for rows, block in _blocks(x, metric):
             counts[rows] = (block <= limit[rows, None]).sum(axis=1)
         return np.maximum(counts, 1)
-    some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+    some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
     for rows in _rows(len(at)):
         within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
-        counts[rows] = within @ found.sizes
-    return np.maximum(counts, found.sizes[at])[queries.of]
+        counts[rows] = within @ unique.sizes
+    return np.maximum(counts, unique.sizes[at])[queries.of]
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
@@ -218,24 +218,24 @@ def _to_all(
 
 
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, found: Places, k: int, metric: Metric
+    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``joint_counts`` of each place, with memory for tiles only."""
-    out = np.empty((3, len(found.first)), int)
+    out = np.empty((3, len(unique.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
-    spaces = [Rows.of(v).take(found.first) for v in (x, y)]
-    for rows in _rows(len(found.first)):
+    spaces = [Rows.of(v).take(unique.first) for v in (x, y)]
+    for rows in _rows(len(unique.first)):
         in_x, in_y = (
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
         both = np.maximum(in_x, in_y)
-        near = _nearest(both, rows, found.sizes, k)
+        near = _nearest(both, rows, unique.sizes, k)
         radius = neighbour_distances(*near, k)[:, -1:]
         same = radius[:, 0] == 0
         for i, space in enumerate((both, in_x, in_y)):
             # At ε = 0, coinciding samples are counted, without the sample itself.
-            coincide = (space <= 0) @ found.sizes - 1
-            inside = k if i == 0 else np.maximum((space < radius) @ found.sizes, 1)
+            coincide = (space <= 0) @ unique.sizes - 1
+            inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
             out[i, rows] = np.where(same, coincide, inside)
     return out[0], out[1], out[2]
 
