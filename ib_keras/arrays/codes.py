@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ib_keras.arrays.rows import slices
 from ib_keras.interface import Estimate
 
 _BLOCK_BYTES = 1 << 22
@@ -32,9 +33,7 @@ def row_codes(rows: Any) -> np.ndarray:
         return pd.factorize(words[:, 0])[0]
     codes = pd.factorize(_hash(words))[0]
     first = first_rows(codes)
-    step = max(1, _BLOCK_BYTES // words[0].nbytes)
-    for i in range(0, len(words), step):
-        part = slice(i, i + step)
+    for part in slices(len(words), _BLOCK_BYTES // words[0].nbytes):
         if not np.array_equal(words[part], words[first[codes[part]]]):
             return np.unique(words, axis=0, return_inverse=True)[1].reshape(-1)
     return codes
@@ -69,14 +68,13 @@ def _hash(words: np.ndarray) -> np.ndarray:
         0, np.iinfo(np.uint64).max, size=words.shape[1], dtype=np.uint64
     ) | np.uint64(1)
     out = np.empty(len(words), np.uint64)
-    step = max(1, _BLOCK_BYTES // words[0].nbytes)
-    for i in range(0, len(words), step):
-        mixed = words[i : i + step] * multipliers
+    for part in slices(len(words), _BLOCK_BYTES // words[0].nbytes):
+        mixed = words[part] * multipliers
         mixed ^= mixed >> np.uint64(29)
         mixed *= _MIX
         mixed ^= mixed >> np.uint64(32)
         mixed *= multipliers
-        out[i : i + step] = mixed.sum(axis=1, dtype=np.uint64)
+        out[part] = mixed.sum(axis=1, dtype=np.uint64)
     return out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras.arrays.codes import first_rows, row_hashes
-from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.rows import TILE, Rows, slices
 
 
 class Places(NamedTuple):
@@ -52,13 +52,9 @@ def _places(of: np.ndarray) -> Places:
 
 def _all_equal(rows: Rows, result: Places) -> bool:
     """Return whether each row equals the first row at its place."""
-    start = 0
-    for tile in rows.tiles():
-        first = result.first[result.of[start : start + len(tile)]]
-        if not np.array_equal(tile, rows[first]):
-            return False
-        start += len(tile)
-    return True
+    first = result.first[result.of]
+    parts = slices(len(rows), TILE // max(1, rows.shape[1]))
+    return all(np.array_equal(rows[part], rows[first[part]]) for part in parts)
 
 
 def neighbour_distances(near: np.ndarray, count: np.ndarray, k: int) -> np.ndarray:

@@ -14,6 +14,12 @@ from ib_keras.arrays.scaling import stride, usual_range
 TILE = 1 << 22
 
 
+def slices(n: int, size: int) -> list[slice]:
+    """Return consecutive slices of n rows, each of at most ``size`` rows."""
+    size = max(1, size)
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """Selected rows and columns of concatenated arrays, shifted, scaled and multiplied, ``(n, d)``.
@@ -77,9 +83,7 @@ class Rows:
 
     def tiles(self) -> Iterator[np.ndarray]:
         """Iterate over consecutive blocks of rows."""
-        step = max(1, TILE // max(1, self.shape[1]))
-        for start in range(0, len(self), step):
-            yield self[start : start + step]
+        return (self[part] for part in slices(len(self), TILE // max(1, self.shape[1])))
 
     def mean(self) -> np.ndarray:
         """Return the mean of each column, ``(d,)``."""

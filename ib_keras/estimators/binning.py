@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.plug_in import PlugIn, digitise
 from ib_keras.interface import Traits
@@ -170,16 +171,15 @@ def _range_codes(t: np.ndarray, low: np.ndarray, high: np.ndarray, bins: int) ->
     # Half of the range does not overflow.
     half = np.asarray(high, np.float64) / 2 - low / 2
     scale = np.where(half > 0, half, 1.0)
-    step = max(1, _VALUES_AT_A_TIME // t.shape[1])
-    for i in range(0, len(t), step):
-        position = t[i : i + step].astype(np.float64)
+    for rows in slices(len(t), _VALUES_AT_A_TIME // t.shape[1]):
+        position = t[rows].astype(np.float64)
         position /= 2
         position -= low / 2
         position /= scale
         with np.errstate(over="ignore"):  # values far outside a fixed range
             position *= bins
         np.clip(position, 0, bins - 1, out=position)
-        out[i : i + step] = position  # the cast truncates; no position is negative
+        out[rows] = position  # the cast truncates; no position is negative
     return out
 
 
@@ -196,10 +196,9 @@ def _floor_codes(t: np.ndarray, width: float) -> np.ndarray:
     # The difference of halves does not overflow.
     small = np.floor(float(t.max()) / width) / 2 - least / 2 < 32768
     out = np.empty(t.shape, np.uint16 if small else np.float64)
-    step = max(1, _VALUES_AT_A_TIME // t.shape[1])
-    for i in range(0, len(t), step):
-        index = np.floor(t[i : i + step].astype(np.float64) / width)
-        out[i : i + step] = index - least if small else index
+    for rows in slices(len(t), _VALUES_AT_A_TIME // t.shape[1]):
+        index = np.floor(t[rows].astype(np.float64) / width)
+        out[rows] = index - least if small else index
     return out
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ib_keras.arrays.rows import slices
 from ib_keras.pixelcnn.inputs import statistics
 from ib_keras.training.batches import batches, in_order
 from ib_keras.training.retrained import Retrained
@@ -42,8 +43,7 @@ def log_probabilities(
 
     def standard(rows: np.ndarray) -> np.ndarray:
         scaled = np.empty(rows.shape, np.float32)
-        for start in range(0, len(rows), _IN_DOUBLE):
-            part = slice(start, start + _IN_DOUBLE)
+        for part in slices(len(rows), _IN_DOUBLE):
             scaled[part] = np.clip((rows[part] - mean) / std, -_CLIP, _CLIP)
         return scaled
 
@@ -84,13 +84,11 @@ class _Classifier:
             classes, activation="log_softmax", kernel_initializer=weights(), **exact
         )(x)
         self.model = keras.Model(inputs, outputs)
-        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-3)
         self.model.compile(
-            optimizer,
+            keras.optimizers.AdamW(1e-3, weight_decay=1e-3),
             lambda labels, logs: -keras.ops.sum(keras.ops.one_hot(labels, classes) * logs, axis=-1),
-            steps_per_execution=at_once,
-            jit_compile=False,
-        )
+            steps_per_execution=at_once, jit_compile=False,
+        )  # fmt: skip
         self._training = Retrained(self.model)
         self.lock = self._training.lock
 

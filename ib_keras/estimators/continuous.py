@@ -10,8 +10,10 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.gaussian import varying
 from ib_keras.estimators.kernels.neighbor_search import WIDE
 from ib_keras.interface import Estimate
 
@@ -133,12 +135,11 @@ def as_continuous(
         raise ArgumentError(
             f"`{name}` has too few samples for k={k}", f"more than {k}", f"{n} samples"
         )
-    varies = samples.min(axis=0) < samples.max(axis=0)
-    kept = samples if varies.all() else samples[:, varies]
+    kept = varying(samples)
     ties = False
-    for start in range(0, kept.shape[1], _COLUMNS):
+    for columns in slices(kept.shape[1], _COLUMNS):
         # Integers and quantised or saturated units have repeated values.
-        ordered = np.sort(kept[:, start : start + _COLUMNS], axis=0)
+        ordered = np.sort(kept[:, columns], axis=0)
         # A few float32 values repeat by chance.
         ties = ties or bool(((ordered[1:] == ordered[:-1]).mean(axis=0) > 0.01).any())
     chosen = kept if drop else samples

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from ib_keras.arrays.checks import as_samples, check_lengths
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.rows import TILE, Rows
+from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.scaling import moderate
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
@@ -134,7 +134,7 @@ def _canonical(a: Rows, b: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     width = a.shape[1] + b.shape[1]
     triangle = np.zeros((0, width))
-    for rows in _slices(len(a), width):
+    for rows in slices(len(a), max(4 * width, TILE // width)):
         both = np.concatenate([a[rows], b[rows]], axis=1)
         triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, both]), mode="r"))
     of_a, of_b = np.split(triangle, [a.shape[1]], axis=1)
@@ -159,10 +159,10 @@ def _log_ratios(
     a: Rows, b: Rows, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
 ) -> np.ndarray:
     """Return ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, ``(n,)``."""
-    n, k = len(a), len(rho)
+    n, k, width = len(a), len(rho), a.shape[1] + b.shape[1]
     r2 = np.square(rho)
     out = np.empty(n)
-    for rows in _slices(n, a.shape[1] + b.shape[1]):
+    for rows in slices(n, max(4 * width, TILE // width)):
         x = math.sqrt(n) * (a[rows] @ to_a[:, :k])
         y = math.sqrt(n) * (b[rows] @ to_b[:, :k])
         quadratic = (r2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - r2))
@@ -170,18 +170,12 @@ def _log_ratios(
     return out
 
 
-def _slices(n: int, width: int) -> list[slice]:
-    """Return slices of rows such that ``width`` columns of each are about one tile."""
-    step = max(4 * width, TILE // width)
-    return [slice(start, start + step) for start in range(0, n, step)]
-
-
 def normal_scores(samples: np.ndarray) -> np.ndarray:
     """Replace the values of each column by the normal quantiles of their ranks."""
     out = np.empty(samples.shape)
-    for start in range(0, samples.shape[1], _COLUMNS):
-        ranks = rankdata(samples[:, start : start + _COLUMNS], axis=0)
-        out[:, start : start + _COLUMNS] = ndtri(ranks / (len(samples) + 1))
+    for columns in slices(samples.shape[1], _COLUMNS):
+        ranks = rankdata(samples[:, columns], axis=0)
+        out[:, columns] = ndtri(ranks / (len(samples) + 1))
     return out
 
 

@@ -119,9 +119,9 @@ class _KDE(BaseEstimator):
         if samples.shape[1] <= NARROW and farthest < 1e150:  # its square is finite
             everything, within = _narrow_sums(samples, variance, labels, upper=self.kind == "upper")
             return everything - math.log(n), within - np.log(counts)
-        sums, class_sums = kernel_sums(samples, variance, labels)
         row = 1 if self.kind == "upper" else 0
-        return np.log(sums[row] / n), np.log(class_sums[row] / counts)
+        sums, class_sums = (part[row] for part in kernel_sums(samples, variance, labels))
+        return np.log(sums / n), np.log(class_sums / counts)
 
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
         """Return the samples, rescaled if the estimate does not depend on their scale."""

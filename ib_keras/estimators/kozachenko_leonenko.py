@@ -205,11 +205,7 @@ class KozachenkoLeonenko(Neighbors):
         n, d = rows.shape
         rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
         near = distances(rows, self.k)
-        if self.weighted:
-            weights = berrett_weights(self.k, d)
-        else:
-            weights = np.zeros(self.k)
-            weights[-1] = 1.0
+        weights = berrett_weights(self.k, d) if self.weighted else np.eye(self.k)[-1]
         used = np.flatnonzero(weights)
         if (near[:, used] == 0).any():
             raise ArgumentError(

@@ -12,6 +12,7 @@ from ib_keras.arrays.checks import as_array, as_samples, check_count, check_leng
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
@@ -86,12 +87,9 @@ class LossyCompression(FromPairs):
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]
-        more = [
-            f", {name}={value}"
-            for name in ("k_x", "neighbors")
-            if (value := getattr(self, name)) is not None
-        ]
-        return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{''.join(more)})"
+        options = [(field, getattr(self, field)) for field in ("k_x", "neighbors")]
+        more = "".join(f", {field}={value}" for field, value in options if value is not None)
+        return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{more})"
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
@@ -186,8 +184,7 @@ class LossyCompression(FromPairs):
                     **{f"b {name}": value for name, value in of_b[1].items()},
                     "k": float(k),
                 }  # fmt: skip
-            wider = min(16, max(first.dim, second.dim))
-            if not self.sweep or not rises or 2 * k > wider:
+            if not self.sweep or not rises or 2 * k > min(16, max(first.dim, second.dim)):
                 break
             k *= 2
         return MutualInformation(
@@ -228,10 +225,10 @@ class _Side:
             else:
                 compressor = compression.get(self._compressor, k=k)
                 fitted = compressor.fit(self.values[self._fit], seed=self._seed)
-                step = max(1024, _VALUES_AT_A_TIME // self.dim)
+                size = max(1024, _VALUES_AT_A_TIME // self.dim)
                 parts = [
-                    fitted.transform(self.values[self.rest[i : i + step]])
-                    for i in range(0, len(self.rest), step)
+                    fitted.transform(self.values[self.rest[part]])
+                    for part in slices(len(self.rest), size)
                 ]
                 self._codes[k] = np.concatenate(parts), fitted.quality
         return self._codes[k]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples
-from ib_keras.arrays.rows import TILE, Rows
+from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.scaling import magnitude
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.kernels.mixture import log_sums
@@ -244,9 +244,7 @@ class Mixture:
         labels = np.zeros(n, int) if self.labels is None else self.labels
         classes = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
         everything, within = np.full((n, draws), -np.inf), np.empty((n, draws))
-        step = max(1, TILE // (draws * dim))
-        for start in range(0, n, step):
-            block = slice(start, start + step)
+        for block in slices(n, TILE // (draws * dim)):
             points, noise = _drawn(self.s[block][None], draws, rng)
             total, conditional = everything[block], within[block]
             for label, members in enumerate(classes):
@@ -259,10 +257,10 @@ class Mixture:
     def sums(self, points: np.ndarray, noise: np.ndarray, members: np.ndarray) -> np.ndarray:
         """Return ln Σ_l w_l φ(t − s_l)/φ over some centres at points ``(1, p, d)``, ``(p,)``."""
         total = np.full(points.shape[1], -np.inf)
-        step = max(1, TILE // self.s.shape[1])
+        step = TILE // self.s.shape[1]
         step -= step % 512 if step > 512 else 0  # a multiple of the kernel's tiles
-        for start in range(0, len(members), step):
-            some = members[start : start + step]
+        for tile in slices(len(members), step):
+            some = members[tile]
             part = log_sums(points, noise, self.s[some][None], np.log(self.weights[some]))[0]
             total = np.logaddexp(total, part)
         return total
@@ -349,9 +347,8 @@ def _rows(rows: Any, m: int, codes: np.ndarray) -> np.ndarray | None:
 def _check_function(samples: np.ndarray, codes: np.ndarray) -> None:
     first = np.unique(codes, return_index=True)[1][codes]
     repeated = np.flatnonzero(first != np.arange(len(codes)))
-    step = max(1, TILE // samples.shape[1])
-    for start in range(0, len(repeated), step):
-        some = repeated[start : start + step]
+    for part in slices(len(repeated), TILE // samples.shape[1]):
+        some = repeated[part]
         if not np.array_equal(samples[some], samples[first[some]]):
             raise ArgumentError(
                 "`t` differs between equal inputs: S is not a function of X, as after noise",

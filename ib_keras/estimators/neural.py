@@ -58,8 +58,7 @@ class _Neural(FromPairs):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        width = dim + dim_x
-        pairs = 3 * 4 * self.batch_size**2 * (width + sum(self.hidden))
+        pairs = 3 * 4 * self.batch_size**2 * (dim + dim_x + sum(self.hidden))
         return 2 * TILES + pairs + 64 * n
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:

@@ -14,6 +14,7 @@ from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import slices
 from ib_keras.arrays.structures import array_codes
 from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
 from ib_keras.interface import Estimate, LayerInformation, Traits
@@ -131,8 +132,8 @@ def digitise(t: np.ndarray, edges: np.ndarray) -> np.ndarray:
     flat = t.reshape(-1)
     out = np.zeros(flat.size, np.uint8)
     above = np.empty(min(_VALUES_AT_A_TIME, flat.size), bool)
-    for i in range(0, flat.size, _VALUES_AT_A_TIME):
-        block, codes = flat[i : i + _VALUES_AT_A_TIME], out[i : i + _VALUES_AT_A_TIME]
+    for part in slices(flat.size, _VALUES_AT_A_TIME):
+        block, codes = flat[part], out[part]
         mask = above[: block.size]
         for edge in edges:
             np.greater_equal(block, edge, out=mask)

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from ib_keras.arrays.rows import slices
+
 # Largest tile, and the unit of its lengths.
 _POINTS, _CENTRES, _STEP = 4096, 4096, 512
 # Largest number of points for wide T, whose exponents are stored in float64.
@@ -73,17 +75,15 @@ def log_sums(
     # Small mixtures are computed in batches.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
     kernel = _compiled(dim, many, height, width, dtype)
-    for b in range(0, batch, many):
-        part = slice(b, b + many)
+    for part in slices(batch, many):
         tiles = [
             (
-                _block(centres[part, i : i + width], many, width, dtype, factor=_HALF, across=True),
-                _block(log_weights[part, i : i + width], many, width, dtype, fill=-np.inf),
+                _block(centres[part, columns], many, width, dtype, factor=_HALF, across=True),
+                _block(log_weights[part, columns], many, width, dtype, fill=-np.inf),
             )
-            for i in range(0, centres.shape[1], width)
+            for columns in slices(centres.shape[1], width)
         ]
-        for i in range(0, points.shape[1], height):
-            rows = slice(i, i + height)
+        for rows in slices(points.shape[1], height):
             u = _block(points[part, rows], many, height, dtype, factor=_HALF)
             h = _block(noise[part, rows], many, height, dtype)
             pending = [kernel(u, h, c, w) for c, w in tiles]
@@ -126,7 +126,6 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
     """
     import tensorflow as tf
 
-    @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
     def differences(u: Any, shift: Any, c: Any, log_weights: Any) -> Any:
         exponent = shift[:, :, None] + log_weights[:, None, :]
         for k in range(u.shape[2]):
@@ -134,7 +133,6 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
             exponent -= step * step
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
-    @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
     def product(u: Any, shift: Any, c: Any, log_weights: Any) -> Any:
         rows = shift - tf.reduce_sum(u * u, axis=2)
         columns = log_weights - tf.reduce_sum(c * c, axis=1)
@@ -142,7 +140,10 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
     shapes = ((many, height, dim), (many, height), (many, dim, width), (many, width))
-    program = differences if dim <= NARROW else product
+    program = tf.function(
+        differences if dim <= NARROW else product, jit_compile=True, autograph=False,
+        reduce_retracing=False,
+    )  # fmt: skip
     return program.get_concrete_function(*(tf.TensorSpec(shape, dtype) for shape in shapes))
 
 
@@ -152,9 +153,7 @@ def _far_apart(
     """Compute the same from SciPy's distances, which is slower but accurate at any scale."""
     out = np.empty(noise.shape)
     for b in range(len(points)):
-        step = max(1, _POINTS * 512 // centres.shape[1])
-        for i in range(0, points.shape[1], step):
-            rows = slice(i, i + step)
+        for rows in slices(points.shape[1], _POINTS * 512 // centres.shape[1]):
             squared = cdist(points[b, rows], centres[b], "sqeuclidean")
             exponent = log_weights[b] + noise[b, rows, None] - squared / 2
             out[b, rows] = np.logaddexp.reduce(exponent, axis=1)

@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from ib_keras.arrays.places import Places, neighbour_distances, places
-from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.rows import Rows, slices
 
 Metric = Literal["chebyshev", "euclidean"]
 
@@ -61,15 +61,13 @@ def joint_counts(
     if not (tree and dims <= _TREE_JOINT):
         if not few and len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE:
             return _all_pairs(x, y, k, metric)
-        counts = _pairs_in_tiles(x, y, unique, k, metric)
-        return counts[0][unique.of], counts[1][unique.of], counts[2][unique.of]
+        return _pairs_in_tiles(x, y, unique, k, metric)
     joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
-    radius = neighbour_distances(*_in_tree(joint, unique.sizes, k, np.inf), k)[:, -1]
+    radius = _in_tree(joint, unique.sizes, k, np.inf)[:, -1]
     inside = np.nextafter(radius, 0)
-    in_x, in_y = (_count(space, space[unique.first], inside) for space in (x, y))
     same = radius == 0
+    in_x, in_y = (_count(space, space[unique.first], inside) - same for space in (x, y))
     neighbours = np.where(same, unique.sizes - 1, k)
-    in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
     return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
@@ -79,8 +77,7 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
     if x.shape[1] <= _TREE_JOINT:
         # In one dimension all norms are equal, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
-        near = _in_tree(x[unique.first], unique.sizes, k, p)
-        return neighbour_distances(*near, k)[unique.of]
+        return _in_tree(x[unique.first], unique.sizes, k, p)[unique.of]
     if 2 * len(unique.first) > len(x):
         out = np.empty((len(x), k))
         for rows, block in _blocks(x, metric):
@@ -89,8 +86,7 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
         some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
         out = np.empty((len(some), k))
         for rows in _rows(len(some)):
-            block = _to_all(some, rows, metric, centre)
-            out[rows] = neighbour_distances(*_nearest(block, rows, unique.sizes, k), k)
+            out[rows] = _nearest(_to_all(some, rows, metric, centre), rows, unique.sizes, k)
         out = out[unique.of]
     return np.sqrt(out) if metric == "euclidean" else out
 
@@ -126,16 +122,14 @@ def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
     return np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
 
 
-def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances from each place to the k + 1 nearest, itself included, and their counts."""
+def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> np.ndarray:
+    """Return the distances from each place to the k nearest other rows, ``(m, k)``."""
     order = np.arange(1, min(k + 1, len(x)) + 1)
     near, index = KDTree(x).query(x, k=order, p=p, workers=-1)
-    return near, count[index]
+    return neighbour_distances(near, count[index], k)
 
 
-def _nearest(
-    block: np.ndarray, rows: np.ndarray, count: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(block: np.ndarray, rows: np.ndarray, count: np.ndarray, k: int) -> np.ndarray:
     """Return the same for some places ``rows``, from their distances ``(rows, m)`` to all."""
     # A matrix product may round the distance of a place to itself.
     block[np.arange(len(rows)), rows] = 0
@@ -144,7 +138,7 @@ def _nearest(
     near = np.take_along_axis(block, index, axis=1)
     order = np.argsort(near, axis=1)
     index = np.take_along_axis(index, order, axis=1)
-    return np.take_along_axis(near, order, axis=1), count[index]
+    return neighbour_distances(np.take_along_axis(near, order, axis=1), count[index], k)
 
 
 def _count(
@@ -202,10 +196,10 @@ def _to_all(
     # Only the product needs centring; without it, differences of values on a grid are exact.
     shift = centre if product else 0.0
     one = x[rows].astype(np.float64) - shift
-    for start in range(0, len(x), _COLUMNS):
-        tile = x[start : start + _COLUMNS].astype(np.float64)
+    for columns in slices(len(x), _COLUMNS):
+        tile = x[columns].astype(np.float64)
         tile -= shift
-        part = out[:, start : start + _COLUMNS]
+        part = out[:, columns]
         if not product:
             part[...] = cdist(one, tile, "sqeuclidean" if metric == "euclidean" else metric)
             continue
@@ -220,7 +214,7 @@ def _to_all(
 def _pairs_in_tiles(
     x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``joint_counts`` of each place, with memory for tiles only."""
+    """Compute ``joint_counts`` with memory for tiles only."""
     out = np.empty((3, len(unique.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
     spaces = [Rows.of(v).take(unique.first) for v in (x, y)]
@@ -229,15 +223,14 @@ def _pairs_in_tiles(
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
         both = np.maximum(in_x, in_y)
-        near = _nearest(both, rows, unique.sizes, k)
-        radius = neighbour_distances(*near, k)[:, -1:]
+        radius = _nearest(both, rows, unique.sizes, k)[:, -1:]
         same = radius[:, 0] == 0
         for i, space in enumerate((both, in_x, in_y)):
             # At ε = 0, coinciding samples are counted, without the sample itself.
             coincide = (space <= 0) @ unique.sizes - 1
             inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
             out[i, rows] = np.where(same, coincide, inside)
-    return out[0], out[1], out[2]
+    return out[0][unique.of], out[1][unique.of], out[2][unique.of]
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:
@@ -305,14 +298,8 @@ def _compiled_joint(
         def count(mask: Any) -> Any:
             return tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
 
-        return (
-            radius,
-            count(in_x < radius[:, None]),
-            count(in_y < radius[:, None]),
-            count(others <= 0),
-            count(in_x <= 0),
-            count(in_y <= 0),
-        )
+        within = [space < radius[:, None] for space in (in_x, in_y)]
+        return radius, *(count(mask) for mask in (*within, others <= 0, in_x <= 0, in_y <= 0))
 
     sides = (*((rows, shape[1]) for shape in shapes), *shapes)
     specs = [tf.TensorSpec(s, tf.float64) for s in sides]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from ib_keras.arrays.rows import slices
 from ib_keras.arrays.scaling import magnitude
 from ib_keras.progress import bar
 
@@ -76,7 +77,8 @@ def _gram_sums(
 
     n, dim = t.shape
     tile = _TILE if n > _TILE // 2 else max(32, 1 << (n - 1).bit_length())
-    columns = _padded(dim)
+    # Layers of similar width share one compiled program.
+    columns = max(8, 1 << (dim - 1).bit_length()) if dim <= 64 else -(-dim // 64) * 64
 
     def block(start: int) -> Any:
         rows = _centred(t, centre, start) / np.sqrt(8 * variance)
@@ -107,11 +109,6 @@ def _add(sums: np.ndarray, start: int, part: np.ndarray) -> None:
     target += part[:, : target.shape[1]]
 
 
-def _padded(dim: int) -> int:
-    """Round a width up, so that layers of similar width share one compiled program."""
-    return max(8, 1 << (dim - 1).bit_length()) if dim <= 64 else -(-dim // 64) * 64
-
-
 @functools.cache
 def _compiled_tile() -> Any:
     """Compile the kernel for a tile of rows and a tile of columns, with sums along both."""
@@ -138,14 +135,12 @@ def _direct_sums(
 ) -> None:
     """Compute the sums from exact differences, which is slower but accurate at any scale."""
     n = len(t)
-    for i in range(0, n, _TILE):
-        rows = slice(i, i + _TILE)
-        one = _centred(t, centre, i)
-        for j in range(0, n, _TILE):
-            columns = slice(j, j + _TILE)
+    for rows in slices(n, _TILE):
+        one = _centred(t, centre, rows.start)
+        for columns in slices(n, _TILE):
             # Squares overflow for distant samples, whose kernel is exp(−∞) = 0.
             with np.errstate(over="ignore", under="ignore"):
-                squared = cdist(one, _centred(t, centre, j), "sqeuclidean")
+                squared = cdist(one, _centred(t, centre, columns.start), "sqeuclidean")
                 wide = np.exp(-squared / (8 * variance))
                 narrow = wide**4
             same = classes[rows, None] == classes[None, columns]
