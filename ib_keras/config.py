@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from ib_keras.errors import ArgumentError
+
 
 class Configured:
     """Adds ``get_config``, ``from_config`` and a short name for tables to a frozen dataclass."""
@@ -31,3 +33,17 @@ class Configured:
             if getattr(self, field.name) != field.default
         ]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+
+def construct(cls: type, kwargs: dict[str, Any]) -> Any:
+    """Call a constructor, and raise an ``ArgumentError`` if a dataclass lacks an argument."""
+    if dataclasses.is_dataclass(cls):
+        known = [field.name for field in dataclasses.fields(cls) if field.init]
+        unknown = sorted(set(kwargs) - set(known))
+        if unknown:
+            raise ArgumentError(
+                f"{cls.__name__} has no parameter {', '.join(map(repr, unknown))}",
+                f"some of {known}",
+                f"{sorted(kwargs)}",
+            )
+    return cls(**kwargs)

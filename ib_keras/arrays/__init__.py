@@ -1,1 +1,1 @@
-"""Plain arrays: checks, labels, scales, equal rows, memory."""
+"""Helpers for plain arrays: checks, labels, scales, equal rows and memory."""

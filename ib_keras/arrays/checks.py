@@ -1,7 +1,8 @@
-"""Argument checks shared by everything that takes arrays: they fail before any work starts."""
+"""Argument checks, which raise before any computation starts."""
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from ib_keras.errors import ArgumentError
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """``values`` as an array.
+    """Return ``values`` as an array.
 
     Raises:
-        ArgumentError: the rows differ in length, or it is an object of another kind.
+        ArgumentError: If the rows differ in length, or ``values`` is not array-like.
     """
     try:
         array = np.asarray(values)
@@ -22,7 +23,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
     if array.dtype == object and array.ndim == 0:
         raise ArgumentError(
             f"`{name}` is not an array",
-            "an array; the elements of a tf.data.Dataset are made one by "
+            "an array; convert a tf.data.Dataset with "
             "np.stack(list(dataset.unbatch().as_numpy_iterator()))",
             type(values).__name__,
         )
@@ -30,12 +31,12 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def as_numbers(values: Any, name: str) -> np.ndarray:
-    """``values`` as an array of float32 or float64, in its shape.
+    """Return ``values`` as an array of float32 or float64, with the same shape.
 
-    float32 and float64 are kept, narrower floats become float32, integers float64.
+    Narrower floats become float32; integers and booleans become float64.
 
     Raises:
-        ArgumentError: they are not numeric.
+        ArgumentError: If ``values`` are not numeric.
     """
     array = as_array(values, name)
     if array.dtype in (np.float32, np.float64):
@@ -53,18 +54,19 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
 def as_samples(
     values: Any, name: str = "t", *, min_samples: int = 2, finite: bool = True
 ) -> np.ndarray:
-    """``values`` as a finite ``(n, d)`` array of float32 or float64.
+    """Return ``values`` as a finite ``(n, d)`` array of float32 or float64.
 
-    float32 and float64 are kept, narrower floats become float32, integers float64.
+    Narrower floats become float32; integers and booleans become float64.
 
     Args:
-        values: the samples.
-        name: of the argument, for errors.
-        min_samples: the least number of rows.
-        finite: whether NaN and infinite values are refused.
+        values: samples, ``(n, ...)``.
+        name: name of the argument in error messages.
+        min_samples: smallest number of rows that is accepted.
+        finite: whether NaN and infinite values raise an error.
 
     Raises:
-        ArgumentError: not numeric, fewer than ``min_samples`` rows, no columns, NaN or infinite.
+        ArgumentError: If ``values`` are not numeric, have fewer than ``min_samples`` rows, have no
+            columns, or contain NaN or infinite values.
     """
     array = as_array(values, name)
     if array.ndim == 0 or len(array) < min_samples:
@@ -77,7 +79,7 @@ def as_samples(
     array = array.reshape(len(array), -1)
     if array.shape[1] == 0:
         raise ArgumentError(f"`{name}` has no features", "d >= 1", f"shape {np.shape(values)}")
-    # min and max propagate NaN, and need no temporary of the array's size.
+    # min and max propagate NaN, and need no temporary array.
     if finite and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = int((~np.isfinite(array)).sum())
         raise ArgumentError(
@@ -89,15 +91,15 @@ def as_samples(
 
 
 def check_seed(value: Any) -> int:
-    """``value`` as an int >= 0."""
+    """Return ``value`` as an int >= 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ArgumentError("`seed` is not a seed", "an integer >= 0, or None", repr(value))
     return int(value)
 
 
 def check_positive(value: Any, name: str) -> float:
-    """``value`` as a positive finite float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    """Return ``value`` as a positive finite float."""
+    if not _is_number(value):
         raise ArgumentError(f"`{name}` is not a number", "a positive number", repr(value))
     if not (np.isfinite(value) and value > 0):
         raise ArgumentError(f"`{name}` is out of range", "a positive finite number", repr(value))
@@ -105,7 +107,7 @@ def check_positive(value: Any, name: str) -> float:
 
 
 def check_count(value: Any, name: str, minimum: int = 1) -> int:
-    """``value`` as an int of at least ``minimum``."""
+    """Return ``value`` as an int of at least ``minimum``."""
     whole = isinstance(value, (int, np.integer)) or (
         isinstance(value, float) and value.is_integer()
     )
@@ -117,14 +119,21 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
 
 
 def check_stddev(value: Any, name: str = "noise_std") -> float:
-    """``value`` as a finite float >= 0.
-
-    Raises:
-        ArgumentError: it is something else.
-    """
-    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not is_number or not 0 <= value < float("inf"):
+    """Return ``value`` as a finite float >= 0."""
+    if not _is_number(value) or not 0 <= value < float("inf"):
         raise ArgumentError(
             f"`{name}` is not a standard deviation", "a finite number >= 0", repr(value)
         )
     return float(value)
+
+
+def check_lengths(a: Sized, b: Sized) -> None:
+    """Raise if ``a`` and ``b`` have different numbers of rows."""
+    if len(a) != len(b):
+        raise ArgumentError(
+            "`a` and `b` differ in length", "equal numbers of rows", f"{len(a)} and {len(b)}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

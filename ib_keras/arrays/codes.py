@@ -1,4 +1,4 @@
-"""Discrete codes: which rows are equal, and the plug-in entropies of that."""
+"""Integer codes of equal rows, and their plug-in entropies."""
 
 from __future__ import annotations
 
@@ -9,53 +9,49 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ib_keras.arrays.rows import slices
 from ib_keras.interface import Estimate
 
-_ROWS_AT_A_TIME = 1 << 22  # bytes
+_BLOCK_BYTES = 1 << 22
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def row_codes(rows: Any) -> np.ndarray:
-    """An integer code for each row, equal if and only if the rows are.
+    """Return an integer code for each row; two codes are equal if and only if the rows are.
 
-    Rows are hashed to 64 bits; the grouping is then checked against the rows themselves, so a
-    collision costs time, never correctness.
+    The rows are hashed to 64 bits, and the groups of equal hashes are then compared with the rows,
+    so a collision of hashes costs time but does not change the result.
 
     Args:
-        rows: ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 count as equal.
+        rows: array ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 are equal.
 
     Returns:
-        ``(n,)`` codes 0…K−1, in the order in which they appear.
+        Codes 0…K−1, ``(n,)``, in order of first appearance.
     """
     words = _words(np.asarray(rows))
     if words.shape[1] == 1:
         return pd.factorize(words[:, 0])[0]
-    codes, found = pd.factorize(_hash(words))
-    # Codes are given in the order of appearance: a row is a first one where the code is new.
-    highest = np.maximum.accumulate(codes)
-    first = np.flatnonzero(np.append(True, highest[1:] > highest[:-1]))[: len(found)]
-    step = max(1, _ROWS_AT_A_TIME // words[0].nbytes)
-    for i in range(0, len(words), step):
-        part = slice(i, i + step)
+    codes = pd.factorize(_hash(words))[0]
+    first = first_rows(codes)
+    for part in slices(len(words), _BLOCK_BYTES // words[0].nbytes):
         if not np.array_equal(words[part], words[first[codes[part]]]):
             return np.unique(words, axis=0, return_inverse=True)[1].reshape(-1)
     return codes
 
 
+def first_rows(codes: np.ndarray) -> np.ndarray:
+    """Return the row where each code appears first, for codes in order of first appearance."""
+    highest = np.maximum.accumulate(codes)
+    return np.flatnonzero(np.append(True, highest[1:] > highest[:-1]))
+
+
 def row_hashes(rows: np.ndarray) -> np.ndarray:
-    """A hash of 64 bits for each row: equal where the rows are equal, and seldom elsewhere.
-
-    Args:
-        rows: ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 count as equal.
-
-    Returns:
-        ``(n,)`` unsigned integers.
-    """
+    """Return a 64-bit hash of each row ``(n, ...)``; −0.0 and 0.0 have the same hash."""
     return _hash(_words(np.asarray(rows)))
 
 
 def _words(rows: np.ndarray) -> np.ndarray:
-    """The rows' bytes as 64-bit words, padded with zeros."""
+    """Return the bytes of each row as 64-bit words, padded with zeros."""
     flat = rows.reshape(len(rows), -1)
     if flat.dtype.kind == "f":
         flat = flat + flat.dtype.type(0)  # −0.0 becomes 0.0
@@ -67,25 +63,23 @@ def _words(rows: np.ndarray) -> np.ndarray:
 
 
 def _hash(words: np.ndarray) -> np.ndarray:
-    """A multiply-xorshift hash of each row of 64-bit words."""
-    count = words.shape[1]
+    """Return a multiply-xorshift hash of each row of 64-bit words."""
     multipliers = np.random.default_rng(0x1B).integers(
-        0, np.iinfo(np.uint64).max, size=count, dtype=np.uint64
+        0, np.iinfo(np.uint64).max, size=words.shape[1], dtype=np.uint64
     ) | np.uint64(1)
     out = np.empty(len(words), np.uint64)
-    step = max(1, _ROWS_AT_A_TIME // words[0].nbytes)
-    for i in range(0, len(words), step):
-        mixed = words[i : i + step] * multipliers
+    for part in slices(len(words), _BLOCK_BYTES // words[0].nbytes):
+        mixed = words[part] * multipliers
         mixed ^= mixed >> np.uint64(29)
         mixed *= _MIX
         mixed ^= mixed >> np.uint64(32)
         mixed *= multipliers
-        out[i : i + step] = mixed.sum(axis=1, dtype=np.uint64)
+        out[part] = mixed.sum(axis=1, dtype=np.uint64)
     return out
 
 
 def entropy(codes: np.ndarray) -> float:
-    """The plug-in entropy ln n − (1/n) Σ c ln c of the codes 0…K−1, in nats."""
+    """Return the plug-in entropy ln n − (1/n) Σ c ln c of codes 0…K−1 with counts c, in nats."""
     n = len(codes)
     small = int(codes.max(initial=0)) < 16 * n + 1024
     counts = np.bincount(codes) if small else np.unique(codes, return_counts=True)[1]
@@ -93,16 +87,16 @@ def entropy(codes: np.ndarray) -> float:
     return max(0.0, float(math.log(n) - (counts * np.log(counts)).sum() / n))
 
 
-def at_most_entropy(found: Estimate, labels: np.ndarray) -> Estimate:
-    """I(T;Y) of the labels 0…K−1, cut off at H(Y), which estimates exceed by their errors."""
-    return dataclasses.replace(found, value=min(found.value, entropy(labels)))
+def at_most_entropy(estimate: Estimate, labels: np.ndarray) -> Estimate:
+    """Limit an estimate of I(T;Y) to H(Y) of the labels 0…K−1."""
+    return dataclasses.replace(estimate, value=min(estimate.value, entropy(labels)))
 
 
 def joint_entropy(a: np.ndarray, b: np.ndarray) -> float:
-    """The plug-in entropy of the pairs, both given as codes 0…K−1."""
+    """Return the plug-in entropy of pairs of codes 0…K−1, in nats."""
     return entropy(a.astype(np.int64) * (int(b.max()) + 1) + b)
 
 
 def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """The plug-in I(A;B) = H(A) + H(B) − H(A,B) of two code vectors, in nats."""
+    """Return the plug-in I(A;B) = H(A) + H(B) − H(A,B) of two vectors of codes, in nats."""
     return max(0.0, entropy(a) + entropy(b) - joint_entropy(a, b))

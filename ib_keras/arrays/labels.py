@@ -1,4 +1,4 @@
-"""Class labels of any kind, as codes 0…K−1 with the names that they had."""
+"""Class labels of any kind, encoded as codes 0…K−1 with names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ib_keras.errors import ArgumentError
 
 Name = str | int
 
-# Whole-number floats are labels if there are two values, or at most so many with three rows each.
+# Whole-number floats are labels if there are at most two different values, or at most _WHOLE values
+# with at least _ROWS_EACH rows each on average.
 _WHOLE, _ROWS_EACH = 100, 3
-# From so many rows on, more labels than this share of the rows are not classes.
+# In samples of at least _JUDGED rows, more different labels than this share of the rows are an
+# identifier.
 _JUDGED, _IDENTIFIER = 20, 0.75
-# So many names are listed in a table's provenance.
+# Largest number of names that the provenance of a table lists.
 _LISTED = 1000
 
 
@@ -24,9 +26,9 @@ class Labels(NamedTuple):
     """Class labels as codes.
 
     Args:
-        codes: ``(n,)`` int64 from 0 to K − 1.
-        names: the K labels as they were given: texts, integers or booleans. They are in ascending
-            order, or in that of a pandas Categorical.
+        codes: int64 codes from 0 to K − 1, ``(n,)``.
+        names: the K original labels, which are strings, integers or booleans, in ascending order or
+            in the order of a pandas Categorical.
     """
 
     codes: np.ndarray
@@ -34,45 +36,44 @@ class Labels(NamedTuple):
 
 
 def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
-    """Recodes class labels where they come in; an identifier is refused.
+    """Encode class labels, and raise an error if they are an identifier.
 
-    Labels are integers of any type and with gaps, booleans, texts, a pandas Categorical (in the
-    order of its categories), or one-hot rows. Floats are labels if they are whole and few: two
-    values, or at most 100 values with three rows each on average. From 20 rows on, more than three
-    different labels to four rows are an identifier.
+    Labels are integers of any type and with gaps, booleans, strings, a pandas Categorical (in the
+    order of its categories), or one-hot rows. Floats are labels if they are whole numbers and have
+    at most two different values, or at most 100 values with at least three rows each on average.
+    If there are at least 20 rows, more than three different labels to four rows are an identifier.
 
     Args:
-        y: ``(n,)`` or ``(n, 1)`` labels, or ``(n, K)`` one-hot.
-        n: number of rows.
-        name: of the argument, for errors.
+        y: labels ``(n,)`` or ``(n, 1)``, or one-hot labels ``(n, K)``.
+        n: expected number of rows.
+        name: name of the argument in error messages.
 
     Returns:
-        Codes and names.
+        The codes and names.
 
     Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
+        ArgumentError: If ``y`` does not have n rows, has missing labels, or does not hold class
+            labels.
     """
-    return refuse_identifier(recode(y, n, name), name)
+    labels = recode(y, n, name)
+    k = len(labels.names)
+    if n >= _JUDGED and k > _IDENTIFIER * n:
+        examples = ", ".join(map(repr, labels.names[:3]))
+        raise ArgumentError(
+            f"`{name}` is an identifier, not a class: nearly every row has a different label",
+            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; bin quantities",
+            f"{k} different ones, {examples}, …",
+        )
+    return labels
 
 
 def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
-    """Class labels as ``(n,)`` integer codes 0…K−1, as ``encode_labels``, of whatever number.
-
-    Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
-    """
+    """Return integer codes 0…K−1, ``(n,)``, of any number of labels, as ``encode_labels`` does."""
     return recode(y, n, name).codes
 
 
 def are_labels(y: Any) -> bool:
-    """Whether targets are labels of classes rather than numbers, by the rules of ``encode_labels``.
-
-    Args:
-        y: ``(n, ...)`` targets.
-
-    Raises:
-        ArgumentError: the rows differ in length.
-    """
+    """Return whether targets ``(n, ...)`` are class labels by the rules of ``encode_labels``."""
     if _categorical(y) is not None:
         return True
     array = _column(_array(y, "targets"))
@@ -83,41 +84,20 @@ def are_labels(y: Any) -> bool:
     return array.ndim == 1 and (array.dtype.kind != "f" or _are_whole_and_few(array))
 
 
-def refuse_identifier(labels: Labels, name: str = "y") -> Labels:
-    """The labels, unless there are nearly as many as rows.
-
-    Raises:
-        ArgumentError: there are.
-    """
-    n, k = len(labels.codes), len(labels.names)
-    if n >= _JUDGED and k > _IDENTIFIER * n:
-        some = ", ".join(repr(one) for one in labels.names[:3])
-        raise ArgumentError(
-            f"`{name}` is an identifier, not a class: nearly every row has its own",
-            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; quantities are binned",
-            f"{k} different ones, {some}, …",
-        )
-    return labels
-
-
 def are_names(value: Any) -> bool:
-    """Whether a value of JSON is a list of labels' names."""
+    """Return whether a JSON value is a list of label names."""
     return isinstance(value, list) and all(isinstance(name, (str, int)) for name in value)
 
 
 def provenance_of(names: Sequence[Name] | None) -> list[Name] | int | None:
-    """What the provenance of a table says of its labels: their names, or of many their number."""
+    """Return the names of labels, or their number if there are many, for a table's provenance."""
     if names is None:
         return None
     return list(names) if len(names) <= _LISTED else len(names)
 
 
 def recode(y: Any, n: int, name: str = "y") -> Labels:
-    """As ``encode_labels``, of whatever number of labels.
-
-    Raises:
-        ArgumentError: lengths differ, some labels are missing, or they are not labels of classes.
-    """
+    """Encode any number of labels, otherwise as ``encode_labels``."""
     if (categories := _categorical(y)) is not None:
         _check_length(categories.codes, n, name)
         return _of_categories(categories, name)
@@ -134,8 +114,8 @@ def recode(y: Any, n: int, name: str = "y") -> Labels:
     if array.ndim != 1 or kind not in "fiubUS" or (kind == "f" and not _are_whole_and_few(array)):
         raise ArgumentError(
             f"`{name}` holds no class labels",
-            "integers, booleans or texts of shape (n,), or one-hot rows; floats are labels if they "
-            "are whole and few; bin other numbers, or .astype(int) what are classes",
+            "integers, booleans or strings of shape (n,), or one-hot rows; floats must be whole "
+            "numbers with few different values: bin quantities, or convert classes by .astype(int)",
             f"dtype {array.dtype}, shape {array.shape}",
         )
     values, codes = np.unique(array, return_inverse=True)
@@ -147,24 +127,24 @@ def _of_categories(categories: pd.Categorical, name: str) -> Labels:
     if (absent := int((codes < 0).sum())) > 0:
         raise _missing(name, absent, len(codes))
     used = np.bincount(codes, minlength=len(categories.categories)) > 0
-    names = [_name(v) for v, there in zip(categories.categories, used, strict=True) if there]
-    return Labels((np.cumsum(used) - 1)[codes], tuple(names))
+    names = tuple(map(_name, categories.categories[used]))
+    return Labels((np.cumsum(used) - 1)[codes], names)
 
 
 def _of_one_hot(array: np.ndarray, y: Any, name: str) -> Labels:
     if not _is_one_hot(array):
         raise ArgumentError(
             f"`{name}` is a matrix but not one-hot",
-            "shape (n,) of class labels, or (n, classes) with a single 1 in each row",
+            "class labels (n,), or rows (n, classes) with a single 1 each",
             f"shape {array.shape}, rows such as {array[0].tolist()}",
         )
-    columns = list(getattr(y, "columns", range(array.shape[1])))  # a DataFrame's have names
+    columns = list(getattr(y, "columns", range(array.shape[1])))
     values, codes = np.unique(array.argmax(axis=1), return_inverse=True)
     return Labels(codes.reshape(-1).astype(np.int64), tuple(_name(columns[v]) for v in values))
 
 
 def _of_objects(array: np.ndarray, name: str) -> Labels:
-    """Of texts, booleans or large integers; without an array as wide as the longest text."""
+    """Encode strings, booleans or large integers without a fixed-width array of strings."""
     if (absent := int(pd.isna(array).sum())) > 0:
         raise _missing(name, absent, len(array))
     values = [_name(v) if isinstance(v, (str, bytes, int, np.generic)) else v for v in array]
@@ -172,23 +152,23 @@ def _of_objects(array: np.ndarray, name: str) -> Labels:
     if len(kinds) > 1 or not kinds <= {str, bool, int}:
         raise ArgumentError(
             f"`{name}` holds no class labels",
-            "labels of one kind: texts, integers or booleans",
+            "labels of one kind: strings, integers or booleans",
             f"objects of the types {sorted(kind.__name__ for kind in kinds)}",
         )
     names = sorted(set(values))
-    code = {one: i for i, one in enumerate(names)}
+    code = {label: i for i, label in enumerate(names)}
     return Labels(np.fromiter((code[v] for v in values), np.int64, len(values)), tuple(names))
 
 
 def _array(y: Any, name: str) -> np.ndarray:
-    """``y`` as an array; texts of a list, and objects that are numbers, as what they are."""
+    """Return ``y`` as an array in which strings stay objects and numeric objects become floats."""
     try:
         array = np.asarray(y)
         if array.dtype.kind in "UST" and not isinstance(y, np.ndarray):
-            array = np.asarray(y, dtype=object)  # NumPy makes texts of what stands beside texts
+            array = np.asarray(y, dtype=object)  # NumPy would convert numbers beside strings
     except ValueError as error:
         raise ArgumentError(f"`{name}` is not an array", "rows of equal length", error) from None
-    if array.dtype.kind == "T":  # NumPy's texts of any length
+    if array.dtype.kind == "T":  # NumPy's strings of variable length
         array = array.astype(object)
     if array.dtype.kind == "O" and array.size:
         kinds = {type(value) for value in array.flat}
@@ -201,7 +181,7 @@ def _array(y: Any, name: str) -> np.ndarray:
 
 
 def _categorical(y: Any) -> pd.Categorical | None:
-    """The pandas Categorical that ``y`` is or holds."""
+    """Return ``y`` as a pandas Categorical if it is one or holds one."""
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
     if not isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
@@ -225,8 +205,7 @@ def _are_whole_and_few(array: np.ndarray) -> bool:
 
 
 def _name(value: Any) -> Name:
-    """A label as JSON has it: whole numbers as integers, and what is neither text nor number, such
-    as an interval, as text."""
+    """Return a label as a JSON value: an integer, a boolean, or otherwise a string."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -248,6 +227,6 @@ def _check_length(array: np.ndarray, n: int, name: str) -> None:
 def _missing(name: str, count: int, size: int) -> ArgumentError:
     return ArgumentError(
         f"`{name}` has missing labels",
-        "a label for each row: leave the others out, or give them a class of their own",
+        "a label for each row: remove rows without a label, or assign them to a separate class",
         f"{count} of {size} are None or NaN",
     )

@@ -1,4 +1,4 @@
-"""How much memory there is, and what does not fit in it."""
+"""The available memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import pathlib
 from collections.abc import Iterator
 
 _GROUP = pathlib.Path("/sys/fs/cgroup")
-# What all estimators allow themselves for tiles, and compiled programs for themselves.
+# Bytes that an estimator may use for tiles, and again for compiled programs.
 TILES = 1 << 28
 
 
 def available() -> int | None:
-    """Bytes that this process can still take: the machine's, or the control group's if fewer.
+    """Return the bytes that this process can still allocate, or ``None`` if this is unknown.
 
-    Returns:
-        The number; ``None`` where the system does not say.
+    This is the available memory of the machine, or of the control group if that is smaller.
     """
     return min(_sources(), default=None)
 
@@ -29,7 +28,7 @@ def _sources() -> Iterator[int]:
     try:
         limit = int((_GROUP / "memory.max").read_text())
         used = int((_GROUP / "memory.current").read_text())
-        # Cached files are given back when memory is asked for.
+        # The kernel frees cached files when memory is needed.
         cached = dict(
             line.split() for line in (_GROUP / "memory.stat").read_text().splitlines()
         ).get("inactive_file", 0)

@@ -1,23 +1,24 @@
-"""Rows that are equal, taken as one place with a number of rows at it."""
+"""Equal rows, represented as one place with a count."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ib_keras.arrays.codes import row_hashes
-from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.codes import first_rows, row_hashes
+from ib_keras.arrays.rows import TILE, Rows, slices
 
 
 class Places(NamedTuple):
-    """The places at which samples lie.
+    """The distinct rows of a sample.
 
     Attributes:
-        first: ``(m,)`` the first row at each place.
-        of: ``(n,)`` the place of each row.
-        sizes: ``(m,)`` the number of rows at each place.
+        first: index of the first row at each place, ``(m,)``.
+        of: place of each row, ``(n,)``.
+        sizes: number of rows at each place, ``(m,)``.
     """
 
     first: np.ndarray
@@ -26,61 +27,51 @@ class Places(NamedTuple):
 
 
 def places(x: np.ndarray | Rows) -> Places:
-    """Finds which rows are equal, in n·d operations and the memory of a tile.
+    """Find equal rows in n·d operations, with memory for one tile.
 
-    Rows that are to be turned by a matrix are compared before that, because a product may round
-    equal rows in different ways.
+    Rows that are multiplied by a matrix are compared before the multiplication, because a product
+    may round equal rows differently.
 
     Args:
-        x: ``(n, d)``; −0.0 and 0.0 count as equal.
+        x: rows ``(n, d)``; −0.0 and 0.0 are equal.
 
     Returns:
-        The places, in the order in which they appear.
+        The places, in order of first appearance.
     """
-    rows = Rows.of(x).unturned()
+    rows = dataclasses.replace(Rows.of(x), matrix=None)
     of = pd.factorize(np.concatenate([row_hashes(tile) for tile in rows.tiles()]))[0]
-    found = _numbered(of)
-    if len(found.first) < len(of) and not _equal(rows, found):
-        # Different rows have one hash, which no one has seen yet.
-        return _numbered(
-            pd.factorize(np.unique(rows[:], axis=0, return_inverse=True)[1].ravel())[0]
-        )
-    return found
+    result = _places(of)
+    if len(result.first) < len(of) and not _all_equal(rows, result):  # a collision of hashes
+        return _places(pd.factorize(np.unique(rows[:], axis=0, return_inverse=True)[1].ravel())[0])
+    return result
 
 
-def _numbered(of: np.ndarray) -> Places:
-    """From codes in the order of appearance: a row is the first one where its code is new."""
-    highest = np.maximum.accumulate(of)
-    first = np.flatnonzero(np.append(True, highest[1:] > highest[:-1]))
-    return Places(first, of, np.bincount(of))
+def _places(of: np.ndarray) -> Places:
+    return Places(first_rows(of), of, np.bincount(of))
 
 
-def _equal(rows: Rows, found: Places) -> bool:
-    """Whether each row is that of its place."""
-    start = 0
-    for tile in rows.tiles():
-        mine = found.first[found.of[start : start + len(tile)]]
-        if not np.array_equal(tile, rows[mine]):
-            return False
-        start += len(tile)
-    return True
+def _all_equal(rows: Rows, result: Places) -> bool:
+    """Return whether each row equals the first row at its place."""
+    first = result.first[result.of]
+    parts = slices(len(rows), TILE // max(1, rows.shape[1]))
+    return all(np.array_equal(rows[part], rows[first[part]]) for part in parts)
 
 
 def neighbour_distances(near: np.ndarray, count: np.ndarray, k: int) -> np.ndarray:
-    """The distances to the nearest 1…k other rows, from those to the nearest places.
+    """Convert distances to the nearest places into distances to the k nearest other rows.
 
     Args:
-        near: ``(m, p)`` distances from each place to the nearest ones, its own 0 among them,
-            in rising order; p is k + 1 or the number of all places.
-        count: ``(m, p)`` the numbers of rows at these places.
-        k: the number of neighbours.
+        near: distances from each place to the nearest places in ascending order, ``(m, p)``,
+            including 0 for the place itself; p is k + 1, or the number of all places if smaller.
+        count: number of rows at these places, ``(m, p)``.
+        k: number of neighbours.
 
     Returns:
-        ``(m, k)`` in rising order.
+        Distances in ascending order, ``(m, k)``.
     """
     if (count == 1).all():
         return near[:, 1:]
-    # The row itself is the first of those within each distance.
+    # The first row within each distance is the row itself.
     within = np.cumsum(count, axis=1)
     index = np.stack([(within < j).sum(axis=1) for j in range(2, k + 2)], axis=1)
     return np.take_along_axis(near, index, axis=1)

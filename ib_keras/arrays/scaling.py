@@ -1,8 +1,8 @@
-"""Samples of any magnitude, brought to a scale on which estimators need no special cases.
+"""Rescaling of samples of extreme magnitude, so that estimators need no special cases.
 
-Mutual information does not change when a column is mapped by an invertible function. Estimators
-use this freedom here, once: powers of two bring extreme magnitudes near 1, and logarithms shorten
-tails. Samples of ordinary magnitude without far values are returned as they are.
+Mutual information does not change when a column is mapped by an invertible function. Here, powers
+of two bring extreme magnitudes near 1, and logarithms shorten tails. Samples of ordinary magnitude
+without far values are returned unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 # Magnitudes between 2^−b and 2^b have squares, and sums of squares, that do not overflow.
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
-# The spread of columns is measured on at most this many rows and values.
+# Largest numbers of rows and values from which the spread of columns is measured.
 _ROWS, _VALUES = 4096, 1 << 20
 # Values farther from the median than this many median distances are far. For normal values, this
 # is about 30 standard deviations.
@@ -22,7 +22,7 @@ _FAR = 45.0
 
 
 def magnitude(samples: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """max|samples|, ``(1, 1)``, or ``(1, d)`` for ``axis=0``, in float64."""
+    """Return max|samples|, ``(1, 1)``, or ``(1, d)`` for ``axis=0``, in float64."""
     low, high = (f(axis=axis, keepdims=True) for f in (samples.min, samples.max))
     return np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
 
@@ -30,16 +30,16 @@ def magnitude(samples: np.ndarray, axis: int | None = None) -> np.ndarray:
 def moderate(
     samples: np.ndarray, *, columns: bool = False, dtype: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples times a power of two, so that sums of their squares neither overflow nor vanish.
+    """Multiply samples by a power of two so that sums of squares neither overflow nor vanish.
 
     Args:
         samples: ``(n, d)`` finite float32 or float64 values.
-        columns: ``True`` also scales each column that is far smaller than the largest one.
-        dtype: The type in which squares will be computed; by default that of the samples.
+        columns: whether to also scale each column that is far smaller than the largest one.
+        dtype: dtype in which squares will be computed; that of the samples by default.
 
     Returns:
-        The samples times 2^−e, and the exponents e ``(1, d)``. They are 0 for samples of ordinary
-        magnitude, which are returned without a copy.
+        The samples times 2^−e, and the exponents e, ``(1, d)``. Samples of ordinary magnitude have
+        e = 0 and are not copied.
     """
     bits = _BITS[np.dtype(dtype or samples.dtype)]
     fraction, size = np.frexp(magnitude(samples, axis=0))
@@ -51,7 +51,7 @@ def moderate(
 
 
 def times_two(samples: np.ndarray, exponent: np.ndarray) -> np.ndarray:
-    """``samples`` times 2^−exponent, which is exact unless the result is too small or too large."""
+    """Multiply samples by 2^−exponent, which is exact unless the result is too small or large."""
     if not np.any(exponent):
         return samples
     with np.errstate(under="ignore", over="ignore"):
@@ -59,7 +59,7 @@ def times_two(samples: np.ndarray, exponent: np.ndarray) -> np.ndarray:
 
 
 def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of moderate magnitude in which far values are replaced by logarithms of themselves.
+    """Rescale samples to moderate magnitude, and replace far values by their logarithms.
 
     Each column is mapped by an increasing function f. Within the usual range of the column, f only
     multiplies by a power of two. A value that lies δ beyond the edge of this range is mapped to
@@ -70,10 +70,10 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         samples: ``(n, d)`` finite values.
 
     Returns:
-        f(X) ``(n, d)``, and ln f′ summed over the columns ``(n,)``.
+        f(X), ``(n, d)``, and the sum of ln f′ over the columns, ``(n,)``.
     """
     n, d = samples.shape
-    # By the largest value, so that no distance overflows; again below, for what is usual.
+    # Scale by the largest value first, so that no distance overflows, and by the usual ones below.
     samples, exponent = moderate(samples)
     log_slope = np.full(n, -math.log(2) * exponent.sum())
     low, high, unit = usual_range(samples[:: stride(n, d)])
@@ -84,7 +84,7 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         column = samples[:, c].astype(np.float64)
         edge = np.clip(column, low[c], high[c])
         with np.errstate(divide="ignore"):
-            # ln(1 + δ/u), without the quotient, which may overflow.
+            # This is ln(1 + δ/u) without the quotient, which may overflow.
             log = np.logaddexp(0, np.log(np.abs(column - edge)) - math.log(unit[c]))
         samples[:, c] = edge + np.sign(column - edge) * unit[c] * log
         log_slope -= log
@@ -93,12 +93,7 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A and B, with the narrower one times the power of two that brings their spreads nearest.
-
-    Args:
-        a: ``(n, da)`` values of moderate magnitude.
-        b: ``(n, db)`` values of moderate magnitude.
-    """
+    """Multiply the narrower variable by a power of two, so that the spreads are similar."""
     exponent = np.asarray(round(math.log2(spread(a)) - math.log2(spread(b))))
     if a.shape[1] < b.shape[1]:
         return times_two(a, exponent), b
@@ -106,36 +101,36 @@ def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def spread(samples: np.ndarray) -> float:
-    """The root mean square deviation of a coordinate, measured on some thousand rows.
+    """Return the root mean square deviation of a coordinate over some thousand rows.
 
-    Far values count as the farthest usual ones. The spread of constants is 1.
+    Far values are clipped to the usual range. The spread of constants is 1.
     """
     for some in (samples[:: stride(*samples.shape)], samples):
         low, high, _ = usual_range(some)
         variance = float(np.var(np.clip(some, low, high), axis=0, dtype=np.float64).mean())
         if variance > 0:
             return math.sqrt(variance)
-        # Columns that vary in a few rows only may be constant in the rows measured first.
+        # A column that varies in a few rows only may be constant in the rows of the first try.
     return 1.0
 
 
 def stride(n: int, dim: int) -> int:
-    """The step between the rows from which the spread of columns is measured."""
+    """Return the step between the rows from which the spread of columns is measured."""
     return max(1, n // max(1, min(_ROWS, _VALUES // max(1, dim))))
 
 
 def usual_range(some: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The range of each column without its far values, which are at most one in twenty.
+    """Return the range of each column without its far values, which are at most one in twenty.
 
-    Distances from the column's median that are 0 do not count for the median distance, so that
-    the many zeros of a sparse column do not make its other values far. A column without other
-    distances has no limits, because rows that are not here may differ.
+    The median distance is the median of the nonzero distances from the column's median, so that
+    the many zeros of a sparse column do not make its other values far. A column of equal values
+    has no limits, because other rows may differ.
 
     Args:
-        some: ``(n, d)``.
+        some: rows ``(n, d)``.
 
     Returns:
-        The lowest and the highest usual value and the median distance, ``(d,)`` each.
+        The lowest and highest usual value and the median distance, each ``(d,)``.
     """
     n = len(some)
     centre = np.median(some, axis=0)

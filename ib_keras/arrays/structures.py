@@ -1,28 +1,23 @@
-"""Inputs of one array, a list or a dictionary of arrays."""
+"""Inputs that are one array, a list of arrays or a dictionary of arrays."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ib_keras.arrays.checks import as_array
 from ib_keras.arrays.codes import row_codes
 from ib_keras.errors import ArgumentError
 
-if TYPE_CHECKING:
-    pass
-
-import hashlib
-
-from ib_keras.arrays.checks import as_array
-
 
 def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str:
-    """A checksum of arrays, their shapes and dtypes."""
+    """Return a checksum of arrays, their shapes and dtypes."""
     digest = hashlib.sha256()
     for array in (*arrays, *(() if targets is None else (targets,))):
-        if array.dtype.hasobject:  # whose bytes are addresses
+        if array.dtype.hasobject:  # the bytes of objects are addresses
             array = array.astype(str)
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -30,15 +25,15 @@ def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str
 
 
 def flat_inputs(inputs: Any) -> list[np.ndarray]:
-    """The arrays of a structure of inputs."""
+    """Return the arrays of a structure of inputs."""
     return flatten(inputs)[0]
 
 
 def flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """The arrays of a structure of inputs, and a description that puts them together again."""
-    keys = list(inputs) if isinstance(inputs, Mapping) else None
-    if keys is not None:
-        values = [inputs[key] for key in keys]
+    """Return the arrays of a structure of inputs, and a description to restore the structure."""
+    keys = None
+    if isinstance(inputs, Mapping):
+        keys, values = list(inputs), list(inputs.values())
     elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
         values = list(inputs)
     else:
@@ -48,7 +43,7 @@ def flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
 
 
 def take(inputs: Any, rows: np.ndarray) -> Any:
-    """Some rows of a structure of inputs."""
+    """Select rows of a structure of inputs."""
     if isinstance(inputs, Mapping):
         return {key: np.asarray(value)[rows] for key, value in inputs.items()}
     arrays = flat_inputs(inputs)
@@ -58,13 +53,17 @@ def take(inputs: Any, rows: np.ndarray) -> Any:
 
 
 def input_codes(inputs: Any, n: int) -> np.ndarray:
-    """``(n,)`` integers that are equal where the inputs are equal."""
-    arrays = flat_inputs(inputs)
+    """Return integer codes of the distinct inputs, ``(n,)``."""
+    return array_codes(flat_inputs(inputs), n, "inputs")
+
+
+def array_codes(arrays: Sequence[np.ndarray], n: int, name: str) -> np.ndarray:
+    """Return integer codes ``(n,)`` that are equal where the rows of all arrays are equal."""
     if any(a.dtype == object for a in arrays):
-        raise ArgumentError("`inputs` are not numbers", "arrays of numbers", "dtype object")
+        raise ArgumentError(f"`{name}` is not numeric", "arrays of numbers", "dtype object")
     if any(a.ndim == 0 or len(a) != n for a in arrays):
         raise ArgumentError(
-            "`inputs` do not match the activations",
+            f"`{name}` does not match the activations",
             f"one input for each of the {n} samples",
             f"shapes {[a.shape for a in arrays]}",
         )

@@ -1,4 +1,4 @@
-"""Compressors: what makes wide variables narrow before an estimate."""
+"""Compressors, which reduce the dimension of variables before an estimate."""
 
 from ib_keras.compression.compressors import (
     PCA,

@@ -1,4 +1,4 @@
-"""The networks of ``compression.Autoencoder``, compiled once for each shape."""
+"""The networks of ``compression.Autoencoder``, which are compiled once for each shape."""
 
 from __future__ import annotations
 
@@ -13,113 +13,113 @@ from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order
 from ib_keras.training.retrained import Retrained
 
+# Number of compiled networks that are cached.
 _KEPT = 4
-# Rows whose codes or errors are one step.
+# Batch size for codes and errors.
 _AT_ONCE = 1024
-# Whatever the global policy.
+# Independent of the global dtype policy.
 _EXACT: dict[str, Any] = {"dtype": "float32"}
 
 
-@functools.lru_cache(maxsize=_KEPT)
-def network(made: Any, shape: tuple[int, ...], size: int, steps: int, seed: int) -> Network:
-    """The network of an autoencoder for rows of a shape, flat of a size.
+class Network:
+    """An encoder and a decoder, which can be trained repeatedly.
+
+    Training and encoding hold a lock, so that threads take turns.
 
     Args:
-        made: the ``compression.Autoencoder`` that is asked for.
-        shape: of a row.
-        size: of a row, flat.
-        steps: batches of an epoch.
-        seed: of weights, noise and batches.
-    """
-    return Network(made, shape, size, steps, seed)
-
-
-class Network:
-    """Encoder and decoder, which can be trained again and again.
-
-    One after the other: training and encoding wait for the lock.
+        settings: the ``compression.Autoencoder``.
+        shape: shape of a row.
+        size: number of values of a row.
+        steps: number of batches per epoch.
+        seed: seed of the weights, noise and batches.
     """
 
-    def __init__(self, made: Any, shape: tuple[int, ...], size: int, steps: int, seed: int) -> None:
-        self._made, self._steps, self._seed = made, steps, seed
-        self._encoder = _encoder(made, shape, seed)
-        self._model = keras.Sequential([self._encoder, *_decoder(made, size, seed)])
-        rate = keras.optimizers.schedules.CosineDecay(made.learning_rate, steps * made.epochs)
+    def __init__(
+        self, settings: Any, shape: tuple[int, ...], size: int, steps: int, seed: int
+    ) -> None:
+        self._settings, self._steps, self._seed = settings, steps, seed
+        self._encoder = _encoder(settings, shape, seed)
+        self._model = keras.Sequential([self._encoder, *_decoder(settings, size, seed)])
+        decay_steps = steps * settings.epochs
+        rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps)
         optimizer = keras.optimizers.Adam(rate)
-        # One call of the compiled program an epoch.
+        # The compiled program is called once per epoch.
         self._model.compile(optimizer, "mse", steps_per_execution=steps)
         self._training = Retrained(self._model)
 
     def train(
         self, train: tuple[np.ndarray, np.ndarray], held: tuple[np.ndarray, np.ndarray]
     ) -> tuple[list[np.ndarray], float]:
-        """Trains anew.
+        """Train from new weights.
 
         Args:
-            train: rows, and the same rows flat.
-            held: of the rows that say when to stop.
+            train: training rows, and the same rows flattened.
+            held: rows for early stopping, and the same rows flattened.
 
         Returns:
-            The encoder's weights, and the mean squared error of the held-out rows.
+            The encoder's weights, and the mean squared error of the rows for early stopping.
         """
-        made = self._made
+        patience, epochs = self._settings.patience, self._settings.epochs
         stop = keras.callbacks.EarlyStopping(
-            patience=made.patience, restore_best_weights=True, start_from_epoch=made.patience
+            patience=patience, restore_best_weights=True, start_from_epoch=patience
         )
-        # Batches of one size, of which an epoch leaves next to nothing out.
+        # With this batch size, an epoch leaves out fewer rows than it has steps.
         size = len(train[0]) // self._steps
-        data, steps = batches(train, size, self._seed, range(made.epochs), multiple=self._steps)
+        data, steps = batches(train, size, self._seed, range(epochs), multiple=self._steps)
         held_out = in_order(held, _AT_ONCE)
         with self._training.lock:
             self._training.restart()
             self._model.fit(
-                data, steps_per_epoch=steps, validation_data=held_out, epochs=made.epochs,
-                verbose=0, shuffle=False, callbacks=[stop, of_fit("autoencoder", made.epochs)],
+                data, steps_per_epoch=steps, validation_data=held_out, epochs=epochs,
+                verbose=0, shuffle=False, callbacks=[stop, of_fit("autoencoder", epochs)],
             )  # fmt: skip
             error = self._model.evaluate(held_out, verbose=0)
             return self._encoder.get_weights(), float(error)
 
     def encode(self, weights: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Codes ``(n, k)`` by the encoder with these weights."""
+        """Return the codes of rows, ``(n, k)``, by the encoder with these weights."""
         with self._training.lock:
             self._encoder.set_weights(weights)
             codes = self._encoder.predict(in_order((rows,), _AT_ONCE), verbose=0)
         return np.asarray(codes, np.float64)
 
 
-def _encoder(made: Any, shape: tuple[int, ...], seed: int) -> keras.Sequential:
+network = functools.lru_cache(maxsize=_KEPT)(Network)
+
+
+def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequential:
     layers: list[keras.Layer] = [keras.Input(shape, dtype="float32")]
-    if made.convolutional:
+    if settings.convolutional:
         if len(shape) != 3 or min(shape[:2]) < 8:
             raise ArgumentError(
-                "Convolutions want images", "(n, height, width[, channels]) >= 8×8", shape
+                "Convolutions want images", "(n, height, width[, channels]), at least 8×8", shape
             )
         for i, filters in enumerate((16, 32, 64)):
-            start = keras.initializers.GlorotUniform(seed=1000 * seed + 20 + i)
             layers.append(
                 keras.layers.Conv2D(
                     filters, 3, strides=2, padding="same", activation="silu",
-                    kernel_initializer=start, **_EXACT,
+                    kernel_initializer=_initializer(seed, 20 + i), **_EXACT,
                 )
             )  # fmt: skip
     layers.append(keras.layers.Flatten(**_EXACT))
     for i, width in enumerate((256, 256, 128)):
-        start = keras.initializers.GlorotUniform(seed=1000 * seed + i)
-        layers.append(
-            keras.layers.Dense(width, activation="silu", kernel_initializer=start, **_EXACT)
-        )
-    start = keras.initializers.GlorotUniform(seed=1000 * seed + 3)
-    layers.append(keras.layers.Dense(made.k, activation="tanh", kernel_initializer=start, **_EXACT))
-    return keras.Sequential(layers)
+        layers.append(_dense(width, "silu", seed, i))
+    return keras.Sequential([*layers, _dense(settings.k, "tanh", seed, 3)])
 
 
-def _decoder(made: Any, size: int, seed: int) -> list[keras.Layer]:
-    layers: list[keras.Layer] = [keras.layers.GaussianNoise(made.noise, seed=seed, **_EXACT)]
-    for i, (width, activation) in enumerate(
-        ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))
-    ):
-        start = keras.initializers.GlorotUniform(seed=1000 * seed + 10 + i)
-        layers.append(
-            keras.layers.Dense(width, activation=activation, kernel_initializer=start, **_EXACT)
-        )
-    return layers
+def _decoder(settings: Any, size: int, seed: int) -> list[keras.Layer]:
+    widths = ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))
+    return [
+        keras.layers.GaussianNoise(settings.noise, seed=seed, **_EXACT),
+        *(_dense(width, activation, seed, 10 + i) for i, (width, activation) in enumerate(widths)),
+    ]
+
+
+def _dense(width: int, activation: str | None, seed: int, layer: int) -> keras.Layer:
+    return keras.layers.Dense(
+        width, activation, kernel_initializer=_initializer(seed, layer), **_EXACT
+    )
+
+
+def _initializer(seed: int, layer: int) -> keras.Initializer:
+    return keras.initializers.GlorotUniform(seed=1000 * seed + layer)

@@ -1,4 +1,4 @@
-"""Compressors for estimates of information in many dimensions: a few numbers in place of many."""
+"""Compressors, which replace variables of many dimensions by a few numbers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import numpy as np
 from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import moderate, times_two
-from ib_keras.config import Configured
+from ib_keras.config import Configured, construct
 from ib_keras.errors import ArgumentError
 
-# Above this many values PCA goes through the rows in parts.
+# Number of values above which PCA is fitted incrementally.
 _IN_MEMORY = 1 << 27
-# The autoencoder sees values beyond this many standard deviations as if they were this far.
+# Standard deviations at which the autoencoder clips values.
 _CLIP = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Compressed:
-    """A compressor that has seen data; as a compressor of ``LossyCompression`` it stays as it is.
+    """A fitted compressor. ``LossyCompression`` uses it without fitting it again.
 
     Args:
-        transform: rows ``(n, ...)`` → codes ``(n, k)``.
-        quality: ``explained_variance`` (a share), or ``error`` and ``error_of_mean``: the root
-            mean squared error of held-out rows, of the compressor and of the constant mean. Neither
-            says what information was kept.
-        name: of the compressor.
+        transform: function that maps rows ``(n, ...)`` to codes ``(n, k)``.
+        quality: the share ``explained_variance``, or ``error`` and ``error_of_mean``: the root mean
+            squared errors of held-out rows, for the compressor and for the constant mean. None of
+            these measures how much information the codes keep.
+        name: name of the compressor.
     """
 
     transform: Callable[[np.ndarray], np.ndarray]
@@ -38,13 +38,13 @@ class Compressed:
     name: str
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
-        """Itself."""
+        """Return the compressor unchanged."""
         return self
 
 
 @dataclasses.dataclass(frozen=True)
 class PCA(Configured):
-    """The first k principal components; incremental where the rows do not fit in memory twice.
+    """The first k principal components. Large arrays are fitted incrementally.
 
     Args:
         k: number of components.
@@ -58,10 +58,14 @@ class PCA(Configured):
         object.__setattr__(self, "k", check_count(self.k, "k"))
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
-        """Finds the components of ``x (n, ...)``.
+        """Fit the components.
+
+        Args:
+            x: samples, ``(n, ...)``, flattened to ``(n, d)``.
+            seed: seed of scikit-learn's solver.
 
         Raises:
-            ArgumentError: there are fewer rows or values than components.
+            ArgumentError: If n or d is less than k.
         """
         from sklearn import decomposition
 
@@ -69,19 +73,19 @@ class PCA(Configured):
         _check_dimension(flat, self.k)
         flat, exponent = moderate(flat)
         varies = bool((flat != flat[0]).any())
-        with np.errstate(divide="ignore", invalid="ignore"):  # of a constant there are no shares
+        with np.errstate(divide="ignore", invalid="ignore"):  # the variance may be 0
             if flat.size <= _IN_MEMORY:
-                made = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
+                pca = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
             else:
-                made = decomposition.IncrementalPCA(
+                pca = decomposition.IncrementalPCA(
                     self.k, batch_size=max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
                 ).fit(flat)
-            explained = float(np.sum(made.explained_variance_ratio_)) if varies else math.nan
+            explained = float(np.sum(pca.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:
             units = _finite(times_two(_flat(rows), exponent[0, 0]), rows)
             with np.errstate(over="ignore", invalid="ignore"):
-                codes = np.asarray(made.transform(units))
+                codes = np.asarray(pca.transform(units))
             return _finite(times_two(codes, -exponent[0, 0]), rows)
 
         return Compressed(transform, {"explained_variance": explained}, self.name)
@@ -89,7 +93,7 @@ class PCA(Configured):
 
 @dataclasses.dataclass(frozen=True)
 class FirstCoordinates(Configured):
-    """The first k values of each row: a control, against which compressors show their worth.
+    """The first k values of each row, as a baseline for other compressors.
 
     Args:
         k: number of values.
@@ -103,7 +107,15 @@ class FirstCoordinates(Configured):
         object.__setattr__(self, "k", check_count(self.k, "k"))
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
-        """Notes how much of the variance the first coordinates have."""
+        """Compute the share of the variance that the first k values have.
+
+        Args:
+            x: samples, ``(n, ...)``, flattened to ``(n, d)``.
+            seed: not used.
+
+        Raises:
+            ArgumentError: If n or d is less than k.
+        """
         flat = as_samples(x)
         _check_dimension(flat, self.k)
         variance = moderate(flat)[0].var(axis=0, dtype=np.float64)
@@ -115,19 +127,20 @@ class FirstCoordinates(Configured):
 
 @dataclasses.dataclass(frozen=True)
 class Autoencoder(Configured):
-    """The code of an autoencoder trained on the mean squared error, with early stopping.
+    """The code of an autoencoder that is trained on the mean squared error with early stopping.
 
-    Encoder and decoder are dense; for large images ``convolutional=True`` puts convolutions before
-    the encoder. A little noise on the code while training keeps it smooth.
+    The encoder and the decoder are dense; ``convolutional=True`` puts convolutions before the
+    encoder, for large images. Noise on the code during training keeps the code smooth.
 
     Args:
         k: width of the code.
-        convolutional: for images ``(n, height, width[, channels])`` of at least 8×8.
-        epochs: at most so many.
-        patience: epochs without a better held-out error after which training ends.
-        noise: of the code, relative to its range of [−1, 1].
-        batch_size: rows a step.
-        learning_rate: Adam's at the beginning; it falls along a cosine.
+        convolutional: whether to begin with convolutions, for images
+            ``(n, height, width[, channels])`` of at least 8×8 pixels.
+        epochs: maximum number of epochs.
+        patience: number of epochs without a lower held-out error after which training stops.
+        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        batch_size: number of rows per step.
+        learning_rate: initial learning rate of Adam, which follows a cosine decay.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013.
@@ -148,9 +161,17 @@ class Autoencoder(Configured):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
-        """Trains encoder and decoder on ``x (n, ...)``; a tenth of the rows says when to stop.
+        """Train the encoder and the decoder; a tenth of the rows is held out for early stopping.
 
-        Rows that lie far off, some 30 standard deviations in a column, do neither.
+        Rows with a value that is some 30 standard deviations from the column's median are not used.
+
+        Args:
+            x: samples, ``(n, ...)``, at least 20.
+            seed: seed of the split, the weights, the noise and the batches.
+
+        Raises:
+            ArgumentError: If n < 20, there are fewer than k values in a row, or the shape is not
+                that of images for ``convolutional=True``.
         """
         from ib_keras.compression import autoencoder
 
@@ -159,8 +180,7 @@ class Autoencoder(Configured):
         flat, exponent = moderate(flat, dtype=np.float32)
         flat = flat.astype(np.float32)
         rng = np.random.default_rng(check_seed(seed))
-        # A row far off would be all that is learned.
-        near = Rows.of(flat).near().index
+        near = Rows.of(flat).near().index  # far rows would dominate the error
         rows = rng.permutation(len(flat) if near is None else near)
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         mean = flat[train].mean(axis=0)
@@ -172,7 +192,7 @@ class Autoencoder(Configured):
         network = autoencoder.network(self, shape, flat.shape[1], steps, seed)
 
         def scaled(part: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore"):  # as far as what lies far off
+            with np.errstate(over="ignore"):
                 return np.clip((part - mean) / scale, -_CLIP, _CLIP)
 
         targets = scaled(flat)
@@ -194,32 +214,26 @@ class Autoencoder(Configured):
         return Compressed(transform, quality, self.name)
 
 
-_COMPRESSORS: dict[str, Any] = {made.name: made for made in (PCA, FirstCoordinates, Autoencoder)}
+_COMPRESSORS: dict[str, Any] = {cls.name: cls for cls in (PCA, FirstCoordinates, Autoencoder)}
 
 
 def get(identifier: Any, **kwargs: Any) -> Any:
-    """A compressor from its name (``"pca"``, ``"ae"``, ``"first"``), a configuration, or itself.
+    """Return a compressor from its name or configuration.
 
     Args:
-        identifier: a name, a dict (``{"name": "ae", "convolutional": True}``), or an object with
-            ``fit``.
-        **kwargs: arguments of its constructor; for one of these objects, the ones to change.
+        identifier: a name (``"pca"``, ``"ae"`` or ``"first"``), a dict
+            (``{"name": "ae", "convolutional": True}``), or an object with a method ``fit``.
+        **kwargs: arguments of the constructor; for a compressor of this module, the arguments to
+            change. Custom and fitted compressors ignore them.
 
     Raises:
-        ArgumentError: the name or an argument is unknown.
+        ArgumentError: If the name or an argument is unknown.
     """
     if isinstance(identifier, dict):
         kwargs = {**identifier, **kwargs}
         identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and identifier in _COMPRESSORS:
-        cls = _COMPRESSORS[identifier]
-        known = [field.name for field in dataclasses.fields(cls)]
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise ArgumentError(
-                f"{cls.__name__} has no parameter {unknown[0]!r}", f"some of {known}", unknown
-            )
-        return cls(**kwargs)
+        return construct(_COMPRESSORS[identifier], kwargs)
     if isinstance(identifier, PCA | FirstCoordinates | Autoencoder):
         return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):
@@ -230,25 +244,28 @@ def get(identifier: Any, **kwargs: Any) -> Any:
 
 
 def serialise(identifier: Any) -> Any:
-    """A compressor as ``get`` takes it and JSON can hold it, where it is one of this module's.
+    """Return the JSON form of a compressor of this module; other compressors stay objects.
 
     Args:
-        identifier: as ``get`` takes it.
+        identifier: any value that ``get`` accepts.
+
+    Returns:
+        A value that ``get`` accepts.
 
     Raises:
-        ArgumentError: it is unknown.
+        ArgumentError: If the compressor is unknown.
     """
-    made = get(identifier)
-    if isinstance(identifier, str) or not isinstance(made, Configured):
+    compressor = get(identifier)
+    if isinstance(identifier, str) or not isinstance(compressor, Configured):
         return identifier
-    return {"name": made.name, **made.get_config()}
+    return {"name": compressor.name, **compressor.get_config()}
 
 
 def _finite(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ArgumentError(
             "The rows are too large to be compressed",
-            "magnitudes near those of the rows that were fitted",
+            "magnitudes near those of the fitted rows",
             f"max|row| = {float(np.abs(rows).max()):.3g}",
         )
     return values
@@ -261,5 +278,5 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 def _check_dimension(flat: np.ndarray, k: int) -> None:
     if k > min(flat.shape):
         raise ArgumentError(
-            f"{k} numbers are no compression", f"k <= {min(flat.shape)}", f"shape {flat.shape}"
+            f"k={k} is no compression", f"k <= {min(flat.shape)}", f"shape {flat.shape}"
         )

@@ -1,13 +1,13 @@
-"""Estimators of I(X;T) and I(T;Y): small frozen objects, each usable from its name."""
+"""Estimators of I(X;T) and I(T;Y): frozen objects, which ``get`` also creates by name."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
+from ib_keras.config import construct
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import adapted, declared_name
+from ib_keras.estimators.base import adapted
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
@@ -22,40 +22,28 @@ from ib_keras.estimators.quantized import Quantized
 from ib_keras.interface import Estimator
 
 __all__ = [
-    "EBAB",
-    "KDE",
-    "KSG",
-    "MINE",
-    "NWJ",
-    "AdaptiveKDE",
-    "Binning",
-    "DecoderBound",
-    "Gaussian",
-    "InfoNCE",
-    "KozachenkoLeonenko",
-    "LossyCompression",
-    "Quantized",
-    "SamplePropagation",
-    "get",
-    "names",
-    "register",
-    "to_json",
-]
+    "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "Quantized", "SamplePropagation", "get",
+    "names", "register", "to_json",
+]  # fmt: skip
 
 _REGISTRY: dict[str, type] = {}
 
 
 def register(cls: type) -> type:
-    """Makes an estimator class known under its ``name``; usable as a decorator.
+    """Register an estimator class under its ``name``. It can be used as a decorator.
 
     Args:
-        cls: a class with a ``name`` and the methods of ``ib_keras.interface.Estimator``.
+        cls: class with a ``name`` and the methods of ``ib_keras.interface.Estimator``.
+
+    Returns:
+        The class.
 
     Raises:
-        ArgumentError: it has no name, or the name is taken by another class.
+        ArgumentError: If ``cls`` is not an estimator, or another class has the same name.
     """
-    name = declared_name(cls)
-    if name is None or not issubclass(cls, Estimator):
+    name = getattr(cls, "name", None)
+    if not (isinstance(cls, type) and isinstance(name, str) and issubclass(cls, Estimator)):
         raise ArgumentError(
             "The class is not an estimator",
             "a class with `name`, `estimate` and `get_config`",
@@ -70,40 +58,28 @@ def register(cls: type) -> type:
 
 
 for _cls in (
-    Binning,
-    EBAB,
-    KDE,
-    AdaptiveKDE,
-    Quantized,
-    SamplePropagation,
-    KSG,
-    KozachenkoLeonenko,
-    Gaussian,
-    LossyCompression,
-    MINE,
-    NWJ,
-    InfoNCE,
-    DecoderBound,
-):
+    Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation, KSG, KozachenkoLeonenko,
+    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound,
+):  # fmt: skip
     register(_cls)
 
 
 def names() -> list[str]:
-    """The names that ``get`` knows."""
+    """Return the names of all registered estimators."""
     return sorted(_REGISTRY)
 
 
 def get(identifier: Any, **kwargs: Any) -> Estimator:
-    """An estimator from its name, a configuration, or itself.
+    """Return an estimator from its name or configuration.
 
     Args:
-        identifier: a name (``"ebab"``; ``"pca+kl"``, ``"ae+ksg"``, … for a compressor and what
-            follows it), a dict or JSON string (``{"name": "kde",
-            "variance": 0.1}``), an estimator class or an estimator.
-        **kwargs: arguments of its constructor; for an estimator, the ones to change.
+        identifier: a name (``"ebab"``), a compressor and an estimator (``"pca+kl"``,
+            ``"ae+ksg"``), a dict or JSON string (``{"name": "kde", "variance": 0.1}``), an
+            estimator class, or an estimator, which is returned unchanged without ``kwargs``.
+        **kwargs: arguments of the constructor; for an estimator, the arguments to change.
 
     Raises:
-        ArgumentError: the name or an argument is unknown (the known ones are listed).
+        ArgumentError: If the name or an argument is unknown. The message lists the known ones.
     """
     if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
         try:
@@ -111,7 +87,7 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
         except (ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"The estimator's JSON does not parse ({error})",
-                'such as {"name": "kde", "variance": 0.1}',
+                'JSON such as {"name": "kde", "variance": 0.1}',
                 identifier,
             ) from None
     if isinstance(identifier, dict):
@@ -125,11 +101,11 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     if isinstance(identifier, str) and identifier in _REGISTRY:
         identifier = _REGISTRY[identifier]
     if isinstance(identifier, type) and issubclass(identifier, Estimator):
-        return _construct(identifier, kwargs)
+        return construct(identifier, kwargs)
     if not isinstance(identifier, type) and isinstance(identifier, Estimator):
         if not kwargs:
             return identifier
-        return _construct(type(identifier), {**identifier.get_config(), **kwargs})
+        return construct(type(identifier), {**identifier.get_config(), **kwargs})
     raise ArgumentError(
         "The estimator is unknown",
         f"one of {names()}, or an object with `estimate` and `get_config`",
@@ -137,20 +113,7 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     )
 
 
-def _construct(cls: type, kwargs: dict[str, Any]) -> Estimator:
-    if dataclasses.is_dataclass(cls):
-        known = [field.name for field in dataclasses.fields(cls) if field.init]
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise ArgumentError(
-                f"{cls.__name__} has no parameter {', '.join(map(repr, unknown))}",
-                f"some of {known}",
-                f"{sorted(kwargs)}",
-            )
-    return cls(**kwargs)
-
-
 def to_json(estimator: Any) -> str:
-    """The estimator as a JSON string that ``get`` reads back."""
-    made = adapted(get(estimator))
-    return json.dumps({"name": made.name, **made.get_config()}, sort_keys=True)
+    """Return the estimator as a JSON string that ``get`` accepts."""
+    instance = adapted(get(estimator))
+    return json.dumps({"name": instance.name, **instance.get_config()}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Binning estimators with edges that are given, or equally spaced, or equally filled."""
+"""Binning estimators with fixed, equally wide or equally filled bins."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.plug_in import PlugIn, digitise
 from ib_keras.interface import Traits
@@ -17,33 +18,33 @@ _VALUES_AT_A_TIME = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class Binning(PlugIn):
-    """Information of a layer whose neurons are binned: I(X;T) = H(C), C the row of bin indices.
+    """Information of a binned layer: I(X;T) = H(C), where C are the rows of bin indices.
 
-    With c_1…c_K the counts of the distinct rows, H(C) = ln n − (1/n) Σ c_k ln c_k, and
-    I(T;Y) = H(C) − Σ_y p(y) H(C|y). Four ways to set the bins:
+    With the counts c_1…c_K of the distinct rows, H(C) = ln n − (1/n) Σ c_k ln c_k, and
+    I(T;Y) = H(C) − Σ_y p(y) H(C|y). There are four ways to choose the bins:
 
-    * ``range=(lo, hi)``: ``bins`` equal bins between the two. Values outside are an error, or with
-      ``clip=True`` are counted in the end bins and flagged ``clipped``.
+    * ``range=(lo, hi)``: ``bins`` equal bins between the two values. Values outside raise an error,
+      or with ``clip=True`` are counted in the outermost bins and flagged ``clipped``.
     * ``width``: bin ⌊t/width⌋, without a range.
     * ``range="layer"`` (default), ``"neuron"`` or ``"global"``: ``bins`` equal bins between the
-      least and the largest value of the layer at that epoch, of each neuron, or of all the layers
-      that are estimated at all recorded epochs.
-    * ``quantile=True`` (with ``range="layer"`` or ``"neuron"``): ``bins`` bins with equally many
-      values, edges halfway between the values on either side.
+      smallest and largest value of the layer at each epoch, of each neuron at each epoch, or of all
+      estimated layers and all recorded epochs.
+    * ``quantile=True`` (with ``range="layer"`` or ``"neuron"``): ``bins`` bins with equal numbers
+      of values, with edges halfway between the neighbouring values.
 
-    A deterministic network's T has I(X;T) = H(X) or infinity; what is reported here is the
-    clustering of T at the scale of the bins, hence the flag ``measurement_bins``.
+    In a deterministic network, I(X;T) is H(X) or infinite. The estimate measures how T clusters at
+    the scale of the bins, hence the flag ``measurement_bins``.
 
     Args:
-        bins: number of bins; ignored when ``width`` is given.
-        range: ``(lo, hi)``, ``"layer"``, ``"neuron"`` or ``"global"``; arrays on their own have no
-            epochs but their own, which ``"global"`` then means.
-        width: width of the bins, in the activations' units.
-        quantile: equally filled bins instead of equally wide ones.
-        clip: count values outside a given range in its end bins.
+        bins: number of bins; ignored if ``width`` is given.
+        range: ``(lo, hi)``, ``"layer"``, ``"neuron"`` or ``"global"``. For arrays without epochs,
+            ``"global"`` is the range of these arrays.
+        width: width of the bins, in the unit of the activations.
+        quantile: whether bins are equally filled instead of equally wide.
+        clip: whether values outside ``range=(lo, hi)`` are counted in the outermost bins.
 
     Raises:
-        ArgumentError: an argument is invalid or contradicts another.
+        ArgumentError: If an argument is invalid or contradicts another.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810: 30 bins over [−1, 1].
@@ -88,7 +89,7 @@ class Binning(PlugIn):
 
     @property
     def traits(self) -> Traits:
-        """With ``range="global"`` the bins depend on all layers and epochs together."""
+        """With ``range="global"``, the bins depend on all layers and epochs."""
         return dataclasses.replace(super().traits, all_epochs=self.range == "global")
 
     def prepare(
@@ -98,20 +99,16 @@ class Binning(PlugIn):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> Binning:
-        """The estimator, with bins that cover all layers and epochs if it asks for that."""
+        """Return the estimator; for ``range="global"``, its bins cover all layers and epochs."""
         return self.over(*extent) if self.traits.all_epochs and extent is not None else self
 
     def over(self, low: float, high: float) -> Binning:
-        """The same with bins between two values that all activations lie between."""
-        # A constant network has one bin, whatever its width.
+        """Return the estimator with bins between ``low`` and ``high``."""
+        # All values of a constant network are in one bin of any width.
         return dataclasses.replace(self, range=(low, high if high > low else low + 1.0))
 
     def check_extent(self, low: float, high: float) -> None:
-        """Raises when values between ``low`` and ``high`` do not fit a given range.
-
-        Raises:
-            ArgumentError: names the range of the values and the options.
-        """
+        """Raise an ``ArgumentError`` if values from ``low`` to ``high`` exceed a fixed range."""
         if isinstance(self.range, str) or self.width is not None or self.clip:
             return
         if low < self.range[0] or high > self.range[1]:
@@ -123,20 +120,12 @@ class Binning(PlugIn):
             )
 
     def bytes_a_value(self, itemsize: int) -> int:
-        """As of every plug-in estimator; a copy is sorted for quantiles only."""
-        code = (
-            8
-            if self.width is not None
-            else 1
-            if self.bins <= 256
-            else 2
-            if self.bins <= 65536
-            else 8
-        )
+        """Return the memory for binning, in bytes per value: codes and, for quantiles, a copy."""
+        code = 8 if self.width is not None else _code_dtype(self.bins)().itemsize
         return 3 * code + (itemsize + code if self.quantile else 0)
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Bin indices of the samples ``t (n, d)``, and flags."""
+        """Return the bin indices of the samples ``t (n, d)``, and flags."""
         if self.width is not None:
             return _floor_codes(t, self.width), ()
         if self.quantile:
@@ -154,10 +143,9 @@ class Binning(PlugIn):
     def _quantile_codes(self, t: np.ndarray) -> np.ndarray:
         if self.range == "layer":
             return digitise(t, _equal_count_edges(np.sort(t, axis=None), self.bins))
-        ordered = np.sort(t, axis=0)
         columns = [
-            digitise(t[:, j], _equal_count_edges(ordered[:, j], self.bins))
-            for j in np.arange(t.shape[1])
+            digitise(column, _equal_count_edges(ordered, self.bins))
+            for column, ordered in zip(t.T, np.sort(t, axis=0).T, strict=True)
         ]
         return np.stack(columns, axis=1)
 
@@ -172,49 +160,50 @@ def _check_range(value: object) -> tuple[float, float]:
     return low, high
 
 
+def _code_dtype(bins: int) -> type[np.integer]:
+    return np.uint8 if bins <= 256 else np.uint16 if bins <= 65536 else np.int64
+
+
 def _range_codes(t: np.ndarray, low: np.ndarray, high: np.ndarray, bins: int) -> np.ndarray:
-    """⌊(t − lo)·bins/(hi − lo)⌋, kept within 0…bins−1; a constant neuron has one bin."""
-    dtype = np.uint8 if bins <= 256 else np.uint16 if bins <= 65536 else np.int64
-    out = np.empty(t.shape, dtype)
+    """Return ⌊(t − lo)·bins/(hi − lo)⌋ clipped to 0…bins−1; a constant neuron has one bin."""
+    out = np.empty(t.shape, _code_dtype(bins))
     low = np.asarray(low, np.float64)
-    # Halved, because hi − lo of huge values would overflow.
+    # Half of the range does not overflow.
     half = np.asarray(high, np.float64) / 2 - low / 2
     scale = np.where(half > 0, half, 1.0)
-    step = max(1, _VALUES_AT_A_TIME // t.shape[1])
-    for i in range(0, len(t), step):
-        position = t[i : i + step].astype(np.float64)
+    for rows in slices(len(t), _VALUES_AT_A_TIME // t.shape[1]):
+        position = t[rows].astype(np.float64)
         position /= 2
         position -= low / 2
         position /= scale
-        with np.errstate(over="ignore"):  # far outside of a given range
+        with np.errstate(over="ignore"):  # values far outside a fixed range
             position *= bins
         np.clip(position, 0, bins - 1, out=position)
-        out[i : i + step] = position  # the cast truncates, which is ⌊·⌋ here
+        out[rows] = position  # the cast truncates; no position is negative
     return out
 
 
 def _floor_codes(t: np.ndarray, width: float) -> np.ndarray:
-    """⌊t/width⌋ as small integers where they fit, else as the exact float64 values."""
+    """Return ⌊t/width⌋ as small integers if they fit, else as the exact float64 values."""
     largest = max(abs(float(t.min())), abs(float(t.max())))
     if largest / width > np.finfo(np.float64).max:
         raise ArgumentError(
-            "The bins are too narrow to be numbered",
+            "The bins are too narrow: their indices overflow",
             f"a width of at least {largest / np.finfo(np.float64).max:.3g} for these activations",
             f"width={width}, values up to {largest:.6g}",
         )
     least = np.floor(float(t.min()) / width)
-    # Halves, whose difference is a number.
+    # The difference of halves does not overflow.
     small = np.floor(float(t.max()) / width) / 2 - least / 2 < 32768
     out = np.empty(t.shape, np.uint16 if small else np.float64)
-    step = max(1, _VALUES_AT_A_TIME // t.shape[1])
-    for i in range(0, len(t), step):
-        index = np.floor(t[i : i + step].astype(np.float64) / width)
-        out[i : i + step] = index - least if small else index
+    for rows in slices(len(t), _VALUES_AT_A_TIME // t.shape[1]):
+        index = np.floor(t[rows].astype(np.float64) / width)
+        out[rows] = index - least if small else index
     return out
 
 
 def _equal_count_edges(ordered: np.ndarray, bins: int) -> np.ndarray:
-    """Inner edges of ``bins`` runs of equal length (the first ones longer by one if need be)."""
+    """Return the inner edges of ``bins`` runs of equal length; the first may be longer by one."""
     n = ordered.size
     starts = np.arange(1, bins) * (n // bins) + np.minimum(np.arange(1, bins), n % bins)
     starts = starts[(starts > 0) & (starts < n)]

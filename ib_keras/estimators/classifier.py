@@ -1,4 +1,4 @@
-"""Classifiers of a layer's outputs, for I(T;Y) >= H(Y) + E[ln q(y|h)]."""
+"""Classifiers of a layer's outputs for the bound I(T;Y) >= H(Y) + E[ln q(y|h)]."""
 
 from __future__ import annotations
 
@@ -8,43 +8,44 @@ from typing import Any
 import keras
 import numpy as np
 
+from ib_keras.arrays.rows import slices
 from ib_keras.pixelcnn.inputs import statistics
 from ib_keras.training.batches import batches, in_order
 from ib_keras.training.retrained import Retrained
 
-# Compiled classifiers that are kept, one for each shape of h and number of classes.
+# Number of compiled classifiers that are cached.
 _KEPT = 8
 _BATCH, _EPOCHS = 64, 200
 _PREDICTED = 256
-# Steps that are one call, at most.
+# Largest number of steps per call.
 _AT_ONCE = 32
+# Dropout rate, and the largest number of inputs without dropout.
 _DROPPED, _FEW = 0.4, 64
-# Values beyond this many standard deviations are clipped.
+# Standard deviations at which values are clipped.
 _CLIP = 30.0
-# Rows at a time.
+# Number of rows that are standardised together, in float64.
 _IN_DOUBLE = 256
 
 
 def log_probabilities(
     h: np.ndarray, y: np.ndarray, held_out: np.ndarray, *, classes: int, seed: int
 ) -> np.ndarray:
-    """ln q(y|h) ``(m, classes)`` of rows that the classifier has not seen.
+    """Return ln q(y|h) of held-out rows, ``(m, classes)``.
 
     Args:
-        h: ``(n, ...)`` maps or vectors that train it.
-        y: ``(n,)`` their labels 0…classes−1.
-        held_out: ``(m, ...)``.
-        classes: their number.
-        seed: of weights, dropout, batches, and the tenth of the rows that says when to stop.
+        h: maps or vectors for training and, a tenth of them, for early stopping, ``(n, ...)``.
+        y: labels 0…classes−1, ``(n,)``.
+        held_out: held-out rows, ``(m, ...)``.
+        classes: number of classes.
+        seed: seed of the split, weights, dropout and batches.
     """
     mean, std = statistics(h)
 
     def standard(rows: np.ndarray) -> np.ndarray:
-        found = np.empty(rows.shape, np.float32)
-        for start in range(0, len(rows), _IN_DOUBLE):
-            part = slice(start, start + _IN_DOUBLE)
-            found[part] = np.clip((rows[part] - mean) / std, -_CLIP, _CLIP)
-        return found
+        scaled = np.empty(rows.shape, np.float32)
+        for part in slices(len(rows), _IN_DOUBLE):
+            scaled[part] = np.clip((rows[part] - mean) / std, -_CLIP, _CLIP)
+        return scaled
 
     order = np.random.default_rng(seed).permutation(len(h))
     cut = max(1, len(h) // 10)
@@ -53,17 +54,12 @@ def log_probabilities(
     classifier = _classifier(h.shape[1:], classes, steps // -(-steps // _AT_ONCE), seed)
     with classifier.lock:
         classifier.train((train, y[order[cut:]]), (stop, y[order[:cut]]))
-        said = classifier.model.predict(in_order((standard(held_out),), _PREDICTED), verbose=0)
-    return np.asarray(said, np.float64)
-
-
-@functools.lru_cache(maxsize=_KEPT)
-def _classifier(shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> _Classifier:
-    return _Classifier(shape, classes, at_once, seed)
+        logs = classifier.model.predict(in_order((standard(held_out),), _PREDICTED), verbose=0)
+    return np.asarray(logs, np.float64)
 
 
 class _Classifier:
-    """A network that is compiled once and trained again and again; the lock says by whom."""
+    """A network that is compiled once and can be trained repeatedly, by one thread at a time."""
 
     def __init__(self, shape: tuple[int, ...], classes: int, at_once: int, seed: int) -> None:
         self._at_once, self._seed = at_once, seed
@@ -72,7 +68,7 @@ class _Classifier:
         def weights() -> keras.initializers.Initializer:
             return keras.initializers.GlorotUniform(next(seeds))
 
-        # Whatever the global policy.
+        # Independent of the global dtype policy.
         exact: dict[str, Any] = {"dtype": "float32"}
         x = inputs = keras.Input(shape, **exact)
         while x.ndim == 4 and max(x.shape[1:3]) > 4:
@@ -81,7 +77,6 @@ class _Classifier:
             )(x)
         x = keras.layers.Flatten(**exact)(x)
         for hidden in (False, True):
-            # Of few values each counts.
             if hidden or x.shape[-1] > _FEW:
                 x = keras.layers.Dropout(_DROPPED, seed=next(seeds), **exact)(x)
             x = keras.layers.Dense(128, activation="relu", kernel_initializer=weights(), **exact)(x)
@@ -89,29 +84,26 @@ class _Classifier:
             classes, activation="log_softmax", kernel_initializer=weights(), **exact
         )(x)
         self.model = keras.Model(inputs, outputs)
-        optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1e-3)
         self.model.compile(
-            optimizer,
+            keras.optimizers.AdamW(1e-3, weight_decay=1e-3),
             lambda labels, logs: -keras.ops.sum(keras.ops.one_hot(labels, classes) * logs, axis=-1),
-            steps_per_execution=at_once,
-            jit_compile=False,
-        )
+            steps_per_execution=at_once, jit_compile=False,
+        )  # fmt: skip
         self._training = Retrained(self.model)
         self.lock = self._training.lock
 
     def train(
         self, train: tuple[np.ndarray, np.ndarray], stop: tuple[np.ndarray, np.ndarray]
     ) -> None:
-        """Trains anew, and keeps the weights that serve the stopping rows best."""
+        """Train from new weights with early stopping."""
         self._training.restart()
         epochs = range(_EPOCHS)
         data, steps = batches(train, _BATCH, self._seed, epochs, multiple=self._at_once)
         self.model.fit(
-            data,
-            steps_per_epoch=steps,
-            epochs=_EPOCHS,
-            shuffle=False,
-            verbose=0,
+            data, steps_per_epoch=steps, epochs=_EPOCHS, shuffle=False, verbose=0,
             validation_data=in_order(stop, _PREDICTED),
             callbacks=[keras.callbacks.EarlyStopping(patience=10, restore_best_weights=True)],
-        )
+        )  # fmt: skip
+
+
+_classifier = functools.lru_cache(maxsize=_KEPT)(_Classifier)

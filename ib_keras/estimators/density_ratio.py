@@ -1,11 +1,10 @@
-"""A density ratio learned by classification, and what it says of rows that it has not seen."""
+"""Density ratios that are learned by classification and evaluated on held-out rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,21 @@ from scipy.special import logsumexp
 from ib_keras.progress import bar
 
 _FOLDS, _BATCH, _SHIFTS = 4, 256, 4
+# Steps between evaluations.
 _EVERY = 50
-# Compiled ones that are kept.
+# Number of compiled programs that are cached.
 _PROGRAMS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How critics are trained.
+    """Settings of the networks and their training.
 
     Args:
-        width: of the two hidden layers.
-        steps: of Adam.
-        learning_rate: at the beginning; it falls to 0 along a cosine.
-        decay: weight of Σ w².
+        width: width of the two hidden layers.
+        steps: number of steps of Adam.
+        learning_rate: initial learning rate, which decays to 0 along a cosine.
+        decay: factor of the penalty Σ w².
     """
 
     width: int = 64
@@ -43,24 +43,25 @@ def held_out_ratios(
     settings: Settings,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ln p(a,b)/p(a)p(b), learned from other rows than those at which it is evaluated.
+    """Estimate ln p(a,b)/p(a)p(b) at rows that were not used to learn it.
 
-    The rows are cut into folds. For each, a network is trained on most of the others to tell pairs
-    from pairs whose rows do not belong together, its logit being what is sought; some rows choose
-    when to stop. All folds train side by side, as one program.
+    The rows are split into folds. For each fold, a network is trained on most of the other rows to
+    distinguish pairs (a, b) of the same row from pairs of different rows; its logit is the ratio.
+    The remaining other rows are used for early stopping. All folds are trained together, in one
+    program.
 
     Args:
-        a: ``(n, da)`` features of A.
-        b: ``(n, db)`` features of B.
-        pieces: ``(n, r + 1)`` u and v of a known part g = Σ_i u_i v_i + u_r + v_r of the ratio, to
-            which the network adds; ``None`` for none.
-        settings: of the training.
-        seed: of folds, weights and batches.
+        a: features of A, ``(n, da)``.
+        b: features of B, ``(n, db)``.
+        pieces: u and v, each ``(n, r + 1)``, of a known part g = Σ_i u_i v_i + u_r + v_r of the
+            ratio, to which the network's output is added; ``None`` for none.
+        settings: settings of the training.
+        seed: seed of the folds, weights and batches.
 
     Returns:
-        For each fold (the folds have one length m): the learned ratio of its pairs ``(folds, m)``;
-        ln of the mean of exp(ratio) over pairs that do not belong together, ``(folds,)``; the same
-        without the network's part.
+        For each fold of m rows: the learned ratios of its pairs, ``(folds, m)``; ln of the mean of
+        exp(ratio) over pairs of different rows, ``(folds,)``; and the difference of the two for the
+        known part alone, ``(folds, m)``.
     """
     rng = np.random.default_rng(seed)
     n = len(a)
@@ -69,7 +70,7 @@ def held_out_ratios(
     zero = np.zeros((n, 1), np.float32)
     u, v = (zero, zero) if pieces is None else pieces
     data = [np.asarray(x, np.float32) for x in (a, b, u, v)]
-    program = _program(n, batch, *(x.shape[1] for x in data), settings)
+    program = _program(n, batch, tuple(x.shape[1] for x in data), settings)
     with program.lock:
         try:
             return _trained(program, data, (train, stop, test), settings, rng)
@@ -115,16 +116,16 @@ class _Program:
 
     Args:
         n: number of rows.
-        batch: of these, in a step.
-        widths: of A, B and the two parts of what is known.
-        settings: of the training.
+        batch: number of rows per step.
+        widths: widths of A, B and the two pieces of the known part.
+        settings: settings of the training.
     """
 
-    def __init__(self, n: int, batch: int, widths: Sequence[int], settings: Settings) -> None:
+    def __init__(self, n: int, batch: int, widths: tuple[int, ...], settings: Settings) -> None:
         import tensorflow as tf
 
         self.lock, self.batch = threading.Lock(), batch
-        self._model = model = _Critic(widths[0], widths[1], settings)
+        self._model = model = _FoldNetworks(widths[0], widths[1], settings)
         self._data: list[Any] = []
 
         @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -152,8 +153,8 @@ class _Program:
         )
         self._evaluate = evaluate
 
-    def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _Critic:
-        """Takes the rows ``[a, b, u, v]``, and draws new weights."""
+    def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _FoldNetworks:
+        """Set the rows ``[a, b, u, v]``, and draw new weights."""
         import tensorflow as tf
 
         self._data = [tf.constant(x) for x in data]
@@ -161,30 +162,28 @@ class _Program:
         return self._model
 
     def end(self) -> None:
-        """Lets go of the rows."""
+        """Release the rows."""
         self._data = []
 
     def step(self, rows: np.ndarray, rate: float, count: int) -> None:
-        """One of Adam's, for each fold on its rows."""
+        """Train each fold on its rows for one step."""
         import tensorflow as tf
 
         numbers = (tf.constant(x, tf.float32) for x in (rate, count))
         self._step(tf.constant(rows), *numbers, self._data)
 
     def evaluate(self, rows: np.ndarray, shifts: tuple[int, ...]) -> list[np.ndarray]:
-        """The learned and the known part of the ratios of rows with those some places on."""
+        """Return the learned and known parts of the ratios of rows paired with shifted rows."""
         import tensorflow as tf
 
         return [x.numpy() for x in self._evaluate(tf.constant(rows), shifts, self._data)]
 
 
-@functools.lru_cache(maxsize=_PROGRAMS)
-def _program(n: int, batch: int, da: int, db: int, du: int, dv: int, settings: Settings) -> Any:
-    return _Program(n, batch, (da, db, du, dv), settings)
+_program = functools.lru_cache(maxsize=_PROGRAMS)(_Program)
 
 
-class _Critic:
-    """Networks with a leading axis of folds: φ_a(a) + φ_b(b), then two layers more."""
+class _FoldNetworks:
+    """The networks of all folds, along a leading axis: φ_a(a) + φ_b(b) and two more layers."""
 
     def __init__(self, da: int, db: int, settings: Settings) -> None:
         import tensorflow as tf
@@ -193,7 +192,7 @@ class _Critic:
         self._a, self._b, self._deep = (
             tf.Variable(tf.zeros([_FOLDS, k, width])) for k in (da, db, width)
         )
-        # The network begins with nothing to say.
+        # The output is 0 at the beginning.
         self._last = tf.Variable(tf.zeros([_FOLDS, width, 1]))
         self._biases = [tf.Variable(tf.zeros([_FOLDS, 1, k])) for k in (width, width, 1)]
         self.weights = [self._a, self._b, self._deep, self._last, *self._biases]
@@ -202,7 +201,7 @@ class _Critic:
         ]
 
     def begin(self, rng: np.random.Generator) -> None:
-        """New weights, and moments of nothing."""
+        """Draw new weights, and reset the moments."""
         for weight in (self._a, self._b, self._deep):
             values = rng.normal(size=weight.shape) / np.sqrt(weight.shape[1])
             weight.assign(values.astype(np.float32))
@@ -215,7 +214,7 @@ class _Critic:
         return tf.add_n([tf.reduce_sum(w * w) for w in (self._a, self._b, self._deep)])
 
     def ratios(self, data: list[Any], shifts: Any) -> tuple[Any, Any]:
-        """The learned and the known part, ``(folds, shifts, rows)``: row i with row i + shift."""
+        """Return the learned and known parts of rows (i, i − shift), ``(folds, shifts, rows)``."""
         import tensorflow as tf
 
         a, b, u, v = data
@@ -231,7 +230,7 @@ class _Critic:
         return tf.stack(learned, axis=1), tf.stack(known, axis=1)
 
     def descend(self, loss: Any, rate: Any, count: Any) -> None:
-        """A step of Adam."""
+        """Perform a step of Adam."""
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
@@ -246,7 +245,7 @@ class _Critic:
 
 
 def _folds(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to train on, to stop by, and to report, for each fold; three rectangles."""
+    """Return the rows for training, early stopping and evaluation, each ``(folds, rows)``."""
     m = n // _FOLDS
     parts = rng.permutation(n)[: m * _FOLDS].reshape(_FOLDS, m)
     rest = np.stack(

@@ -12,7 +12,7 @@ import numpy as np
 from ib_keras.arrays.checks import as_samples, check_positive
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.scaling import moderate
+from ib_keras.arrays.scaling import magnitude, moderate
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
 from ib_keras.estimators.kernels.mixture import NARROW, log_sums
@@ -23,17 +23,17 @@ _FLAG = "measurement_noise"
 
 
 class _KDE(BaseEstimator):
-    """Bounds from pairwise distances; the subclasses choose the variance."""
+    """Bounds from pairwise distances; subclasses define the variance."""
 
     kind: Literal["upper", "lower"]
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """The most bytes that an estimate needs beside the samples."""
+        """Return the peak memory of an estimate in bytes, without the samples."""
         return 2 * TILES + n * 128 + (n * dim * 64 if dim <= NARROW else 0)
 
     def kernel_variance(self, t: np.ndarray) -> float:
-        """The kernel's variance σ² for the samples ``t (n, d)``."""
-        raise AssertionError("each subclass has its own")
+        """Return the kernel's variance σ² for the samples ``t (n, d)``."""
+        raise NotImplementedError
 
     def estimate(
         self,
@@ -44,23 +44,24 @@ class _KDE(BaseEstimator):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
     ) -> LayerInformation:
-        """Estimates I(X;T') and I(T';Y) for T' = T + N(0, σ²I), X uniform on the samples.
+        """Estimate I(X;T') and I(T';Y) for T' = T + N(0, σ²I), with X uniform on the samples.
 
         Args:
-            t: ``(n, ...)`` the layer's outputs, flattened to ``(n, d)``.
-            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
-            x: not used: T is taken as a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
-            noise_std: of the network's noise in this layer. σ² is the measurement's own, beside
-                it; the network's is taken for a part of what X tells, hence the flag
-                ``network_noise``, and "lower" is then no longer a bound.
+            t: the layer's outputs, ``(n, ...)``, flattened to ``(n, d)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            x: not used. T is assumed to be a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
+            noise_std: standard deviation of the network's noise in this layer. If it is positive,
+                the estimates have the flag ``network_noise``: the network's noise counts as
+                information about X, and "lower" is no longer a bound. σ² is the variance of
+                additional measurement noise.
             conditional: not used.
 
         Returns:
-            I(X;T') in nats, a bound of the side that ``kind`` says, and I(T';Y), a difference of
-            two such bounds and therefore no bound itself.
+            I(X;T') in nats, a bound of kind ``kind``, and I(T';Y), which is a difference of two
+            bounds and therefore not a bound.
 
         Raises:
-            ArgumentError: bad samples or labels.
+            ArgumentError: If the samples or labels are invalid.
         """
         samples = as_samples(t)
         n, dim = samples.shape
@@ -74,16 +75,20 @@ class _KDE(BaseEstimator):
         if labels is None:
             return LayerInformation(information)
         ty = float((within - everything).mean())
-        ty = 0.0 if abs(ty) < 1e-12 else ty  # of a constant layer, rounding alone
+        ty = 0.0 if abs(ty) < 1e-12 else ty  # rounding in a constant layer
         return LayerInformation(information, Estimate(ty, flags=flags, n=n, dim=dim))
 
     def entropy(self, a: np.ndarray) -> Estimate:
-        """The differential entropy h(A + N(0, σ²I)) in nats, a bound of the side ``kind``.
+        """Estimate the differential entropy h(A + N(0, σ²I)) in nats, a bound of kind ``kind``.
 
-        (d/2)(1 + ln 2πσ²) − (1/n) Σ_i ln (1/n) Σ_j exp(−|a_i − a_j|²/cσ²), c = 2 above, 8 below.
+        It is (d/2)(1 + ln 2πσ²) − (1/n) Σ_i ln (1/n) Σ_j exp(−|a_i − a_j|²/cσ²), where c is 2 for
+        the upper and 8 for the lower bound.
 
         Args:
-            a: ``(n, ...)`` samples, flattened to ``(n, d)``.
+            a: samples, ``(n, ...)``, flattened to ``(n, d)``.
+
+        Raises:
+            ArgumentError: If the samples are invalid, or σ² is 0.
         """
         samples = as_samples(a, "a")
         n, dim = samples.shape
@@ -103,23 +108,23 @@ class _KDE(BaseEstimator):
     def _log_means(
         self, samples: np.ndarray, labels: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """ln of the mean kernel over all samples and over those of the same class, ``(n,)``."""
+        """Return ln of the mean kernel over all samples and over the same class, each ``(n,)``."""
         n = len(samples)
         samples = self._rescaled(samples)
         variance = self.kernel_variance(samples)
-        if not variance > 0:  # a dead layer: all samples coincide
+        if not variance > 0:  # a dead layer
             return np.zeros(n), np.zeros(n)
         counts = n if labels is None else np.bincount(labels)[labels]
-        farthest = max(abs(float(samples.min())), abs(float(samples.max()))) / math.sqrt(variance)
-        if samples.shape[1] <= NARROW and farthest < 1e150:  # whose square is a number
+        farthest = float(magnitude(samples)[0, 0]) / math.sqrt(variance)
+        if samples.shape[1] <= NARROW and farthest < 1e150:  # its square is finite
             everything, within = _narrow_sums(samples, variance, labels, upper=self.kind == "upper")
             return everything - math.log(n), within - np.log(counts)
-        sums, class_sums = kernel_sums(samples, variance, labels)
         row = 1 if self.kind == "upper" else 0
-        return np.log(sums[row] / n), np.log(class_sums[row] / counts)
+        sums, class_sums = (part[row] for part in kernel_sums(samples, variance, labels))
+        return np.log(sums / n), np.log(class_sums / counts)
 
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
-        """The samples, or where their scale does not matter, at one that can be squared."""
+        """Return the samples, rescaled if the estimate does not depend on their scale."""
         return samples
 
     def _check_kind(self) -> None:
@@ -131,22 +136,22 @@ class _KDE(BaseEstimator):
 class KDE(_KDE):
     """Pairwise-distance bounds on I(X;T') for T' = T + N(0, σ²I) at a fixed variance σ².
 
-    upper: I(X;T') ≤ −(1/n) Σ_i ln (1/n) Σ_j exp(−|t_i − t_j|² / 2σ²);
-    lower: the same with 8σ². I(T';Y) is that value less its class-weighted value within classes:
-    a difference of two bounds, hence of kind ``"estimate"``.
+    The upper bound is I(X;T') ≤ −(1/n) Σ_i ln (1/n) Σ_j exp(−|t_i − t_j|² / 2σ²); the lower bound
+    has 8σ² instead of 2σ². I(T';Y) is this value minus its class-weighted value within classes. It
+    is a difference of two bounds and therefore of kind ``"estimate"``.
 
-    The noise is in the measurement, not in the network: the flag ``measurement_noise`` says so.
-    Values lie between 0 and ln n; within 1 % of ln n they are flagged ``saturated``. The result
-    depends on the variance as strongly as a histogram's on its bins.
+    The noise belongs to the measurement, not to the network, hence the flag ``measurement_noise``.
+    Values are between 0 and ln n; within 1 % of ln n they are flagged ``saturated``. The estimate
+    depends on the variance as strongly as a histogram depends on its bins.
 
-    Cost: n²·d operations, in tiles; memory O(n·d).
+    Cost: n²·d operations, in tiles, with O(n·d) memory.
 
     Args:
         variance: σ², in the squared unit of the activations.
         kind: ``"upper"`` or ``"lower"``.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Kolchinsky & Tracey, Entropy 19(7):361, 2017, eqs. 10 and 11.
@@ -163,24 +168,24 @@ class KDE(_KDE):
         self._check_kind()
 
     def kernel_variance(self, t: np.ndarray) -> float:
-        """σ², whatever the samples."""
+        """Return σ², which does not depend on the samples."""
         return self.variance
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveKDE(_KDE):
-    """``KDE`` whose variance follows the layer's activity: σ² = scale · max|t|^power.
+    """``KDE`` with a variance that follows the layer's activations: σ² = scale · max|t|^power.
 
-    The maximum is over the samples and neurons of the layer at that epoch. ``power=1`` is the
-    published form; ``power=2`` is invariant under scaling of the activations.
+    The maximum is over the samples and neurons of the layer at each epoch. ``power=1`` is the
+    published form; with ``power=2`` the estimate does not depend on the scale of the activations.
 
     Args:
-        scale: the factor; 1e-3 by default. The paper's constant is not known.
-        power: 1 or 2.
+        scale: factor of the variance. The paper does not state its constant.
+        power: exponent, 1 or 2.
         kind: ``"upper"`` or ``"lower"``.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
@@ -200,13 +205,13 @@ class AdaptiveKDE(_KDE):
         self._check_kind()
 
     def kernel_variance(self, t: np.ndarray) -> float:
-        """scale · max|t|^power."""
-        largest = max(abs(float(t.min())), abs(float(t.max())))
+        """Return scale · max|t|^power."""
+        largest = float(magnitude(t)[0, 0])
         variance = self.scale * (largest if self.power == 1 else largest * largest)
         if not math.isfinite(variance):
             raise ArgumentError(
-                "The kernel's variance is not a number",
-                "activations whose square is one",
+                "The kernel's variance overflows",
+                "activations whose squares are finite",
                 f"max|t| = {largest:.3g}",
             )
         return variance
@@ -218,19 +223,19 @@ class AdaptiveKDE(_KDE):
 def _narrow_sums(
     samples: np.ndarray, variance: float, labels: np.ndarray | None, *, upper: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """ln Σ_j exp(−|t_i − t_j|²/cσ²) over all samples and over those of the same class, ``(n,)``."""
+    """Return ln Σ_j exp(−|t_i − t_j|²/cσ²) over all samples and over the same class, ``(n,)``."""
     scaled = samples.astype(np.float64) / math.sqrt(variance if upper else 4 * variance)
     scaled -= scaled.mean(axis=0)
     everything = np.full(len(scaled), -np.inf)
     within = np.empty(len(scaled))
     nothing = np.zeros((1, len(scaled)))
-    double = samples.dtype == np.float64  # what came in float64 is never rounded
+    double = samples.dtype == np.float64
     groups = np.zeros(len(scaled), int) if labels is None else labels
     for group in range(int(groups.max()) + 1):
-        mine = groups == group
-        centres = scaled[None, mine]
+        members = groups == group
+        centres = scaled[None, members]
         weights = np.zeros(centres.shape[1])
         sums = log_sums(scaled[None], nothing, centres, weights, double=double)[0]
         everything = np.logaddexp(everything, sums)
-        within[mine] = sums[mine]
+        within[members] = sums[members]
     return everything, within

@@ -1,4 +1,4 @@
-"""The Kozachenko–Leonenko estimator: entropies from nearest neighbours."""
+"""The Kozachenko–Leonenko estimator of entropies from nearest neighbours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.linalg import qr
 from scipy.special import digamma, gammaln
 
 from ib_keras.arrays.checks import check_count
@@ -28,7 +29,7 @@ from ib_keras.estimators.continuous import (
 from ib_keras.estimators.kernels.neighbor_search import distances
 from ib_keras.interface import Estimate
 
-# Largest norm of the weights, and dimension, at which weighting lowers the error.
+# Largest norm of the weights, and largest dimension, at which weighting reduces the error.
 _NORM, _WIDEST = 5.0, 12
 
 
@@ -36,28 +37,30 @@ _NORM, _WIDEST = 5.0, 12
 class KozachenkoLeonenko(Neighbors):
     """Differential entropy h = ψ(n) − ψ(k) + ln V_d + (d/n) Σ ln ρ_k,i, and I from sums of it.
 
-    ρ_k,i is the Euclidean distance from sample i to its k-th neighbour; with ``whiten=True`` after
-    whitening by Σ, which is corrected by ½ ln det Σ. I(A;B) = h(A) + h(B) − h(A,B), and
-    I(A;Y) = h(A) − Σ_y p(y) h(A|y).
-    The standard error of I is that of the paired terms, and of what they share, as seen on disjoint
-    tenths of the samples. Sums of three entropies are biased below 0
-    where there is no information (−0.1 to −2 nats on bounded codes): compare with ``baseline``, or
-    take ``KSG`` where no entropy is wanted.
+    ρ_k,i is the Euclidean distance from sample i to its k-th neighbour. With ``whiten=True``, the
+    samples are first whitened by their covariance Σ, and ½ ln det Σ is added. Then
+    I(A;B) = h(A) + h(B) − h(A,B), and I(A;Y) = h(A) − Σ_y p(y) h(A|y).
 
-    ``weighted=True`` takes the neighbours 1…k with the L2-smallest weights that cancel the leading
-    bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. Of some thousand samples in 4 or
-    5 dimensions, k = 10 more than halves the bias, and makes the error a third larger; with more
-    neighbours, which lie farther off, bias comes back. From 8 dimensions on only k of 20 to 50 and
-    more have weights of bounded size; up to 5 000 samples these are no nearer to the truth than the
-    fifth neighbour alone. Where weights would only add variance they are refused.
+    The standard error of I includes the variance of the paired terms and their correlation, which
+    is estimated from disjoint tenths of the samples. Without information, the sum of three
+    entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
+    or use ``KSG`` if no entropy is needed.
+
+    ``weighted=True`` combines the neighbours 1…k by the weights of minimal L2 norm that cancel the
+    leading bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. For some thousand samples
+    in 4 or 5 dimensions, k = 10 more than halves the bias and makes the error a third larger;
+    further neighbours are farther away and increase the bias again. From 8 dimensions on, weights
+    of bounded size need k of 20 to 50 or more; up to 5 000 samples, they are not more accurate than
+    the fifth neighbour alone. Weights that would only add variance raise an error.
 
     Args:
-        k: the neighbour; with weights the number of neighbours.
-        weighted: see above.
-        whiten: by the covariance, for columns of different scales or correlated ones.
+        k: number of neighbours: the k-th is used, or with weights the first k.
+        weighted: whether to use the weights.
+        whiten: whether to whiten by the covariance, for columns that are correlated or have
+            different scales.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Kozachenko & Leonenko, 1987. Berrett, Samworth & Yuan, Ann. Statist. 47(1), 2019 (weights).
@@ -74,13 +77,13 @@ class KozachenkoLeonenko(Neighbors):
         object.__setattr__(self, "k", check_count(self.k, "k"))
 
     def entropy(self, a: np.ndarray) -> Estimate:
-        """The differential entropy h(A) in nats.
+        """Estimate the differential entropy h(A) in nats.
 
         Args:
-            a: ``(n, ...)``.
+            a: samples of A, ``(n, ...)``.
 
         Raises:
-            ArgumentError: n ≤ k, some samples coincide, or A lies in a subspace: h is −∞ then.
+            ArgumentError: If n ≤ k, or h(A) is −∞ because samples coincide or lie in a subspace.
         """
         samples, flags = as_continuous(a, "a", self.k, drop=False)
         samples, log_slope = shorten_tails(samples)
@@ -100,20 +103,20 @@ class KozachenkoLeonenko(Neighbors):
         return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
-        """I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
+        """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
+
+        Columns that are linear functions of other columns of the variable are left out.
 
         Args:
-            a: ``(n, ...)``; columns that are linear functions of others are left out, which I does
-                not feel.
-            b: ``(n, ...)``.
+            a: samples of A, ``(n, ...)``.
+            b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: n ≤ k, lengths differ, samples coincide, or a linear function of A is one
-                of B: I is infinite then.
+            ArgumentError: If n ≤ k, the lengths differ, samples coincide, or a linear function of A
+                equals one of B, so that I(A;B) is infinite.
         """
         a, b, flags = check_pair(a, b, self.k)
-        a, b = (shorten_tails(v)[0] for v in (a, b))
-        a, b = (_columns(v, _independent(Rows.of(v))) for v in (a, b))
+        a, b = (_independent_columns(shorten_tails(v)[0]) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         joint = Rows.of(a, b)
@@ -121,13 +124,13 @@ class KozachenkoLeonenko(Neighbors):
         if len(rank) < joint.shape[1]:
             if len(a) <= joint.shape[1]:
                 raise ArgumentError(
-                    "There are too few samples to tell whether `a` and `b` are exactly related",
-                    f"more than {joint.shape[1]}, the columns of both",
+                    "There are too few samples to decide whether `a` and `b` are exactly related",
+                    f"more than {joint.shape[1]}, the number of columns of both",
                     len(a),
                 )
             raise InfiniteError(
-                "A linear function of `a` is one of `b`: I(A;B) is infinite",
-                "variables without an exact relation; add noise to one of them",
+                "A linear function of `a` equals one of `b`: I(A;B) is infinite",
+                "variables without an exact relation: add noise to one of them",
                 f"{len(rank)} independent columns of {joint.shape[1]}",
             )
 
@@ -142,21 +145,21 @@ class KozachenkoLeonenko(Neighbors):
         )
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """I(A;Y) = h(A) − Σ_y p(y) h(A|y) of a continuous variable and class labels, in nats.
+        """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) from class labels, in nats.
 
         Args:
-            a: ``(n, ...)``.
-            y: ``(n,)`` class labels.
+            a: samples of A, ``(n, ...)``.
+            y: class labels, ``(n,)``.
 
         Returns:
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: a class has k samples or fewer, or A lies in a subspace within one.
+            ArgumentError: If a class has at most k or d samples, or A lies in a subspace within a
+                class.
         """
         samples, flags = as_continuous(a, "a", self.k)
-        samples = shorten_tails(samples)[0]
-        samples = _columns(samples, _independent(Rows.of(samples)))
+        samples = _independent_columns(shorten_tails(samples)[0])
         labels = as_labels(y, len(samples))
         dim = samples.shape[1]
         if not dim:
@@ -166,17 +169,17 @@ class KozachenkoLeonenko(Neighbors):
             if count <= max(self.k, dim):
                 raise ArgumentError(
                     f"A class has too few samples for k={self.k} in {dim} dimensions",
-                    "more than k and d samples of each class; KSG takes smaller ones",
+                    "more than k and d samples of each class; KSG accepts smaller classes",
                     f"{count} samples",
                 )
             if len(_independent(rows.take(labels == label))) < dim:
                 raise ArgumentError(
-                    "Within a class `a` lies in a subspace: I(A;Y) has no such estimate",
-                    "columns that vary within each class; KSG needs none",
+                    "Within a class `a` lies in a subspace, so h(A|y) is -inf",
+                    "columns that vary independently in each class, or KSG",
                     f"class {label}",
                 )
         excess = 0.0
-        # Each subset has its share of each class.
+        # Each subset needs enough samples of each class.
         if np.bincount(labels).min() > 2 * PARTS * max(self.k, dim):
             excess = excess_variance(
                 lambda some: self._label_terms(rows.take(some), labels[some]), len(labels), self.k,
@@ -188,31 +191,27 @@ class KozachenkoLeonenko(Neighbors):
 
     def _label_terms(self, rows: Rows, labels: np.ndarray) -> np.ndarray:
         terms = self._terms(rows)
-        for mine in rows_by_class(labels):
-            terms[mine] -= self._terms(rows.take(mine))
+        for members in rows_by_class(labels):
+            terms[members] -= self._terms(rows.take(members))
         return terms
 
     def excess_variance(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> float:
-        """Of disjoint subsets, where these still span the space."""
+        """Return the excess variance, or 0 if disjoint subsets are too small to span the space."""
         n, dim = rows.shape
         return 0.0 if n < 4 * PARTS * dim else excess_variance(terms, n, self.k)
 
     def _terms(self, rows: Rows) -> np.ndarray:
-        """−ln of the density at each sample, ``(n,)``."""
+        """Return −ln of the density at each sample, ``(n,)``."""
         n, d = rows.shape
         rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
         near = distances(rows, self.k)
-        if self.weighted:
-            weights = berrett_weights(self.k, d)
-        else:
-            weights = np.zeros(self.k)
-            weights[-1] = 1.0
+        weights = berrett_weights(self.k, d) if self.weighted else np.eye(self.k)[-1]
         used = np.flatnonzero(weights)
         if (near[:, used] == 0).any():
             raise ArgumentError(
-                "Samples coincide: the density at them is infinite",
-                f"fewer than {self.k + 1} at one place; KSG counts them as they are, or add noise "
-                "of a size that means something",
+                "Samples coincide: their density is infinite",
+                f"at most {self.k} equal samples, KSG, which counts coinciding samples, or samples "
+                "with noise of a meaningful size",
                 f"{int((near[:, used[0]] == 0).sum())} of {n} samples",
             )
         volume = d / 2 * math.log(math.pi) - gammaln(d / 2 + 1)
@@ -221,23 +220,23 @@ class KozachenkoLeonenko(Neighbors):
 
 
 def berrett_weights(k: int, dim: int) -> np.ndarray:
-    """The L2-smallest weights of the neighbours 1…k that cancel the leading bias terms.
+    """Return the weights of minimal L2 norm for the neighbours 1…k that cancel the leading bias.
 
-    Σ_j w_j = 1 and Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋.
+    They satisfy Σ_j w_j = 1 and Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋.
 
     Args:
         k: number of neighbours.
-        dim: d.
+        dim: dimension d of the samples.
 
     Raises:
-        ArgumentError: d > 12, too few neighbours, or weights so large that they add more variance
-            than they remove bias.
+        ArgumentError: If d > 12, k is too small, or the weights are so large that they add more
+            variance than they remove bias.
     """
     enough = "10 to 20" if dim < 8 else "50 to 100"
     advice = "KSG, or weighted=False" + ("" if dim > _WIDEST else f", or k of {enough}")
     if dim > _WIDEST:
         raise ArgumentError(
-            f"Weights do not help in {dim} dimensions", f"at most {_WIDEST}; {advice}", f"d={dim}"
+            f"Weights do not help in {dim} dimensions", f"d <= {_WIDEST}, {advice}", f"d={dim}"
         )
     orders = np.arange(dim // 4 + 1)
     j = np.arange(1, k + 1)
@@ -257,26 +256,26 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
 
 
 def _whitened(rows: Rows) -> tuple[Rows, float]:
-    """Rows of covariance 1 but for the far ones, and ln of the determinant of the division."""
+    """Whiten rows by the covariance of the near rows, and return ½ ln of its determinant."""
     near = rows.near().standardised()
     values, vectors = np.linalg.eigh(near.products() / len(near))
-    # Values below this are roundings, which may be negative.
+    # Smaller eigenvalues are rounding errors, and may be negative.
     values = np.maximum(values, 1e-14 * values[-1])
     log_det = float(np.log(values).sum() / 2 + np.log(near.scale).sum())
     matrix = vectors / np.sqrt(values)
     return dataclasses.replace(rows, shift=near.shift, scale=near.scale, matrix=matrix), log_det
 
 
-def _columns(samples: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Some columns, or the samples themselves if these are all."""
+def _independent_columns(samples: np.ndarray) -> np.ndarray:
+    kept = _independent(Rows.of(samples))
     return samples if len(kept) == samples.shape[1] else samples[:, kept]
 
 
 def _independent(rows: Rows) -> np.ndarray:
-    """Indices of columns of which none is a linear function of those before it."""
+    """Return the indices of linearly independent columns that span all columns."""
     if not rows.shape[1]:
         return np.zeros(0, int)
-    # A linear relation of the samples holds for the rows whose tails were not shortened.
+    # A linear relation holds only for rows without shortened tails.
     near = rows.near()
     spanning = _spanning(near)
     return spanning if near is rows or len(spanning) == rows.shape[1] else _spanning(rows)
@@ -287,15 +286,9 @@ def _spanning(rows: Rows) -> np.ndarray:
     norms = np.sqrt(rows.squares())
     triangle = np.zeros((0, rows.shape[1]))
     for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():
-        # What is above has the same lengths and angles as its triangle.
+        # The rows above can be replaced by their triangular factor.
         above = np.linalg.qr(triangle, mode="r") if len(triangle) else triangle
         triangle = np.concatenate([above, tile])
-    r, order = _qr(triangle)
+    r, order = qr(triangle, mode="r", pivoting=True)
     size = np.abs(np.diag(r))
     return np.sort(order[: len(size)][size > 1e-10 * math.sqrt(len(rows))])
-
-
-def _qr(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.linalg import qr
-
-    return qr(matrix, mode="r", pivoting=True)

@@ -1,4 +1,4 @@
-"""The KSG estimator: I(X;T) and I(T;Y) from nearest neighbours."""
+"""The KSG estimator of I(X;T) and I(T;Y) from nearest neighbours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ib_keras.estimators.continuous import (
 from ib_keras.estimators.kernels.neighbor_search import counts_within, distances, joint_counts
 from ib_keras.interface import Estimate
 
-# Magnitudes whose squares are numbers, as are those of their inverses.
+# Largest magnitude, and inverse of the smallest, whose squares neither overflow nor vanish.
 _LARGEST = 1e100
 
 
@@ -32,30 +32,31 @@ _LARGEST = 1e100
 class KSG(Neighbors):
     """I(A;B) = ψ(k) + ψ(n) − ⟨ψ(n_a + 1) + ψ(n_b + 1)⟩, from neighbours in the joint space.
 
-    ε_i is the distance from sample i to its k-th neighbour, the larger of the two spaces'
-    distances; n_a and n_b count the samples strictly nearer than ε_i in each space. For labels, the
-    neighbours are sought among the samples of the same class (Ross).
+    ε_i is the distance from sample i to its k-th neighbour, where the distance is the larger of the
+    distances in the two spaces; n_a and n_b are the numbers of samples strictly nearer than ε_i in
+    each space. For labels, the neighbours are taken among the samples of the same class (Ross).
 
-    I(A;B) does not depend on the scales of A and B, and joint distances do: where one variable is
-    far larger, it alone decides which samples are near, and I reads as 0. So one of them is first
-    multiplied by the power of two that brings their spreads nearest; where these are within √2 of
-    one another, as in most tests, nothing is changed.
+    I(A;B) does not depend on the scales of A and B, but joint distances do: if one variable is much
+    larger, it alone decides which samples are near, and the estimate is 0. Therefore one variable
+    is first multiplied by the power of two that makes the spreads most similar. Variables whose
+    spreads are within √2 of each other are not changed.
 
-    The biases of its three entropies largely cancel, so that it is near 0 without information;
-    large information is underestimated, the less so the smaller k. Samples that coincide are
-    counted as such, without noise added to them, and flagged ``ties``. The standard error is that
-    of the terms, and of what near samples' terms share, as seen on disjoint tenths of the samples.
+    The biases of the three entropies largely cancel, so the estimate is near 0 without information.
+    Large information is underestimated, less so for smaller k. Coinciding samples are counted
+    without adding noise, and flagged ``ties``. The standard error includes the variance of the
+    terms and the correlation between the terms of near samples, which is estimated from disjoint
+    tenths of the samples.
 
-    Cost: n·log n in few dimensions (trees), n² in many, in blocks.
+    Cost: n·log n in few dimensions, by trees, and n² in many, in blocks.
 
     Args:
-        k: the neighbour.
-        metric: ``"chebyshev"``, Kraskov's, or ``"euclidean"`` in each space, which is less biased
-            in many dimensions.
-        rescale: ``False`` takes the variables as they are.
+        k: number of neighbours.
+        metric: ``"chebyshev"``, as in Kraskov et al., or ``"euclidean"`` in each space, which is
+            less biased in many dimensions.
+        rescale: whether to rescale the variables to similar spreads and shorten their tails.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
@@ -77,14 +78,15 @@ class KSG(Neighbors):
             raise ArgumentError("`rescale` is unknown", "True or False", repr(self.rescale))
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
-        """I(A;B) of two continuous variables, in nats.
+        """Estimate I(A;B) of two continuous variables, in nats.
 
         Args:
-            a: ``(n, ...)``.
-            b: ``(n, ...)``.
+            a: samples of A, ``(n, ...)``.
+            b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: n ≤ k, lengths differ, or A and B share a variable: I is infinite then.
+            ArgumentError: If n ≤ k, the lengths differ, or A and B share a variable, so that I(A;B)
+                is infinite.
         """
         a, b, flags = check_pair(a, b, self.k)
         if not a.shape[1] or not b.shape[1]:
@@ -102,27 +104,25 @@ class KSG(Neighbors):
         return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of a continuous variable and labels.
+        """Estimate I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ from class labels, in nats.
 
         Args:
-            a: ``(n, ...)``.
-            y: ``(n,)`` class labels. A class of k samples or fewer takes all its others for
-                neighbours; a sample alone in its class is left out.
+            a: samples of A, ``(n, ...)``.
+            y: class labels, ``(n,)``. In a class of at most k samples, all other samples are
+                neighbours; classes of a single sample are left out.
 
         Returns:
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: n ≤ k, or all samples are alone in their classes.
+            ArgumentError: If n ≤ k, or all classes have a single sample.
         """
         samples, flags = as_continuous(a, "a", self.k)
         labels = as_labels(y, len(samples))
         counts = np.bincount(labels)[labels]
         samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
         if not len(samples):
-            raise ArgumentError(
-                "Every sample is alone in its class", "classes of 2 or more", "none"
-            )
+            raise ArgumentError("All classes have a single sample", "a class of 2 or more", "none")
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
         samples = shorten_tails(samples)[0]
@@ -130,9 +130,9 @@ class KSG(Neighbors):
         excess = excess_variance(
             lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
         )
-        found = mean_with_error(terms, flags, samples.shape[1], excess)
-        # Digamma functions exceed the labels' own entropy a little where classes lie apart.
-        return at_most_entropy(found, labels)
+        estimate = mean_with_error(terms, flags, samples.shape[1], excess)
+        # If the classes are separate, the digamma functions slightly exceed H(Y).
+        return at_most_entropy(estimate, labels)
 
     def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
         counts = np.bincount(labels)[labels]
@@ -147,14 +147,18 @@ class KSG(Neighbors):
         inside = counts_within(samples, radius, self.metric)
         same = radius == 0
         if same.any():
-            # As many as coincide, in the class and at all.
-            at = counts_within(samples, np.full(n, np.nextafter(0, 1)), self.metric) - 1
-            own = np.zeros(n, int)
+            in_class = np.zeros(n, int)
             for rows in classes:
-                tiny = np.full(len(rows), np.nextafter(0, 1))
-                own[rows] = counts_within(samples[rows], tiny, self.metric) - 1
-            ks, inside = np.where(same, own, ks), np.where(same, at, inside)
+                in_class[rows] = self._coinciding(samples[rows])
+            ks, inside = (
+                np.where(same, in_class, ks),
+                np.where(same, self._coinciding(samples), inside),
+            )
         return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
+
+    def _coinciding(self, samples: np.ndarray) -> np.ndarray:
+        tiny = np.full(len(samples), np.nextafter(0, 1))
+        return counts_within(samples, tiny, self.metric) - 1
 
 
 def _check_magnitudes(*variables: np.ndarray) -> None:
@@ -162,7 +166,7 @@ def _check_magnitudes(*variables: np.ndarray) -> None:
         largest = float(magnitude(values)[0, 0])
         if not 1 / _LARGEST < largest < _LARGEST:
             raise ArgumentError(
-                "The values are too large or too small to be taken as they are",
+                "The values are too large or too small to be used without rescaling",
                 f"magnitudes between {1 / _LARGEST:.0e} and {_LARGEST:.0e}, or rescale=True",
                 f"{largest:.3g}",
             )

@@ -1,4 +1,4 @@
-"""Information through lossy compression: compress both sides, then count neighbours."""
+"""Mutual information of variables that are first compressed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras import compression
-from ib_keras.arrays.checks import as_array, as_samples, check_count, check_seed
+from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
@@ -29,27 +30,29 @@ _ESTIMATORS = {
 
 @dataclasses.dataclass(frozen=True)
 class LossyCompression(FromPairs):
-    """I(E(A); E(B)) of compressed variables: in the population a lower bound on I(A;B).
+    """I(E(A); E(B)) of compressed variables, in the population a lower bound on I(A;B).
 
-    Each side wider than k is replaced by k numbers, found on rows that are not evaluated. That no
-    information was lost cannot be read off the error: an error-optimal compressor may
-    lose all of it. What does say something is a sweep: ``sweep=True`` doubles k until the estimate
-    no longer rises by more than two standard errors, and keeps what each k gave.
+    Each variable wider than k is replaced by k numbers. The compressor is fitted on rows that are
+    not used for the estimate. Its error does not show whether information was lost: a compressor of
+    minimal error may lose all information. A sweep does show it: ``sweep=True`` doubles k until the
+    estimate no longer rises by more than two standard errors, and reports the estimates for all k.
 
     Args:
-        compress_x: of A, or X: ``"pca"``, ``"ae"``, ``"first"``, or as ``compression.get`` takes
-            it with parameters; or one that has been fitted elsewhere.
-        compress_t: of B, or T.
+        compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"first"``, another value that
+            ``compression.get`` accepts, or a fitted compressor.
+        compress_t: compressor of B, or T.
         estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
-        k: numbers a side; with ``sweep`` the first, and at most 16.
-        k_x: numbers for A; ``None`` for as many as for B.
-        neighbors: of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"`` always takes 60.
-        sweep: see above.
-        fit_share: of the rows, for the compressors; none where both have been fitted.
-        seed: of the choice of rows, and of the compressors.
+        k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
+        k_x: dimension of the codes of A; ``None`` for the same as of B.
+        neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
+            always uses 60.
+        sweep: whether to sweep over k.
+        fit_share: share of the rows on which the compressors are fitted; no rows are used if both
+            compressors are fitted already.
+        seed: seed of the choice of rows and of the compressors.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013.
@@ -84,65 +87,62 @@ class LossyCompression(FromPairs):
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]
-        more = [
-            f", {name}={value}"
-            for name in ("k_x", "neighbors")
-            if (value := getattr(self, name)) is not None
-        ]
-        return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{''.join(more)})"
+        options = [(field, getattr(self, field)) for field in ("k_x", "neighbors")]
+        more = "".join(f", {field}={value}" for field, value in options if value is not None)
+        return f"{'/'.join(dict.fromkeys(sides))}+{self.estimator}(k={self.k}{more})"
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """The most bytes that an estimate needs beside the samples."""
+        """Return the peak memory of an estimate in bytes, without the samples."""
         fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + 8)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
-        """I(E(A);E(B)) in nats, with the compressors' quality and, of a sweep, every step.
+        """Estimate I(E(A);E(B)) in nats.
 
         Args:
-            a: ``(n, ...)``; images with their shape, for convolutions.
-            b: ``(n, ...)``.
+            a: samples of A, ``(n, ...)``; images must have their shape for convolutions.
+            b: samples of B, ``(n, ...)``.
+
+        Returns:
+            The estimate, with the estimates for all k in ``parts``, and the quality of the
+            compressors in ``details``.
 
         Raises:
-            ArgumentError: bad samples, or different lengths.
+            ArgumentError: If the samples are invalid or their lengths differ.
         """
         return self._between(self._side(a, "a", self.compress_x), b)
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
-        """I(E(A);Y) of the compressed variable and class labels, in nats.
+        """Estimate I(E(A);Y) of a compressed variable and class labels, in nats.
 
         Args:
-            a: ``(n, ...)``.
-            y: ``(n,)`` class labels.
+            a: samples of A, ``(n, ...)``.
+            y: class labels, ``(n,)``.
 
         Returns:
-            The estimate of the rows that fit no compressor, at most H(Y) of all labels.
+            The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
         labels = as_labels(y, side.n)
-        found = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
-        return at_most_entropy(found, labels)
+        estimate = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
+        return at_most_entropy(estimate, labels)
 
     def baseline(
         self, a: np.ndarray, b: np.ndarray, *, repeats: int = 5, seed: int = 0
     ) -> Estimate:
-        """What is said where there is no information: one side's codes permuted.
+        """Estimate I(E(A);E(B)) after permuting the codes of B, so that there is no information.
 
         Args:
-            a: ``(n, ...)``.
-            b: ``(n, ...)``.
-            repeats: number of permutations.
-            seed: of the permutations.
+            a: samples of A, ``(n, ...)``.
+            b: samples of B, ``(n, ...)``.
+            repeats: number of permutations, at least 2.
+            seed: seed of the permutations.
 
         Returns:
-            The mean over permutations in nats; ``stderr`` is the standard deviation of one.
+            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
         """
-        first, second = (
-            self._side(values, name, compressor).codes(k)[0]
-            for values, name, compressor, k in (
-                (a, "a", self.compress_x, self.k_x or self.k), (b, "b", self.compress_t, self.k),
-            )
-        )  # fmt: skip
+        first = self._side(a, "a", self.compress_x).codes(self.k_x or self.k)[0]
+        second = self._side(b, "b", self.compress_t).codes(self.k)[0]
         return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
 
     def prepare(
@@ -152,14 +152,14 @@ class LossyCompression(FromPairs):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> LossyCompression:
-        """The estimator, with the inputs compressed once if they are known."""
+        """Return the estimator; if the inputs are given, they are compressed once."""
         return self if inputs is None else self.with_inputs(inputs, labels)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> LossyCompression:
-        """The estimator, with these inputs compressed once for all layers and epochs.
+        """Return the estimator with these inputs, compressed once for all layers and epochs.
 
         Args:
-            x: ``(n, ...)`` the inputs, which ``estimate`` is then called with.
+            x: the inputs, ``(n, ...)``, with which ``estimate`` will be called.
             y: not used.
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -167,25 +167,24 @@ class LossyCompression(FromPairs):
 
     def _between(self, first: _Side, b: Any) -> MutualInformation:
         second = self._side(b, "b", self.compress_t)
-        if first.n != second.n:
-            received = f"{first.n}, {second.n}"
-            raise ArgumentError("`a` and `b` differ in length", "as many", received)
+        check_lengths(first.values, second.values)
         parts: dict[str, Estimate] = {}
         k = self.k
         while True:
             of_a, of_b = first.codes(self.k_x or k), second.codes(k)
-            found = self._neighbors().mutual_information(of_a[0], of_b[0])
+            estimate = self._neighbors().mutual_information(of_a[0], of_b[0])
             best = max(parts.values(), key=float, default=None)
-            parts[f"k={k}"] = found
-            rises = best is None or found.value > best.value + 2 * max(found.stderr, best.stderr)
+            parts[f"k={k}"] = estimate
+            rises = best is None or (
+                estimate.value > best.value + 2 * max(estimate.stderr, best.stderr)
+            )
             if rises:
-                kept, details = found, {
+                kept, details = estimate, {
                     **{f"a {name}": value for name, value in of_a[1].items()},
                     **{f"b {name}": value for name, value in of_b[1].items()},
                     "k": float(k),
                 }  # fmt: skip
-            wider = min(16, max(first.dim, second.dim))
-            if not self.sweep or not rises or 2 * k > wider:
+            if not self.sweep or not rises or 2 * k > min(16, max(first.dim, second.dim)):
                 break
             k *= 2
         return MutualInformation(
@@ -208,31 +207,31 @@ class LossyCompression(FromPairs):
 
 
 class _Side:
-    """One variable, compressed on some rows and read on the others; each compression once."""
+    """A variable whose compressors are fitted on some rows, and applied to the others, once."""
 
     def __init__(
         self, values: np.ndarray, compressor: Any, fit: np.ndarray, rest: np.ndarray, seed: int
     ) -> None:
+        self.values, self.rest = values, rest
         self.n, self.dim = len(values), values[0].size
-        self.rest = rest
-        self._values, self._compressor, self._fit, self._seed = values, compressor, fit, seed
-        self._made: dict[int, tuple[np.ndarray, dict[str, float]]] = {}
+        self._compressor, self._fit, self._seed = compressor, fit, seed
+        self._codes: dict[int, tuple[np.ndarray, dict[str, float]]] = {}
 
     def codes(self, k: int) -> tuple[np.ndarray, dict[str, float]]:
-        """Codes ``(rows, k)`` and the compressor's quality."""
-        if k not in self._made:
+        """Return the codes ``(rows, k)`` and the compressor's quality."""
+        if k not in self._codes:
             if self.dim <= k:
-                self._made[k] = as_samples(self._values[self.rest]).astype(np.float64), {}
+                self._codes[k] = as_samples(self.values[self.rest]).astype(np.float64), {}
             else:
-                made = compression.get(self._compressor, k=k)
-                fitted = made.fit(self._values[self._fit], seed=self._seed)
-                step = max(1024, _VALUES_AT_A_TIME // self.dim)
+                compressor = compression.get(self._compressor, k=k)
+                fitted = compressor.fit(self.values[self._fit], seed=self._seed)
+                size = max(1024, _VALUES_AT_A_TIME // self.dim)
                 parts = [
-                    fitted.transform(self._values[self.rest[i : i + step]])
-                    for i in range(0, len(self.rest), step)
+                    fitted.transform(self.values[self.rest[part]])
+                    for part in slices(len(self.rest), size)
                 ]
-                self._made[k] = np.concatenate(parts), fitted.quality
-        return self._made[k]
+                self._codes[k] = np.concatenate(parts), fitted.quality
+        return self._codes[k]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sample propagation: I(X;T) and I(T;Y) of noisy networks, from Gaussian mixtures."""
+"""Sample propagation: I(X;T) and I(T;Y) of noisy networks from Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
-from ib_keras.arrays.codes import entropy, row_codes
+from ib_keras.arrays.codes import entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.structures import array_codes
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import BaseEstimator, check_memory, saturation
 from ib_keras.estimators.monte_carlo import (
@@ -31,39 +32,39 @@ from ib_keras.interface import Estimate, LayerInformation, Traits
 class SamplePropagation(BaseEstimator):
     """I(X;T) = h(T) − E h(T|X) of a noisy network, T = S + N(0, β²I), by propagating samples.
 
-    Given S = s_1…s_n, T has the density p̂(t) = (1/n) Σ_j φ_β(t − s_j), exactly known. Where S is a
-    function of X, as in the first noisy layer, h(T|X) = (d/2) ln 2πeβ² and
+    Given samples s_1…s_n of S, T has the known density p̂(t) = (1/n) Σ_j φ_β(t − s_j). If S is a
+    function of X, as in the first noisy layer, then h(T|X) = (d/2) ln 2πeβ² and
 
         I(X;T) = −E ln Σ_j p(x_j) exp((|z|² − |βz + s − s_j|²/β²) / 2).
 
-    In later layers S is random given X. Each of m inputs is propagated n_x times with fresh noise:
+    In later layers, S is random given X. Each of m inputs is propagated n_x times with new noise:
     p̂_i(t) = (1/n_x) Σ_k φ_β(t − s_ik), and
 
         I(X;T) = (1/m) Σ_i E_{t~p̂_i} ln p̂_i(t)/p̂(t),
 
-    where p̂ holds p̂_i in the place of the input's own s. Both logarithms are taken at the same
-    draws, so that what they share cancels and the value lies between 0 and H(X) but for the error
-    of the draws. The bias of first order in 1/n_x is removed. If it is not known to which inputs
-    the propagations belong, the two entropies are estimated apart, as in the paper.
+    where p̂ contains p̂_i instead of the input's own s. Both logarithms are averaged over the same
+    draws, so that their common error cancels and the value is between 0 and H(X) except for the
+    error of the draws. The bias of first order in 1/n_x is removed. If the inputs of the
+    propagations are unknown, the two entropies are estimated separately, as in the paper.
 
-    ``value`` is for X uniform on the rows that are given. ``stderr`` combines the errors of the
-    Monte-Carlo draws, of the propagations, and of the choice of m inputs out of n. Flags:
-    ``saturated`` within 1 % of H(X); ``high_dim`` when half of the inputs and of the propagations
-    give a different estimate (by more than 3 standard errors). Then there are too few for this
-    dimension, and the value describes these rows, not the distribution that they come from.
+    ``value`` is for X uniform on the samples. ``stderr`` combines the errors from the Monte-Carlo
+    draws, from the propagations, and from the choice of m inputs out of n. Flags: ``saturated`` if
+    the value is within 1 % of H(X); ``high_dim`` if half of the inputs and of the propagations give
+    a different estimate, by more than 3 standard errors. In that case there are too few samples for
+    this dimension, and the value describes these samples but not their distribution.
 
-    Cost: n times the number of draws, in one fused pass; memory O(tile).
+    Cost: n times the number of draws, in one fused pass, with memory for one tile.
 
     Args:
-        mc_draws: Monte-Carlo draws for each centre; ``None`` for as many as make some 32 000.
-        propagations: n_x, where the estimator itself propagates: for a model as the source.
-        conditional_inputs: m, there.
-        population: the inputs are all that there are, not a sample; then only the number of
-            propagations is halved for ``high_dim``.
-        seed: of the draws.
+        mc_draws: number of Monte-Carlo draws for each centre; ``None`` for about 32 000 in total.
+        propagations: n_x, if the source is a model and the estimator propagates samples itself.
+        conditional_inputs: m, in the same case.
+        population: whether the inputs are the whole population rather than a sample. If so, only
+            the number of propagations is halved for ``high_dim``.
+        seed: seed of the draws.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 3.
@@ -87,11 +88,11 @@ class SamplePropagation(BaseEstimator):
 
     @property
     def traits(self) -> Traits:
-        """It needs S, and inputs that are propagated several times."""
+        """The estimator needs S, and inputs that are propagated several times."""
         return Traits(propagations=True)
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """The most bytes that an estimate needs beside the samples."""
+        """Return the peak memory of an estimate in bytes, without the samples."""
         draws = draws_each(self.mc_draws, n, dim)
         return 2 * TILES + n * draws * 64
 
@@ -105,45 +106,44 @@ class SamplePropagation(BaseEstimator):
         conditional: np.ndarray | None = None,
         conditional_rows: np.ndarray | Sequence[int] | None = None,
     ) -> LayerInformation:
-        """Estimates I(X;T) and I(T;Y).
+        """Estimate I(X;T) and I(T;Y).
 
         Args:
-            t: ``(n, ...)`` S, the layer's outputs *before* its own noise, from one noisy pass.
-            y: ``(n,)`` class labels, or ``(n, classes)`` one-hot.
-            x: ``(n, ...)`` the inputs; ``None`` says that all n are distinct.
+            t: S, the layer's outputs *before* its own noise, from one noisy pass, ``(n, ...)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
             noise_std: β, the standard deviation of the layer's own noise, > 0.
-            conditional: ``(m, n_x, ...)`` S of m inputs, each propagated n_x times. ``None`` says
-                that S is a function of X.
-            conditional_rows: ``(m,)`` the rows of ``t`` that have these inputs; without it, all
-                rows in order if m = n, else the distinct inputs in order of appearance if there
-                are m, else unknown.
+            conditional: S of m inputs, each propagated n_x times, ``(m, n_x, ...)``; ``None`` if S
+                is a function of X.
+            conditional_rows: rows of ``t`` that have these inputs, ``(m,)``. By default, these are
+                all rows in order if m = n, the distinct inputs in order of appearance if there are
+                m of them, and unknown otherwise.
 
         Returns:
             I(X;T) and I(T;Y) in nats, with standard errors.
 
         Raises:
-            ArgumentError: ``noise_std`` is 0, the shapes do not match, or S is not a function of X
-                and there is no ``conditional``.
+            ArgumentError: If ``noise_std`` is 0, the shapes do not match, or S is not a function
+                of X and ``conditional`` is missing.
         """
         check_channel(noise_std)
         samples = as_samples(t)
         n, dim = samples.shape
         check_memory(self, n, dim, itemsize=samples.itemsize)
         labels = None if y is None else as_labels(y, n)
-        codes = np.arange(n) if x is None else row_codes(as_array(x, "x"))
+        codes = np.arange(n) if x is None else array_codes([as_array(x, "x")], n, "x")
         data = Propagations.of(samples, noise_std, codes, labels, conditional, conditional_rows)
-        whole = data.information(self.mc_draws, np.random.default_rng(self.seed))
+        xt, ty = data.information(self.mc_draws, np.random.default_rng(self.seed))
         rng = np.random.default_rng([self.seed, 1])
         half = data.half(rng, halve_inputs=not self.population)
-        other = (None, None) if half is None else half.information(self.mc_draws, rng)
-        (xt, ty), (half_xt, half_ty) = whole, other
+        half_xt, half_ty = (None, None) if half is None else half.information(self.mc_draws, rng)
         flags = (*saturation(xt[0], n, entropy(codes)), *_high_dim(xt, half_xt))
         information = Estimate(*xt, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:
             return LayerInformation(information)
-        # Where every sample is alone, T tells H(Y) of any labels.
-        alone = "saturated" in flags and bool(saturation(ty[0], n, entropy(labels)))
-        flags = (*(("saturated",) if alone else ()), *_high_dim(ty, half_ty))
+        # If all samples are separate, I(T;Y) is H(Y) for any labels.
+        separate = "saturated" in flags and bool(saturation(ty[0], n, entropy(labels)))
+        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty))
         return LayerInformation(information, Estimate(*ty, flags=flags, n=n, dim=dim))
 
 
@@ -155,23 +155,24 @@ def mixture_entropy(
     weights: np.ndarray | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """The differential entropy of a Gaussian mixture, by Monte Carlo.
+    """Estimate the differential entropy of a Gaussian mixture by Monte Carlo.
 
-    h = (d/2) ln 2πeβ² − Σ_j w_j E_z ln Σ_l w_l exp((|z|² − |z + (s_j − s_l)/β|²) / 2): only what
-    depends on the other centres is left to the draws.
+    h = (d/2) ln 2πeβ² − Σ_j w_j E_z ln Σ_l w_l exp((|z|² − |z + (s_j − s_l)/β|²) / 2). Only the
+    second term is estimated from draws.
 
     Args:
-        centres: ``(n, ...)`` s, flattened to ``(n, d)``.
-        noise_std: β > 0, the components' standard deviation.
-        mc_draws: draws for each centre; ``None`` for as many as make some 32 000 in all.
-        weights: ``(n,)`` positive weights w, which are normalised; ``None`` for equal ones.
-        seed: of the draws, which NumPy makes: the result is the same on every device to 1e-4.
+        centres: the centres s, ``(n, ...)``, flattened to ``(n, d)``.
+        noise_std: β > 0, the standard deviation of the components.
+        mc_draws: number of draws for each centre; ``None`` for about 32 000 in total.
+        weights: positive weights w, ``(n,)``, which are normalised; ``None`` for equal weights.
+        seed: seed of the draws. NumPy generates them, so the result is equal to 1e-4 on all
+            devices.
 
     Returns:
         h in nats, with its Monte-Carlo standard error.
 
     Raises:
-        ArgumentError: an argument is invalid.
+        ArgumentError: If an argument is invalid.
 
     References:
         Goldfeld, Greenewald & Polyanskiy, arXiv:1810.11589, eqs. 6 and 7, Theorem 5.
@@ -202,14 +203,14 @@ def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
 
 
 def check_channel(noise_std: Any, *, random: bool = False) -> float:
-    """``noise_std`` if it is positive.
+    """Return ``noise_std`` if it is positive.
 
     Args:
-        noise_std: of the layer's channel.
-        random: whether the network draws random numbers of its own.
+        noise_std: standard deviation of the layer's noise.
+        random: whether the network's own layers draw random numbers.
 
     Raises:
-        ArgumentError: it is 0 (the message says what that means), or no positive number.
+        ArgumentError: If ``noise_std`` is not a positive number.
     """
     zero = isinstance(noise_std, (int, float, np.number)) and noise_std == 0
     if not zero:
@@ -219,7 +220,7 @@ def check_channel(noise_std: Any, *, random: bool = False) -> float:
             "Sample propagation needs Gaussian noise of a known standard deviation in each layer, "
             "and this network is random by draws of its own layers only",
             "noise_std > 0 (`ib_keras.instrument(model, noise_std=...)`), or an estimator that "
-            "wants samples alone, such as 'ksg'",
+            "needs only samples, such as 'ksg'",
             "noise_std=0",
         )
     raise ArgumentError(

@@ -13,17 +13,17 @@ from ib_keras.estimators.plug_in import PlugIn
 
 @dataclasses.dataclass(frozen=True)
 class Quantized(PlugIn):
-    """I(X;T) = H(T) of a network whose activations have finitely many values: nothing is binned.
+    """I(X;T) = H(T) of a network with finitely many activation values, without binning.
 
-    T itself is discrete, so that its information is finite and is computed, not estimated: H(T) and
-    I(T;Y) are those of the distinct rows of T, with X uniform on the rows given.
+    T is discrete, so its information is finite and is not estimated but computed: H(T) and I(T;Y)
+    follow from the distinct rows of T, with X uniform on the samples.
 
     Args:
-        bits: the activations have at most 2^bits values in each neuron; 32 takes float32 values as
-            they are, and then nearly every sample is alone.
+        bits: each neuron has at most 2^bits different values. 32 uses the activations as float32
+            values, so that nearly every sample is distinct.
 
     Raises:
-        ArgumentError: ``bits`` is neither 1 to 16 nor 32.
+        ArgumentError: If ``bits`` is not 1 to 16 or 32.
 
     References:
         Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural
@@ -33,7 +33,7 @@ class Quantized(PlugIn):
     bits: int = 8
 
     name: ClassVar[str] = "quantized"
-    # T is not measured through bins: what is reported is its own information.
+    # T is not binned, so its information needs no flag.
     measurement: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -41,14 +41,14 @@ class Quantized(PlugIn):
             raise ArgumentError("`bits` is invalid", "1 to 16, or 32", repr(self.bits))
 
     def bytes_a_value(self, itemsize: int) -> int:
-        """As of every plug-in estimator: the codes are the values themselves."""
+        """Return the memory for codes in bytes per value; the codes are the values themselves."""
         return 3 * itemsize + 2
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The values themselves.
+        """Return the values themselves, and no flags.
 
         Raises:
-            ArgumentError: a neuron has more than 2^bits values: the network is not quantised so.
+            ArgumentError: If a neuron has more than 2^bits different values.
         """
         if self.bits == 32:
             with np.errstate(over="ignore"):

@@ -1,1 +1,1 @@
-"""Kernels of estimators: neighbours, pairs of rows, mixtures."""
+"""Numerical kernels of the estimators: neighbours, pairs of rows and mixtures."""

@@ -1,8 +1,8 @@
-"""Nearest neighbours: trees in few dimensions, blocks of all pairs in many.
+"""Nearest neighbours, by trees in few dimensions and by blocks of all pairs in many.
 
-Equal rows are one place with a number of rows at it, so that many of them cost no more than few.
-Trees always search places. Of all pairs of rows, compiled programs, which need one shape, are the
-faster ones until the places are less than half as many as the rows.
+Equal rows are one place with a count, so that they are not searched repeatedly. Trees always search
+places. In many dimensions, compiled programs, which need a fixed shape, compare all pairs of rows
+unless there are less than half as many places as rows.
 """
 
 from __future__ import annotations
@@ -16,143 +16,136 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from ib_keras.arrays.places import Places, neighbour_distances, places
-from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.rows import Rows, slices
 
 Metric = Literal["chebyshev", "euclidean"]
 
-# Above these dimensions all pairs are faster than a tree (benchmarks/neighbors.py).
+# Largest dimensions at which a tree is faster than all pairs (benchmarks/neighbors.py).
 _TREE_JOINT, _TREE_ONE = 12, 8
+# Largest numbers of rows and of pairs in a block.
 _ROWS, _PAIRS = 512, 1 << 23
-# Of a squared radius: what is strictly inside, whatever the rounding of distances.
+# Factor of a squared radius that excludes the border in spite of rounding.
 _INSIDE = 1 - 1e-10
-# Up to here distances are summed coordinate by coordinate; then by a matrix product.
+# Largest dimension at which distances are summed by coordinate, not by a matrix product.
 _UNROLLED = 16
-# Wider samples stay as they were given, and become float64 a tile at a time; so do so few that
-# compiling a program for them takes longer than counting.
+# Samples of more than WIDE dimensions become float64 in tiles of _COLUMNS rows, without compiled
+# programs. So do samples of at most _FEW rows, for which compiling takes longer than counting.
 WIDE, _FEW, _COLUMNS = 64, 1024, 4096
-# Squared distances by a matrix product, relative to the squared lengths, that are rounding.
+# Squared distances from a matrix product below this share of the squared lengths are rounding.
 _ROUNDING = 1e-13
 
 
 def joint_counts(
     x: np.ndarray, y: np.ndarray, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each sample: how many neighbours define its ball, and how many lie in it in each space.
+    """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
-    With ε_i the distance to the k-th neighbour, the larger of the distances in the two spaces, the
-    counts are of samples strictly nearer than ε_i. Where the k nearest coincide with the sample,
-    ε_i = 0, the counts are of those that coincide.
+    ε_i is the distance to the k-th neighbour, where the distance is the larger of the distances in
+    the two spaces. Samples strictly nearer than ε_i are counted, or for ε_i = 0 the coinciding
+    samples.
 
     Args:
-        x: ``(n, dx)``.
-        y: ``(n, dy)``.
-        k: the neighbour, < n.
-        metric: of the distance in each space.
+        x: samples of X, ``(n, dx)``.
+        y: samples of Y, ``(n, dy)``.
+        k: number of neighbours, < n.
+        metric: metric of each space.
 
     Returns:
-        Three ``(n,)`` arrays: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
-        n_y + 1 (the sample itself is counted; at ε = 0 it is not).
+        Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
+        n_y + 1, which include the sample itself (except at ε = 0).
     """
     dims = x.shape[1] + y.shape[1]
-    found = places(Rows.of(x, y))
-    few = 2 * len(found.first) <= len(x)
+    unique = places(Rows.of(x, y))
+    few = 2 * len(unique.first) <= len(x)
     tree = metric == "chebyshev" or max(x.shape[1], y.shape[1]) == 1
     if not (tree and dims <= _TREE_JOINT):
         if not few and len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE:
             return _all_pairs(x, y, k, metric)
-        counts = _pairs_in_tiles(x, y, found, k, metric)
-        return counts[0][found.of], counts[1][found.of], counts[2][found.of]
-    # In spaces of one dimension each, every norm is the same.
-    joint = np.concatenate([x[found.first], y[found.first]], axis=1)
-    radius = neighbour_distances(*_in_tree(joint, found.sizes, k, np.inf), k)[:, -1]
+        return _pairs_in_tiles(x, y, unique, k, metric)
+    joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
+    radius = _in_tree(joint, unique.sizes, k, np.inf)[:, -1]
     inside = np.nextafter(radius, 0)
-    in_x, in_y = (_count(space, space[found.first], inside) for space in (x, y))
     same = radius == 0
-    neighbours = np.where(same, found.sizes - 1, k)
-    in_x, in_y = np.where(same, in_x - 1, in_x), np.where(same, in_y - 1, in_y)
-    return neighbours[found.of], in_x[found.of], in_y[found.of]
+    in_x, in_y = (_count(space, space[unique.first], inside) - same for space in (x, y))
+    neighbours = np.where(same, unique.sizes - 1, k)
+    return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
 def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
-    """Distances to the nearest 1…k neighbours, ``(n, k)``."""
-    found = places(x)
+    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
+    unique = places(x)
     if x.shape[1] <= _TREE_JOINT:
-        # Of one coordinate all norms are the same, and this one needs no squares.
+        # In one dimension all norms are equal, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
-        near = _in_tree(x[found.first], found.sizes, k, p)
-        return neighbour_distances(*near, k)[found.of]
-    if 2 * len(found.first) > len(x):
+        return _in_tree(x[unique.first], unique.sizes, k, p)[unique.of]
+    if 2 * len(unique.first) > len(x):
         out = np.empty((len(x), k))
         for rows, block in _blocks(x, metric):
             out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
     else:
-        some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+        some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
         out = np.empty((len(some), k))
         for rows in _rows(len(some)):
-            block = _to_all(some, rows, metric, centre)
-            out[rows] = neighbour_distances(*_nearest(block, rows, found.sizes, k), k)
-        out = out[found.of]
+            out[rows] = _nearest(_to_all(some, rows, metric, centre), rows, unique.sizes, k)
+        out = out[unique.of]
     return np.sqrt(out) if metric == "euclidean" else out
 
 
 def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """The number of samples strictly nearer than each sample's radius, itself included."""
-    found = places(x)
-    # Rows at one place with one radius have one answer.
-    asked = places(np.stack([found.of, radius], axis=1))
-    at, radius_at = found.of[asked.first], radius[asked.first]
+    """Return the number of samples strictly nearer than each radius, including the sample."""
+    unique = places(x)
+    # Rows with equal places and radii have equal counts.
+    queries = places(np.stack([unique.of, radius], axis=1))
+    at, radius_at = unique.of[queries.first], radius[queries.first]
     if x.shape[1] <= _TREE_ONE:
         metric = "chebyshev" if x.shape[1] == 1 else metric
-        return _count(x, x[found.first[at]], _inside(radius_at, metric), metric)[asked.of]
-    few = 2 * len(found.first) <= len(x)
+        return _count(x, x[unique.first[at]], _inside(radius_at, metric), metric)[queries.of]
+    few = 2 * len(unique.first) <= len(x)
     limit = _inside(radius_at if few else radius, metric)
     counts = np.empty(len(limit), int)
     if not few:
         for rows, block in _blocks(x, metric):
             counts[rows] = (block <= limit[rows, None]).sum(axis=1)
         return np.maximum(counts, 1)
-    some, centre = Rows.of(x).take(found.first), Rows.of(x).centre()
+    some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
     for rows in _rows(len(at)):
         within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
-        counts[rows] = within @ found.sizes
-    return np.maximum(counts, found.sizes[at])[asked.of]
+        counts[rows] = within @ unique.sizes
+    return np.maximum(counts, unique.sizes[at])[queries.of]
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """The largest distance, or squared one for Euclidean, that is strictly less than a radius.
+    """Return the largest distance, squared if Euclidean, that is strictly less than a radius.
 
-    The border belongs to the neighbour that set the radius, whose distance may round otherwise.
+    The neighbour that defines the radius is excluded even if its distance is rounded differently.
     """
     return np.nextafter(np.square(radius) * _INSIDE if metric == "euclidean" else radius, 0)
 
 
-def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distances from each place to the nearest k + 1, itself among them, and the rows at these."""
+def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> np.ndarray:
+    """Return the distances from each place to the k nearest other rows, ``(m, k)``."""
     order = np.arange(1, min(k + 1, len(x)) + 1)
     near, index = KDTree(x).query(x, k=order, p=p, workers=-1)
-    return near, count[index]
+    return neighbour_distances(near, count[index], k)
 
 
-def _nearest(
-    block: np.ndarray, own: np.ndarray, count: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the distances ``(rows, m)`` of some places to all; ``own`` are the former."""
-    # A matrix product may round a place's distance to itself.
-    block[np.arange(len(own)), own] = 0
+def _nearest(block: np.ndarray, rows: np.ndarray, count: np.ndarray, k: int) -> np.ndarray:
+    """Return the same for some places ``rows``, from their distances ``(rows, m)`` to all."""
+    # A matrix product may round the distance of a place to itself.
+    block[np.arange(len(rows)), rows] = 0
     reach = min(k + 1, len(count))
     index = np.argpartition(block, reach - 1, axis=1)[:, :reach]
     near = np.take_along_axis(block, index, axis=1)
     order = np.argsort(near, axis=1)
     index = np.take_along_axis(index, order, axis=1)
-    return np.take_along_axis(near, order, axis=1), count[index]
+    return neighbour_distances(np.take_along_axis(near, order, axis=1), count[index], k)
 
 
 def _count(
     x: np.ndarray, at: np.ndarray, limit: np.ndarray, metric: Metric = "chebyshev"
 ) -> np.ndarray:
-    """The number of samples up to a distance, squared for Euclidean, from each of some points."""
+    """Return the number of samples up to a distance, squared if Euclidean, from each point."""
     if x.shape[1] == 1:
-        # Values that repeat are one place: however many lie on the border, they count alike.
         values, counts = np.unique(x[:, 0], return_counts=True)
         low = np.searchsorted(values, at[:, 0] - limit, side="left")
         high = np.searchsorted(values, at[:, 0] + limit, side="right")
@@ -168,7 +161,7 @@ def _count(
 def _exact(
     x: np.ndarray, values: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corrects limits for the rounding of x ± radius: the rule is |x − x_j| ≤ radius."""
+    """Correct limits for the rounding of x ± radius, so that |x − x_j| ≤ radius holds."""
     n = len(values)
     for _ in range(3):
         low -= (low > 0) & (np.abs(x - values[np.maximum(low - 1, 0)]) <= radius)
@@ -180,7 +173,7 @@ def _exact(
 
 
 def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
-    """Rows and their distances to all samples; squared ones for Euclidean."""
+    """Iterate over blocks of rows and their distances to all samples, squared if Euclidean."""
     if len(x) <= _FEW or x.shape[1] > WIDE:
         centre = Rows.of(x).centre()
         for rows in _rows(len(x)):
@@ -197,16 +190,16 @@ def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
 def _to_all(
     x: np.ndarray | Rows, rows: np.ndarray, metric: Metric, centre: np.ndarray
 ) -> np.ndarray:
-    """Distances of some rows to all samples, ``(rows, n)``; squared ones for Euclidean."""
+    """Return the distances of some rows to all samples, ``(rows, n)``, squared if Euclidean."""
     out = np.empty((len(rows), len(x)))
     product = metric == "euclidean" and x.shape[1] > _UNROLLED
-    # Only the product needs it; differences of what lies on a grid stay exact without.
+    # Only the product needs centring; without it, differences of values on a grid are exact.
     shift = centre if product else 0.0
     one = x[rows].astype(np.float64) - shift
-    for start in range(0, len(x), _COLUMNS):
-        tile = x[start : start + _COLUMNS].astype(np.float64)
+    for columns in slices(len(x), _COLUMNS):
+        tile = x[columns].astype(np.float64)
         tile -= shift
-        part = out[:, start : start + _COLUMNS]
+        part = out[:, columns]
         if not product:
             part[...] = cdist(one, tile, "sqeuclidean" if metric == "euclidean" else metric)
             continue
@@ -219,30 +212,29 @@ def _to_all(
 
 
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, found: Places, k: int, metric: Metric
+    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``joint_counts`` of each place, with a memory of tiles beside the samples."""
-    out = np.empty((3, len(found.first)), int)
+    """Compute ``joint_counts`` with memory for tiles only."""
+    out = np.empty((3, len(unique.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
-    spaces = [Rows.of(v).take(found.first) for v in (x, y)]
-    for rows in _rows(len(found.first)):
+    spaces = [Rows.of(v).take(unique.first) for v in (x, y)]
+    for rows in _rows(len(unique.first)):
         in_x, in_y = (
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
         both = np.maximum(in_x, in_y)
-        near = _nearest(both, rows, found.sizes, k)
-        radius = neighbour_distances(*near, k)[:, -1:]
+        radius = _nearest(both, rows, unique.sizes, k)[:, -1:]
         same = radius[:, 0] == 0
         for i, space in enumerate((both, in_x, in_y)):
-            # At ε = 0 those that coincide, without the sample itself; else those within.
-            coincide = (space <= 0) @ found.sizes - 1
-            inside = k if i == 0 else np.maximum((space < radius) @ found.sizes, 1)
+            # At ε = 0, coinciding samples are counted, without the sample itself.
+            coincide = (space <= 0) @ unique.sizes - 1
+            inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
             out[i, rows] = np.where(same, coincide, inside)
-    return out[0], out[1], out[2]
+    return out[0][unique.of], out[1][unique.of], out[2][unique.of]
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:
-    """Blocks of rows, all of one length: the last reaches back."""
+    """Iterate over blocks of rows of equal length; the last may overlap with the one before."""
     length = min(n, max(16, min(_ROWS, _PAIRS // n)))
     for start in range(0, n, length):
         yield np.arange(length) + min(start, n - length)
@@ -271,7 +263,7 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
 
 @functools.cache
 def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) -> Callable:
-    """A program for one shape: TensorFlow would warn of one that it is to compile for many."""
+    """Compile distances for one shape; TensorFlow warns if one program is compiled often."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -286,17 +278,17 @@ def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) ->
 def _compiled_joint(
     metric: str, k: int, unrolled: bool, rows: int, *shapes: tuple[int, ...]
 ) -> Callable:
-    """ε, and the counts within it, from all pairs of a block of rows and all samples."""
+    """Compile ε and the counts within ε, for all pairs of a block of rows and all samples."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
-    def kernel(ax: Any, ay: Any, bx: Any, by: Any, own: Any) -> Any:
+    def kernel(ax: Any, ay: Any, bx: Any, by: Any, rows: Any) -> Any:
         in_x = _distance(ax, bx, metric, unrolled)
         in_y = _distance(ay, by, metric, unrolled)
         index = tf.range(tf.shape(bx)[0])
         far = tf.constant(np.inf, in_x.dtype)
-        others = tf.where(index[None, :] == own[:, None], far, tf.maximum(in_x, in_y))
-        # The k-th smallest: the least value that k others do not exceed. Few, so one pass each.
+        others = tf.where(index[None, :] == rows[:, None], far, tf.maximum(in_x, in_y))
+        # The k-th smallest value, by one pass for each neighbour, because k is small.
         radius = tf.reduce_min(others, axis=1)
         for _ in range(k - 1):
             reached = tf.reduce_sum(tf.cast(others <= radius[:, None], tf.int32), axis=1)
@@ -306,14 +298,8 @@ def _compiled_joint(
         def count(mask: Any) -> Any:
             return tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
 
-        return (
-            radius,
-            count(in_x < radius[:, None]),
-            count(in_y < radius[:, None]),
-            count(others <= 0),
-            count(in_x <= 0),
-            count(in_y <= 0),
-        )
+        within = [space < radius[:, None] for space in (in_x, in_y)]
+        return radius, *(count(mask) for mask in (*within, others <= 0, in_x <= 0, in_y <= 0))
 
     sides = (*((rows, shape[1]) for shape in shapes), *shapes)
     specs = [tf.TensorSpec(s, tf.float64) for s in sides]
@@ -329,16 +315,16 @@ def _all_pairs(
     unrolled = metric == "chebyshev" or max(x.shape[1], y.shape[1]) <= _UNROLLED
     x, y = (x, y) if unrolled else (v - Rows.of(v).centre() for v in (x, y))
     whole = (_tensor(x), _tensor(y))
-    found = np.empty((6, n))
+    counts = np.empty((6, n))
     for rows in _rows(n):
         kernel = _compiled_joint(metric, k, unrolled, len(rows), x.shape, y.shape)
         block = kernel(_tensor(x[rows]), _tensor(y[rows]), *whole, tf.constant(rows, tf.int32))
-        found[:, rows] = [part.numpy() for part in block]
-    radius, in_x, in_y, both, same_x, same_y = found
+        counts[:, rows] = [part.numpy() for part in block]
+    radius, in_x, in_y, both, same_x, same_y = counts
     coincide = radius == 0
     return (
         np.where(coincide, both, k),
-        # The sample's own distance rounds to something else than 0 in a matrix product.
+        # A matrix product may round the distance of a sample to itself.
         np.where(coincide, same_x - 1, np.maximum(in_x, 1)),
         np.where(coincide, same_y - 1, np.maximum(in_y, 1)),
     )
