@@ -7,6 +7,7 @@ import json
 import threading
 
 import grpc
+import pytest
 from absl import flags
 from absl.testing import flagsaver
 from google.cloud import aiplatform_v1 as v1
@@ -32,9 +33,16 @@ def submit(settings, **options):
     ]
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(
-        runner="vertex", set=texts, enable_caching=False, **OPTIONS, **options
+
+    def check_here(settings, far=False):
+        cli._check_named(flags.FLAGS.pipeline, flags.FLAGS.preset, settings, far)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        flagsaver.flagsaver(runner="vertex", set=texts, enable_caching=False, **OPTIONS, **options),
     ):
+        # `test_cli.py` has it in a process of its own, which is to import TensorFlow each time.
+        patch.setattr(cli, "_check_apart", check_here)
         assert cli._main(["ib-keras"]) == 0
 
 
