@@ -34,6 +34,7 @@ def main() -> int:
         soaked.run(_TESTS / "faults", f"--ignore={fuzz}")
         soaked.run(_TESTS / "pipelines" / "test_local.py", "-k", "killed")
         soaked.run(_TESTS / "instrumentation" / "test_applications.py", "-n", "2")
+        soaked.run(_TESTS / "estimators" / "test_propagation.py", "-k", "chain")
         seed, failures, least = arguments.seed, soaked.failures, arguments.fuzz_seconds
         while soaked.failures == failures and soaked.done["fuzz_cpu_seconds"] < least:
             soaked.run(fuzz, f"--hypothesis-seed={seed}")

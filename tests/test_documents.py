@@ -135,7 +135,12 @@ def test_python(page, folder, trackers, capsys):
 
 
 @pages_with("sh", "console")
-def test_shell(page, folder):
+def test_shell(page, folder, monkeypatch):
+    def check_here(settings, remote=False):
+        cli.check_arguments(flags.FLAGS.pipeline, flags.FLAGS.preset, settings, remote)
+
+    # `test_cli.py` has it in a process of its own, which is to import TensorFlow each time.
+    monkeypatch.setattr(cli, "_check_in_subprocess", check_here)
     for name, content in re.findall(
         r"```yaml\n# (\S+\.yaml)\n(.*?)```", "".join(p.read_text() for p in PAGES), flags=re.S
     ):

@@ -140,9 +140,14 @@ class _Program:
 
             model.descend(loss, rate, count)
 
+        # One shift is traced, not each of the hundreds that `evaluate` goes through.
         @tf.function(autograph=False)
-        def evaluate(rows: Any, shifts: tuple[int, ...], data: list[Any]) -> Any:
-            return model.ratios([tf.gather(x, rows) for x in data], shifts)
+        def sides(rows: Any, data: list[Any]) -> Any:
+            return model.sides([tf.gather(x, rows) for x in data])
+
+        @tf.function(autograph=False)
+        def shifted(sides: Any, shift: Any) -> Any:
+            return model.shifted(sides, shift)
 
         number = tf.TensorSpec((), tf.float32)
         self._step = step.get_concrete_function(
@@ -151,7 +156,7 @@ class _Program:
             number,
             [tf.TensorSpec((n, width), tf.float32) for width in widths],
         )
-        self._evaluate = evaluate
+        self._sides, self._shifted = sides, shifted
 
     def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _FoldNetworks:
         """Set the rows ``[a, b, u, v]``, and draw new weights."""
@@ -176,7 +181,9 @@ class _Program:
         """Return the learned and known parts of the ratios of rows paired with shifted rows."""
         import tensorflow as tf
 
-        return [x.numpy() for x in self._evaluate(tf.constant(rows), shifts, self._data)]
+        sides = self._sides(tf.constant(rows), self._data)
+        found = [self._shifted(sides, tf.constant(shift)) for shift in shifts]
+        return [np.stack([x.numpy() for x in part], axis=1) for part in zip(*found, strict=True)]
 
 
 _program = functools.lru_cache(maxsize=_PROGRAMS)(_Program)
@@ -217,17 +224,28 @@ class _FoldNetworks:
         """Return the learned and known parts of rows (i, i − shift), ``(folds, shifts, rows)``."""
         import tensorflow as tf
 
-        a, b, u, v = data
-        first, second = tf.matmul(a, self._a) + self._biases[0], tf.matmul(b, self._b)
-        learned, known = [], []
-        for shift in shifts:
-            hidden = tf.nn.silu(first + tf.roll(second, shift, axis=1))
-            hidden = tf.nn.silu(tf.matmul(hidden, self._deep) + self._biases[1])
-            learned.append((tf.matmul(hidden, self._last) + self._biases[2])[..., 0])
-            other = tf.roll(v, shift, axis=1)
-            products = tf.reduce_sum(u[..., :-1] * other[..., :-1], axis=-1)
-            known.append(products + u[..., -1] + other[..., -1])
+        sides = self.sides(data)
+        learned, known = zip(*(self.shifted(sides, shift) for shift in shifts), strict=True)
         return tf.stack(learned, axis=1), tf.stack(known, axis=1)
+
+    def sides(self, data: list[Any]) -> tuple[Any, Any, Any, Any]:
+        """The part of the first layer that belongs to A, the part that belongs to B; u and v."""
+        import tensorflow as tf
+
+        a, b, u, v = data
+        return tf.matmul(a, self._a) + self._biases[0], tf.matmul(b, self._b), u, v
+
+    def shifted(self, sides: tuple[Any, Any, Any, Any], shift: Any) -> tuple[Any, Any]:
+        """The learned and the known part, ``(folds, rows)``, for one shift."""
+        import tensorflow as tf
+
+        first, second, u, v = sides
+        hidden = tf.nn.silu(first + tf.roll(second, shift, axis=1))
+        hidden = tf.nn.silu(tf.matmul(hidden, self._deep) + self._biases[1])
+        learned = (tf.matmul(hidden, self._last) + self._biases[2])[..., 0]
+        other = tf.roll(v, shift, axis=1)
+        products = tf.reduce_sum(u[..., :-1] * other[..., :-1], axis=-1)
+        return learned, products + u[..., -1] + other[..., -1]
 
     def descend(self, loss: Any, rate: Any, count: Any) -> None:
         """Perform a step of Adam."""

@@ -1,5 +1,6 @@
 """From examples to the report of what the stages of residual networks keep."""
 
+import functools
 import json
 
 import numpy as np
@@ -18,6 +19,7 @@ from ib_keras.components.image_prior import executor as image_prior
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.estimation import decoding
 from ib_keras.pipelines import resnet_decoder
 from ib_keras.storage import manifests
 
@@ -29,6 +31,14 @@ RUNS = ("classifier", "autoencoder")
 
 def cell(run="classifier", layer="h2", epochs=(0, 1)):
     return json.dumps({"run": run, "layer": layer, "epochs": list(epochs)})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """The tests' decoders are of one shape: they train the same one anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "Decoder", functools.cache(decoding.Decoder))
+        yield
 
 
 @pytest.fixture(scope="module")

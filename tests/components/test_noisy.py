@@ -1,5 +1,6 @@
 """The chain of the pipeline ``noisy_dnn``, on one neuron and on twins."""
 
+import json
 import math
 
 import pandas as pd
@@ -26,8 +27,8 @@ def study(root, data, models, estimators, width, **training):
         folders[i] = root / str(i)
         trainer.run(root / "data", folders[i] / "m", model=model, **training)
         capturer.run(
-            folders[i] / "m", root / "data", folders[i] / "s", max_samples=600,
-            conditional_inputs=64, propagations=16,
+            folders[i] / "m", root / "data", folders[i] / "s", max_samples=300,
+            conditional_inputs=32, propagations=8,
         )  # fmt: skip
         estimator.run(folders[i] / "s", folders[i] / "t", estimator=estimators)
         executor.run(folders[i] / "s", folders[i] / "c", width=width, max_samples=200)
@@ -60,10 +61,11 @@ def test_a_neuron_descends_the_staircase(tmp_path):
 
 def test_twins(tmp_path):
     models = [
-        '{"name": "szt", "noise_std": 0.05, "label": "szt-noisy"}',
-        '{"name": "szt", "noise_std": 0, "label": "szt-deterministic"}',
-        '{"name": "szt", "noise_std": 0.05, "orthonormal": 0.01, "label": "szt-noisy-orthonormal"}',
+        {"noise_std": 0.05, "label": "szt-noisy"},
+        {"noise_std": 0, "label": "szt-deterministic"},
+        {"noise_std": 0.05, "orthonormal": 0.01, "label": "szt-noisy-orthonormal"},
     ]
+    models = [json.dumps({"name": "mlp", "hidden": [6, 4], **model}) for model in models]
     _, findings, table = study(tmp_path, "szt", models, ["sp", "ebab"], 0.5, epochs=2)
     twin = table[table["run"] == "szt-deterministic"]
     assert twin["value"].notna().sum() == twin["flags"].str.contains("measurement_bins").sum() > 0

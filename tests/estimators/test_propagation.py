@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import keras
 import numpy as np
@@ -53,17 +54,20 @@ def chain(case, n_x, seed, x):
 
 
 def test_two_neuron_chain(golden):
+    """The soak repeats it more often."""
+    soak = "IB_KERAS_SOAK" in os.environ
+    repeats, held = 20 if soak else 6, 0
     for case in golden[0]["two_neuron_chain"]:
         x = np.array(case["x"], float)
         found = []
-        for seed in range(20):
+        for seed in range(repeats):
             s = chain(case, 1000, seed, x)
             sp = SamplePropagation(seed=seed)
             found.append(sp.estimate(s[:, 0], noise_std=case["beta"], conditional=s).xt)
-        assert within(found, case["mi_nats"]) >= 19, case
+        held += within(found, case["mi_nats"])
         assert max(e.stderr for e in found) < 0.01
         # What n_x components miss is a bias that 64 propagations would show.
-        few = [chain(case, 64, seed, x) for seed in range(30)]
+        few = [chain(case, 64, seed, x) for seed in range(30 if soak else 15)]
         values = [
             SamplePropagation(seed=i).estimate(s[:, 0], noise_std=case["beta"], conditional=s).xt
             for i, s in enumerate(few)
@@ -71,6 +75,8 @@ def test_two_neuron_chain(golden):
         mean = np.mean([e.value for e in values])
         spread = np.std([e.value for e in values]) / math.sqrt(len(values))
         assert mean == pytest.approx(case["mi_nats"], abs=4 * spread + 1e-3)
+    # Of all of them, one in twenty may lie further off.
+    assert held >= 0.95 * repeats * len(golden[0]["two_neuron_chain"])
 
 
 def test_the_three_ways_to_know_the_inputs_agree(golden):

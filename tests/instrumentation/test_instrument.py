@@ -406,7 +406,6 @@ def test_a_saved_model_comes_back_in_a_new_process(mlp, inputs, tmp_path):
     np.save(tmp_path / "x.npy", x)
     code = """
 import sys, keras, numpy as np, ib_keras
-import ib_keras.layers, ib_keras.instrumentation.model
 m = keras.models.load_model(sys.argv[1] + "/m.keras", safe_mode=True)
 assert m.noise_std == {"first": 0.25, "output": 0.0}, m.noise_std
 m.set_noise_std(0.0)

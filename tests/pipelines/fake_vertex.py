@@ -7,11 +7,53 @@ import json
 import threading
 
 import grpc
+import pytest
+from absl import flags
+from absl.testing import flagsaver
 from google.cloud import aiplatform_v1 as v1
+from google.protobuf import json_format
+
+from ib_keras.pipelines import cli
 
 State = v1.PipelineState
 TaskState = v1.PipelineTaskDetail.State
 _SERVICE = "google.cloud.aiplatform.v1.PipelineService"
+OPTIONS = {
+    "project": "proj",
+    "region": "europe-west4",
+    "pipeline_root": "gs://bucket/root",
+    "image": "host/ib-keras-python:1",
+}
+
+
+def submit(settings, **options):
+    """Submits the information plane from the command line."""
+    texts = [
+        f"{key}={value[0] if isinstance(value, list) else value}" for key, value in settings.items()
+    ]
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+    def check_here(settings, remote=False):
+        cli.check_arguments(flags.FLAGS.pipeline, flags.FLAGS.preset, settings, remote)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        flagsaver.flagsaver(runner="vertex", set=texts, enable_caching=False, **OPTIONS, **options),
+    ):
+        # `test_cli.py` has it in a process of its own, which is to import TensorFlow each time.
+        patch.setattr(cli, "_check_in_subprocess", check_here)
+        assert cli.run(["ib-keras"]) == 0
+
+
+def arrived(request):
+    """The pipeline and the parameters of a request; every number arrives as a double."""
+    job = json_format.MessageToDict(request.pipeline_job._pb)
+    return job["pipelineSpec"], job["runtimeConfig"].get("parameterValues")
+
+
+def dags(spec):
+    return [spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)]
 
 
 class FakeVertex:

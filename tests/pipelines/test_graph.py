@@ -69,7 +69,10 @@ def test_a_group_is_worked_off_by_its_tasks(tmp_path):
     data, store, table = artifact("data"), artifact("store"), artifact("table")
     checkpoints = artifact("checkpoints", dsl.Model)
     estimators = ["ebab", '{"name": "binning", "bins": 8}']
-    models = ["szt", '{"name": "szt", "activation": "relu"}']
+    models = [
+        '{"name": "mlp", "hidden": [4]}',
+        '{"name": "mlp", "hidden": [4], "activation": "relu"}',
+    ]
     run("examples", "szt", data)
     run("trainer", data, checkpoints, model=json.dumps(models), epochs=1)
     run("capturer", checkpoints, data, store, max_samples=100)
@@ -82,7 +85,7 @@ def test_a_group_is_worked_off_by_its_tasks(tmp_path):
             run("estimator", dsl.Dataset(uri=path), apart[-1], estimator=estimator)
     run("reporter", apart, artifact("b"), artifact("b-page", dsl.HTML))
     a, b = (ib.load(tmp_path / name).drop(columns="seconds") for name in ("a", "b"))
-    assert len(a) == 2 * 2 * 2 * 6 * 2 and set(a["run"]) == {"szt", "szt-relu"}
+    assert len(a) == 2 * 2 * 2 * 2 * 2 and set(a["run"]) == set(map(ib.models.label, models))
     assert a.equals(b)
 
 

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import kfp.local
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from kfp import components, dsl
 
 import ib_keras as ib
@@ -124,6 +126,28 @@ def test_what_has_not_changed_is_not_run_again(finished, capsys):
     local.run(information_plane.information_plane, SETTINGS, folder)
     assert outcome(capsys.readouterr().out)[0] == []
     assert values(folder).equals(before)
+
+
+@pytest.mark.pipeline
+@pytest.mark.filterwarnings("ignore:Task 'trainer'. settings:UserWarning")  # no accelerator here
+def test_what_vertex_is_sent_gives_the_same_estimates(finished, service, tmp_path):
+    """The part of the run that is one model and one estimator, from the request that arrived."""
+    import fake_vertex
+
+    part = {**SETTINGS, "models": ["szt"], "estimators": ["ebab"]}
+    fake_vertex.submit(part, machines="trainer.accelerator=NVIDIA_L4")
+    spec, parameters = fake_vertex.arrived(service.created[0])
+    assert parameters == part
+    file = tmp_path / "arrived.yaml"
+    file.write_text(yaml.safe_dump(spec))
+    whole = {key: int(v) if isinstance(v, float) else v for key, v in parameters.items()}
+    kfp.local.init(
+        kfp.local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True
+    )
+    there = components.load_component_from_file(str(file))(**whole)
+    here = values(finished[0])
+    here = here[(here["run"] == "szt") & (here["estimator"] == "ebab")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(values(there.outputs["Output"].path), here)
 
 
 def pipeline_of_examples(version="1"):

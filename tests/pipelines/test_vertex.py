@@ -7,13 +7,10 @@ import sys
 import pandas as pd
 import pytest
 import yaml
-from absl import flags
-from absl.testing import flagsaver
-from kfp import components, local
 
 import ib_keras
 from ib_keras.errors import ArgumentError, MissingExtraError
-from ib_keras.pipelines import cli, information_plane
+from ib_keras.pipelines import information_plane
 
 aiplatform = pytest.importorskip(
     "google.cloud.aiplatform", reason="the extra vertex is not installed"
@@ -21,27 +18,14 @@ aiplatform = pytest.importorskip(
 
 import fake_vertex  # noqa: E402
 import grpc  # noqa: E402
-from fake_vertex import State, task  # noqa: E402
+from fake_vertex import OPTIONS, State, arrived, dags, submit, task  # noqa: E402
 from google.api_core import exceptions as api_exceptions  # noqa: E402
 from google.auth import exceptions  # noqa: E402
-from google.auth.credentials import AnonymousCredentials  # noqa: E402
-from google.cloud.aiplatform import initializer  # noqa: E402
-from google.cloud.aiplatform.utils import gcs_utils  # noqa: E402
-from google.cloud.aiplatform_v1.services.pipeline_service.transports import (  # noqa: E402
-    PipelineServiceGrpcTransport,
-)
-from google.protobuf import json_format  # noqa: E402
 
 from ib_keras.pipelines.runners import vertex  # noqa: E402
 from ib_keras.pipelines.runners.remote import JobError  # noqa: E402
 
 PIPELINE = information_plane.information_plane
-OPTIONS = {
-    "project": "proj",
-    "region": "europe-west4",
-    "pipeline_root": "gs://bucket/root",
-    "image": "host/ib-keras-python:1",
-}
 SETTINGS = {
     "models": ['{"name": "mlp", "hidden": [4]}'],
     "estimators": ["ebab"],
@@ -57,45 +41,12 @@ def run(settings=None, **options):
     return vertex.run(PIPELINE, settings or {}, name="information_plane", options=given)
 
 
-@pytest.fixture
-def service(monkeypatch):
-    """The service, and the client's endpoint pointed at it under anonymous credentials."""
-    fake = fake_vertex.FakeVertex()
-
-    def channel(host, **_):
-        return grpc.insecure_channel(host, options=[("grpc.enable_http_proxy", 0)])
-
-    with fake.serving() as port, fake_vertex.buckets() as storage:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage)
-        monkeypatch.setattr(PipelineServiceGrpcTransport, "create_channel", channel)
-        # It would ask the project's number of one more service, for most of a minute.
-        monkeypatch.setattr(gcs_utils, "_verify_bucket_ownership", lambda *_: True)
-        monkeypatch.setattr(vertex, "POLL_SECONDS", 0.001)
-        # Of another project, which must not be taken; without one, gRPC would not be, either.
-        aiplatform.init(
-            project="other",
-            location="us-central1",
-            credentials=AnonymousCredentials(),
-            api_endpoint=f"127.0.0.1:{port}",
-        )
-        yield fake
-        initializer.global_config.__init__()
-
-
-@pytest.mark.pipeline
-@pytest.mark.filterwarnings("ignore:Task 'trainer'. settings:UserWarning")  # no accelerator here
-def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(service, tmp_path):
-    texts = [f"{key}={value[0] if isinstance(value, list) else value}"
-             for key, value in SETTINGS.items()]  # fmt: skip
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(
-        runner="vertex", set=texts, enable_caching=False, labels=["team=ib", "cost=7"],
-        service_account="runner@proj.iam", network="projects/1/global/networks/net",
-        machines="trainer.accelerator=NVIDIA_L4", **OPTIONS,
-    ):  # fmt: skip
-        assert cli.run(["ib-keras"]) == 0
-
+def test_what_arrives(service):
+    """What is sent runs in ``test_local.py``, where the same has run already."""
+    submit(
+        SETTINGS, labels=["team=ib", "cost=7"], service_account="runner@proj.iam",
+        network="projects/1/global/networks/net", machines="trainer.accelerator=NVIDIA_L4",
+    )  # fmt: skip
     (request,) = service.created
     assert request.parent == "projects/proj/locations/europe-west4"
     job = request.pipeline_job
@@ -104,13 +55,11 @@ def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(serv
     assert job.service_account == "runner@proj.iam"
     assert job.network == "projects/1/global/networks/net"
     assert job.runtime_config.gcs_output_directory == "gs://bucket/root"
-    arrived = json_format.MessageToDict(job._pb)
-    parameters = arrived["runtimeConfig"]["parameterValues"]
+    spec, parameters = arrived(request)
     assert parameters == SETTINGS
-    spec = arrived["pipelineSpec"]
     assert all(
         not task["cachingOptions"].get("enableCache")
-        for dag in _dags(spec)
+        for dag in dags(spec)
         for task in dag["tasks"].values()
         if "cachingOptions" in task
     )
@@ -119,37 +68,11 @@ def test_what_arrives_runs_here_and_gives_the_estimates_of_the_local_runner(serv
     assert containers["exec-trainer"]["resources"]["accelerator"]["type"] == "NVIDIA_L4"
     assert "resources" not in containers["exec-capturer"]
 
-    file = tmp_path / "arrived.yaml"
-    file.write_text(yaml.safe_dump(spec))
-    # Every number arrives as a double.
-    whole = {key: int(v) if isinstance(v, float) else v for key, v in parameters.items()}
-    here = subprocess.Popen(  # beside the other run
-        [
-            sys.executable, "-m", "ib_keras.pipelines.cli", "--runner=local",
-            f"--run_dir={tmp_path / 'here'}", *(f"--set={text}" for text in texts),
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    local.init(
-        local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path), raise_on_error=True
-    )
-    there = components.load_component_from_file(str(file))(**whole)
-    printed, _ = here.communicate()
-    assert here.returncode == 0, printed
-    pd.testing.assert_frame_equal(
-        ib_keras.load(there.outputs["Output"].path).drop(columns="seconds"),
-        ib_keras.load(tmp_path / "here").drop(columns="seconds"),
-    )
-
-
-def _dags(spec):
-    return [spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)]
-
 
 def test_caching_is_asked_for(service):
     assert run(enable_caching=True) == 0
-    spec = json_format.MessageToDict(service.created[0].pipeline_job._pb)["pipelineSpec"]
-    tasks = [task for dag in _dags(spec) for task in dag["tasks"].values()]
+    spec, _ = arrived(service.created[0])
+    tasks = [task for dag in dags(spec) for task in dag["tasks"].values()]
     asked = [task["cachingOptions"]["enableCache"] for task in tasks if "cachingOptions" in task]
     assert asked and all(asked)
 

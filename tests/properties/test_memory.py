@@ -1,7 +1,7 @@
 """What estimators say they need of memory is what they take, and nothing of it is kept.
 
 Sizes are the peak of a process of its own, with TensorFlow and the pages of the mapped file in it.
-The short form goes through 20 000 × 400 values, the soak through the 100 000 × 1 000 of a file.
+The short form goes through 100 000 × 80 values, the soak through the 100 000 × 1 000 of a file.
 """
 
 import json
@@ -54,7 +54,7 @@ def measured(*arguments):
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """Activations on disk, written in parts."""
-    n, dim = (100_000, 1000) if SOAK else (20_000, 400)
+    n, dim = (100_000, 1000) if SOAK else (100_000, 80)
     path = tmp_path_factory.mktemp("memory") / "t.npy"
     array = np.lib.format.open_memmap(path, "w+", np.float32, (n, dim))
     rng = np.random.default_rng(0)
