@@ -144,13 +144,9 @@ class _Program:
         def evaluate(rows: Any, shifts: tuple[int, ...], data: list[Any]) -> Any:
             return model.ratios([tf.gather(x, rows) for x in data], shifts)
 
-        number = tf.TensorSpec((), tf.float32)
-        self._step = step.get_concrete_function(
-            tf.TensorSpec((_FOLDS, batch), tf.int64),
-            number,
-            number,
-            [tf.TensorSpec((n, width), tf.float32) for width in widths],
-        )
+        rows, number = tf.TensorSpec((_FOLDS, batch), tf.int64), tf.TensorSpec((), tf.float32)
+        columns = [tf.TensorSpec((n, width), tf.float32) for width in widths]
+        self._step = step.get_concrete_function(rows, number, number, columns)
         self._evaluate = evaluate
 
     def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _FoldNetworks:
