@@ -77,9 +77,8 @@ class PCA(Configured):
             if flat.size <= _IN_MEMORY:
                 pca = decomposition.PCA(self.k, random_state=check_seed(seed)).fit(flat)
             else:
-                pca = decomposition.IncrementalPCA(
-                    self.k, batch_size=max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
-                ).fit(flat)
+                size = max(self.k, _IN_MEMORY // (8 * flat.shape[1]))
+                pca = decomposition.IncrementalPCA(self.k, batch_size=size).fit(flat)
             explained = float(np.sum(pca.explained_variance_ratio_)) if varies else math.nan
 
         def transform(rows: np.ndarray) -> np.ndarray:

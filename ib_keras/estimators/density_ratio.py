@@ -149,13 +149,9 @@ class _Program:
         def shifted(sides: Any, shift: Any) -> Any:
             return model.shifted(sides, shift)
 
-        number = tf.TensorSpec((), tf.float32)
-        self._step = step.get_concrete_function(
-            tf.TensorSpec((_FOLDS, batch), tf.int64),
-            number,
-            number,
-            [tf.TensorSpec((n, width), tf.float32) for width in widths],
-        )
+        rows, number = tf.TensorSpec((_FOLDS, batch), tf.int64), tf.TensorSpec((), tf.float32)
+        columns = [tf.TensorSpec((n, width), tf.float32) for width in widths]
+        self._step = step.get_concrete_function(rows, number, number, columns)
         self._sides, self._shifted = sides, shifted
 
     def begin(self, data: list[np.ndarray], rng: np.random.Generator) -> _FoldNetworks:

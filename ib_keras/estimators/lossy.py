@@ -35,7 +35,7 @@ class LossyCompression(FromPairs):
     Each variable wider than k is replaced by k numbers. The compressor is fitted on rows that are
     not used for the estimate. Its error does not show whether information was lost: a compressor of
     minimal error may lose all information. A sweep does show it: ``sweep=True`` doubles k until the
-    estimate no longer rises by more than two standard errors, and reports the estimates for all k.
+    estimate no longer rises by more than two standard errors, and reports the estimate for each k.
 
     Args:
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"first"``, another value that
@@ -104,7 +104,7 @@ class LossyCompression(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Returns:
-            The estimate, with the estimates for all k in ``parts``, and the quality of the
+            The estimate, with the estimate for each k in ``parts``, and the quality of the
             compressors in ``details``.
 
         Raises:

@@ -106,9 +106,8 @@ class PlugIn(BaseEstimator, abc.ABC):
         codes, flags = self.codes(samples, "a")
         n, dim = samples.shape
         value = entropy_of_codes(codes)
-        return Estimate(
-            value, flags=(*saturation(value, n), *flags, *self.measurement), n=n, dim=dim
-        )
+        flags = (*saturation(value, n), *flags, *self.measurement)
+        return Estimate(value, flags=flags, n=n, dim=dim)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) of two binned variables ``(n, ...)``, in nats."""
