@@ -31,6 +31,8 @@ NOT_ESTIMATED = "not_estimated"
 # An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
+# The beginnings of the quantities that have a unit: informations and entropies.
+_IN_UNITS = ("I(", "H(", "h(")
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -78,11 +80,16 @@ def check_columns(found: Iterable[str], name: str) -> None:
 
 
 def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Converts the values, errors and intervals of a table to another unit.
+    """Convert the values, errors and intervals of a table to another unit.
+
+    Quantities without a unit, such as the fraction ``P(class kept)``, keep their values.
 
     Args:
         frame: a table of estimates.
         unit: ``"nats"`` or ``"bits"``.
+
+    Returns:
+        A converted copy of the table.
 
     Raises:
         ArgumentError: If the unit is unknown.
@@ -90,11 +97,21 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
     check_unit(unit)
     frame = validate(frame).copy()
     factor = frame["unit"].map(_NATS) / _NATS[unit]
+    factor = factor.where(frame["quantity"].map(has_unit), 1.0)
     for column in ("value", "stderr", "calibrated_lower", "calibrated_upper"):
         if column in frame:
             frame[column] *= factor
     frame["unit"] = unit
     return frame
+
+
+def has_unit(quantity: str) -> bool:
+    """Return whether a quantity is an information or an entropy, which are in nats or bits.
+
+    Args:
+        quantity: name of the quantity, such as ``"I(X;T)"`` or ``"P(class kept)"``.
+    """
+    return str(quantity).startswith(_IN_UNITS)
 
 
 def check_unit(unit: str) -> str:

@@ -91,7 +91,7 @@ def layer_curves(
         axes.minorticks_off()
         axes.set(
             xlabel="epoch",
-            ylabel=f"{quantity} [{part['unit'].iloc[0]}]",
+            ylabel=drawing.axis_label(quantity, part["unit"].iloc[0]),
             title=drawing.title_of(part, panel_run, panel_estimator, points, quantity),
         )
     handles = [

@@ -14,6 +14,7 @@ import pandas as pd
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
 from ib_keras.frame import verdict
+from ib_keras.frame.table import has_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -197,6 +198,11 @@ def title_of(
     if part["kind"].iloc[0] in _BOUNDS:
         lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
     return "\n".join(lines)
+
+
+def axis_label(quantity: str, unit: str) -> str:
+    """Return the label of an axis; fractions have no unit."""
+    return f"{quantity} [{unit}]" if has_unit(quantity) else quantity
 
 
 def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
+from ib_keras.frame.table import has_unit
 
 # The smallest of Plotly's bundles that the page can use, as published on npm
 # (plotly.js-basic-dist-min): a quarter of the size in the Python package, and three times as fast.
@@ -75,7 +76,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
     content = {
         "rows": len(table),
         "columns": [_column(str(name), table[name]) for name in table.columns],
-        "unit": table["unit"].iloc[0],
+        "units": {q: table["unit"].iloc[0] if has_unit(q) else "" for q in quantities},
         "views": views,
         "layers": list(dict.fromkeys(table.sort_values("layer_index", kind="stable")["layer"])),
         # The estimator with the least doubtful values is shown first.

@@ -67,6 +67,13 @@ def test_seeds_alone_or_their_mean(tmp_path):
     assert views(single_runs=False) == [mean, "relu"]
 
 
+def test_fractions_have_no_unit():
+    table = make_frame(unit="bits")
+    table.loc[table["quantity"] == "I(T;Y)", "quantity"] = "P(class kept)"
+    content = json.loads(embedded.data(table, single_runs=True))
+    assert content["units"] == {"I(X;T)": "bits", "P(class kept)": ""}
+
+
 def test_bad_tables(tmp_path):
     table = make_frame()
     with pytest.raises(ArgumentError, match="mixes units"):
