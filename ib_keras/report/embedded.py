@@ -141,19 +141,18 @@ def file(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
+def last_epoch(wide: pd.DataFrame, flags: pd.DataFrame) -> str:
     """The table of the last epoch as HTML, with marked flags.
 
     Args:
         wide: the result of ``report.last_epoch_table``.
-        flagged: the flags of the same values.
+        flags: the flags of the same values.
     """
     several = wide.index.get_level_values("run").nunique() > 1
     names = [f"{run} · {layer}" if several else str(layer) for run, layer in wide.index]
-    flags = flagged.reindex(index=wide.index, columns=wide.columns).to_numpy(object)
     rows = [
         [html.escape(name), *map(_cell, values, own)]
-        for name, values, own in zip(names, wide.to_numpy(), flags, strict=True)
+        for name, values, own in zip(names, wide.to_numpy(), flags.to_numpy(object), strict=True)
     ]
     columns: list[Any] = list(wide.columns)
     return html_table(
@@ -164,7 +163,8 @@ def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
 def _cell(value: float, flags: Any) -> str:
     text = f"{value:.3f}" if math.isfinite(value) else "–"
     if isinstance(flags, str) and flags:
-        return f'<span class="flag" title="{html.escape(flags)}">{text} ⚑</span>'
+        mark = flagging.MARKS[flagging.doubt(flags)]
+        return f'<span class="flag" title="{html.escape(flags)}">{text} {mark}</span>'
     return text
 
 

@@ -13,6 +13,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ib_keras import flags as flagging
@@ -50,7 +51,7 @@ $verdict
 $runs
 $sections
 <h2>Last epoch</h2>
-<p class="note">In $unit. Flagged values are marked with ⚑.</p>
+<p class="note">In $unit.$marks</p>
 <div class="scroll">$table</div>
 <p class="controls"><button id="all-csv" type="button">All estimates as CSV</button>
 <button id="last-csv" type="button">Last epoch as CSV</button></p>
@@ -130,6 +131,7 @@ def write(
             "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
         )
     wide = last_epoch_table(table)
+    flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
     page = _PAGE.substitute(
         title=html.escape(title),
         css=embedded.file("report.css"),
@@ -138,7 +140,8 @@ def write(
         runs=embedded.CONTROLS,
         sections="".join(map(_section, sections)),
         unit=html.escape(units[0]),
-        table=embedded.last_epoch(wide, _last_epoch(table, "flags", "first")),
+        marks="".join(f" {html.escape(line)}." for line in _key_to_marks(flags)),
+        table=embedded.last_epoch(wide, flags),
         trust=_trust(table),
         settings=_table_of_text(_settings(table)),
         made_by=_table_of_text(_made_by(table)),
@@ -176,17 +179,22 @@ def last_epoch_text(frame: pd.DataFrame) -> str:
     wide = last_epoch_table(table)
     if wide.empty:
         return "No value could be estimated; the column details has the reasons."
-    doubts = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
-    marks = doubts.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
+    flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
+    marks = flags.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
     shown = wide.map(lambda value: "–" if value != value else f"{value:.3f}") + marks
-    lines = [shown.to_string()]
-    named = [flagging.split(str(own)) for own in doubts.stack(level=[0, 1]).dropna()]
+    return "\n".join([shown.to_string(), *_key_to_marks(flags)])
+
+
+def _key_to_marks(flags: pd.DataFrame) -> list[str]:
+    """Return a line for each mark that occurs: the mark, its meaning, and the flags behind it."""
+    named = [flagging.split(str(own)) for own in flags.stack(level=[0, 1]).dropna()]
+    lines = []
     for doubt in (flagging.NOTHING, flagging.CARE):
         names = sorted({f for own in named for f in own if flagging.doubt((f,)) == doubt})
         if names:
             mark, meaning = flagging.MARKS[doubt], flagging.MEANINGS[doubt]
             lines.append(f"{mark} {meaning}: {', '.join(names)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _last_epoch(table: pd.DataFrame, column: str, choose: str) -> pd.DataFrame:
@@ -280,15 +288,34 @@ def _trust(table: pd.DataFrame) -> str:
             f"<p><b>{lost} of {len(table)} values could not be estimated.</b> The column "
             "<code>details</code> of the table has the reason for each.</p>"
         )
-    kinds = set(table["kind"]) - {"estimate"}
-    if kinds:
-        named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
-        head += (
-            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound; the axis says whether it is "
-            "an upper or a lower bound. I(T;Y) is the difference of two bounds and is not a "
-            "bound.</p>"
-        )
+    bounds = _bounds(table)
+    if bounds:
+        head += f"<p>{html.escape(bounds)}</p>"
     return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
+
+
+def _bounds(table: pd.DataFrame) -> str:
+    """Sentences that say which quantities of which estimators are bounds; empty if none is."""
+    finite = table[np.isfinite(table["value"])]
+    bounds = finite[finite["kind"] != "estimate"]
+    if bounds.empty:
+        return ""
+    kinds = finite.groupby(["estimator", "quantity"])["kind"].unique()
+    names: dict[tuple[str, str, bool], list[str]] = {}
+    for (estimator, quantity), own in kinds.sort_index().items():
+        for kind in sorted(set(own) - {"estimate"}):
+            names.setdefault((quantity, kind, len(own) > 1), []).append(estimator)
+    order = list(dict.fromkeys(table["quantity"]))
+    sentences = [
+        f"{quantity} by {', '.join(by)} is {'an' if kind == 'upper' else 'a'} {kind} bound"
+        f"{' where the column kind says so' if mixed else ''}."
+        for (quantity, kind, mixed), by in sorted(
+            names.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
+        )
+    ]
+    if len(bounds) < len(finite):
+        sentences.append("All other values are estimates and not bounds.")
+    return " ".join(sentences)
 
 
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
