@@ -33,10 +33,10 @@ def compression(
 
     Returns:
         A frame with a row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of
-        the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none) and
-        ``relative`` (NaN if the maximum is not positive); in the unit of the table. With
+        the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none),
+        ``relative`` (NaN if the maximum is not positive) and ``unit``, the unit of the table. With
         ``over_seeds``, the column ``seeds`` has the number of runs, and each measure has a second
-        column ``…_std``.
+        column ``…_std``, its standard deviation over runs.
 
     Raises:
         ArgumentError: If the table lacks columns or the quantity.
@@ -55,20 +55,22 @@ def compression(
                 "absolute": maximum - end,
                 "stderr": math.hypot(errors[top], errors[-1]),
                 "relative": (maximum - end) / maximum if maximum > 0 else math.nan,
+                "unit": curve["unit"].iloc[0],
             }
         )
     measures = ["maximum", "turn", "end", "absolute", "stderr", "relative"]
-    falls = pd.DataFrame(rows, columns=[*_CURVE, *measures])
+    falls = pd.DataFrame(rows, columns=[*_CURVE, *measures, "unit"])
     if not over_seeds:
         return falls
     falls["run"] = without_seed(falls["run"])
     measures.remove("stderr")
-    groups = falls.groupby(_CURVE, sort=False)
+    groups = falls.groupby([*_CURVE, "unit"], sort=False)
     table = groups[measures].mean()
     table.insert(0, "seeds", groups.size())
     for name in measures:
         table[f"{name}_std"] = groups[name].std()
-    return table.reset_index()
+    table = table.reset_index()
+    return table[[*table.columns.drop("unit"), "unit"]]
 
 
 def phases(
@@ -86,8 +88,8 @@ def phases(
 
     Returns:
         A frame with a row for each phase, in order: run, layer, estimator, ``phase``
-        (``"fitting"`` or ``"compression"``), ``start`` and ``stop`` (epochs), and ``change`` in the
-        unit of the table.
+        (``"fitting"`` or ``"compression"``), ``start`` and ``stop`` (epochs), ``change`` and
+        ``unit``, the unit of the table.
 
     Raises:
         ArgumentError: If the table lacks columns or the quantity.
@@ -102,8 +104,9 @@ def phases(
             change = float(values[stop] - values[start])
             phase = "fitting" if change > 0 else "compression"
             rows.append({**key, "phase": phase, "start": int(epochs[start]),
-                         "stop": int(epochs[stop]), "change": change})  # fmt: skip
-    return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change"])
+                         "stop": int(epochs[stop]), "change": change,
+                         "unit": curve["unit"].iloc[0]})  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change", "unit"])
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:

@@ -125,6 +125,20 @@ def check_unit(unit: str) -> str:
     return unit
 
 
+def one_unit(frame: pd.DataFrame) -> str:
+    """Return the unit of a table, which must have only one; empty if the table is empty.
+
+    Raises:
+        ArgumentError: If the table has several units.
+    """
+    units = sorted(frame["unit"].unique())
+    if len(units) > 1:
+        raise ArgumentError(
+            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
+        )
+    return str(units[0]) if units else ""
+
+
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Concatenates tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
 

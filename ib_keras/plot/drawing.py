@@ -14,7 +14,7 @@ import pandas as pd
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
 from ib_keras.frame import verdict
-from ib_keras.frame.table import has_unit
+from ib_keras.frame.table import has_unit, one_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,11 +81,7 @@ def select(
         if not set(chosen) <= set(known):
             raise ArgumentError(f"`{column}` is not in the table", f"some of {known}", chosen)
         table = table[table[column].isin(chosen)]
-    units = list(dict.fromkeys(table["unit"]))
-    if len(units) > 1:
-        raise ArgumentError(
-            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
-        )
+    one_unit(table)
     return frames.over_seeds(table) if over_seeds else table
 
 
@@ -117,6 +113,16 @@ def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
 def layers_of(points: pd.DataFrame) -> list[str]:
     """The names of the layers, in the order of the network."""
     return list(points.sort_values("layer_index")["layer"].drop_duplicates())
+
+
+def names_by_place(points: pd.DataFrame) -> dict[int, str]:
+    """Map each ``layer_index`` to a layer's name; runs may name a layer differently.
+
+    Of several names, the first one is taken, without the suffix of a separate PReLU layer.
+    """
+    first = points.drop_duplicates("layer_index").sort_values("layer_index")
+    names = first["layer"].str.removesuffix("_prelu")
+    return dict(zip(first["layer_index"], names, strict=True))
 
 
 def marker(layers: list[str], layer: str) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.frame.table import one_unit
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import legend_of, one, one_or_grid
 
@@ -43,10 +44,10 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
     if points.empty:
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
-    groups, layers = sorted(points["group"].unique()), drawing.layers_of(points)
+    groups = sorted(points["group"].unique())
     # Layers are matched by position, because a separate activation layer has another name.
-    places = sorted(points["layer_index"].unique())
-    colours = figures.palette(places)
+    names = drawing.names_by_place(points)
+    colours = figures.palette(list(names))
     figure, grid = one_or_grid(figures, groups, ax, 3.2)
     unit = table["unit"].iloc[0]
     for axes, group in zip(grid, groups, strict=True):
@@ -62,10 +63,9 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
             axes.scatter(last["x"], last["y"], color=colours[place], s=34, zorder=3)
         axes.set_title(f"{group} ({part['run'].nunique()} seeds)", fontsize=10)
         axes.set(xlabel=f"I(X;T) [{unit}]", ylabel=f"I(T;Y) [{unit}]")
-    names = layers[: len(places)] if len(layers) != len(places) else layers
     handles = [
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
-        for place, name in zip(places, names, strict=True)
+        for place, name in names.items()
     ]
     drawing.legend(figure, handles, ax)
     if ax is None:
@@ -109,7 +109,8 @@ def compression(
             estimator,
         )
     plain = sorted(set(part["run"].str.removesuffix("+l2")))
-    places = sorted(part["layer_index"].unique())
+    names = drawing.names_by_place(part)
+    places = list(names)
     size = (max(1.7 * min(len(places), 6), 0.55 * len(places)) + 2.4, 4.2)
     figure, axes = one(figures, ax, size)
     colours = figures.palette(plain)
@@ -124,12 +125,13 @@ def compression(
             color=colours[run.removesuffix("+l2")], markerfacecolor="white" if penalised else None,
             markersize=5, linewidth=1, capsize=2, label=run,
         )  # fmt: skip
-    names = [part[part["layer_index"] == place]["layer"].iloc[0] for place in places]
-    axes.set_xticks(range(len(places)), [name.removesuffix("_prelu") for name in names])
+    axes.set_xticks(range(len(places)), list(names.values()))
     if len(places) > 8:
         axes.tick_params(axis="x", labelrotation=90, labelsize=8)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    unit = "[nats]" if measure == "absolute" else "(fraction)"
+    # Tables of earlier versions have no unit.
+    unit = one_unit(part) if "unit" in part else "nats"
+    unit = f"[{unit}]" if measure == "absolute" else "(fraction)"
     axes.set_ylabel(f"fall of I(X;T) from its maximum to the end {unit}")
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
     legend_of(figure, ax, axes.get_legend_handles_labels()[0])

@@ -20,6 +20,7 @@ from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance, verdict
+from ib_keras.frame.table import one_unit
 from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
@@ -125,11 +126,7 @@ def write(
     table = frames.validate(frame)
     if table.empty:
         raise ArgumentError("The table is empty", "rows of estimates", "0 rows")
-    units = sorted(table["unit"].unique())
-    if len(units) > 1:
-        raise ArgumentError(
-            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
-        )
+    unit = one_unit(table)
     wide = last_epoch_table(table)
     flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
     page = _PAGE.substitute(
@@ -139,7 +136,7 @@ def write(
         verdict=_verdicts(table),
         runs=embedded.CONTROLS,
         sections="".join(map(_section, sections)),
-        unit=html.escape(units[0]),
+        unit=html.escape(unit),
         marks="".join(f" {html.escape(line)}." for line in _key_to_marks(flags)),
         table=embedded.last_epoch(wide, flags),
         trust=_trust(table),

@@ -26,7 +26,7 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
     """
     rows: list[tuple] = []
-    known = table.sort_values(TRUTH).assign(group=groups_of_truth(table))
+    known = frame.convert(table, "nats").sort_values(TRUTH).assign(group=groups_of_truth(table))
     for group, part in known.groupby("group"):
         of_latents = part["layer"] == LATENTS
         wide, latents = (
@@ -73,7 +73,7 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
         for run, part in table.sort_values("epoch").groupby("run")
         if "loss" in table
     }
-    phases = frame.phases(table[frame.columns(table)])
+    phases = frame.phases(frame.convert(table[frame.columns(table)], "nats"))
     for (run, layer, estimator), part in phases.groupby(["run", "layer", "estimator"], sort=False):
         steps = ", ".join(
             f"{row.phase} {row.start}–{row.stop} ({row.change:+.2f})" for row in part.itertuples()

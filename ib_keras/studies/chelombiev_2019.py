@@ -27,7 +27,7 @@ def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
     """
-    falls = frame.compression(table)
+    falls = frame.compression(frame.convert(table, "nats"))
     falls["group"] = frame.without_seed(falls["run"])
     hidden = falls[falls["layer_index"] < falls["layer_index"].max()]
     deepest = hidden[hidden["layer_index"] == hidden["layer_index"].max()]
@@ -81,11 +81,12 @@ def generalisation(
 
     Returns:
         A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``,
-        ``gap``), the points relative to the mean of their group, and SciPy's result of the
+        ``gap``; in nats), the points relative to the mean of their group, and SciPy's result of the
         correlation (``None`` if there are too few points, or no variation).
     """
     from scipy.stats import pearsonr
 
+    table = frame.convert(table, "nats")
     falls = frame.compression(table[table["estimator"] == estimator])
     ends = table.sort_values("epoch").groupby("run").last()
     falls["gap"] = falls["run"].map(ends["accuracy"] - ends["val_accuracy"])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame, plot
+from ib_keras.frame.table import has_unit
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
 
@@ -26,7 +27,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         Darlow & Storkey, arXiv:2003.06254.
     """
     rows: list[tuple] = []
-    for run, part in table.groupby("run", sort=False):
+    for run, part in frame.convert(table, "nats").groupby("run", sort=False):
         last = part[part["epoch"] == part["epoch"].max()].sort_values("layer_index")
         by_layer = last.set_index(["quantity", "layer"])["value"]
         for quantity, paper in (
@@ -36,7 +37,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         ):
             if quantity in by_layer.index.get_level_values(0):
                 values = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())
-                unit = "" if quantity.startswith("P") else " [nats]"
+                unit = " [nats]" if has_unit(quantity) else ""
                 rows.append((f"{quantity} at the last checkpoint{unit}", run, "", paper, values))
         curves = part[part["quantity"] == "H(X|T)"].sort_values("epoch")
         for layer, curve in curves.groupby("layer", sort=False):

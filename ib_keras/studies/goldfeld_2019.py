@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import plot
+from ib_keras import frame, plot
 from ib_keras.errors import ArgumentError
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
@@ -33,6 +33,7 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, sections 4 to 6.
     """
+    table = frame.convert(table, "nats")
     propagated = table[
         table["estimator"].str.startswith("sp")
         & (table["quantity"] == "I(X;T)")

@@ -1,6 +1,7 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from make_frame import make_frame
 
@@ -138,8 +139,6 @@ def test_doubt_shows():
 
 
 def seeds():
-    import pandas as pd
-
     tables = [make_frame(runs=(f"tanh-{i}",), layers=("a",)) for i in range(3)]
     for i, table in enumerate(tables):
         table["value"] += i
@@ -160,6 +159,32 @@ def test_means_over_seeds_with_their_spread():
     assert set(mean["run"]) == {"tanh"} and list(mean.columns) == ib.frame.COLUMNS
     alone = make_frame(stderr=0.5)
     assert set(ib.frame.over_seeds(alone)["stderr"]) == {0.5}
+
+
+def test_ensembles_name_each_place_once():
+    own = make_frame(runs=("relu-0", "relu-1"), layers=("dense_1", "dense_2", "output"))
+    renamed = {"dense_1": "dense_1_prelu", "dense_2": "dense_2_prelu"}
+    other = own.replace({"layer": renamed, "run": {"relu-0": "prelu-0", "relu-1": "prelu-1"}})
+    names = ["dense_1", "dense_2", "output"]
+    for tables in ([own, other], [other, own]):
+        table = pd.concat(tables, ignore_index=True)
+        figure = ib.plot.ensemble_planes(table, estimator="ebab")
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == names
+        falls = ib.frame.compression(table, over_seeds=True)
+        (axes,) = ib.plot.compression(falls, estimator="ebab").axes
+        assert [t.get_text() for t in axes.get_xticklabels()] == names
+
+
+def test_compression_is_drawn_in_its_unit():
+    falls = ib.frame.compression(seeds().assign(unit="bits"), over_seeds=True)
+    for measure, unit in (("absolute", "[bits]"), ("relative", "(fraction)")):
+        (axes,) = ib.plot.compression(falls, estimator="ebab", measure=measure).axes
+        assert axes.get_ylabel().endswith(unit)
+    (axes,) = ib.plot.compression(falls.drop(columns="unit"), estimator="ebab").axes
+    assert axes.get_ylabel().endswith("[nats]")
+    both = pd.concat([falls, falls.assign(run="relu", unit="nats")])
+    with pytest.raises(ArgumentError, match="mixes units"):
+        ib.plot.compression(both, estimator="ebab")
 
 
 def test_phases_are_marked():
