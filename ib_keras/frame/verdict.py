@@ -66,7 +66,7 @@ class Verdict:
             return self.what
         seen = "" if self.tested else ", seen in one run"
         p = "p < 0.001" if self.p < 1e-3 else f"p = {self.p:.2g}"
-        return f"{self.what}{seen} ({p}, adjusted for {self.tests} tests)"
+        return f"{self.what}{seen} ({p}, adjusted for {_tests_of(self.tests)})"
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
@@ -221,13 +221,17 @@ def _verdict(
         why.append("the values have no standard errors")
     if not why:
         why.append("no value is flagged at the maximum or the end")
-    doubtful = undecided or not tested or flagging.doubt(care) > 0
+    doubtful = undecided or not tested or flagging.doubt(care) != flagging.NONE
     belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)
     return Verdict(
         group, layer, what, belief, curve, tuple(why), own["run"].nunique(), p, count, tested
     )
+
+
+def _tests_of(count: int) -> str:
+    return f"{count} {'test' if count == 1 else 'tests'}"
 
 
 def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
@@ -297,7 +301,7 @@ def _belief(own: Sequence[Verdict]) -> str:
         text += f" It is based on {runs} runs."
     tests = max(v.tests for v in relevant)
     return text + (
-        f" The false-discovery rate over {tests} {'test' if tests == 1 else 'tests'} of layers and "
+        f" The false-discovery rate over {_tests_of(tests)} of layers and "
         f"estimators is at most {LEVEL:.0%}."
     )
 
@@ -316,15 +320,6 @@ def saturation(frame: pd.DataFrame) -> str:
         f"{stuck} of {len(own)} values of I(X;T) are saturated: at their scale nearly every sample "
         "is distinct from all others, so they say nothing about the network."
     )
-
-
-def doubt(flags: str) -> int:
-    """How far to doubt an estimate: 0 for ``NONE``, 1 for ``CARE``, 2 for ``NOTHING``.
-
-    Args:
-        flags: flags joined by commas, as in a table.
-    """
-    return flagging.doubt(flags)
 
 
 def few(names: Sequence[str], most: int = 8) -> str:

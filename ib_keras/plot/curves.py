@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
-from ib_keras.frame import verdict
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import by_doubt, doubts, filled
+from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def layer_curves(
     if points.empty:
         return drawing.nothing(figures, ax, quantity)
     points = points.sort_values(["layer_index", "epoch"])
-    points = points.assign(doubt=points["flags"].map(verdict.doubt))
+    points = points.assign(doubt=points["flags"].map(flagging.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None
     layers = drawing.layers_of(points)
     colours = figures.palette(layers)
@@ -98,10 +98,10 @@ def layer_curves(
         figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
         for layer, colour in colours.items()
     ]
-    handles += doubts(figures, points)
+    handles += doubt_legend(figures, points)
     if falls is not None and (falls["phase"] == "compression").any():
         handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
-    drawing.legend(figure, handles, ax)
+    drawing.legend(figure, handles, ax, "layer")
     return figure
 
 
@@ -111,7 +111,7 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
     if error.any():
         low, high = trace["value"] - error, trace["value"] + error
         axes.fill_between(trace["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
-    style = "--" if (trace["doubt"] == 2).all() else "-"
+    style = "--" if (trace["doubt"] == flagging.NOTHING).all() else "-"
     axes.plot(trace["epoch"], trace["value"], linewidth=1.2, color=colour, linestyle=style)
     for doubt, group in by_doubt(trace):
         colours = np.tile(colour, (len(group), 1))
@@ -125,7 +125,7 @@ def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -
     """Draws a wide line under the falling parts of a curve whose ends are not hollow."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
-        if part["doubt"].iloc[-1] == 2:
+        if part["doubt"].iloc[-1] == flagging.NOTHING:
             continue
         axes.plot(
             part["epoch"], part["value"], color=colour, alpha=0.25, linewidth=7, zorder=1,

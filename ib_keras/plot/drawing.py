@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
-from ib_keras.frame import verdict
 from ib_keras.frame.table import has_unit, one_unit
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
     points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
     points["y"] = y["value"]
     points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
-    doubts = pd.DataFrame({i: s["flags"].map(verdict.doubt) for i, s in enumerate(sides)})
+    doubts = pd.DataFrame({i: s["flags"].map(flagging.doubt) for i, s in enumerate(sides)})
     points["doubt"] = doubts.max(axis=1)
     points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
     return points.reset_index().sort_values(["layer_index", "epoch"])
@@ -211,11 +211,11 @@ def axis_label(quantity: str, unit: str) -> str:
     return f"{quantity} [{unit}]" if has_unit(quantity) else quantity
 
 
-def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
-    """Draws a legend of the layers beside the panels."""
+def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | None = None) -> None:
+    """Draw a legend beside the panels."""
     arguments: dict[str, Any] = {
         "handles": handles,
-        "title": "layer",
+        "title": title,
         "fontsize": 9,
         "ncols": -(-len(handles) // _LEGEND_ROWS),
     }
@@ -235,29 +235,32 @@ def epoch_ticks(last: int) -> list[int]:
 
 def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
     """The rows of each level of doubt that occurs."""
-    for doubt in range(3):
+    for doubt in flagging.LOOKS:
         group = trace[trace["doubt"] == doubt]
         if len(group):
             yield doubt, group
 
 
 def filled(colours: np.ndarray, doubt: int) -> Any:
-    """The face colours of markers: full, pale or hollow, depending on the doubt."""
-    if doubt == 2:
+    """Return the face colours of markers: full, pale or hollow, depending on the doubt."""
+    if doubt == flagging.NOTHING:
         return "none"
     pale = 1 - 0.35 * (1 - colours[:, :3])
-    return list(map(tuple, pale if doubt else colours))
+    return list(map(tuple, colours if doubt == flagging.NONE else pale))
 
 
-def doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
-    """The entries of the legend for markers that are not full."""
+def doubt_legend(figures: Any, points: pd.DataFrame) -> list[Any]:
+    """Return the entries of the legend for markers that are not full."""
     grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
-    kinds = ((1, "0.8", "pale: interpret with care"), (2, "none", "hollow: says nothing"))
+    faces = {flagging.CARE: "0.8", flagging.NOTHING: "none"}
     return [
-        figures.Line2D([], [], markerfacecolor=face, label=label, **grey)
-        for doubt, face, label in kinds
+        figures.Line2D(
+            [], [], markerfacecolor=face, **grey,
+            label=f"{flagging.LOOKS[doubt]}: {flagging.MEANINGS[doubt]}",
+        )
+        for doubt, face in faces.items()
         if (points["doubt"] == doubt).any()
-    ]
+    ]  # fmt: skip
 
 
 def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -286,11 +289,3 @@ def one_or_grid(
         unused.set_axis_off()
         axes[i - columns].tick_params(labelbottom=True)
     return figure, axes[:count]
-
-
-def legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
-    """Draws a legend beside the panels."""
-    if ax is None:
-        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
-    else:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)

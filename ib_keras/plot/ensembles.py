@@ -12,7 +12,7 @@ from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame.table import one_unit
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import legend_of, one, one_or_grid
+from ib_keras.plot.drawing import one, one_or_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
         for place, name in names.items()
     ]
-    drawing.legend(figure, handles, ax)
+    drawing.legend(figure, handles, ax, "layer")
     if ax is None:
         figure.suptitle(estimator, fontsize=11)
     return figure
@@ -134,7 +134,7 @@ def compression(
     unit = f"[{unit}]" if measure == "absolute" else "(fraction)"
     axes.set_ylabel(f"fall of I(X;T) from its maximum to the end {unit}")
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
-    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    drawing.legend(figure, axes.get_legend_handles_labels()[0], ax)
     return figure
 
 
@@ -167,5 +167,5 @@ def scatter(
         axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10)
-    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    drawing.legend(figure, axes.get_legend_handles_labels()[0], ax)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ib_keras.errors import ArgumentError
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import by_doubt, doubts, filled
+from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,8 +82,8 @@ def information_plane(
         figures.Line2D([], [], marker=drawing.marker(layers, layer), label=layer, **grey)
         for layer in layers
     ]
-    handles += doubts(figures, points)
-    drawing.legend(figure, handles, ax)
+    handles += doubt_legend(figures, points)
+    drawing.legend(figure, handles, ax, "layer")
     if ax is None:
         bar = figure.colorbar(
             figures.ScalarMappable(norm, figures.colormap), ax=[axes for _, axes in panels],

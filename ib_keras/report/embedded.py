@@ -187,4 +187,8 @@ def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
     """Whether an estimator lacks a quantity of the plane, and the fractions of doubtful values."""
     both = set(_HEADS) <= set(own.loc[np.isfinite(own["value"]), "quantity"])
     doubts = own["flags"].map(flagging.doubt)
-    return not both, float((doubts == flagging.NOTHING).mean()), float((doubts > 0).mean())
+    return (
+        not both,
+        float((doubts == flagging.NOTHING).mean()),
+        float((doubts != flagging.NONE).mean()),
+    )
