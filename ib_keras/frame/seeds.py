@@ -45,8 +45,9 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A table with the columns ``COLUMNS``. Combined runs have one name (see ``seed_groups``);
-        their ``value`` is the mean, ``stderr`` the standard deviation over runs, ``flags`` the
-        flags of all runs, and ``seconds`` the sum. Other runs are unchanged.
+        their ``value`` is the mean over runs, ``stderr`` the standard deviation s over runs (not
+        the standard error of the mean, which is s/√k for k runs), ``flags`` the flags of all runs,
+        and ``seconds`` the sum. Other runs are unchanged, and ``stderr`` is their standard error.
 
     Raises:
         ArgumentError: If the table lacks columns.

@@ -44,7 +44,8 @@ def layer_curves(
         levels: values by label, in the unit of the table, which are drawn as dotted lines.
         phases: whether to mark the compression phases of ``ib_keras.frame.phases`` by wide lines.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``); the band is then one standard deviation over these runs.
+            ``tanh-1``); the band is then one standard deviation over these runs, which
+            is wider than the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:

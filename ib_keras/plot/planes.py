@@ -36,7 +36,8 @@ def information_plane(
         run: the runs to draw; all by default.
         estimator: names of the estimators to draw, as in the table; all by default.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``), with bars of one standard deviation over these runs.
+            ``tanh-1``), with bars of one standard deviation over these runs, which are
+            longer than the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:

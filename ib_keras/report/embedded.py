@@ -52,7 +52,8 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <div class="controls"><label>Quantity <select id="quantity"></select></label></div>
 <div id="curves" class="chart" role="group"
  aria-label="The quantity against the epoch, by layer"></div>
-<p class="note">Error bars are one standard error. The dotted line marks the epoch selected above. A
+<p class="note">Error bars are one standard error: of the estimate for a single run, and of the
+mean for a mean over runs. The dotted line marks the epoch selected above. A
 dashed line has only hollow markers.</p>
 """
 
