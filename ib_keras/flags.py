@@ -88,8 +88,11 @@ _ALL = (
         NOTHING,
         "the layer has no noise of its own",
         "Sample propagation needs Gaussian noise that a channel adds to the layer, and this layer "
-        "has none. Unless noise acts before the layer, I(X;T) is H(X) or infinite for any network.",
-        "Add noise to the layer (`instrument(model, noise_std=…)`), or use another estimator.",
+        "has none. The output layer has none by default, also in a noisy network. Unless noise acts "
+        "before the layer, I(X;T) is H(X) or infinite for any network.",
+        "Add noise to the layer: a number in `instrument(model, noise_std=…)` adds it to the hidden "
+        "layers, and a dictionary that names the output adds it to the output. Or use another "
+        "estimator.",
     ),
     Flag(
         "no_propagations",

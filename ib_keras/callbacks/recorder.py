@@ -69,7 +69,8 @@ class Recorder(keras.callbacks.Callback):
             the estimates are not added to the logs.
 
     Raises:
-        ArgumentError: If an argument is invalid, or the path exists and is not this record.
+        ArgumentError: If an argument is invalid. ``fit`` raises it if the model does not fit the
+            inputs, or if the path exists and the training does not resume the record there.
         MissingExtraError: If ``log_dir`` is given and TensorBoard or matplotlib is not installed.
 
     Example::

@@ -98,6 +98,25 @@ class Sink(Protocol):
         """Ends the record and unlocks it."""
 
 
+def _check_free(path: pathlib.Path) -> None:
+    """Check that a new record overwrites nothing; the error for a record says how to resume it.
+
+    Raises:
+        ArgumentError: If ``path`` exists and is not an empty folder.
+    """
+    try:
+        atomic.check_free(path)
+    except ArgumentError as error:
+        if not (path / manifests.MANIFEST).exists():
+            raise
+        raise ArgumentError(
+            error.invalid,
+            f"{error.expected}; or a training that resumes this record (`fit(initial_epoch=…)` or "
+            "`ib_keras.Backup`)",
+            "a record, and a training that starts at epoch 0",
+        ) from None
+
+
 class StoreSink(Sink):
     """Writes activations to a store."""
 
@@ -125,7 +144,7 @@ class StoreSink(Sink):
         # The record of a training that was killed before its first backup.
         begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r.origin):
-            atomic.check_free(path)
+            _check_free(path)
         same = store.fingerprint == self._r.fingerprint
         if not same or store.layers != names:
             raise ArgumentError(
@@ -200,14 +219,14 @@ class TableSink(Sink):
         if (recording.path / manifests.MANIFEST).exists() and (start or killed):
             table = frame.load(recording.path)
             if not start and table["epoch"].max() > 1:
-                atomic.check_free(recording.path)
+                _check_free(recording.path)
             self._lock = locks.acquire(recording.path)
             kept = (table["epoch"] <= start) & bool(start)
             self._frame = table.loc[kept, frame.columns(table)]
             logs = frame.read_logs(recording.path)
             self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
         else:
-            atomic.check_free(recording.path)
+            _check_free(recording.path)
         self._samples = sources.Samples.of(
             recording.n, recording.targets, recording.inputs, recording.draws
         )
