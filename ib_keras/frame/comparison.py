@@ -23,7 +23,7 @@ _VALUES = ["value", "stderr", "flags", "runs"]
 def compare(
     frames_by_label: Mapping[str, Any], *, by_run: bool | None = None, unit: str | None = None
 ) -> pd.DataFrame:
-    """Compares tables of estimates with the first one.
+    """Compare tables of estimates with the first one.
 
     Estimates are matched by layer, estimator, quantity and epoch, at the epochs that both tables
     have; and by run, if all tables have the same runs. Otherwise each table is averaged over its
@@ -103,7 +103,7 @@ def _table(label: Any, source: Any) -> pd.DataFrame:
 
 
 def _side(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """One row for each key: the mean over runs if there are several."""
+    """Return one row for each key: the mean over runs if there are several."""
     duplicated = table.duplicated(["run", *_KEY])
     if duplicated.any():
         row = table[duplicated].iloc[0]

@@ -20,7 +20,7 @@ _CURVE = ["run", "layer", "layer_index", "estimator"]
 def compression(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", over_seeds: bool = False
 ) -> pd.DataFrame:
-    """Measures how far each layer's information falls from its maximum to the end of training.
+    """Measure how far each layer's information falls from its maximum to the end of training.
 
     With I_e the curve over the recorded epochs: absolute = max_e I_e − I_end, relative = absolute /
     max_e I_e. The published studies do not define their score; this definition is ours.
@@ -76,7 +76,7 @@ def compression(
 def phases(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", tolerance: float = 0.05
 ) -> pd.DataFrame:
-    """Finds the fitting and compression phases of each layer, in which the curve rises or falls.
+    """Find the fitting and compression phases of each layer, in which the curve rises or falls.
 
     A phase ends at an extremum from which the curve turns back by more than the tolerance and by
     more than 3 standard errors; smaller movements are considered noise.
@@ -110,7 +110,7 @@ def phases(
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:
-    """The indices of the first value and of the extrema that differ by more than ``least``."""
+    """Return the indices of the first value and of extrema that differ by more than ``least``."""
     low = high = 0
     direction = 0
     turns: list[int] = []
@@ -132,7 +132,7 @@ def _turns(values: np.ndarray, least: float) -> list[int]:
 
 
 def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The curves of a quantity over the epochs, without values that are not finite."""
+    """Yield the curves of a quantity over the epochs, without values that are not finite."""
     table = validate(frame)
     part = table[table["quantity"] == quantity]
     if part.empty:

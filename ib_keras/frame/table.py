@@ -36,7 +36,7 @@ _IN_UNITS = ("I(", "H(", "h(")
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Makes a table from rows with a value for each column of ``COLUMNS``.
+    """Make a table from rows with a value for each column of ``COLUMNS``.
 
     Of the columns in ``OPTIONAL``, the table has those with a value in at least one row.
     """
@@ -48,17 +48,17 @@ def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def count_not_estimated(frame: pd.DataFrame) -> int:
-    """The number of rows without an estimate (flag ``not_estimated``)."""
+    """Return the number of rows without an estimate (flag ``not_estimated``)."""
     return int(frame["flags"].str.split(",").map(lambda own: NOT_ESTIMATED in own).sum())
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
-    """The columns of a table that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
+    """Return the columns that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
     return [*COLUMNS, *(c for c in OPTIONAL if c in frame)]
 
 
 def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
-    """Returns the frame if it is a table of estimates.
+    """Return the frame if it is a table of estimates.
 
     Raises:
         ArgumentError: If columns are missing.
@@ -68,7 +68,7 @@ def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
 
 
 def check_columns(found: Iterable[str], name: str) -> None:
-    """Checks that a table has the columns ``COLUMNS``."""
+    """Check that a table has the columns ``COLUMNS``."""
     found = list(found)
     missing = [column for column in COLUMNS if column not in found]
     if missing:
@@ -115,7 +115,7 @@ def has_unit(quantity: str) -> bool:
 
 
 def check_unit(unit: str) -> str:
-    """Returns ``unit`` if it is known.
+    """Return ``unit`` if it is known.
 
     Raises:
         ArgumentError: If it is not.
@@ -140,7 +140,7 @@ def one_unit(frame: pd.DataFrame) -> str:
 
 
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenates tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
+    """Concatenate tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
 
     Args:
         frames: tables of estimates, at least one.
@@ -161,7 +161,7 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def groups_of_truth(table: pd.DataFrame) -> pd.Series:
-    """The kind of images of each row, such as ``gaussian-16``: the run without the information.
+    """Return the kind of images of each row, such as ``gaussian-16``, from the names of the runs.
 
     Args:
         table: estimates of ``against_truth``.
@@ -196,7 +196,7 @@ class Where(NamedTuple):
 def row(
     where: Where, estimator: Any, quantity: str, value: Estimate, seconds: float
 ) -> dict[str, Any]:
-    """A row of the table.
+    """Return a row of the table.
 
     Args:
         where: the run, layer and epoch.
@@ -226,14 +226,14 @@ def row(
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """The flags of an estimate, and ``negative`` if it is an information well below 0."""
+    """Return the flags of an estimate, and ``negative`` if it is an information well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
 
 
 def _details(value: Estimate) -> str:
-    """The details of an estimate as JSON; empty if it has none."""
+    """Return the details of an estimate as JSON; empty if it has none."""
     if not isinstance(value, MutualInformation):
         return ""
     steps = {name: part.value for name, part in value.parts.items()}

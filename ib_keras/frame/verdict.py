@@ -70,7 +70,7 @@ class Verdict:
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
-    """The verdicts on all layers, for each group of runs that differ only in their seeds.
+    """Return the verdicts on all layers, for each group of runs that differ only in their seeds.
 
     Args:
         frame: a table of estimates in one unit.
@@ -105,7 +105,7 @@ def verdicts(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each curve: ``frame.compression``, and the flags at the maximum and the end."""
+    """Return ``frame.compression`` with the flags at the maximum and the end of each curve."""
     finite = table[np.isfinite(table["value"])]
     if finite.empty:
         return pd.DataFrame(columns=[*_KEY, "nothing", "care"])
@@ -134,12 +134,12 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nothing(flags: Sequence[str]) -> list[str]:
-    """The flags of doubt ``NOTHING``, without duplicates."""
+    """Return the flags of doubt ``NOTHING``, without duplicates."""
     return [f for f in dict.fromkeys(flags) if flagging.doubt((f,)) == flagging.NOTHING]
 
 
 def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """A row for each group of runs, layer and estimator that says whether the curves fall.
+    """Test for each group of runs, layer and estimator whether the curves fall.
 
     The column ``falls`` says whether a fall is claimed, and ``flat`` whether the fall, plus its
     error, is too small to count. Both are false if the error leaves it open.
@@ -243,7 +243,7 @@ def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
 
 
 def headline(found: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """For each group of runs, a sentence on its layers and a text on whether to believe it.
+    """Return a sentence on the layers of each group of runs, and a text on whether to believe it.
 
     Args:
         found: the verdicts, from ``verdicts``.
@@ -281,7 +281,7 @@ def _which(own: Sequence[Verdict]) -> str:
 
 
 def _belief(own: Sequence[Verdict]) -> str:
-    """Whether to believe the verdicts on layers that compress, or else on all; and the test."""
+    """Return whether to believe the verdicts on layers that compress, or else on all."""
     by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
     relevant = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
     if not relevant:
@@ -307,7 +307,7 @@ def _belief(own: Sequence[Verdict]) -> str:
 
 
 def saturation(frame: pd.DataFrame) -> str:
-    """A sentence that says that most values of I(X;T) are saturated; empty if most are not.
+    """Return a sentence that most values of I(X;T) are saturated; empty if most are not.
 
     Args:
         frame: a table of estimates.
@@ -323,7 +323,7 @@ def saturation(frame: pd.DataFrame) -> str:
 
 
 def few(names: Sequence[str], most: int = 8) -> str:
-    """Joins names with commas; if there are many, names in the middle are left out.
+    """Join names with commas; if there are many, names in the middle are left out.
 
     Args:
         names: names in order.

@@ -30,7 +30,7 @@ def layer_curves(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws a quantity against the epoch, with a line and an error band for each layer.
+    """Draw a quantity against the epoch, with a line and an error band for each layer.
 
     The band is one standard error wide on each side. Hollow markers are estimates with a flag that
     says nothing about the network, pale markers are to be interpreted with care. A line with only
@@ -107,7 +107,7 @@ def layer_curves(
 
 
 def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
-    """Draws the line of one layer, with a band of one standard error if it has any."""
+    """Draw the line of one layer, with a band of one standard error if it has any."""
     error = trace["stderr"].fillna(0)
     if error.any():
         low, high = trace["value"] - error, trace["value"] + error
@@ -123,7 +123,7 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
 
 
 def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
-    """Draws a wide line under the falling parts of a curve whose ends are not hollow."""
+    """Draw a wide line under the falling parts of a curve whose ends are not hollow."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
         if part["doubt"].iloc[-1] == flagging.NOTHING:

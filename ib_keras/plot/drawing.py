@@ -43,12 +43,12 @@ class _Matplotlib:
         self.colormap = colormaps["viridis"]
 
     def palette(self, names: Sequence[Any]) -> dict[Any, Any]:
-        """A colour for each name."""
+        """Return a colour for each name."""
         return dict(zip(names, self.colormap(np.linspace(0, 0.92, len(names))), strict=True))
 
 
 def _show_in_notebooks() -> None:
-    """Lets a notebook display figures that are not pyplot's, as ``%matplotlib inline`` does."""
+    """Let a notebook display figures that are not pyplot's, as ``%matplotlib inline`` does."""
     if "ipykernel" not in sys.modules:
         return
     import matplotlib
@@ -58,7 +58,7 @@ def _show_in_notebooks() -> None:
 
 
 def matplotlib(feature: str) -> Any:
-    """Imports matplotlib, or raises an error that says how to install it for this feature."""
+    """Import matplotlib, or raise an error that says how to install it for this feature."""
     try:
         return _Matplotlib()
     except ModuleNotFoundError as error:
@@ -71,7 +71,7 @@ def select(
     estimator: str | Sequence[str] | None,
     over_seeds: bool = False,
 ) -> pd.DataFrame:
-    """The rows of these runs and estimators, which must have one unit."""
+    """Return the rows of these runs and estimators, which must have one unit."""
     table = frames.validate(frame)
     for column, wanted in (("run", run), ("estimator", estimator)):
         if wanted is None:
@@ -86,7 +86,7 @@ def select(
 
 
 def points_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each point of the plane: x, y, their errors, and the larger doubt of both."""
+    """Return a row for each point of the plane: x, y, their errors, and the larger doubt."""
     keys = ["run", "estimator", "layer_index", "layer", "epoch"]
     sides = []
     for quantity in (XT, TY):
@@ -103,7 +103,7 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
-    """A figure, or the given axes, with a text that says that there are no finite values."""
+    """Write into a new figure or the given axes that there are no finite values."""
     figure, axes = one(figures, ax, (4.0, 3.4))
     axes.set_axis_off()
     axes.text(0.5, 0.5, f"no finite values\nof {what}", ha="center", va="center", color="0.35")
@@ -111,7 +111,7 @@ def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
 
 
 def layers_of(points: pd.DataFrame) -> list[str]:
-    """The names of the layers, in the order of the network."""
+    """Return the names of the layers, in the order of the network."""
     return list(points.sort_values("layer_index")["layer"].drop_duplicates())
 
 
@@ -126,19 +126,19 @@ def names_by_place(points: pd.DataFrame) -> dict[int, str]:
 
 
 def marker(layers: list[str], layer: str) -> str:
-    """The marker of a layer."""
+    """Return the marker of a layer."""
     return MARKERS[layers.index(layer) % len(MARKERS)]
 
 
 def part_of(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
-    """The rows of a panel."""
+    """Return the rows of a panel."""
     return points[(points["run"] == run) & (points["estimator"] == estimator)]
 
 
 def panels(
     figures: Any, points: pd.DataFrame, ax: Axes | None
 ) -> tuple[Figure, list[tuple[tuple[str, str], Axes]]]:
-    """A grid of axes with a row for each run and a column for each estimator."""
+    """Make a grid of axes with a row for each run and a column for each estimator."""
     runs, estimators = (sorted(points[c].unique()) for c in ("run", "estimator"))
     if ax is not None:
         if len(runs) * len(estimators) != 1:
@@ -174,7 +174,7 @@ def divided(
     size: tuple[float, float],
     **kwargs: Any,
 ) -> tuple[Figure, Any]:
-    """A grid of panels below a title, in a new figure or in place of ``ax``."""
+    """Make a grid of panels below a title, in a new figure or in place of ``ax``."""
     if ax is None:
         figure = figures.Figure(figsize=size, layout="constrained")
         if title:
@@ -199,7 +199,7 @@ def divided(
 def title_of(
     part: pd.DataFrame, run: str, estimator: str, points: pd.DataFrame, quantity: str = XT
 ) -> str:
-    """The title of a panel."""
+    """Return the title of a panel."""
     lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
     if part["kind"].iloc[0] in _BOUNDS:
         lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
@@ -226,7 +226,7 @@ def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | Non
 
 
 def epoch_ticks(last: int) -> list[int]:
-    """0, the powers of ten, and the last epoch if it is not too close to a power of ten."""
+    """Return 0, the powers of ten, and the last epoch if it is not too close to one of these."""
     ticks = [0, *(10**k for k in range(12) if 10**k <= last)]
     if last > 1.8 * ticks[-1]:
         ticks.append(last)
@@ -234,7 +234,7 @@ def epoch_ticks(last: int) -> list[int]:
 
 
 def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The rows of each level of doubt that occurs."""
+    """Yield the rows of each level of doubt that occurs."""
     for doubt in flagging.LOOKS:
         group = trace[trace["doubt"] == doubt]
         if len(group):
@@ -264,7 +264,7 @@ def doubt_legend(figures: Any, points: pd.DataFrame) -> list[Any]:
 
 
 def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure with one panel, or the given axes."""
+    """Make a figure with one panel, or return the given axes."""
     if ax is not None:
         return ax.figure, ax  # type: ignore[return-value]
     figure = figures.Figure(figsize=size, layout="constrained")
@@ -274,7 +274,7 @@ def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figur
 def one_or_grid(
     figures: Any, groups: list[str], ax: Axes | None, height: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each group, or the given axes for a single group."""
+    """Make a figure with a panel for each group, or return the given axes for a single group."""
     if ax is not None:
         if len(groups) != 1:
             raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = None) -> Figure:
-    """Draws the information planes of ensembles: single runs and their mean over seeds.
+    """Draw the information planes of ensembles: single runs and their mean over seeds.
 
     Each ensemble has a panel, and each layer a colour. Thin lines are single runs. The thick line
     is their mean over seeds, from its start (ring) to its end (disc).
@@ -76,7 +76,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
 def compression(
     table: pd.DataFrame, *, estimator: str, measure: str = "absolute", ax: Axes | None = None
 ) -> Figure:
-    """Draws the compression of each layer: the mean over seeds, with one standard deviation.
+    """Draw the compression of each layer: the mean over seeds, with one standard deviation.
 
     Each layer has a group of points, and each ensemble a colour. Ensembles with ``+l2`` at the end
     of their names are drawn as squares, next to those without.
@@ -142,7 +142,7 @@ def scatter(
     x: Iterable[float], y: Iterable[float], groups: Iterable[str], *, xlabel: str, ylabel: str,
     title: str = "", ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
-    """Draws one point for each run, with a colour for each group.
+    """Draw one point for each run, with a colour for each group.
 
     Args:
         x: x coordinates of the points.

@@ -25,7 +25,7 @@ def information_plane(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
+    """Draw I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
 
     Each run and estimator has a panel. Hollow markers are estimates with a flag that says nothing
     about the network (``saturated``, ``high_dim``, …), pale markers are to be interpreted with
@@ -97,7 +97,7 @@ def information_plane(
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
-    """Draws the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
+    """Draw the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
     last = trace["epoch"].max()
     for doubt, group in by_doubt(trace):
         colours = colormap(norm(group["epoch"].to_numpy()))

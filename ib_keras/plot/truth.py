@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draws estimates against the true information, with the line on which both are equal.
+    """Draw estimates against the true information, with the line on which both are equal.
 
     Each kind of images has a panel, and each estimator a colour; bars are one standard error.
     Dotted lines are nearest-neighbour estimates from the parameters of the images. The band of a

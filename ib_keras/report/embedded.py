@@ -59,7 +59,7 @@ dashed line has only hollow markers.</p>
 
 
 def data(table: pd.DataFrame, *, single_runs: bool) -> str:
-    """The table and the options of the page's controls, as JSON that is safe inside HTML.
+    """Return the table and the options of the page's controls, as JSON that is safe inside HTML.
 
     Args:
         table: a table of estimates, in one unit.
@@ -93,7 +93,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
 
 
 def safe(text: str) -> str:
-    """Escapes JSON so that it cannot end a script element or start a comment.
+    """Escape JSON so that it cannot end a script element or start a comment.
 
     Args:
         text: the JSON.
@@ -104,7 +104,7 @@ def safe(text: str) -> str:
 
 
 def _column(name: str, values: pd.Series) -> dict[str, Any]:
-    """A column: floats as bytes if there are many values, otherwise codes of the unique values."""
+    """Encode a column: many floats as bytes, other values as codes of the unique ones."""
     real = pd.api.types.is_float_dtype(values)
     if real and values.nunique(dropna=False) > 256:
         floats = _base64(values.to_numpy("<f8", na_value=math.nan))
@@ -133,7 +133,7 @@ def _base64(values: np.ndarray) -> str:
 
 @functools.cache
 def file(name: str) -> str:
-    """The text of a file of the page: its style, its script, or Plotly.
+    """Return the text of a file of the page: its style, its script, or Plotly.
 
     Args:
         name: name of the file.
@@ -143,7 +143,7 @@ def file(name: str) -> str:
 
 
 def last_epoch(wide: pd.DataFrame, flags: pd.DataFrame) -> str:
-    """The table of the last epoch as HTML, with marked flags.
+    """Return the table of the last epoch as HTML, with marked flags.
 
     Args:
         wide: the result of ``report.last_epoch_table``.
@@ -170,7 +170,7 @@ def _cell(value: float, flags: Any) -> str:
 
 
 def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as HTML.
+    """Return a table as HTML.
 
     Args:
         heads: texts of the column headings.
@@ -185,7 +185,7 @@ def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
-    """Whether an estimator lacks a quantity of the plane, and the fractions of doubtful values."""
+    """Return whether a quantity of the plane is missing, and the fractions of doubtful values."""
     both = set(_HEADS) <= set(own.loc[np.isfinite(own["value"]), "quantity"])
     doubts = own["flags"].map(flagging.doubt)
     return (

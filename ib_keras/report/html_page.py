@@ -97,7 +97,7 @@ def write(
     sections: Sequence[Section] = (),
     single_runs: bool = True,
 ) -> pathlib.Path:
-    """Writes a self-contained HTML page that loads nothing from the network.
+    """Write a self-contained HTML page that loads nothing from the network.
 
     The page says in plain words which layers compress and whether to believe it. It has an
     interactive information plane and curves, the values of the last epoch, the flags and what to do
@@ -151,7 +151,7 @@ def write(
 
 
 def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The values of each run's last epoch.
+    """Return the values of each run's last epoch.
 
     Args:
         frame: a table of estimates.
@@ -167,7 +167,7 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_epoch_text(frame: pd.DataFrame) -> str:
-    """``last_epoch_table`` as text in which doubtful values are marked, with a key to the marks.
+    """Return ``last_epoch_table`` as text, with marks on doubtful values and a key to the marks.
 
     Args:
         frame: a table of estimates.
@@ -225,7 +225,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _verdicts(table: pd.DataFrame) -> str:
-    """Which layers compress, and whether to believe it, in plain words."""
+    """Return which layers compress, and whether to believe it, in plain words."""
     about = (
         '<p class="note">A layer compresses if its information about the input, I(X;T), is lower '
         "at the end of training than earlier.</p>"
@@ -260,7 +260,7 @@ def _verdicts(table: pd.DataFrame) -> str:
 
 
 def _trust(table: pd.DataFrame) -> str:
-    """The flags of a table: where they occur, their meaning, and what to do about them."""
+    """Return the flags of a table: where they occur, their meaning, and what to do about them."""
     columns = ["estimator", "layer", "flags"]
     flags = table[columns].assign(flag=table["flags"].str.split(",")).explode("flag")
     flags = flags[flags["flag"] != ""]
@@ -292,7 +292,7 @@ def _trust(table: pd.DataFrame) -> str:
 
 
 def _bounds(table: pd.DataFrame) -> str:
-    """Sentences that say which quantities of which estimators are bounds; empty if none is."""
+    """Say which quantities of which estimators are bounds; empty if none is."""
     finite = table[np.isfinite(table["value"])]
     bounds = finite[finite["kind"] != "estimate"]
     if bounds.empty:
@@ -316,7 +316,7 @@ def _bounds(table: pd.DataFrame) -> str:
 
 
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
-    """The settings of the estimates that can be read from the table."""
+    """Return the settings of the estimates that can be read from the table."""
     noise = table.drop_duplicates(["layer", "noise_std"])
     same = noise["noise_std"].nunique() == 1
     noise = noise[noise["noise_std"] > 0]
@@ -338,7 +338,7 @@ def _settings(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _made_by(table: pd.DataFrame) -> dict[str, Any]:
-    """The provenance of the table, and that of the page if it differs."""
+    """Return the provenance of the table, and that of the page if it differs."""
     content: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:

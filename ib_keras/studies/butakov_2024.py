@@ -14,7 +14,7 @@ _NEURAL = ("mine", "nwj", "infonce")
 
 
 def known_information(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on images with known information, beside measured results.
+    """Compare the findings of Butakov et al. on images with known information to measurements.
 
     Args:
         table: estimates of ``against_truth`` joined with the logs.
@@ -56,7 +56,7 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on a network's training, beside measured results.
+    """Compare the findings of Butakov et al. on a network's training to measurements.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -98,7 +98,7 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with a figure of estimates against the truth if it is known, or with curves."""
+    """Return the findings, with estimates against the truth if it is known, or with curves."""
     table, joined = material.table, material.joined
     if TRUTH in joined:
         findings = known_information(joined)

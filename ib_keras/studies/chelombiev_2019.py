@@ -14,7 +14,7 @@ from ib_keras.studies.material import COLUMNS, Material, Reported, findings_sect
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Chelombiev et al. on activation functions, beside measured results.
+    """Compare the findings of Chelombiev et al. on activation functions to measurements.
 
     Runs must be named ``activation-seed`` and, with the L2 penalty, ``activation+l2-seed``.
 
@@ -69,7 +69,7 @@ def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
 def generalisation(
     table: pd.DataFrame, estimator: str
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
-    """The correlation of each layer's compression with the generalisation gap, without L2.
+    """Correlate each layer's compression with the generalisation gap, for runs without L2.
 
     The gap is the training accuracy minus the held-out accuracy at the end. For the correlation,
     the mean over the seeds of an activation is subtracted from both, so that runs are compared
@@ -104,7 +104,7 @@ def generalisation(
 
 
 def reported(material: Material) -> Reported:
-    """The findings, compression and phases, with figures for each estimator."""
+    """Return the findings, compression and phases, with figures for each estimator."""
     table, joined = material.table, material.joined
     findings = adaptive_estimators(joined)
     compression = frame.compression(table, over_seeds=True)

@@ -15,7 +15,7 @@ from ib_keras.studies.material import COLUMNS, Material, Reported, findings_sect
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Darlow & Storkey on residual networks, beside measured results.
+    """Compare the findings of Darlow & Storkey on residual networks to measurements.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -61,7 +61,7 @@ CURVES = {
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with samples of decoders given each layer, and curves over training."""
+    """Return the findings, with samples of decoders given each layer, and curves over training."""
     table = material.table
     order = table[["layer", "layer_index"]].drop_duplicates().set_index("layer")["layer_index"]
     drawn = sorted(material.drawn, key=lambda part: (part["run"], order[part["layer"]]))
@@ -98,7 +98,7 @@ def reported(material: Material) -> Reported:
 
 
 def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures of all layers of each network at its last checkpoint, and of each layer over time."""
+    """Draw all layers of each network at its last checkpoint, and each layer over time."""
     forgets, over = {}, {}
     for run in dict.fromkeys(part["run"] for part in drawn):
         layers: dict[str, dict[int, np.ndarray]] = {}
