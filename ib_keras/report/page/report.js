@@ -112,9 +112,12 @@ function main() {
     + (data.units[quantity] ? ` [${data.units[quantity]}]` : "");
   const number = (x) => (Math.abs(x) >= 1000 || (x !== 0 && Math.abs(x) < 0.001)
     ? x.toExponential(2) : x.toFixed(3));
-  const measured = (p) => number(p.value) + (Number.isFinite(p.stderr)
-    ? " ± " + number(p.stderr) : " (no standard error)") + (p.runs > 1 ? ` over ${p.runs} runs` : "");
-  const valueText = (quantity, p) => `${safe(quantity)} ${measured(p)} ${data.units[quantity]}`.trim();
+  const measured = (p, unit) => {
+    const known = Number.isFinite(p.stderr);
+    return number(p.value) + (known ? " ± " + number(p.stderr) : "") + (unit ? " " + unit : "")
+      + (known ? "" : " (no standard error)") + (p.runs > 1 ? ` over ${p.runs} runs` : "");
+  };
+  const valueText = (quantity, p) => `${safe(quantity)} ${measured(p, data.units[quantity])}`;
   const flagged = (...points) => {
     const all = new Set(points.flatMap((p) => [...p.flags]));
     return [...all].sort();
