@@ -92,10 +92,12 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
         A converted copy of the table.
 
     Raises:
-        ArgumentError: If the unit is unknown.
+        ArgumentError: If the unit, or one in the table, is unknown.
     """
     check_unit(unit)
     frame = validate(frame).copy()
+    for own in frame["unit"].unique():
+        check_unit(own)
     factor = frame["unit"].map(_NATS) / _NATS[unit]
     factor = factor.where(frame["quantity"].map(has_unit), 1.0)
     for column in ("value", "stderr", "calibrated_lower", "calibrated_upper"):

@@ -127,6 +127,8 @@ def test_fractions_have_no_unit():
     for column, value in (("value", 0.9), ("stderr", 0.1)):
         assert bits.loc["P(class kept)", column] == value
         assert bits.loc[quantities[:3], column].to_numpy() == pytest.approx(value / np.log(2))
+    with pytest.raises(ArgumentError, match="`unit` is unknown"):
+        frame.convert(table.assign(unit="bans"), "bits")
     found = ib.compare({"a": table, "b": table.assign(value=0.8)}, unit="bits")
     (kept,) = found.loc[found["quantity"] == "P(class kept)", "difference"]
     assert kept == pytest.approx(-0.1)
