@@ -76,7 +76,7 @@ class Ensemble:
         return self._plan.names
 
     def weights(self, index: int) -> list[np.ndarray]:
-        """The weights of the network ``index``, for ``keras.Model.set_weights``."""
+        """Return the weights of the network ``index``, for ``keras.Model.set_weights``."""
         return [weight.numpy()[index] for weight in self._weights]
 
     def capture(self, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -164,7 +164,7 @@ class Ensemble:
 
     @staticmethod
     def order(seed: int, epoch: int, n: int) -> np.ndarray:
-        """The order of ``n`` rows in an epoch of the network with this seed."""
+        """Return the order of ``n`` rows in an epoch of the network with this seed."""
         return np.random.default_rng([seed, epoch]).permutation(n)
 
     def _codes(self, y: Any, n: int) -> np.ndarray:

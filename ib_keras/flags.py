@@ -88,8 +88,11 @@ _ALL = (
         NOTHING,
         "the layer has no noise of its own",
         "Sample propagation needs Gaussian noise that a channel adds to the layer, and this layer "
-        "has none. Unless noise acts before the layer, I(X;T) is H(X) or infinite for any network.",
-        "Add noise to the layer (`instrument(model, noise_std=…)`), or use another estimator.",
+        "has none. The output layer has none by default, also in a noisy network. Unless noise "
+        "acts before the layer, I(X;T) is H(X) or infinite for any network.",
+        "Add noise to the layer: a number in `instrument(model, noise_std=…)` adds it to the "
+        "hidden layers, and a dictionary that names the output adds it to the output. Or use "
+        "another estimator.",
     ),
     Flag(
         "no_propagations",
@@ -210,7 +213,7 @@ FLAGS: Mapping[str, Flag] = {flag.name: flag for flag in _ALL}
 
 
 def split(flags: str | Iterable[str]) -> tuple[str, ...]:
-    """Splits flags into their names, without duplicates.
+    """Split flags into their names, without duplicates.
 
     Args:
         flags: flags joined by commas, as in a table; or their names.
@@ -223,7 +226,7 @@ def split(flags: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def doubt(flags: str | Iterable[str]) -> int:
-    """How far to doubt an estimate: the largest doubt of its flags.
+    """Return how far to doubt an estimate: the largest doubt of its flags.
 
     Args:
         flags: flags joined by commas, as in a table; or their names.
@@ -236,7 +239,7 @@ def doubt(flags: str | Iterable[str]) -> int:
 
 
 def reason(name: str) -> str:
-    """The reason for the doubt that a flag raises, as a clause.
+    """Return the reason for the doubt that a flag raises, as a clause.
 
     Args:
         name: name of a flag, known or not.
@@ -245,7 +248,7 @@ def reason(name: str) -> str:
 
 
 def table() -> str:
-    """The flags as a Markdown table."""
+    """Return the flags as a Markdown table."""
     lines = ["| flag | markers | what it says | what to do |", "|---|---|---|---|"]
     lines += [f"| `{f.name}` | {LOOKS[f.doubt]} | {f.says} | {f.do} |" for f in _ALL]
     return "\n".join(lines)

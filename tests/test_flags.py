@@ -31,6 +31,11 @@ def test_names_once_and_in_order():
     assert flags.reason("of_my_own") == "the values are flagged of_my_own"
 
 
+def test_no_channel_explains_the_output_of_a_noisy_network():
+    flag = flags.FLAGS["no_channel"]
+    assert "output layer has none by default" in flag.says and "names the output" in flag.do
+
+
 def test_every_flag_says_all():
     for name, flag in flags.FLAGS.items():
         assert name == flag.name and "," not in name

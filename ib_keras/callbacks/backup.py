@@ -43,7 +43,7 @@ class Backup(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Restores the model and the optimizer, if there is a backup."""
+        """Restore the model and the optimizer, if there is a backup."""
         if not self.path.exists():
             return
         state = load(self.path)
@@ -52,11 +52,11 @@ class Backup(keras.callbacks.Callback):
         self.model._initial_epoch = int(state["epoch"])
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Saves the state."""
+        """Save the state."""
         save(self.path, self._variables(), epoch=epoch + 1)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Removes the file."""
+        """Remove the file."""
         self.path.unlink(missing_ok=True)
 
     def _variables(self) -> list[Any]:

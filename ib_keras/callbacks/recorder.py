@@ -69,7 +69,8 @@ class Recorder(keras.callbacks.Callback):
             the estimates are not added to the logs.
 
     Raises:
-        ArgumentError: If an argument is invalid, or the path exists and is not this record.
+        ArgumentError: If an argument is invalid. ``fit`` raises it if the model does not fit the
+            inputs, or if the path exists and the training does not resume the record there.
         MissingExtraError: If ``log_dir`` is given and TensorBoard or matplotlib is not installed.
 
     Example::
@@ -146,7 +147,7 @@ class Recorder(keras.callbacks.Callback):
         self._reported: dict[str, float] = {}
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Selects the taps, and checks that the inputs fit the model."""
+        """Select the taps, and check that the inputs fit the model."""
         own = isinstance(self.model, InstrumentedModel)
         tapped = self.model if own else instrument(self.model, layers=self.layers)
         tapped.check_inputs(self.inputs)
@@ -172,7 +173,7 @@ class Recorder(keras.callbacks.Callback):
         self._reported = {}
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Opens the record at the first epoch, whose number is not known earlier."""
+        """Open the record at the first epoch, whose number is not known earlier."""
         if self._sink is not None:
             return
         kind: type[StoreSink | TableSink] = StoreSink if self.keep == "activations" else TableSink
@@ -184,7 +185,7 @@ class Recorder(keras.callbacks.Callback):
             self._record(epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Records a selected epoch, and adds the estimates to the logs."""
+        """Record a selected epoch, and add the estimates to the logs."""
         self._logs.append({"epoch": epoch + 1, **tensorboard.numbers(logs)})
         if self._sink is not None and not self._selects(epoch + 1, self.params.get("epochs")):
             self._sink.note(self._logs[-1])
@@ -194,7 +195,7 @@ class Recorder(keras.callbacks.Callback):
             logs.update({self.log_prefix + key: value for key, value in self._reported.items()})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Closes TensorBoard's file, and unlocks the record."""
+        """Close TensorBoard's file, and unlock the record."""
         if self._sink is not None:
             self._sink.close()
         if self._tensorboard is not None:
@@ -207,7 +208,7 @@ class Recorder(keras.callbacks.Callback):
         restore: Callable[[int], object],
         logs: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Records a finished training from its checkpoints.
+        """Record a finished training from its checkpoints.
 
         Args:
             model: the model into which the checkpoints are loaded.

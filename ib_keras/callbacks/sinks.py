@@ -65,7 +65,7 @@ class Recording:
     origin: Mapping[str, Any]
 
     def propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yields S of the chosen rows, one forward pass at a time."""
+        """Yield S of the chosen rows, one forward pass at a time."""
         inputs = take(self.inputs, self.rows)
         for k in range(self.propagations if names else 0):
             for _, _, _, clean in self.tapped.stream(
@@ -82,20 +82,39 @@ class Sink(Protocol):
         """The recorded epochs that are kept."""
 
     def note(self, row: dict[str, Any]) -> None:
-        """Keeps an epoch's logs until the next recorded epoch."""
+        """Keep an epoch's logs until the next recorded epoch."""
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that do not belong to a recorded epoch yet."""
+        """Return the logs up to an epoch that do not belong to a recorded epoch yet."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the table before this training."""
+        """Return the rows of the table before this training."""
         return []
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Records an epoch with the logs since the last one, and returns its rows of the table."""
+        """Record an epoch with the logs since the last one, and return its rows of the table."""
 
     def close(self) -> None:
-        """Ends the record and unlocks it."""
+        """End the record and unlock it."""
+
+
+def _check_free(path: pathlib.Path) -> None:
+    """Check that a new record overwrites nothing; the error for a record says how to resume it.
+
+    Raises:
+        ArgumentError: If ``path`` exists and is not an empty folder.
+    """
+    try:
+        atomic.check_free(path)
+    except ArgumentError as error:
+        if not (path / manifests.MANIFEST).exists():
+            raise
+        raise ArgumentError(
+            error.invalid,
+            f"{error.expected}; or a training that resumes this record (`fit(initial_epoch=…)` or "
+            "`ib_keras.Backup`)",
+            "a record, and a training that starts at epoch 0",
+        ) from None
 
 
 class StoreSink(Sink):
@@ -117,7 +136,7 @@ class StoreSink(Sink):
         self._stale = {epoch for epoch in self._store.epochs if epoch > start or not start}
 
     def _existing(self, start: int) -> ActivationStore | None:
-        """The record to continue, if there is one."""
+        """Return the record to continue, if there is one."""
         path, names = self._r.path, list(self._r.names)
         if not (path / manifests.MANIFEST).exists():
             return None
@@ -125,7 +144,7 @@ class StoreSink(Sink):
         # The record of a training that was killed before its first backup.
         begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r.origin):
-            atomic.check_free(path)
+            _check_free(path)
         same = store.fingerprint == self._r.fingerprint
         if not same or store.layers != names:
             raise ArgumentError(
@@ -136,15 +155,15 @@ class StoreSink(Sink):
         return store
 
     def note(self, row: dict[str, Any]) -> None:
-        """Keeps an epoch's logs until the next recorded epoch."""
+        """Keep an epoch's logs until the next recorded epoch."""
         self._store.note(row)
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that do not belong to a recorded epoch yet."""
+        """Return the logs up to an epoch that do not belong to a recorded epoch yet."""
         return self._store.noted(epoch) if epoch else []
 
     def close(self) -> None:
-        """Ends the record and unlocks it."""
+        """End the record and unlock it."""
         journal.append(self._r.path, _ENDED)
         self._lock.release()
 
@@ -154,7 +173,7 @@ class StoreSink(Sink):
         return set(self._store.epochs) - self._stale
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Records an epoch with the logs since the last one."""
+        """Record an epoch with the logs since the last one."""
         if epoch in self._stale:
             self._store.remove(epoch)
             self._stale.remove(epoch)
@@ -200,14 +219,14 @@ class TableSink(Sink):
         if (recording.path / manifests.MANIFEST).exists() and (start or killed):
             table = frame.load(recording.path)
             if not start and table["epoch"].max() > 1:
-                atomic.check_free(recording.path)
+                _check_free(recording.path)
             self._lock = locks.acquire(recording.path)
             kept = (table["epoch"] <= start) & bool(start)
             self._frame = table.loc[kept, frame.columns(table)]
             logs = frame.read_logs(recording.path)
             self._logs = logs[logs["epoch"] <= start] if len(logs) else logs
         else:
-            atomic.check_free(recording.path)
+            _check_free(recording.path)
         self._samples = sources.Samples.of(
             recording.n, recording.targets, recording.inputs, recording.draws
         )
@@ -224,29 +243,29 @@ class TableSink(Sink):
         return set(self._frame["epoch"])
 
     def note(self, row: dict[str, Any]) -> None:
-        """Keeps an epoch's logs until the next recorded epoch."""
+        """Keep an epoch's logs until the next recorded epoch."""
         if self._lock is not None:
             journal.append(self._r.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
-        """The logs up to an epoch that do not belong to a recorded epoch yet."""
+        """Return the logs up to an epoch that do not belong to a recorded epoch yet."""
         written = set(self._logs["epoch"]) if len(self._logs) else set()
         noted = journal.read(self._r.path) if epoch else []
         rows = {entry["logs"]["epoch"]: entry["logs"] for entry in noted if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def close(self) -> None:
-        """Ends the record and unlocks it."""
+        """End the record and unlock it."""
         if self._lock is not None:
             (self._r.path / journal.NAME).unlink(missing_ok=True)
             self._lock.release()
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the table before this training."""
+        """Return the rows of the table before this training."""
         return [{str(k): v for k, v in row.items()} for row in self._frame.to_dict("records")]
 
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Records an epoch with the logs since the last one."""
+        """Record an epoch with the logs since the last one."""
         r = self._r
         captured = capture.capture(
             r.tapped, r.inputs, r.names, r.estimators, rows=r.rows, propagations=r.propagations,

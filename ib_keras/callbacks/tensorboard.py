@@ -22,7 +22,7 @@ _UNIT = "_nats/"
 
 
 def name(row: Mapping[str, Any]) -> str:
-    """The name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
+    """Return the name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
 
     It consists of letters, digits and ``_ / . -``, which TensorBoard, MLflow and others accept.
     """
@@ -36,7 +36,7 @@ def _plain(text: str) -> str:
 
 
 def numbers(logs: Mapping[str, Any] | None) -> dict[str, float]:
-    """The losses and metrics in ``logs``, without the estimates of another recorder."""
+    """Return the losses and metrics in ``logs``, without the estimates of another recorder."""
     return {
         key: float(value)
         for key, value in (logs or {}).items()
@@ -64,11 +64,11 @@ class TensorBoard:
         self._drawn = True
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Starts the plane; a resumed training has rows of earlier epochs."""
+        """Start the plane; a resumed training has rows of earlier epochs."""
         self._rows, self._drawn = list(rows), True
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes rows as scalars at the step of their epoch.
+        """Write rows as scalars at the step of their epoch.
 
         Args:
             rows: rows with the columns of ``ib_keras.frame.COLUMNS``.
@@ -83,7 +83,7 @@ class TensorBoard:
         self._writer.flush()
 
     def draw(self) -> None:
-        """Writes the current information plane as an image, at the step of its last epoch."""
+        """Write the current information plane as an image, at the step of its last epoch."""
         table = frame.from_rows(dict(row) for row in self._rows)
         if self._drawn or not {"I(X;T)", "I(T;Y)"} <= set(table["quantity"]):
             return
@@ -98,7 +98,7 @@ class TensorBoard:
         self._drawn = True
 
     def close(self) -> None:
-        """Draws the latest plane and closes the file; a later ``write`` opens another file."""
+        """Draw the latest plane and close the file; a later ``write`` opens another file."""
         if self._writer is not None:
             self.draw()
             self._writer.close()

@@ -23,13 +23,13 @@ _VALUES = ["value", "stderr", "flags", "runs"]
 def compare(
     frames_by_label: Mapping[str, Any], *, by_run: bool | None = None, unit: str | None = None
 ) -> pd.DataFrame:
-    """Compares tables of estimates with the first one.
+    """Compare tables of estimates with the first one.
 
     Estimates are matched by layer, estimator, quantity and epoch, at the epochs that both tables
     have; and by run, if all tables have the same runs. Otherwise each table is averaged over its
     runs, and the standard error is that of the mean: s/√k for k runs with standard deviation s, or
-    the run's own standard error if there is one run. The standard error of a difference is
-    √(a² + b²).
+    the run's own standard error if there is one run. Do not pass the result of
+    ``frame.over_seeds``, whose ``stderr`` is s. The standard error of a difference is √(a² + b²).
 
     Args:
         frames_by_label: a mapping from at least two labels to tables of estimates, or to anything
@@ -103,7 +103,7 @@ def _table(label: Any, source: Any) -> pd.DataFrame:
 
 
 def _side(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    """One row for each key: the mean over runs if there are several."""
+    """Return one row for each key: the mean over runs if there are several."""
     duplicated = table.duplicated(["run", *_KEY])
     if duplicated.any():
         row = table[duplicated].iloc[0]
@@ -119,12 +119,12 @@ def _side(table: pd.DataFrame, key: list[str]) -> pd.DataFrame:
         layer_index=("layer_index", "first"),
         value=("value", "mean"),
         stderr=("stderr", "first"),
-        spread=("value", "sem"),
+        error_of_mean=("value", "sem"),
         runs=("value", "count"),
         flags=("flags", lambda own: _union(*own.unique())),
     )
-    side["stderr"] = side["spread"].where(side["runs"] > 1, side["stderr"])
-    return side.drop(columns="spread").reset_index()
+    side["stderr"] = side["error_of_mean"].where(side["runs"] > 1, side["stderr"])
+    return side.drop(columns="error_of_mean").reset_index()
 
 
 def _union(*flags: str) -> str:

@@ -20,7 +20,7 @@ _CURVE = ["run", "layer", "layer_index", "estimator"]
 def compression(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", over_seeds: bool = False
 ) -> pd.DataFrame:
-    """Measures how far each layer's information falls from its maximum to the end of training.
+    """Measure how far each layer's information falls from its maximum to the end of training.
 
     With I_e the curve over the recorded epochs: absolute = max_e I_e − I_end, relative = absolute /
     max_e I_e. The published studies do not define their score; this definition is ours.
@@ -33,10 +33,10 @@ def compression(
 
     Returns:
         A frame with a row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of
-        the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none) and
-        ``relative`` (NaN if the maximum is not positive); in the unit of the table. With
+        the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none),
+        ``relative`` (NaN if the maximum is not positive) and ``unit``, the unit of the table. With
         ``over_seeds``, the column ``seeds`` has the number of runs, and each measure has a second
-        column ``…_std``.
+        column ``…_std``, its standard deviation over runs.
 
     Raises:
         ArgumentError: If the table lacks columns or the quantity.
@@ -55,26 +55,28 @@ def compression(
                 "absolute": maximum - end,
                 "stderr": math.hypot(errors[top], errors[-1]),
                 "relative": (maximum - end) / maximum if maximum > 0 else math.nan,
+                "unit": curve["unit"].iloc[0],
             }
         )
     measures = ["maximum", "turn", "end", "absolute", "stderr", "relative"]
-    falls = pd.DataFrame(rows, columns=[*_CURVE, *measures])
+    falls = pd.DataFrame(rows, columns=[*_CURVE, *measures, "unit"])
     if not over_seeds:
         return falls
     falls["run"] = without_seed(falls["run"])
     measures.remove("stderr")
-    groups = falls.groupby(_CURVE, sort=False)
+    groups = falls.groupby([*_CURVE, "unit"], sort=False)
     table = groups[measures].mean()
     table.insert(0, "seeds", groups.size())
     for name in measures:
         table[f"{name}_std"] = groups[name].std()
-    return table.reset_index()
+    table = table.reset_index()
+    return table[[*table.columns.drop("unit"), "unit"]]
 
 
 def phases(
     frame: pd.DataFrame, *, quantity: str = "I(X;T)", tolerance: float = 0.05
 ) -> pd.DataFrame:
-    """Finds the fitting and compression phases of each layer, in which the curve rises or falls.
+    """Find the fitting and compression phases of each layer, in which the curve rises or falls.
 
     A phase ends at an extremum from which the curve turns back by more than the tolerance and by
     more than 3 standard errors; smaller movements are considered noise.
@@ -86,8 +88,8 @@ def phases(
 
     Returns:
         A frame with a row for each phase, in order: run, layer, estimator, ``phase``
-        (``"fitting"`` or ``"compression"``), ``start`` and ``stop`` (epochs), and ``change`` in the
-        unit of the table.
+        (``"fitting"`` or ``"compression"``), ``start`` and ``stop`` (epochs), ``change`` and
+        ``unit``, the unit of the table.
 
     Raises:
         ArgumentError: If the table lacks columns or the quantity.
@@ -102,12 +104,13 @@ def phases(
             change = float(values[stop] - values[start])
             phase = "fitting" if change > 0 else "compression"
             rows.append({**key, "phase": phase, "start": int(epochs[start]),
-                         "stop": int(epochs[stop]), "change": change})  # fmt: skip
-    return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change"])
+                         "stop": int(epochs[stop]), "change": change,
+                         "unit": curve["unit"].iloc[0]})  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change", "unit"])
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:
-    """The indices of the first value and of the extrema that differ by more than ``least``."""
+    """Return the indices of the first value and of extrema that differ by more than ``least``."""
     low = high = 0
     direction = 0
     turns: list[int] = []
@@ -129,7 +132,7 @@ def _turns(values: np.ndarray, least: float) -> list[int]:
 
 
 def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The curves of a quantity over the epochs, without values that are not finite."""
+    """Yield the curves of a quantity over the epochs, without values that are not finite."""
     table = validate(frame)
     part = table[table["quantity"] == quantity]
     if part.empty:

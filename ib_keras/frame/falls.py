@@ -45,7 +45,7 @@ _EXACT = 1e-9
 
 
 def p_of_curve(values: np.ndarray, stderrs: np.ndarray, n: int, unit: str = "nats") -> float:
-    """The p-value of the fall of one curve.
+    """Return the p-value of the fall of one curve.
 
     Args:
         values: ``(E,)`` values in the order of the epochs, NaN if missing.
@@ -71,7 +71,7 @@ def p_of_curve(values: np.ndarray, stderrs: np.ndarray, n: int, unit: str = "nat
 
 
 def _roughness(values: np.ndarray) -> float:
-    """The standard deviation of noise on a smooth curve, √(E[(I_{e−1} − 2 I_e + I_{e+1})²] / 6).
+    """Return the scale of noise on a smooth curve, √(E[(I_{e−1} − 2 I_e + I_{e+1})²] / 6).
 
     The mean is estimated by the median, so that a single step has no influence.
     """
@@ -81,7 +81,7 @@ def _roughness(values: np.ndarray) -> float:
 
 
 def p_of_runs(values: np.ndarray, each: Sequence[float]) -> float:
-    """The p-value of the fall of several runs that differ in their seeds.
+    """Return the p-value of the fall of several runs that differ in their seeds.
 
     It is twice the smaller of two p-values: that of Student's test, which needs no errors, and the
     largest one of the single runs, which tests whether every run falls.
@@ -109,7 +109,7 @@ def p_of_runs(values: np.ndarray, each: Sequence[float]) -> float:
 
 
 def adjusted(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjusts p-values for multiple tests by Benjamini and Yekutieli's procedure.
+    """Adjust p-values for multiple tests by Benjamini and Yekutieli's procedure.
 
     Tests whose adjusted p-value is at most q have a false-discovery rate of at most q, for any
     dependence between them.

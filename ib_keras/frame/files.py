@@ -32,7 +32,7 @@ _FILE = "__file__"
 def write(
     frame: pd.DataFrame, path: str | os.PathLike, *, logs: pd.DataFrame | None = None
 ) -> pathlib.Path:
-    """Writes a folder that ``load`` reads: ``estimates.parquet``, ``logs.parquet``, a manifest.
+    """Write a folder that ``load`` reads: ``estimates.parquet``, ``logs.parquet``, a manifest.
 
     Args:
         frame: a table of estimates.
@@ -55,7 +55,7 @@ def write_table(
     logs: pd.DataFrame | None,
     begun: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-    """As ``write``; a new folder also gets a journal with the entry ``begun``."""
+    """Write as ``write`` does; a new folder also gets a journal with the entry ``begun``."""
     folder = pathlib.Path(path)
     table = validate(frame)[columns(frame)]
     # The logs come first, because logs of additional epochs do no harm.
@@ -87,7 +87,7 @@ def _replace(
     parts: Mapping[str, pd.DataFrame],
     runs: Mapping[str, Any],
 ) -> None:
-    """Replaces tables atomically: if killed, each table is either the old one or the new one."""
+    """Replace tables atomically: if killed, each table is either the old one or the new one."""
     old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
     temporary = {name: atomic.sibling(folder / name) for name in parts}
     try:
@@ -112,7 +112,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
 def _current(
     folder: pathlib.Path, manifest: Mapping[str, Any], name: str
 ) -> Mapping[str, Any] | None:
-    """The manifest's entry that matches a file: the new one, or the old one if not replaced yet."""
+    """Return the manifest's entry for a file: the new one, or the old one if not replaced yet."""
     for files in (manifest["files"], manifest.get("replaced") or {}):
         with contextlib.suppress(StoreError):
             manifests.checked_file(folder, {"files": files}, name)
@@ -125,7 +125,7 @@ def _to_parquet(table: pd.DataFrame, file: pathlib.Path) -> None:
 
 
 def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
-    """Reads tables of estimates, joined with the logs of their epochs.
+    """Read tables of estimates, joined with the logs of their epochs.
 
     Args:
         path: a folder with ``estimates.parquet``, a file of this kind, or a glob of either; on this
@@ -149,7 +149,7 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike]) -> pd.DataFrame:
 
 
 def read_parquet(file: str | os.PathLike) -> pd.DataFrame:
-    """Reads any parquet file that fits in memory.
+    """Read any parquet file that fits in memory.
 
     Args:
         file: path of the file.
@@ -161,7 +161,7 @@ def read_parquet(file: str | os.PathLike) -> pd.DataFrame:
 
 
 def read_logs(path: str | os.PathLike) -> pd.DataFrame:
-    """Reads Keras's logs from a folder that ``write`` wrote.
+    """Read Keras's logs from a folder that ``write`` wrote.
 
     Args:
         path: the folder.
@@ -177,7 +177,7 @@ def read_logs(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
-    """The estimates and the logs of each folder or file that a path names."""
+    """Return the estimates and the logs of each folder or file that a path names."""
     if "://" in path:
         with buckets.files(path, (ESTIMATES, LOGS, manifests.MANIFEST)) as copies:
             return [_read_one(copy, name) for name, copy in copies]
@@ -212,7 +212,7 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
 
 
 def _check_whole(file: pathlib.Path, name: str) -> bool:
-    """Checks a table against its checksum; ``False`` if there is no manifest with a checksum."""
+    """Check a table against its checksum; return ``False`` if there is none."""
     folder = file.parent
     if file.name not in (ESTIMATES, LOGS) or not (folder / manifests.MANIFEST).is_file():
         return False
@@ -269,7 +269,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
 
 
 def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
-    """All tables in one frame, each joined with its own logs; one conversion to pandas is fast."""
+    """Join each table with its own logs, and all in one frame; one conversion to pandas is fast."""
     table = _stacked([own for own, _ in read])
     table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
     logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
@@ -300,7 +300,7 @@ def _stacked(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 def _attrs(table: pa.Table) -> dict[str, Any]:
-    """The ``attrs`` that pandas stored in a parquet file."""
+    """Return the ``attrs`` that pandas stored in a parquet file."""
     text = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
     try:
         attrs = json.loads(text) if text else {}

@@ -16,7 +16,7 @@ KEY, MOST = "provenance", 20
 
 
 def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
-    """The ``attrs`` of a new table.
+    """Return the ``attrs`` of a new table.
 
     Args:
         estimators: the estimators, whose settings are included.
@@ -36,7 +36,7 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit of the working directory, and whether tracked files differ from it.
+    """Return the commit of the working directory, and whether tracked files differ from it.
 
     Returns:
         ``{"commit": …, "changed": …}``; ``None`` outside a repository or if git is missing.
@@ -58,7 +58,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def of_model(model: Any) -> dict[str, Any]:
-    """The name of a model, a checksum of its architecture, and its number of parameters.
+    """Return the name of a model, a checksum of its architecture and its number of parameters.
 
     The checksum covers the classes of the layers and the shapes of the weights. It does not cover
     the names of layers, because Keras generates new ones for each model.
@@ -77,7 +77,7 @@ def of_model(model: Any) -> dict[str, Any]:
 
 
 def merged(many: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
-    """Combines the ``attrs`` of several tables; values that differ become lists.
+    """Combine the ``attrs`` of several tables; values that differ become lists.
 
     Args:
         many: the ``attrs`` of the tables.

@@ -14,7 +14,7 @@ _SEED = r"-(?:seed)?\d+$"
 
 
 def without_seed(runs: pd.Series) -> pd.Series:
-    """Removes the seed at the end of names: ``tanh-0`` and ``tanh-1`` become ``tanh``.
+    """Remove the seed at the end of names: ``tanh-0`` and ``tanh-1`` become ``tanh``.
 
     Args:
         runs: names of runs.
@@ -23,7 +23,7 @@ def without_seed(runs: pd.Series) -> pd.Series:
 
 
 def seed_groups(runs: Iterable[str]) -> dict[str, str]:
-    """Maps each run to its name without the seed, or to its own name if no other run shares it.
+    """Map each run to its name without the seed, or to its own name if no other run shares it.
 
     Args:
         runs: names of runs.
@@ -38,15 +38,16 @@ def seed_groups(runs: Iterable[str]) -> dict[str, str]:
 
 
 def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Combines the runs that differ in their seeds.
+    """Combine the runs that differ in their seeds.
 
     Args:
         frame: a table of estimates.
 
     Returns:
         A table with the columns ``COLUMNS``. Combined runs have one name (see ``seed_groups``);
-        their ``value`` is the mean, ``stderr`` the standard deviation over runs, ``flags`` the
-        flags of all runs, and ``seconds`` the sum. Other runs are unchanged.
+        their ``value`` is the mean over runs, ``stderr`` the standard deviation s over runs (not
+        the standard error of the mean, which is s/√k for k runs), ``flags`` the flags of all runs,
+        and ``seconds`` the sum. Other runs are unchanged, and ``stderr`` is their standard error.
 
     Raises:
         ArgumentError: If the table lacks columns.

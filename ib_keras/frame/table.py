@@ -31,10 +31,12 @@ NOT_ESTIMATED = "not_estimated"
 # An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
+# The beginnings of the quantities that have a unit: informations and entropies.
+_IN_UNITS = ("I(", "H(", "h(")
 
 
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Makes a table from rows with a value for each column of ``COLUMNS``.
+    """Make a table from rows with a value for each column of ``COLUMNS``.
 
     Of the columns in ``OPTIONAL``, the table has those with a value in at least one row.
     """
@@ -46,17 +48,17 @@ def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def count_not_estimated(frame: pd.DataFrame) -> int:
-    """The number of rows without an estimate (flag ``not_estimated``)."""
+    """Return the number of rows without an estimate (flag ``not_estimated``)."""
     return int(frame["flags"].str.split(",").map(lambda own: NOT_ESTIMATED in own).sum())
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
-    """The columns of a table that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
+    """Return the columns that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
     return [*COLUMNS, *(c for c in OPTIONAL if c in frame)]
 
 
 def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
-    """Returns the frame if it is a table of estimates.
+    """Return the frame if it is a table of estimates.
 
     Raises:
         ArgumentError: If columns are missing.
@@ -66,7 +68,7 @@ def validate(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
 
 
 def check_columns(found: Iterable[str], name: str) -> None:
-    """Checks that a table has the columns ``COLUMNS``."""
+    """Check that a table has the columns ``COLUMNS``."""
     found = list(found)
     missing = [column for column in COLUMNS if column not in found]
     if missing:
@@ -78,18 +80,26 @@ def check_columns(found: Iterable[str], name: str) -> None:
 
 
 def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
-    """Converts the values, errors and intervals of a table to another unit.
+    """Convert the values, errors and intervals of a table to another unit.
+
+    Quantities without a unit, such as the fraction ``P(class kept)``, keep their values.
 
     Args:
         frame: a table of estimates.
         unit: ``"nats"`` or ``"bits"``.
 
+    Returns:
+        A converted copy of the table.
+
     Raises:
-        ArgumentError: If the unit is unknown.
+        ArgumentError: If the unit, or one in the table, is unknown.
     """
     check_unit(unit)
     frame = validate(frame).copy()
+    for own in frame["unit"].unique():
+        check_unit(own)
     factor = frame["unit"].map(_NATS) / _NATS[unit]
+    factor = factor.where(frame["quantity"].map(has_unit), 1.0)
     for column in ("value", "stderr", "calibrated_lower", "calibrated_upper"):
         if column in frame:
             frame[column] *= factor
@@ -97,8 +107,17 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
     return frame
 
 
+def has_unit(quantity: str) -> bool:
+    """Return whether a quantity is an information or an entropy, which are in nats or bits.
+
+    Args:
+        quantity: name of the quantity, such as ``"I(X;T)"`` or ``"P(class kept)"``.
+    """
+    return str(quantity).startswith(_IN_UNITS)
+
+
 def check_unit(unit: str) -> str:
-    """Returns ``unit`` if it is known.
+    """Return ``unit`` if it is known.
 
     Raises:
         ArgumentError: If it is not.
@@ -108,8 +127,22 @@ def check_unit(unit: str) -> str:
     return unit
 
 
+def one_unit(frame: pd.DataFrame) -> str:
+    """Return the unit of a table, which must have only one; empty if the table is empty.
+
+    Raises:
+        ArgumentError: If the table has several units.
+    """
+    units = sorted(frame["unit"].unique())
+    if len(units) > 1:
+        raise ArgumentError(
+            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
+        )
+    return str(units[0]) if units else ""
+
+
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenates tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
+    """Concatenate tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
 
     Args:
         frames: tables of estimates, at least one.
@@ -130,7 +163,7 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def groups_of_truth(table: pd.DataFrame) -> pd.Series:
-    """The kind of images of each row, such as ``gaussian-16``: the run without the information.
+    """Return the kind of images of each row, such as ``gaussian-16``, from the names of the runs.
 
     Args:
         table: estimates of ``against_truth``.
@@ -165,7 +198,7 @@ class Where(NamedTuple):
 def row(
     where: Where, estimator: Any, quantity: str, value: Estimate, seconds: float
 ) -> dict[str, Any]:
-    """A row of the table.
+    """Return a row of the table.
 
     Args:
         where: the run, layer and epoch.
@@ -195,14 +228,14 @@ def row(
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """The flags of an estimate, and ``negative`` if it is an information well below 0."""
+    """Return the flags of an estimate, and ``negative`` if it is an information well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
 
 
 def _details(value: Estimate) -> str:
-    """The details of an estimate as JSON; empty if it has none."""
+    """Return the details of an estimate as JSON; empty if it has none."""
     if not isinstance(value, MutualInformation):
         return ""
     steps = {name: part.value for name, part in value.parts.items()}

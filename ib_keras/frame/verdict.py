@@ -66,11 +66,11 @@ class Verdict:
             return self.what
         seen = "" if self.tested else ", seen in one run"
         p = "p < 0.001" if self.p < 1e-3 else f"p = {self.p:.2g}"
-        return f"{self.what}{seen} ({p}, adjusted for {self.tests} tests)"
+        return f"{self.what}{seen} ({p}, adjusted for {_tests_of(self.tests)})"
 
 
 def verdicts(frame: pd.DataFrame) -> list[Verdict]:
-    """The verdicts on all layers, for each group of runs that differ only in their seeds.
+    """Return the verdicts on all layers, for each group of runs that differ only in their seeds.
 
     Args:
         frame: a table of estimates in one unit.
@@ -105,7 +105,7 @@ def verdicts(frame: pd.DataFrame) -> list[Verdict]:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each curve: ``frame.compression``, and the flags at the maximum and the end."""
+    """Return ``frame.compression`` with the flags at the maximum and the end of each curve."""
     finite = table[np.isfinite(table["value"])]
     if finite.empty:
         return pd.DataFrame(columns=[*_KEY, "nothing", "care"])
@@ -134,12 +134,12 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nothing(flags: Sequence[str]) -> list[str]:
-    """The flags of doubt ``NOTHING``, without duplicates."""
+    """Return the flags of doubt ``NOTHING``, without duplicates."""
     return [f for f in dict.fromkeys(flags) if flagging.doubt((f,)) == flagging.NOTHING]
 
 
 def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """A row for each group of runs, layer and estimator that says whether the curves fall.
+    """Test for each group of runs, layer and estimator whether the curves fall.
 
     The column ``falls`` says whether a fall is claimed, and ``flat`` whether the fall, plus its
     error, is too small to count. Both are false if the error leaves it open.
@@ -221,13 +221,17 @@ def _verdict(
         why.append("the values have no standard errors")
     if not why:
         why.append("no value is flagged at the maximum or the end")
-    doubtful = undecided or not tested or flagging.doubt(care) > 0
+    doubtful = undecided or not tested or flagging.doubt(care) != flagging.NONE
     belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)
     return Verdict(
         group, layer, what, belief, curve, tuple(why), own["run"].nunique(), p, count, tested
     )
+
+
+def _tests_of(count: int) -> str:
+    return f"{count} {'test' if count == 1 else 'tests'}"
 
 
 def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
@@ -239,7 +243,7 @@ def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
 
 
 def headline(found: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """For each group of runs, a sentence on its layers and a text on whether to believe it.
+    """Return a sentence on the layers of each group of runs, and a text on whether to believe it.
 
     Args:
         found: the verdicts, from ``verdicts``.
@@ -277,7 +281,7 @@ def _which(own: Sequence[Verdict]) -> str:
 
 
 def _belief(own: Sequence[Verdict]) -> str:
-    """Whether to believe the verdicts on layers that compress, or else on all; and the test."""
+    """Return whether to believe the verdicts on layers that compress, or else on all."""
     by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
     relevant = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
     if not relevant:
@@ -297,13 +301,13 @@ def _belief(own: Sequence[Verdict]) -> str:
         text += f" It is based on {runs} runs."
     tests = max(v.tests for v in relevant)
     return text + (
-        f" The false-discovery rate over {tests} {'test' if tests == 1 else 'tests'} of layers and "
+        f" The false-discovery rate over {_tests_of(tests)} of layers and "
         f"estimators is at most {LEVEL:.0%}."
     )
 
 
 def saturation(frame: pd.DataFrame) -> str:
-    """A sentence that says that most values of I(X;T) are saturated; empty if most are not.
+    """Return a sentence that most values of I(X;T) are saturated; empty if most are not.
 
     Args:
         frame: a table of estimates.
@@ -318,17 +322,8 @@ def saturation(frame: pd.DataFrame) -> str:
     )
 
 
-def doubt(flags: str) -> int:
-    """How far to doubt an estimate: 0 for ``NONE``, 1 for ``CARE``, 2 for ``NOTHING``.
-
-    Args:
-        flags: flags joined by commas, as in a table.
-    """
-    return flagging.doubt(flags)
-
-
 def few(names: Sequence[str], most: int = 8) -> str:
-    """Joins names with commas; if there are many, names in the middle are left out.
+    """Join names with commas; if there are many, names in the middle are left out.
 
     Args:
         names: names in order.

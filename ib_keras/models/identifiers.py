@@ -36,12 +36,12 @@ _BUILDERS: dict[str, Callable[..., keras.Model]] = {
 
 
 def names() -> list[str]:
-    """The model names that ``build`` accepts."""
+    """Return the model names that ``build`` accepts."""
     return sorted(_BUILDERS)
 
 
 def label(identifier: Identifier) -> str:
-    """A short name for a run of the model: ``szt-relu``, the stem of a file, or a function's name.
+    """Return a short name for a run: ``szt-relu``, the stem of a file, or a function's name.
 
     Args:
         identifier: an identifier that ``build`` accepts; a ``"label"`` in its JSON is the result.
@@ -56,7 +56,7 @@ def label(identifier: Identifier) -> str:
 
 
 def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
-    """The ``"noise_std"`` of a model's JSON, as ``instrument`` accepts it; ``None`` if not given.
+    """Return the ``"noise_std"`` of a model's JSON for ``instrument``; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
@@ -71,7 +71,7 @@ def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
 
 
 def layers(identifier: Identifier) -> list[str] | None:
-    """The ``"layers"`` of a model's JSON, which are to be tapped; ``None`` if not given.
+    """Return the ``"layers"`` to tap of a model's JSON; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
@@ -90,7 +90,7 @@ def layers(identifier: Identifier) -> list[str] | None:
 
 
 def loss(identifier: Identifier) -> str | None:
-    """The ``"loss"`` of a model's JSON, the name of a Keras loss; ``None`` if not given.
+    """Return the ``"loss"`` of a model's JSON, the name of a Keras loss; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
@@ -114,7 +114,7 @@ def build(
     n_classes: int,
     seed: int | None = None,
 ) -> keras.Model:
-    """Builds a model from its name, loads it from a file, or calls a function.
+    """Build a model from its name, load it from a file, or call a function.
 
     Args:
         identifier: one of the following: a name from ``names()``; a ``.keras`` file;
@@ -164,7 +164,7 @@ def build(
 
 
 def reconstructs(model: keras.Model, n_classes: int) -> bool:
-    """Whether the outputs of a model are reconstructions of its inputs instead of classes.
+    """Return whether the outputs of a model are reconstructions of its inputs instead of classes.
 
     Args:
         model: a model with one input and one output.
@@ -177,7 +177,7 @@ def reconstructs(model: keras.Model, n_classes: int) -> bool:
 
 
 def check(identifier: Identifier) -> None:
-    """Checks an identifier without building the model.
+    """Check an identifier without building the model.
 
     Args:
         identifier: an identifier that ``build`` accepts.
@@ -197,7 +197,7 @@ def check(identifier: Identifier) -> None:
 
 
 def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments of an identifier."""
+    """Return the name and the arguments of an identifier."""
     if isinstance(identifier, os.PathLike):
         identifier = os.fspath(identifier)
     if isinstance(identifier, str) and not identifier.lstrip().startswith("{"):
@@ -227,7 +227,7 @@ def _existing(path: str) -> pathlib.Path:
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """Loads a model from a ``.keras`` file, which executes only layers of Keras and ib_keras.
+    """Load a model from a ``.keras`` file, which executes only layers of Keras and ib_keras.
 
     HDF5 files and SavedModels are not accepted. Keras converts HDF5 files:
     ``keras.models.load_model("m.h5").save("m.keras")``.

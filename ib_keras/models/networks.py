@@ -26,7 +26,7 @@ def mlp(
     orthonormal: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """A dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
+    """Build a dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
 
     Initial weights are drawn from a truncated normal distribution with standard deviation
     √(1/fan_in), or √(2/fan_in) for rectifiers (after truncation). Initial biases are 0.
@@ -79,7 +79,7 @@ def szt(
     orthonormal: float = 0.0,
     seed: int | None = None,
 ) -> keras.Model:
-    """The 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
+    """Build the 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
 
     Args:
         activation: activation of the hidden layers, see ``mlp``.
@@ -94,7 +94,7 @@ def szt(
 
 
 def neuron(*, weight: float = 0.1) -> keras.Model:
-    """A single neuron tanh(wx + b), named ``neuron``, which is also the output.
+    """Build a single neuron tanh(wx + b), named ``neuron``, which is also the output.
 
     Args:
         weight: initial value of w; b is initially 0.
@@ -115,7 +115,7 @@ def mnist_cnn(
     activation: str = "relu",
     seed: int | None = None,
 ) -> keras.Model:
-    """Three 3×3 convolutions with 8, 16 and 32 filters and max-pooling, then dense 32 and softmax.
+    """Build three 3×3 convolutions of 8, 16, 32 filters with max-pooling, dense 32 and softmax.
 
     Args:
         input_shape: height, width and optionally channels; a missing channel axis is added.
@@ -151,7 +151,7 @@ def noisy_cnn(
     dropout: float = 0.1,
     seed: int | None = None,
 ) -> keras.Model:
-    """A network that adds noise proportional to each value before each layer with weights.
+    """Build a network that adds noise proportional to each value before each layer with weights.
 
     Each layer with weights follows dropout and the noise x + stddev·x·Z. There are three 3×3
     convolutions with 8, 16 and 32 filters and max-pooling, then dense 32, all with leaky rectifiers
@@ -198,7 +198,7 @@ def resnet(
     blocks: int = 2,
     seed: int | None = None,
 ) -> keras.Model:
-    """A residual network for small images, whose stages end in the layers ``h1``, ``h2``, …
+    """Build a residual network for small images, whose stages end in layers ``h1``, ``h2``, …
 
     It consists of a 3×3 convolution; stages of residual blocks, each of which has two 3×3
     convolutions with batch normalisation; global average pooling; and a softmax layer ``output``.
@@ -233,7 +233,7 @@ def resnet_autoencoder(
     blocks: int = 2,
     seed: int | None = None,
 ) -> keras.Model:
-    """An autoencoder with the stages ``h1``, ``h2``, … of ``resnet`` and a mirrored decoder.
+    """Build an autoencoder with the stages ``h1``, ``h2``, … of ``resnet`` and a mirrored decoder.
 
     For each stage before the last one, the decoder doubles the height and width and has a residual
     block. A 3×3 convolution with a sigmoid, ``output``, has the shape of the input, whose values
@@ -279,7 +279,7 @@ def resnet_autoencoder(
 def _encoder(
     input_shape: Sequence[int], filters: Sequence[int], blocks: int, weights: _Initializers
 ) -> tuple[Any, Any, list[tuple[int, int]]]:
-    """The inputs, the output of the last stage, and the height and width of each stage."""
+    """Return the inputs, the output of the last stage, and the height and width of each stage."""
     if len(tuple(input_shape)) not in (2, 3):
         raise ArgumentError("The inputs are not images", "(height, width[, channels])", input_shape)
     widths = [check_count(width, "filters") for width in filters]
@@ -301,7 +301,7 @@ def _encoder(
 def _residual(
     x: Any, filters: int, strides: int, name: str, inside: str, weights: _Initializers
 ) -> Any:
-    """Two convolutions and a shortcut; ``name`` is the rectifier after their sum."""
+    """Apply two convolutions and a shortcut; ``name`` is the rectifier after their sum."""
     y = _convolution(x, filters, strides, f"{inside}_a", weights)
     y = keras.layers.ReLU(name=f"{inside}_relu")(y)
     y = _convolution(y, filters, 1, f"{inside}_b", weights)
@@ -333,7 +333,7 @@ class _Initializers:
 
 
 def _image_inputs(input_shape: Sequence[int], least: int = 22) -> tuple[Any, Any]:
-    """The inputs of a model of images, and the inputs with a channel axis."""
+    """Return the inputs of a model of images, and the inputs with a channel axis."""
     shape = tuple(input_shape)
     if len(shape) not in (2, 3) or min(shape[:2]) < least:
         raise ArgumentError(

@@ -21,7 +21,7 @@ def clusters(
     similarity: str = "distance",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws histograms of the distances between samples, within and between classes.
+    """Draw histograms of the distances between samples, within and between classes.
 
     Each layer is a column of panels, and each epoch a row.
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
-from ib_keras.frame import verdict
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import by_doubt, doubts, filled
+from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def layer_curves(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws a quantity against the epoch, with a line and an error band for each layer.
+    """Draw a quantity against the epoch, with a line and an error band for each layer.
 
     The band is one standard error wide on each side. Hollow markers are estimates with a flag that
     says nothing about the network, pale markers are to be interpreted with care. A line with only
@@ -44,7 +44,8 @@ def layer_curves(
         levels: values by label, in the unit of the table, which are drawn as dotted lines.
         phases: whether to mark the compression phases of ``ib_keras.frame.phases`` by wide lines.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``); the band is then one standard deviation over these runs.
+            ``tanh-1``); the band is then one standard deviation over these runs, which
+            is wider than the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
@@ -65,7 +66,7 @@ def layer_curves(
     if points.empty:
         return drawing.nothing(figures, ax, quantity)
     points = points.sort_values(["layer_index", "epoch"])
-    points = points.assign(doubt=points["flags"].map(verdict.doubt))
+    points = points.assign(doubt=points["flags"].map(flagging.doubt))
     falls = frames.phases(points, quantity=quantity) if phases else None
     layers = drawing.layers_of(points)
     colours = figures.palette(layers)
@@ -91,27 +92,27 @@ def layer_curves(
         axes.minorticks_off()
         axes.set(
             xlabel="epoch",
-            ylabel=f"{quantity} [{part['unit'].iloc[0]}]",
+            ylabel=drawing.axis_label(quantity, part["unit"].iloc[0]),
             title=drawing.title_of(part, panel_run, panel_estimator, points, quantity),
         )
     handles = [
         figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
         for layer, colour in colours.items()
     ]
-    handles += doubts(figures, points)
+    handles += doubt_legend(figures, points)
     if falls is not None and (falls["phase"] == "compression").any():
         handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
-    drawing.legend(figure, handles, ax)
+    drawing.legend(figure, handles, ax, "layer")
     return figure
 
 
 def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
-    """Draws the line of one layer, with a band of one standard error if it has any."""
+    """Draw the line of one layer, with a band of one standard error if it has any."""
     error = trace["stderr"].fillna(0)
     if error.any():
         low, high = trace["value"] - error, trace["value"] + error
         axes.fill_between(trace["epoch"], low, high, color=colour, alpha=0.2, linewidth=0)
-    style = "--" if (trace["doubt"] == 2).all() else "-"
+    style = "--" if (trace["doubt"] == flagging.NOTHING).all() else "-"
     axes.plot(trace["epoch"], trace["value"], linewidth=1.2, color=colour, linestyle=style)
     for doubt, group in by_doubt(trace):
         colours = np.tile(colour, (len(group), 1))
@@ -122,10 +123,10 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
 
 
 def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
-    """Draws a wide line under the falling parts of a curve whose ends are not hollow."""
+    """Draw a wide line under the falling parts of a curve whose ends are not hollow."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
-        if part["doubt"].iloc[-1] == 2:
+        if part["doubt"].iloc[-1] == flagging.NOTHING:
             continue
         axes.plot(
             part["epoch"], part["value"], color=colour, alpha=0.25, linewidth=7, zorder=1,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
-from ib_keras.frame import verdict
+from ib_keras.frame.table import has_unit, one_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,12 +43,12 @@ class _Matplotlib:
         self.colormap = colormaps["viridis"]
 
     def palette(self, names: Sequence[Any]) -> dict[Any, Any]:
-        """A colour for each name."""
+        """Return a colour for each name."""
         return dict(zip(names, self.colormap(np.linspace(0, 0.92, len(names))), strict=True))
 
 
 def _show_in_notebooks() -> None:
-    """Lets a notebook display figures that are not pyplot's, as ``%matplotlib inline`` does."""
+    """Let a notebook display figures that are not pyplot's, as ``%matplotlib inline`` does."""
     if "ipykernel" not in sys.modules:
         return
     import matplotlib
@@ -57,7 +58,7 @@ def _show_in_notebooks() -> None:
 
 
 def matplotlib(feature: str) -> Any:
-    """Imports matplotlib, or raises an error that says how to install it for this feature."""
+    """Import matplotlib, or raise an error that says how to install it for this feature."""
     try:
         return _Matplotlib()
     except ModuleNotFoundError as error:
@@ -70,7 +71,7 @@ def select(
     estimator: str | Sequence[str] | None,
     over_seeds: bool = False,
 ) -> pd.DataFrame:
-    """The rows of these runs and estimators, which must have one unit."""
+    """Return the rows of these runs and estimators, which must have one unit."""
     table = frames.validate(frame)
     for column, wanted in (("run", run), ("estimator", estimator)):
         if wanted is None:
@@ -80,16 +81,12 @@ def select(
         if not set(chosen) <= set(known):
             raise ArgumentError(f"`{column}` is not in the table", f"some of {known}", chosen)
         table = table[table[column].isin(chosen)]
-    units = list(dict.fromkeys(table["unit"]))
-    if len(units) > 1:
-        raise ArgumentError(
-            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
-        )
+    one_unit(table)
     return frames.over_seeds(table) if over_seeds else table
 
 
 def points_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each point of the plane: x, y, their errors, and the larger doubt of both."""
+    """Return a row for each point of the plane: x, y, their errors, and the larger doubt."""
     keys = ["run", "estimator", "layer_index", "layer", "epoch"]
     sides = []
     for quantity in (XT, TY):
@@ -99,14 +96,14 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
     points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
     points["y"] = y["value"]
     points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
-    doubts = pd.DataFrame({i: s["flags"].map(verdict.doubt) for i, s in enumerate(sides)})
+    doubts = pd.DataFrame({i: s["flags"].map(flagging.doubt) for i, s in enumerate(sides)})
     points["doubt"] = doubts.max(axis=1)
     points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
     return points.reset_index().sort_values(["layer_index", "epoch"])
 
 
 def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
-    """A figure, or the given axes, with a text that says that there are no finite values."""
+    """Write into a new figure or the given axes that there are no finite values."""
     figure, axes = one(figures, ax, (4.0, 3.4))
     axes.set_axis_off()
     axes.text(0.5, 0.5, f"no finite values\nof {what}", ha="center", va="center", color="0.35")
@@ -114,24 +111,34 @@ def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
 
 
 def layers_of(points: pd.DataFrame) -> list[str]:
-    """The names of the layers, in the order of the network."""
+    """Return the names of the layers, in the order of the network."""
     return list(points.sort_values("layer_index")["layer"].drop_duplicates())
 
 
+def names_by_place(points: pd.DataFrame) -> dict[int, str]:
+    """Map each ``layer_index`` to a layer's name; runs may name a layer differently.
+
+    Of several names, the first one is taken, without the suffix of a separate PReLU layer.
+    """
+    first = points.drop_duplicates("layer_index").sort_values("layer_index")
+    names = first["layer"].str.removesuffix("_prelu")
+    return dict(zip(first["layer_index"], names, strict=True))
+
+
 def marker(layers: list[str], layer: str) -> str:
-    """The marker of a layer."""
+    """Return the marker of a layer."""
     return MARKERS[layers.index(layer) % len(MARKERS)]
 
 
 def part_of(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
-    """The rows of a panel."""
+    """Return the rows of a panel."""
     return points[(points["run"] == run) & (points["estimator"] == estimator)]
 
 
 def panels(
     figures: Any, points: pd.DataFrame, ax: Axes | None
 ) -> tuple[Figure, list[tuple[tuple[str, str], Axes]]]:
-    """A grid of axes with a row for each run and a column for each estimator."""
+    """Make a grid of axes with a row for each run and a column for each estimator."""
     runs, estimators = (sorted(points[c].unique()) for c in ("run", "estimator"))
     if ax is not None:
         if len(runs) * len(estimators) != 1:
@@ -167,7 +174,7 @@ def divided(
     size: tuple[float, float],
     **kwargs: Any,
 ) -> tuple[Figure, Any]:
-    """A grid of panels below a title, in a new figure or in place of ``ax``."""
+    """Make a grid of panels below a title, in a new figure or in place of ``ax``."""
     if ax is None:
         figure = figures.Figure(figsize=size, layout="constrained")
         if title:
@@ -192,18 +199,23 @@ def divided(
 def title_of(
     part: pd.DataFrame, run: str, estimator: str, points: pd.DataFrame, quantity: str = XT
 ) -> str:
-    """The title of a panel."""
+    """Return the title of a panel."""
     lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
     if part["kind"].iloc[0] in _BOUNDS:
         lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
     return "\n".join(lines)
 
 
-def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
-    """Draws a legend of the layers beside the panels."""
+def axis_label(quantity: str, unit: str) -> str:
+    """Return the label of an axis; fractions have no unit."""
+    return f"{quantity} [{unit}]" if has_unit(quantity) else quantity
+
+
+def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | None = None) -> None:
+    """Draw a legend beside the panels."""
     arguments: dict[str, Any] = {
         "handles": handles,
-        "title": "layer",
+        "title": title,
         "fontsize": 9,
         "ncols": -(-len(handles) // _LEGEND_ROWS),
     }
@@ -214,7 +226,7 @@ def legend(figure: Figure, handles: list[Any], ax: Axes | None) -> None:
 
 
 def epoch_ticks(last: int) -> list[int]:
-    """0, the powers of ten, and the last epoch if it is not too close to a power of ten."""
+    """Return 0, the powers of ten, and the last epoch if it is not too close to one of these."""
     ticks = [0, *(10**k for k in range(12) if 10**k <= last)]
     if last > 1.8 * ticks[-1]:
         ticks.append(last)
@@ -222,34 +234,37 @@ def epoch_ticks(last: int) -> list[int]:
 
 
 def by_doubt(trace: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The rows of each level of doubt that occurs."""
-    for doubt in range(3):
+    """Yield the rows of each level of doubt that occurs."""
+    for doubt in flagging.LOOKS:
         group = trace[trace["doubt"] == doubt]
         if len(group):
             yield doubt, group
 
 
 def filled(colours: np.ndarray, doubt: int) -> Any:
-    """The face colours of markers: full, pale or hollow, depending on the doubt."""
-    if doubt == 2:
+    """Return the face colours of markers: full, pale or hollow, depending on the doubt."""
+    if doubt == flagging.NOTHING:
         return "none"
     pale = 1 - 0.35 * (1 - colours[:, :3])
-    return list(map(tuple, pale if doubt else colours))
+    return list(map(tuple, colours if doubt == flagging.NONE else pale))
 
 
-def doubts(figures: Any, points: pd.DataFrame) -> list[Any]:
-    """The entries of the legend for markers that are not full."""
+def doubt_legend(figures: Any, points: pd.DataFrame) -> list[Any]:
+    """Return the entries of the legend for markers that are not full."""
     grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
-    kinds = ((1, "0.8", "pale: interpret with care"), (2, "none", "hollow: says nothing"))
+    faces = {flagging.CARE: "0.8", flagging.NOTHING: "none"}
     return [
-        figures.Line2D([], [], markerfacecolor=face, label=label, **grey)
-        for doubt, face, label in kinds
+        figures.Line2D(
+            [], [], markerfacecolor=face, **grey,
+            label=f"{flagging.LOOKS[doubt]}: {flagging.MEANINGS[doubt]}",
+        )
+        for doubt, face in faces.items()
         if (points["doubt"] == doubt).any()
-    ]
+    ]  # fmt: skip
 
 
 def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """A figure with one panel, or the given axes."""
+    """Make a figure with one panel, or return the given axes."""
     if ax is not None:
         return ax.figure, ax  # type: ignore[return-value]
     figure = figures.Figure(figsize=size, layout="constrained")
@@ -259,7 +274,7 @@ def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figur
 def one_or_grid(
     figures: Any, groups: list[str], ax: Axes | None, height: float
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each group, or the given axes for a single group."""
+    """Make a figure with a panel for each group, or return the given axes for a single group."""
     if ax is not None:
         if len(groups) != 1:
             raise ArgumentError("`ax` is for one panel", "rows of one group only", groups)
@@ -274,11 +289,3 @@ def one_or_grid(
         unused.set_axis_off()
         axes[i - columns].tick_params(labelbottom=True)
     return figure, axes[:count]
-
-
-def legend_of(figure: Figure, ax: Axes | None, handles: list[Any]) -> None:
-    """Draws a legend beside the panels."""
-    if ax is None:
-        figure.legend(handles=handles, loc="outside right upper", fontsize=9)
-    else:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=9)

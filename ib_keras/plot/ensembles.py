@@ -10,8 +10,9 @@ import pandas as pd
 
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.frame.table import one_unit
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import legend_of, one, one_or_grid
+from ib_keras.plot.drawing import one, one_or_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = None) -> Figure:
-    """Draws the information planes of ensembles: single runs and their mean over seeds.
+    """Draw the information planes of ensembles: single runs and their mean over seeds.
 
     Each ensemble has a panel, and each layer a colour. Thin lines are single runs. The thick line
     is their mean over seeds, from its start (ring) to its end (disc).
@@ -43,10 +44,10 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
     if points.empty:
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
-    groups, layers = sorted(points["group"].unique()), drawing.layers_of(points)
+    groups = sorted(points["group"].unique())
     # Layers are matched by position, because a separate activation layer has another name.
-    places = sorted(points["layer_index"].unique())
-    colours = figures.palette(places)
+    names = drawing.names_by_place(points)
+    colours = figures.palette(list(names))
     figure, grid = one_or_grid(figures, groups, ax, 3.2)
     unit = table["unit"].iloc[0]
     for axes, group in zip(grid, groups, strict=True):
@@ -62,12 +63,11 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
             axes.scatter(last["x"], last["y"], color=colours[place], s=34, zorder=3)
         axes.set_title(f"{group} ({part['run'].nunique()} seeds)", fontsize=10)
         axes.set(xlabel=f"I(X;T) [{unit}]", ylabel=f"I(T;Y) [{unit}]")
-    names = layers[: len(places)] if len(layers) != len(places) else layers
     handles = [
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
-        for place, name in zip(places, names, strict=True)
+        for place, name in names.items()
     ]
-    drawing.legend(figure, handles, ax)
+    drawing.legend(figure, handles, ax, "layer")
     if ax is None:
         figure.suptitle(estimator, fontsize=11)
     return figure
@@ -76,7 +76,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
 def compression(
     table: pd.DataFrame, *, estimator: str, measure: str = "absolute", ax: Axes | None = None
 ) -> Figure:
-    """Draws the compression of each layer: the mean over seeds, with one standard deviation.
+    """Draw the compression of each layer: the mean over seeds, with one standard deviation.
 
     Each layer has a group of points, and each ensemble a colour. Ensembles with ``+l2`` at the end
     of their names are drawn as squares, next to those without.
@@ -109,7 +109,8 @@ def compression(
             estimator,
         )
     plain = sorted(set(part["run"].str.removesuffix("+l2")))
-    places = sorted(part["layer_index"].unique())
+    names = drawing.names_by_place(part)
+    places = list(names)
     size = (max(1.7 * min(len(places), 6), 0.55 * len(places)) + 2.4, 4.2)
     figure, axes = one(figures, ax, size)
     colours = figures.palette(plain)
@@ -124,15 +125,16 @@ def compression(
             color=colours[run.removesuffix("+l2")], markerfacecolor="white" if penalised else None,
             markersize=5, linewidth=1, capsize=2, label=run,
         )  # fmt: skip
-    names = [part[part["layer_index"] == place]["layer"].iloc[0] for place in places]
-    axes.set_xticks(range(len(places)), [name.removesuffix("_prelu") for name in names])
+    axes.set_xticks(range(len(places)), list(names.values()))
     if len(places) > 8:
         axes.tick_params(axis="x", labelrotation=90, labelsize=8)
     axes.axhline(0, color="0.6", linewidth=0.8)
-    unit = "[nats]" if measure == "absolute" else "(fraction)"
+    # Tables of earlier versions have no unit.
+    unit = one_unit(part) if "unit" in part else "nats"
+    unit = f"[{unit}]" if measure == "absolute" else "(fraction)"
     axes.set_ylabel(f"fall of I(X;T) from its maximum to the end {unit}")
     axes.set_title(f"{estimator}: mean and standard deviation over seeds", fontsize=10)
-    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    drawing.legend(figure, axes.get_legend_handles_labels()[0], ax)
     return figure
 
 
@@ -140,7 +142,7 @@ def scatter(
     x: Iterable[float], y: Iterable[float], groups: Iterable[str], *, xlabel: str, ylabel: str,
     title: str = "", ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
-    """Draws one point for each run, with a colour for each group.
+    """Draw one point for each run, with a colour for each group.
 
     Args:
         x: x coordinates of the points.
@@ -165,5 +167,5 @@ def scatter(
         axes.scatter(part["x"], part["y"], color=colour, s=26, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=10)
-    legend_of(figure, ax, axes.get_legend_handles_labels()[0])
+    drawing.legend(figure, axes.get_legend_handles_labels()[0], ax)
     return figure

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ib_keras.errors import ArgumentError
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import by_doubt, doubts, filled
+from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def information_plane(
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
+    """Draw I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
 
     Each run and estimator has a panel. Hollow markers are estimates with a flag that says nothing
     about the network (``saturated``, ``high_dim``, …), pale markers are to be interpreted with
@@ -36,7 +36,8 @@ def information_plane(
         run: the runs to draw; all by default.
         estimator: names of the estimators to draw, as in the table; all by default.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``), with bars of one standard deviation over these runs.
+            ``tanh-1``), with bars of one standard deviation over these runs, which are
+            longer than the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
@@ -82,8 +83,8 @@ def information_plane(
         figures.Line2D([], [], marker=drawing.marker(layers, layer), label=layer, **grey)
         for layer in layers
     ]
-    handles += doubts(figures, points)
-    drawing.legend(figure, handles, ax)
+    handles += doubt_legend(figures, points)
+    drawing.legend(figure, handles, ax, "layer")
     if ax is None:
         bar = figure.colorbar(
             figures.ScalarMappable(norm, figures.colormap), ax=[axes for _, axes in panels],
@@ -96,7 +97,7 @@ def information_plane(
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
-    """Draws the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
+    """Draw the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
     last = trace["epoch"].max()
     for doubt, group in by_doubt(trace):
         colours = colormap(norm(group["epoch"].to_numpy()))

@@ -24,7 +24,7 @@ def conditional_samples(
     title: str = "",
     ax: Axes | None = None,
 ) -> Figure:
-    """Draws images beside samples of decoders given a representation of these images.
+    """Draw images beside samples of decoders given a representation of these images.
 
     Each row has an original and, for each name, several samples. The samples share with the
     original what the representation keeps, and differ in what it forgets.
@@ -81,7 +81,7 @@ def _gap(side: int) -> int:
 
 
 def _montage(images: np.ndarray, levels: int) -> np.ndarray:
-    """One image in [0, 1] from ``(rows, columns, height, width, channels)``, with white gaps."""
+    """Join images ``(rows, columns, height, width, channels)`` into one, with white gaps."""
     rows, columns, height, width, channels = images.shape
     gap = _gap(height)
     canvas = np.ones(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
 from ib_keras.plot import drawing
-from ib_keras.plot.drawing import legend_of, one_or_grid
+from ib_keras.plot.drawing import by_doubt, doubt_legend, filled, one_or_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 
 
 def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draws estimates against the true information, with the line on which both are equal.
+    """Draw estimates against the true information, with the line on which both are equal.
 
     Each kind of images has a panel, and each estimator a colour; bars are one standard error.
     Dotted lines are nearest-neighbour estimates from the parameters of the images. The band of a
-    calibrated estimate is its calibrated interval. Hollow markers are flagged.
+    calibrated estimate is its calibrated interval. Hollow markers are estimates with a flag that
+    says nothing about the network, pale markers are to be interpreted with care. Values are in
+    nats, as the true information is.
 
     Args:
         frame: estimates of ``studies.against_truth`` joined with the logs.
@@ -43,32 +47,35 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             f"a column {TRUTH!r}, as from studies.against_truth joined with its logs",
             f"columns {list(table)}",
         )
-    table = table.assign(group=groups_of_truth(table)).sort_values(TRUTH)
+    table = frames.convert(table, "nats").sort_values(TRUTH)
+    table = table.assign(group=groups_of_truth(table), doubt=table["flags"].map(flagging.doubt))
     groups = sorted(table["group"].unique())
     latents = table["layer"] == LATENTS
     names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]
     names = list(dict.fromkeys(names))
     colours = figures.palette(names)
     figure, grid = one_or_grid(figures, groups, ax, 3.4)
-    unit, handles = table["unit"].iloc[0], {}
+    handles: dict[str, Any] = {}
     for axes, group in zip(grid, groups, strict=True):
         part = table[table["group"] == group]
         top = float(part[TRUTH].max())
         axes.plot([0, top], [0, top], color="0.6", linewidth=1, zorder=1)
         for (estimator, layer), line in part.groupby(["estimator", "layer"], sort=False):
             of_latents = layer == LATENTS
-            marker = drawing.MARKERS[names.index(estimator) % 10]
+            marker = drawing.MARKERS[names.index(estimator) % len(drawing.MARKERS)]
             label = f"{estimator} of the parameters" if of_latents else estimator
             handles[label] = axes.errorbar(
                 line[TRUTH], line["value"], yerr=line["stderr"].fillna(0), label=label,
                 color=colours[estimator], capsize=2, linewidth=1.4, markersize=4,
                 fmt=":" if of_latents else f"-{marker}",
             )  # fmt: skip
-            flagged = line[line["flags"] != ""]
-            if len(flagged) and not of_latents:
+            for doubt, flagged in [] if of_latents else by_doubt(line):
+                # White covers the full marker below.
+                hollow = doubt == flagging.NOTHING
+                faces = ["white"] if hollow else filled(np.array([colours[estimator]]), doubt)
                 axes.plot(
-                    flagged[TRUTH], flagged["value"], linestyle="none", markersize=4,
-                    marker=marker, color=colours[estimator], markerfacecolor="white", zorder=4,
+                    flagged[TRUTH], flagged["value"], linestyle="none", markersize=4, zorder=4,
+                    marker=marker, color=colours[estimator], markerfacecolor=faces[0],
                 )  # fmt: skip
             if {"calibrated_lower", "calibrated_upper"} <= set(line):
                 axes.fill_between(
@@ -76,6 +83,7 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
                     color=colours[estimator], alpha=0.15, linewidth=0,
                 )  # fmt: skip
         axes.set_title(group, fontsize=10)
-        axes.set(xlabel=f"true information [{unit}]", ylabel=f"estimate [{unit}]")
-    legend_of(figure, ax, list(handles.values()))
+        axes.set(xlabel="true information [nats]", ylabel="estimate [nats]")
+    key = doubt_legend(figures, table[~latents])
+    drawing.legend(figure, [*handles.values(), *key], ax)
     return figure

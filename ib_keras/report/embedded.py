@@ -16,6 +16,7 @@ import pandas as pd
 
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
+from ib_keras.frame.table import has_unit
 
 # The smallest of Plotly's bundles that the page can use, as published on npm
 # (plotly.js-basic-dist-min): a quarter of the size in the Python package, and three times as fast.
@@ -51,13 +52,14 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <div class="controls"><label>Quantity <select id="quantity"></select></label></div>
 <div id="curves" class="chart" role="group"
  aria-label="The quantity against the epoch, by layer"></div>
-<p class="note">Error bars are one standard error. The dotted line marks the epoch selected above. A
+<p class="note">Error bars are one standard error: of the estimate for a single run, and of the
+mean for a mean over runs. The dotted line marks the epoch selected above. A
 dashed line has only hollow markers.</p>
 """
 
 
 def data(table: pd.DataFrame, *, single_runs: bool) -> str:
-    """The table and the options of the page's controls, as JSON that is safe inside HTML.
+    """Return the table and the options of the page's controls, as JSON that is safe inside HTML.
 
     Args:
         table: a table of estimates, in one unit.
@@ -75,7 +77,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
     content = {
         "rows": len(table),
         "columns": [_column(str(name), table[name]) for name in table.columns],
-        "unit": table["unit"].iloc[0],
+        "units": {q: table["unit"].iloc[0] if has_unit(q) else "" for q in quantities},
         "views": views,
         "layers": list(dict.fromkeys(table.sort_values("layer_index", kind="stable")["layer"])),
         # The estimator with the least doubtful values is shown first.
@@ -91,7 +93,7 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
 
 
 def safe(text: str) -> str:
-    """Escapes JSON so that it cannot end a script element or start a comment.
+    """Escape JSON so that it cannot end a script element or start a comment.
 
     Args:
         text: the JSON.
@@ -102,7 +104,7 @@ def safe(text: str) -> str:
 
 
 def _column(name: str, values: pd.Series) -> dict[str, Any]:
-    """A column: floats as bytes if there are many values, otherwise codes of the unique values."""
+    """Encode a column: many floats as bytes, other values as codes of the unique ones."""
     real = pd.api.types.is_float_dtype(values)
     if real and values.nunique(dropna=False) > 256:
         floats = _base64(values.to_numpy("<f8", na_value=math.nan))
@@ -131,7 +133,7 @@ def _base64(values: np.ndarray) -> str:
 
 @functools.cache
 def file(name: str) -> str:
-    """The text of a file of the page: its style, its script, or Plotly.
+    """Return the text of a file of the page: its style, its script, or Plotly.
 
     Args:
         name: name of the file.
@@ -140,19 +142,18 @@ def file(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
-    """The table of the last epoch as HTML, with marked flags.
+def last_epoch(wide: pd.DataFrame, flags: pd.DataFrame) -> str:
+    """Return the table of the last epoch as HTML, with marked flags.
 
     Args:
         wide: the result of ``report.last_epoch_table``.
-        flagged: the flags of the same values.
+        flags: the flags of the same values.
     """
     several = wide.index.get_level_values("run").nunique() > 1
     names = [f"{run} · {layer}" if several else str(layer) for run, layer in wide.index]
-    flags = flagged.reindex(index=wide.index, columns=wide.columns).to_numpy(object)
     rows = [
         [html.escape(name), *map(_cell, values, own)]
-        for name, values, own in zip(names, wide.to_numpy(), flags, strict=True)
+        for name, values, own in zip(names, wide.to_numpy(), flags.to_numpy(object), strict=True)
     ]
     columns: list[Any] = list(wide.columns)
     return html_table(
@@ -163,12 +164,13 @@ def last_epoch(wide: pd.DataFrame, flagged: pd.DataFrame) -> str:
 def _cell(value: float, flags: Any) -> str:
     text = f"{value:.3f}" if math.isfinite(value) else "–"
     if isinstance(flags, str) and flags:
-        return f'<span class="flag" title="{html.escape(flags)}">{text} ⚑</span>'
+        mark = flagging.MARKS[flagging.doubt(flags)]
+        return f'<span class="flag" title="{html.escape(flags)}">{text} {mark}</span>'
     return text
 
 
 def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as HTML.
+    """Return a table as HTML.
 
     Args:
         heads: texts of the column headings.
@@ -183,7 +185,11 @@ def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
-    """Whether an estimator lacks a quantity of the plane, and the fractions of doubtful values."""
+    """Return whether a quantity of the plane is missing, and the fractions of doubtful values."""
     both = set(_HEADS) <= set(own.loc[np.isfinite(own["value"]), "quantity"])
     doubts = own["flags"].map(flagging.doubt)
-    return not both, float((doubts == flagging.NOTHING).mean()), float((doubts > 0).mean())
+    return (
+        not both,
+        float((doubts == flagging.NOTHING).mean()),
+        float((doubts != flagging.NONE).mean()),
+    )

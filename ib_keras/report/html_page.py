@@ -13,12 +13,14 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance, verdict
+from ib_keras.frame.table import one_unit
 from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
@@ -50,7 +52,7 @@ $verdict
 $runs
 $sections
 <h2>Last epoch</h2>
-<p class="note">In $unit. Flagged values are marked with ⚑.</p>
+<p class="note">In $unit.$marks</p>
 <div class="scroll">$table</div>
 <p class="controls"><button id="all-csv" type="button">All estimates as CSV</button>
 <button id="last-csv" type="button">Last epoch as CSV</button></p>
@@ -95,7 +97,7 @@ def write(
     sections: Sequence[Section] = (),
     single_runs: bool = True,
 ) -> pathlib.Path:
-    """Writes a self-contained HTML page that loads nothing from the network.
+    """Write a self-contained HTML page that loads nothing from the network.
 
     The page says in plain words which layers compress and whether to believe it. It has an
     interactive information plane and curves, the values of the last epoch, the flags and what to do
@@ -124,12 +126,9 @@ def write(
     table = frames.validate(frame)
     if table.empty:
         raise ArgumentError("The table is empty", "rows of estimates", "0 rows")
-    units = sorted(table["unit"].unique())
-    if len(units) > 1:
-        raise ArgumentError(
-            "The table mixes units", "one unit; see ib_keras.frame.convert", str(units)
-        )
+    unit = one_unit(table)
     wide = last_epoch_table(table)
+    flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
     page = _PAGE.substitute(
         title=html.escape(title),
         css=embedded.file("report.css"),
@@ -137,8 +136,9 @@ def write(
         verdict=_verdicts(table),
         runs=embedded.CONTROLS,
         sections="".join(map(_section, sections)),
-        unit=html.escape(units[0]),
-        table=embedded.last_epoch(wide, _last_epoch(table, "flags", "first")),
+        unit=html.escape(unit),
+        marks="".join(f" {html.escape(line)}." for line in _key_to_marks(flags)),
+        table=embedded.last_epoch(wide, flags),
         trust=_trust(table),
         settings=_table_of_text(_settings(table)),
         made_by=_table_of_text(_made_by(table)),
@@ -151,7 +151,7 @@ def write(
 
 
 def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The values of each run's last epoch.
+    """Return the values of each run's last epoch.
 
     Args:
         frame: a table of estimates.
@@ -167,7 +167,7 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_epoch_text(frame: pd.DataFrame) -> str:
-    """``last_epoch_table`` as text in which doubtful values are marked, with a key to the marks.
+    """Return ``last_epoch_table`` as text, with marks on doubtful values and a key to the marks.
 
     Args:
         frame: a table of estimates.
@@ -176,17 +176,22 @@ def last_epoch_text(frame: pd.DataFrame) -> str:
     wide = last_epoch_table(table)
     if wide.empty:
         return "No value could be estimated; the column details has the reasons."
-    doubts = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
-    marks = doubts.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
+    flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
+    marks = flags.map(lambda own: flagging.MARKS[flagging.doubt(own)] if own == own else "")
     shown = wide.map(lambda value: "–" if value != value else f"{value:.3f}") + marks
-    lines = [shown.to_string()]
-    named = [flagging.split(str(own)) for own in doubts.stack(level=[0, 1]).dropna()]
+    return "\n".join([shown.to_string(), *_key_to_marks(flags)])
+
+
+def _key_to_marks(flags: pd.DataFrame) -> list[str]:
+    """Return a line for each mark that occurs: the mark, its meaning, and the flags behind it."""
+    named = [flagging.split(str(own)) for own in flags.stack(level=[0, 1]).dropna()]
+    lines = []
     for doubt in (flagging.NOTHING, flagging.CARE):
         names = sorted({f for own in named for f in own if flagging.doubt((f,)) == doubt})
         if names:
             mark, meaning = flagging.MARKS[doubt], flagging.MEANINGS[doubt]
             lines.append(f"{mark} {meaning}: {', '.join(names)}")
-    return "\n".join(lines)
+    return lines
 
 
 def _last_epoch(table: pd.DataFrame, column: str, choose: str) -> pd.DataFrame:
@@ -220,7 +225,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _verdicts(table: pd.DataFrame) -> str:
-    """Which layers compress, and whether to believe it, in plain words."""
+    """Return which layers compress, and whether to believe it, in plain words."""
     about = (
         '<p class="note">A layer compresses if its information about the input, I(X;T), is lower '
         "at the end of training than earlier.</p>"
@@ -255,7 +260,7 @@ def _verdicts(table: pd.DataFrame) -> str:
 
 
 def _trust(table: pd.DataFrame) -> str:
-    """The flags of a table: where they occur, their meaning, and what to do about them."""
+    """Return the flags of a table: where they occur, their meaning, and what to do about them."""
     columns = ["estimator", "layer", "flags"]
     flags = table[columns].assign(flag=table["flags"].str.split(",")).explode("flag")
     flags = flags[flags["flag"] != ""]
@@ -280,19 +285,38 @@ def _trust(table: pd.DataFrame) -> str:
             f"<p><b>{lost} of {len(table)} values could not be estimated.</b> The column "
             "<code>details</code> of the table has the reason for each.</p>"
         )
-    kinds = set(table["kind"]) - {"estimate"}
-    if kinds:
-        named = sorted(table.loc[table["kind"] != "estimate", "estimator"].unique())
-        head += (
-            f"<p>I(X;T) by {html.escape(', '.join(named))} is a bound; the axis says whether it is "
-            "an upper or a lower bound. I(T;Y) is the difference of two bounds and is not a "
-            "bound.</p>"
-        )
+    bounds = _bounds(table)
+    if bounds:
+        head += f"<p>{html.escape(bounds)}</p>"
     return f'{head}<ul class="trust">{"".join(parts)}</ul>' if parts else head
 
 
+def _bounds(table: pd.DataFrame) -> str:
+    """Say which quantities of which estimators are bounds; empty if none is."""
+    finite = table[np.isfinite(table["value"])]
+    bounds = finite[finite["kind"] != "estimate"]
+    if bounds.empty:
+        return ""
+    kinds = finite.groupby(["estimator", "quantity"])["kind"].unique()
+    names: dict[tuple[str, str, bool], list[str]] = {}
+    for (estimator, quantity), own in kinds.sort_index().items():
+        for kind in sorted(set(own) - {"estimate"}):
+            names.setdefault((quantity, kind, len(own) > 1), []).append(estimator)
+    order = list(dict.fromkeys(table["quantity"]))
+    sentences = [
+        f"{quantity} by {', '.join(by)} is {'an' if kind == 'upper' else 'a'} {kind} bound"
+        f"{' where the column kind says so' if mixed else ''}."
+        for (quantity, kind, mixed), by in sorted(
+            names.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
+        )
+    ]
+    if len(bounds) < len(finite):
+        sentences.append("All other values are estimates and not bounds.")
+    return " ".join(sentences)
+
+
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
-    """The settings of the estimates that can be read from the table."""
+    """Return the settings of the estimates that can be read from the table."""
     noise = table.drop_duplicates(["layer", "noise_std"])
     same = noise["noise_std"].nunique() == 1
     noise = noise[noise["noise_std"] > 0]
@@ -314,7 +338,7 @@ def _settings(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _made_by(table: pd.DataFrame) -> dict[str, Any]:
-    """The provenance of the table, and that of the page if it differs."""
+    """Return the provenance of the table, and that of the page if it differs."""
     content: dict[str, Any] = {}
 
     def add(name: str, value: Any) -> None:

@@ -14,7 +14,7 @@ _NEURAL = ("mine", "nwj", "infonce")
 
 
 def known_information(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on images with known information, beside measured results.
+    """Compare the findings of Butakov et al. on images with known information to measurements.
 
     Args:
         table: estimates of ``against_truth`` joined with the logs.
@@ -26,7 +26,7 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
     """
     rows: list[tuple] = []
-    known = table.sort_values(TRUTH).assign(group=groups_of_truth(table))
+    known = frame.convert(table, "nats").sort_values(TRUTH).assign(group=groups_of_truth(table))
     for group, part in known.groupby("group"):
         of_latents = part["layer"] == LATENTS
         wide, latents = (
@@ -56,7 +56,7 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Butakov et al. on a network's training, beside measured results.
+    """Compare the findings of Butakov et al. on a network's training to measurements.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -73,7 +73,7 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
         for run, part in table.sort_values("epoch").groupby("run")
         if "loss" in table
     }
-    phases = frame.phases(table[frame.columns(table)])
+    phases = frame.phases(frame.convert(table[frame.columns(table)], "nats"))
     for (run, layer, estimator), part in phases.groupby(["run", "layer", "estimator"], sort=False):
         steps = ", ".join(
             f"{row.phase} {row.start}–{row.stop} ({row.change:+.2f})" for row in part.itertuples()
@@ -98,7 +98,7 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with a figure of estimates against the truth if it is known, or with curves."""
+    """Return the findings, with estimates against the truth if it is known, or with curves."""
     table, joined = material.table, material.joined
     if TRUTH in joined:
         findings = known_information(joined)

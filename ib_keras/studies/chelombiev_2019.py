@@ -14,7 +14,7 @@ from ib_keras.studies.material import COLUMNS, Material, Reported, findings_sect
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Chelombiev et al. on activation functions, beside measured results.
+    """Compare the findings of Chelombiev et al. on activation functions to measurements.
 
     Runs must be named ``activation-seed`` and, with the L2 penalty, ``activation+l2-seed``.
 
@@ -27,7 +27,7 @@ def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
     """
-    falls = frame.compression(table)
+    falls = frame.compression(frame.convert(table, "nats"))
     falls["group"] = frame.without_seed(falls["run"])
     hidden = falls[falls["layer_index"] < falls["layer_index"].max()]
     deepest = hidden[hidden["layer_index"] == hidden["layer_index"].max()]
@@ -69,7 +69,7 @@ def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
 def generalisation(
     table: pd.DataFrame, estimator: str
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
-    """The correlation of each layer's compression with the generalisation gap, without L2.
+    """Correlate each layer's compression with the generalisation gap, for runs without L2.
 
     The gap is the training accuracy minus the held-out accuracy at the end. For the correlation,
     the mean over the seeds of an activation is subtracted from both, so that runs are compared
@@ -81,11 +81,12 @@ def generalisation(
 
     Returns:
         A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``,
-        ``gap``), the points relative to the mean of their group, and SciPy's result of the
+        ``gap``; in nats), the points relative to the mean of their group, and SciPy's result of the
         correlation (``None`` if there are too few points, or no variation).
     """
     from scipy.stats import pearsonr
 
+    table = frame.convert(table, "nats")
     falls = frame.compression(table[table["estimator"] == estimator])
     ends = table.sort_values("epoch").groupby("run").last()
     falls["gap"] = falls["run"].map(ends["accuracy"] - ends["val_accuracy"])
@@ -103,7 +104,7 @@ def generalisation(
 
 
 def reported(material: Material) -> Reported:
-    """The findings, compression and phases, with figures for each estimator."""
+    """Return the findings, compression and phases, with figures for each estimator."""
     table, joined = material.table, material.joined
     findings = adaptive_estimators(joined)
     compression = frame.compression(table, over_seeds=True)

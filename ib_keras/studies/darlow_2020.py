@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame, plot
+from ib_keras.frame.table import has_unit
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Darlow & Storkey on residual networks, beside measured results.
+    """Compare the findings of Darlow & Storkey on residual networks to measurements.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -26,7 +27,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         Darlow & Storkey, arXiv:2003.06254.
     """
     rows: list[tuple] = []
-    for run, part in table.groupby("run", sort=False):
+    for run, part in frame.convert(table, "nats").groupby("run", sort=False):
         last = part[part["epoch"] == part["epoch"].max()].sort_values("layer_index")
         by_layer = last.set_index(["quantity", "layer"])["value"]
         for quantity, paper in (
@@ -36,7 +37,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         ):
             if quantity in by_layer.index.get_level_values(0):
                 values = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())
-                unit = "" if quantity.startswith("P") else " [nats]"
+                unit = " [nats]" if has_unit(quantity) else ""
                 rows.append((f"{quantity} at the last checkpoint{unit}", run, "", paper, values))
         curves = part[part["quantity"] == "H(X|T)"].sort_values("epoch")
         for layer, curve in curves.groupby("layer", sort=False):
@@ -60,7 +61,7 @@ CURVES = {
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with samples of decoders given each layer, and curves over training."""
+    """Return the findings, with samples of decoders given each layer, and curves over training."""
     table = material.table
     order = table[["layer", "layer_index"]].drop_duplicates().set_index("layer")["layer_index"]
     drawn = sorted(material.drawn, key=lambda part: (part["run"], order[part["layer"]]))
@@ -97,7 +98,7 @@ def reported(material: Material) -> Reported:
 
 
 def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures of all layers of each network at its last checkpoint, and of each layer over time."""
+    """Draw all layers of each network at its last checkpoint, and each layer over time."""
     forgets, over = {}, {}
     for run in dict.fromkeys(part["run"] for part in drawn):
         layers: dict[str, dict[int, np.ndarray]] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ib_keras import plot
+from ib_keras import frame, plot
 from ib_keras.errors import ArgumentError
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
@@ -18,7 +18,7 @@ _NOISY, _DETERMINISTIC = "noisy", "deterministic"
 
 
 def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """The findings of Goldfeld et al. on noisy networks, beside measured results.
+    """Compare the findings of Goldfeld et al. on noisy networks to measurements.
 
     Twins are runs whose names differ only in "noisy" and "deterministic". Regularised networks are
     runs with "-orthonormal" in their names.
@@ -33,6 +33,7 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, sections 4 to 6.
     """
+    table = frame.convert(table, "nats")
     propagated = table[
         table["estimator"].str.startswith("sp")
         & (table["quantity"] == "I(X;T)")
@@ -50,7 +51,7 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels(table: pd.DataFrame) -> dict[str, float]:
-    """The possible values of I(X;T) for four equally likely inputs, some of which may be merged.
+    """Return the possible values of I(X;T) for four equally likely inputs, merged or not.
 
     Args:
         table: estimates.
@@ -107,7 +108,7 @@ def _curves(propagated: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _plateaus(values: np.ndarray, step: float = 0.02) -> list[float]:
-    """The levels at which a curve stays for at least three recorded epochs."""
+    """Return the levels at which a curve stays for at least three recorded epochs."""
     parts = np.split(values, np.flatnonzero(np.abs(np.diff(values)) > step) + 1)
     return [float(np.median(part)) for part in parts if len(part) >= 3]
 
@@ -180,7 +181,7 @@ def _layers(propagated: pd.DataFrame) -> Iterator[tuple[tuple[str, str], pd.Data
 
 
 def reported(material: Material) -> Reported:
-    """The findings, with curves of sample propagation and histograms of distances.
+    """Return the findings, with curves of sample propagation and histograms of distances.
 
     Raises:
         ArgumentError: If the material has no clustering measures.

@@ -59,11 +59,11 @@ class Reported:
 
 
 def findings_section(findings: pd.DataFrame) -> Section:
-    """The section at the beginning of the study of a paper."""
+    """Return the section at the beginning of the study of a paper."""
     return Section("Findings of the paper, and measured results", table=findings)
 
 
 def plane(table: pd.DataFrame) -> dict[str, Figure]:
-    """The information plane by file name; empty if the table lacks I(X;T) or I(T;Y)."""
+    """Return the information plane by file name; empty if the table lacks I(X;T) or I(T;Y)."""
     both = {"I(X;T)", "I(T;Y)"} <= set(table["quantity"])
     return {PICTURE: plot.information_plane(table)} if both else {}

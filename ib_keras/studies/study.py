@@ -44,7 +44,7 @@ STUDIES = {
 
 
 def read(estimates: Sequence[str | os.PathLike]) -> Material:
-    """Reads and joins tables of estimates.
+    """Read and join tables of estimates.
 
     Args:
         estimates: folders that ``frame.write`` wrote.
@@ -69,7 +69,7 @@ def read(estimates: Sequence[str | os.PathLike]) -> Material:
 
 
 def check(study: str) -> Study:
-    """Returns the study with a name.
+    """Return the study with a name.
 
     Raises:
         ArgumentError: If the name is unknown.
@@ -87,7 +87,7 @@ def write(
     title: str = "",
     page: str | os.PathLike | None = None,
 ) -> Reported:
-    """Writes the estimates and logs, and the tables, figures and page of a study.
+    """Write the estimates and logs, and the tables, figures and page of a study.
 
     Args:
         material: the measured results.

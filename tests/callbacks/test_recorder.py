@@ -141,11 +141,16 @@ def test_nothing_is_overwritten(noisy, inputs, tmp_path):
     before = ib.ActivationStore(tmp_path / "r").read(1, "first").copy()
     for keep in ({}, {"keep": "estimates", "estimators": "ebab"}):
         weights = noisy.get_weights()
-        with pytest.raises(ArgumentError, match="nothing is overwritten"):
-            fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs, **keep), epochs=1)
+        recorder = ib.Recorder(tmp_path / "r", *inputs, **keep)  # the epoch is not yet known
+        with pytest.raises(ArgumentError, match=r"a new path: nothing is overwritten; .*resumes"):
+            fit(noisy, inputs, recorder, epochs=1)
         for a, b in zip(weights, noisy.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)  # before any training
     np.testing.assert_array_equal(ib.ActivationStore(tmp_path / "r").read(1, "first"), before)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("no record")
+    with pytest.raises(ArgumentError, match="a new path: nothing is overwritten. Received"):
+        fit(noisy, inputs, ib.Recorder(tmp_path / "other", *inputs), epochs=1)
     with pytest.raises(ArgumentError, match="other data or layers"):
         other = ib.Recorder(tmp_path / "r", inputs[0] + 1, inputs[1])
         fit(noisy, inputs, other, epochs=2, initial_epoch=1)

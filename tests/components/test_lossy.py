@@ -107,7 +107,7 @@ def test_the_first_compression_is_set_beside_the_loss():
             "run": "r", "epoch": epoch, "layer": "l", "layer_index": 0, "estimator": "pca+kl",
             "quantity": "I(X;T)", "kind": "estimate", "value": value, "stderr": 0.01,
             "lower": value, "upper": value, "noise_std": 0.0, "n": 9, "dim": 2, "flags": "",
-            "seconds": 0.0,
+            "seconds": 0.0, "unit": "nats",
         }
         for epoch, value in zip(epochs, (1.0, 2.0, 3.0, 2.5, 1.5, 2.0), strict=True)
     )  # fmt: skip

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from make_frame import make_frame
 
-from ib_keras import frame
+from ib_keras import frame, studies
 from ib_keras.errors import ArgumentError
 
 
@@ -28,8 +30,6 @@ def test_compression():
 
 
 def test_compression_over_seeds():
-    import pandas as pd
-
     runs = [curve([2.0, fall], run=f"tanh-{i}") for i, fall in enumerate((1.0, 1.5, 2.0))]
     table = pd.concat([*runs, curve([1.0, 0.0], run="relu+l2-0")], ignore_index=True)
     found = frame.compression(table, over_seeds=True).set_index("run")
@@ -37,6 +37,32 @@ def test_compression_over_seeds():
     assert found.loc["tanh", "absolute"] == 0.5
     assert found.loc["tanh", "absolute_std"] == pytest.approx(0.5)
     assert math.isnan(found.loc["relu+l2", "absolute_std"])
+
+
+def test_falls_and_phases_have_the_unit_of_the_table():
+    bits = curve([2.0, 3.0, 1.0], unit="bits")
+    for found in (
+        frame.compression(bits),
+        frame.compression(bits, over_seeds=True),
+        frame.phases(bits),
+    ):
+        assert set(found["unit"]) == {"bits"} and found.columns[-1] == "unit"
+    both = pd.concat([bits, curve([2.0, 3.0, 1.0], run="tanh-1")])
+    assert list(frame.compression(both, over_seeds=True)["unit"]) == ["bits", "nats"]
+
+
+def test_studies_say_nats_and_mean_nats():
+    table = curve([2.0, 4.0, 1.0])
+    table = table.assign(layer_index=0, loss=[3.0, 2.0, 1.0], accuracy=0.9, val_accuracy=0.8)
+    table = pd.concat([table, table.assign(layer="b", layer_index=1)], ignore_index=True)
+    bits = frame.convert(table, "bits")
+    assert not np.allclose(bits["value"], table["value"])
+    for study in (studies.adaptive_estimators, studies.lossy_compression, studies.resnet_decoder):
+        found = study(bits)
+        assert len(found) and "nats" in found["finding"].iloc[0]
+        assert found.equals(study(table))
+    points, _, _ = studies.generalisation(bits, "ebab")["a"]
+    assert points["compression"].tolist() == pytest.approx([3.0])
 
 
 @pytest.mark.parametrize(

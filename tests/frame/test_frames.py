@@ -117,3 +117,21 @@ def test_what_is_no_table(tmp_path):
         ib.load(tmp_path / "y.parquet")
     with pytest.raises(ArgumentError, match="`frames` is empty"):
         frame.concat([])
+
+
+def test_fractions_have_no_unit():
+    quantities = ["I(X;T)", "H(X|T)", "h(T)", "P(class kept)"]
+    table = make_frame(layers=("a",), epochs=(0, 1), value=0.9, stderr=0.1)
+    table["quantity"] = quantities
+    bits = frame.convert(table, "bits").set_index("quantity")
+    for column, value in (("value", 0.9), ("stderr", 0.1)):
+        assert bits.loc["P(class kept)", column] == value
+        assert bits.loc[quantities[:3], column].to_numpy() == pytest.approx(value / np.log(2))
+    with pytest.raises(ArgumentError, match="`unit` is unknown"):
+        frame.convert(table.assign(unit="bans"), "bits")
+    found = ib.compare({"a": table, "b": table.assign(value=0.8)}, unit="bits")
+    (kept,) = found.loc[found["quantity"] == "P(class kept)", "difference"]
+    assert kept == pytest.approx(-0.1)
+    assert ib.plot.layer_curves(table, quantity="P(class kept)").axes[0].get_ylabel() == (
+        "P(class kept)"
+    )

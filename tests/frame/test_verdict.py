@@ -37,6 +37,7 @@ def test_without_an_error_and_a_second_seed_it_is_seen_in_one_run():
     low = one(curves({"a": (5, 8, 6)}))
     assert (low.what, low.belief, low.tested) == (rule.COMPRESSES, rule.CARE, False)
     assert low.claim.startswith("compresses, seen in one run (p = ")
+    assert low.claim.endswith("adjusted for 1 test)")
     ((which, belief),) = rule.headline([low])
     assert which.startswith("In this one run, 1 of 1 layer compresses")
     assert "the values have no standard errors" in belief

@@ -1,11 +1,14 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from make_frame import make_frame
 
 import ib_keras as ib
+from ib_keras import flags
 from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.plot import drawing
 
 
 def panels(figure):
@@ -117,8 +120,8 @@ def test_without_matplotlib(monkeypatch):
 
 
 def test_doubt_shows():
-    flags = {"": 1.0, "measurement_bins": 0.35, "saturated,measurement_bins": None}
-    for text, strength in flags.items():
+    texts = {"": 1.0, "measurement_bins": 0.35, "saturated,measurement_bins": None}
+    for text, strength in texts.items():
         table = make_frame(layers=("a",), epochs=(0,), flags=text)
         for draw in (ib.plot.information_plane, ib.plot.layer_curves):
             figure = draw(table)
@@ -132,14 +135,16 @@ def test_doubt_shows():
                     [1 - strength * (1 - c) for c in edge], abs=0.01
                 )
             legend = [t.get_text() for t in figure.legends[0].get_texts()]
-            said = {None: ["hollow: says nothing"], 0.35: ["pale: interpret with care"], 1.0: []}
+            said = {
+                1.0: [],
+                0.35: [f"pale: {flags.MEANINGS[flags.CARE]}"],
+                None: [f"hollow: {flags.MEANINGS[flags.NOTHING]}"],
+            }
             assert legend[1:] == said[strength]
         assert axes.lines[0].get_linestyle() == ("--" if strength is None else "-")
 
 
 def seeds():
-    import pandas as pd
-
     tables = [make_frame(runs=(f"tanh-{i}",), layers=("a",)) for i in range(3)]
     for i, table in enumerate(tables):
         table["value"] += i
@@ -160,6 +165,32 @@ def test_means_over_seeds_with_their_spread():
     assert set(mean["run"]) == {"tanh"} and list(mean.columns) == ib.frame.COLUMNS
     alone = make_frame(stderr=0.5)
     assert set(ib.frame.over_seeds(alone)["stderr"]) == {0.5}
+
+
+def test_ensembles_name_each_place_once():
+    own = make_frame(runs=("relu-0", "relu-1"), layers=("dense_1", "dense_2", "output"))
+    renamed = {"dense_1": "dense_1_prelu", "dense_2": "dense_2_prelu"}
+    other = own.replace({"layer": renamed, "run": {"relu-0": "prelu-0", "relu-1": "prelu-1"}})
+    names = ["dense_1", "dense_2", "output"]
+    for tables in ([own, other], [other, own]):
+        table = pd.concat(tables, ignore_index=True)
+        figure = ib.plot.ensemble_planes(table, estimator="ebab")
+        assert [t.get_text() for t in figure.legends[0].get_texts()] == names
+        falls = ib.frame.compression(table, over_seeds=True)
+        (axes,) = ib.plot.compression(falls, estimator="ebab").axes
+        assert [t.get_text() for t in axes.get_xticklabels()] == names
+
+
+def test_compression_is_drawn_in_its_unit():
+    falls = ib.frame.compression(seeds().assign(unit="bits"), over_seeds=True)
+    for measure, unit in (("absolute", "[bits]"), ("relative", "(fraction)")):
+        (axes,) = ib.plot.compression(falls, estimator="ebab", measure=measure).axes
+        assert axes.get_ylabel().endswith(unit)
+    (axes,) = ib.plot.compression(falls.drop(columns="unit"), estimator="ebab").axes
+    assert axes.get_ylabel().endswith("[nats]")
+    both = pd.concat([falls, falls.assign(run="relu", unit="nats")])
+    with pytest.raises(ArgumentError, match="mixes units"):
+        ib.plot.compression(both, estimator="ebab")
 
 
 def test_phases_are_marked():
@@ -190,6 +221,33 @@ def test_truth_with_its_band_in_axes_of_the_caller():
     both = table.assign(run=["gaussian-16-1", "rectangle-16-3"])
     with pytest.raises(ArgumentError, match="one panel"):
         ib.plot.against_truth(both, ax=ax)
+
+
+def test_doubt_shows_against_the_truth():
+    names = [f"estimator {i}" for i in range(len(drawing.MARKERS))]
+    runs = ("gaussian-16-1", "gaussian-16-3", "gaussian-16-5")
+    table = make_frame(runs=runs, estimators=names, layers=("images",), epochs=(0,), unit="bits")
+    table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
+    marks = dict(zip(runs, ("saturated", "ties", ""), strict=True))
+    table = table.assign(mi=table["run"].str[-1].astype(float), flags=table["run"].map(marks))
+    figure = ib.plot.against_truth(table)
+    (axes,) = figure.axes
+    faces = {}
+    for line in axes.lines:
+        if line.get_linestyle() == "None" and line.get_marker() == "o" and len(line.get_xdata()):
+            faces[float(line.get_xdata()[0])] = line.get_markerfacecolor()
+    assert faces[1.0] == "white"
+    full = np.array(faces[5.0][:3])
+    assert faces[3.0][:3] == pytest.approx(1 - 0.35 * (1 - full))
+    entries = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert entries[-2:] == [
+        f"pale: {flags.MEANINGS[flags.CARE]}", f"hollow: {flags.MEANINGS[flags.NOTHING]}"
+    ]  # fmt: skip
+    used = {line.get_marker() for line in axes.lines} - {"None", "", None}
+    assert set(drawing.MARKERS) <= used
+    # The true information is in nats.
+    assert axes.get_xlabel() == "true information [nats]"
+    assert {float(v) for line in axes.lines for v in line.get_ydata()} >= {5 * np.log(2)}
 
 
 def test_panels_in_the_place_of_the_callers_axes(tmp_path):

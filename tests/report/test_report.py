@@ -52,8 +52,45 @@ def test_names_are_escaped(tmp_path, evil):
 
 
 def test_bounds_are_explained(tmp_path):
-    page = ib.report.write(make_frame(kind="lower"), tmp_path / "p.html").read_text()
-    assert "I(X;T) by ebab is a bound" in page
+    table = make_frame(estimators=("decoder", "kde", "mine", "nwj"))
+    kinds = {
+        ("decoder", "I(T;Y)"): "lower",
+        ("kde", "I(X;T)"): "upper",
+        **{
+            (name, quantity): "lower"
+            for name in ("mine", "nwj")
+            for quantity in ("I(X;T)", "I(T;Y)")
+        },
+    }
+    pairs = zip(table["estimator"], table["quantity"], strict=True)
+    table["kind"] = [kinds.get(pair, "estimate") for pair in pairs]
+
+    def said():
+        return ib.report.write(table, tmp_path / "p.html").read_text()
+
+    page = said()
+    assert (
+        "<p>I(X;T) by mine, nwj is a lower bound. I(X;T) by kde is an upper bound. "
+        "I(T;Y) by decoder, mine, nwj is a lower bound. "
+        "All other values are estimates and not bounds.</p>"
+    ) in page
+    table.loc[(table["estimator"] == "kde") & (table["layer"] == "a"), "kind"] = "estimate"
+    assert "I(X;T) by kde is an upper bound where the column kind says so." in said()
+    table["kind"] = "lower"
+    assert "All other values" not in said()
+    table["kind"] = "estimate"
+    assert " bound." not in re.sub("<script.*?</script>", "", said(), flags=re.S)
+
+
+def test_the_last_epoch_has_the_marks_of_the_flags(tmp_path):
+    table = make_frame(layers=("a", "b", "c"), epochs=(0,))
+    table["flags"] = table["layer"].map({"a": "saturated,ties", "b": "ties", "c": ""})
+    page = own_text(ib.report.write(table, tmp_path / "p.html").read_text())
+    key = ["∅ says nothing about the network: saturated", "⚑ interpret with care: ties"]
+    assert f"In nats. {key[0]}. {key[1]}." in page
+    cells = re.findall(r'<span class="flag" title="([^"]*)">[\d.]+ (.)</span>', page)
+    assert cells == [("saturated,ties", "∅")] * 2 + [("ties", "⚑")] * 2
+    assert ib.report.last_epoch_text(table).splitlines()[-2:] == key
 
 
 def test_seeds_alone_or_their_mean(tmp_path):
@@ -65,6 +102,13 @@ def test_seeds_alone_or_their_mean(tmp_path):
     mean = "tanh: mean of 2 runs"
     assert views(single_runs=True) == [mean, "tanh-0", "tanh-1", "relu"]
     assert views(single_runs=False) == [mean, "relu"]
+
+
+def test_fractions_have_no_unit():
+    table = make_frame(unit="bits")
+    table.loc[table["quantity"] == "I(T;Y)", "quantity"] = "P(class kept)"
+    content = json.loads(embedded.data(table, single_runs=True))
+    assert content["units"] == {"I(X;T)": "bits", "P(class kept)": ""}
 
 
 def test_bad_tables(tmp_path):

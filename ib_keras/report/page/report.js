@@ -108,11 +108,16 @@ function main() {
   // Plotly interprets some HTML in texts.
   const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;");
-  const unit = data.unit;
+  const axisTitle = (quantity) => safe(quantity)
+    + (data.units[quantity] ? ` [${data.units[quantity]}]` : "");
   const number = (x) => (Math.abs(x) >= 1000 || (x !== 0 && Math.abs(x) < 0.001)
     ? x.toExponential(2) : x.toFixed(3));
-  const measured = (p) => number(p.value) + (Number.isFinite(p.stderr)
-    ? " ± " + number(p.stderr) : " (no standard error)") + (p.runs > 1 ? ` over ${p.runs} runs` : "");
+  const measured = (p, unit) => {
+    const known = Number.isFinite(p.stderr);
+    return number(p.value) + (known ? " ± " + number(p.stderr) : "") + (unit ? " " + unit : "")
+      + (known ? "" : " (no standard error)") + (p.runs > 1 ? ` over ${p.runs} runs` : "");
+  };
+  const valueText = (quantity, p) => `${safe(quantity)} ${measured(p, data.units[quantity])}`;
   const flagged = (...points) => {
     const all = new Set(points.flatMap((p) => [...p.flags]));
     return [...all].sort();
@@ -172,8 +177,8 @@ function main() {
     return [...x.values()].filter((p) => y.has(p.epoch)).map((p) => ({ x: p, y: y.get(p.epoch),
       epoch: p.epoch, flags: flagged(p, y.get(p.epoch)) }));
   }
-  const told = (layer, p) => hover(layer, p.epoch, [`${XT} ${measured(p.x)} ${unit}`,
-    `${TY} ${measured(p.y)} ${unit}`], p.flags);
+  const told = (layer, p) => hover(layer, p.epoch, [valueText(XT, p.x), valueText(TY, p.y)],
+    p.flags);
 
   // Names are above or below their markers, and left out if both places are taken.
   function labels(here) {
@@ -216,9 +221,9 @@ function main() {
             : dark.matches ? "#fff" : "#222")) } },
     } };
   }
-  const boundOf = () => {
+  const boundOf = (quantity) => {
     for (const layer of layers)
-      for (const p of curve(state.view, state.estimator, XT, layer).values())
+      for (const p of curve(state.view, state.estimator, quantity, layer).values())
         return { upper: "upper bound on ", lower: "lower bound on " }[p.kind] || "";
     return "";
   };
@@ -241,7 +246,7 @@ function main() {
     if (xs.length) Object.assign(extent, { x: range(xs), y: range(ys) });
     const { here, trace } = now();
     traces.push(trace);
-    const look = layout(`${boundOf()}${XT} [${unit}]`, `${TY} [${unit}]`);
+    const look = layout(boundOf(XT) + axisTitle(XT), boundOf(TY) + axisTitle(TY));
     if (xs.length) { look.xaxis.range = extent.x; look.yaxis.range = extent.y; }
     else look.annotations = [{ text: "nothing to draw: select a layer or another estimator",
       showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
@@ -266,7 +271,7 @@ function main() {
       return { type: "scatter", mode: "lines+markers", name: safe(layer), hoverinfo: "text",
         x: own.map((p) => spread(p.epoch)), y: own.map((p) => p.value),
         hovertext: own.map((p) => hover(layer, p.epoch,
-          [`${safe(state.quantity)} ${measured(p)} ${unit}`], [...p.flags].sort())),
+          [valueText(state.quantity, p)], [...p.flags].sort())),
         error_y: { type: "data", array: errors, visible: errors.some((e) => e > 0), thickness: 1,
           width: 2 },
         line: { color: colour(layer), width: 1.6, dash: doubtful ? "dash" : "solid" },
@@ -274,7 +279,7 @@ function main() {
           color: own.map((p) => (nothing([...p.flags]) ? colour(layer) : fill(layer, [...p.flags]))),
           symbol: own.map((p) => symbol(layer, [...p.flags])) } };
     });
-    const look = layout("epoch", `${safe(state.quantity)} [${unit}]`);
+    const look = layout("epoch", boundOf(state.quantity) + axisTitle(state.quantity));
     const ticks = marks();
     Object.assign(look.xaxis, { tickvals: ticks.map(spread), ticktext: ticks.map(String) });
     if (state.epochs.length) look.shapes = cursor();
