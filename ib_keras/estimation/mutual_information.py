@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_seed
+from ib_keras.arrays.codes import entropy
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
@@ -150,6 +151,8 @@ def _radial(t: np.ndarray) -> np.ndarray:
 
 def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     n = len(a)
+    if n < 2:
+        raise ArgumentError("`a` has too few samples", "n >= 2", f"shape {a.shape}")
     first, second = as_labels(a, n, "a"), as_labels(b, n, "b")
     value = information_of_codes(first, second)
     table = np.zeros((first.max() + 1, second.max() + 1))
@@ -157,9 +160,9 @@ def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     p, q = table.sum(axis=1), table.sum(axis=0)
     ratios = np.log(n * table[first, second] / (p[first] * q[second]))
     error = float(ratios.std(ddof=1)) / math.sqrt(n)
-    # The correction of Miller and Madow.
-    cells = np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q) + 1
-    corrected = max(0.0, value - cells / (2 * n))
+    # The correction of Miller and Madow. Information never exceeds an entropy.
+    cells = int(np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q)) + 1
+    corrected = min(value - cells / (2 * n), entropy(first), entropy(second))
     return _result(corrected, error, {"counts": Estimate(value, error, n=n, dim=1)}, (), n=n)
 
 

@@ -71,6 +71,16 @@ def test_discrete_variables():
     assert 0.3 < mixed.value < 0.5
 
 
+def test_few_discrete_samples():
+    """The correction for finite samples does not exceed the entropies, and one row is too few."""
+    found = ib.mutual_information([1, 2], [2, 3])
+    assert found.value == found.lower == pytest.approx(math.log(2))
+    assert type(found.value) is float and type(found.stderr) is float
+    assert ib.mutual_information([1, 1, 2], ["a", "b", "b"]).value >= 0
+    with pytest.raises(ArgumentError, match=r"`a` has too few samples. Expected n >= 2. Received"):
+        ib.mutual_information([1], [2])
+
+
 def test_bad_input():
     x = np.random.default_rng(0).normal(size=(50, 2))
     with pytest.raises(ArgumentError, match="infinite"):
