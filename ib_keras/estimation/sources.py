@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ib_keras.activations import Activations, ActivationStore, layer_names
-from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.checks import as_samples, check_count
 from ib_keras.arrays.labels import Name, encode_labels
 from ib_keras.arrays.structures import flat_inputs, input_codes
 from ib_keras.errors import ArgumentError, StoreError
@@ -207,9 +207,10 @@ def from_store(
 ) -> tuple[Samples, list[Source]]:
     """The samples and sources of a store."""
     recorded = store.epochs
+    selected = None if epochs is None else check_epochs(epochs)
     if epochs is None and (missing := store.missing):
         raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
-    chosen = recorded if epochs is None else sorted({int(e) for e in epochs})
+    chosen = recorded if selected is None else selected
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:
         raise ArgumentError(
@@ -228,6 +229,17 @@ def from_store(
             where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0))
             sources.append(StoredLayer(where, store))
     return samples, sources
+
+
+def check_epochs(epochs: Any) -> list[int]:
+    """Return different epochs in ascending order.
+
+    Raises:
+        ArgumentError: If ``epochs`` is not a list or another iterable of integers >= 0.
+    """
+    if not isinstance(epochs, Iterable) or isinstance(epochs, str):
+        raise ArgumentError("`epochs` is not a list of epochs", "such as [0, 5]", repr(epochs))
+    return sorted({check_count(epoch, "epochs", 0) for epoch in epochs})
 
 
 def from_arrays(

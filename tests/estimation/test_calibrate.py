@@ -53,7 +53,9 @@ def test_information_behind_a_channel():
         )
         expected = 2 * half - 0.5 * math.log(2 * math.pi * math.e)
         knots = np.linspace(-a, a, surrogates._STEPS + 1)
-        assert surrogates._channel_information(knots) == pytest.approx(expected, abs=2e-4 + 2e-3 * expected)
+        assert surrogates._channel_information(knots) == pytest.approx(
+            expected, abs=2e-4 + 2e-3 * expected
+        )
 
 
 def test_a_channels_samples_have_the_information_that_sample_propagation_finds(layer):

@@ -6,7 +6,7 @@ import pytest
 
 import ib_keras as ib
 from ib_keras import frame
-from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.errors import ArgumentError, Interrupted, StoreError
 
 
 @pytest.fixture
@@ -193,8 +193,42 @@ def test_several_stores(tmp_path, arrays):
     assert by_glob.attrs["provenance"]["estimators"] and by_glob.attrs["not_estimated"] == 0
     with pytest.raises(StoreError, match="matches nothing"):
         ib.estimate(str(tmp_path / "no-*"), "ebab")
+    with pytest.raises(StoreError, match="reads local stores only"):
+        ib.estimate("gs://bucket/*", "ebab")
     with pytest.raises(ArgumentError, match="stores or their paths"):
         ib.estimate([3], "ebab")
+
+
+def test_all_stores_are_checked_first_and_ctrl_c_keeps_all_estimates(tmp_path, arrays, monkeypatch):
+    layers, y = arrays
+    for name in ("a", "b"):
+        made = ib.ActivationStore.create(
+            tmp_path / name, inputs=np.arange(100.0), targets=y, layers=list(layers)
+        )
+        with made.writer(0, noise_std={}) as writer:
+            for layer, t in layers.items():
+                writer.write(layer, t)
+    small = ib.ActivationStore.create(
+        tmp_path / "small", inputs=np.arange(100.0), targets=y, layers=["near"]
+    )
+    with small.writer(0, noise_std={}) as writer:
+        writer.write("near", layers["near"])
+    estimate, ran = ib.estimators.EBAB.estimate, []
+
+    def interrupted(self, *args, **kwargs):
+        ran.append(1)
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        return estimate(self, *args, **kwargs)
+
+    monkeypatch.setattr(ib.estimators.EBAB, "estimate", interrupted)
+    with pytest.raises(ArgumentError, match="No layer matches"):
+        ib.estimate([tmp_path / "a", tmp_path / "small"], "ebab", layers="deep/far")
+    assert not ran
+    with pytest.raises(Interrupted, match="3 of 4 estimates") as stopped:
+        ib.estimate(str(tmp_path / "[ab]"), "ebab", epochs=(e for e in (0,)))
+    assert stopped.value.table["run"].tolist() == ["a"] * 4 + ["b"] * 2
+    assert stopped.value.table.attrs["provenance"]["data"]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +238,8 @@ def test_several_stores(tmp_path, arrays):
         ({"estimators": []}, "empty"),
         ({"estimators": ["ebab", "ebab"]}, "repeats"),
         ({"layers": "x*"}, "No layer matches"),
+        ({"epochs": 5}, r"`epochs` is not a list.*Expected .*Received: 5"),
+        ({"epochs": ["a"]}, "`epochs` is not a valid count"),
         ({"epochs": [1]}, r"not recorded.*\[0, 3\]"),
         ({"unit": "bananas"}, "'nats', 'bits'"),
         ({"targets": [1, 2]}, "cannot be used with this source"),
