@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_stddev
+from ib_keras.arrays.checks import check_interval, check_stddev
 from ib_keras.errors import ArgumentError
 
 if keras.backend.backend() != "tensorflow":
@@ -173,10 +173,7 @@ class QuantizedActivation(keras.layers.Layer):
             raise ArgumentError(
                 f"The range of the activation {name!r} is unknown", "range=(lo, hi)", "range=None"
             )
-        low, high = (float(v) for v in (_RANGES[name] if range is None else range))
-        if not low < high < float("inf"):
-            raise ArgumentError("`range` is not an interval", "(lo, hi) with lo < hi", repr(range))
-        self.range = (low, high)
+        self.range = check_interval(_RANGES[name] if range is None else range, "range")
         self.supports_masking = True
         self.built = True
 

@@ -1,4 +1,4 @@
-"""calibrate(): estimates of synthetic samples that resemble a layer and whose I(X;T) is known."""
+"""calibrate(): estimates of synthetic samples whose I(X;T) is known."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def calibrate(
 ) -> Calibration:
     """Measure the bias of an estimator on synthetic samples whose I(X;T) is known.
 
-    The samples resemble the outputs of a layer. They have the layer's number of rows, dimension, noise and marginals:
+    The samples resemble the outputs of a layer. They have its number of rows, dimension, noise and
+    marginals:
 
     - For estimators that compare T with X, both are monotone functions of normal vectors, with the
       marginals and rank correlations of the layer and of the inputs.

@@ -88,8 +88,8 @@ def estimate(
 
     Raises:
         ArgumentError: If an estimator, layer or epoch is unknown, lengths differ, or inputs are
-            missing; all this is checked for all stores before anything is estimated. With ``on_error="raise"``,
-            also if an estimate cannot be made.
+            missing; all this is checked for all stores before anything is estimated. With
+            ``on_error="raise"``, also if an estimate cannot be made.
         StoreError: If the path is not a store of this version.
         Interrupted: If Ctrl-C is pressed; its ``table`` has the estimates so far.
     """

@@ -302,7 +302,7 @@ def from_model(
     tapped = model if instrumented else instrument(model, layers=layers)
     tapped.check_inputs(inputs)
     names = tapped.select_taps(layers if instrumented else None)
-    propagating: list[Any] = [one for one in made if one.traits.propagations]
+    propagating = [one for one in made if one.traits.propagations]
     if len(propagating) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
         check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(

@@ -243,7 +243,8 @@ def surrogate(
         noise_std: standard deviation of the layer's own noise.
 
     Raises:
-        CalibrationError: If the samples are constant, or the estimator needs noise and there is none.
+        CalibrationError: If the samples are constant, or the estimator needs noise and there is
+            none.
     """
     if estimator.traits.inputs:
         return pairs(t, x)

@@ -23,11 +23,19 @@ class BaseEstimator(Configured):
 
     A custom estimator may derive from this class, but need not: the library uses the defaults for
     any class with ``name``, ``estimate`` and ``get_config``.
+
+    Attributes:
+        conditional_inputs: for estimators with the trait ``propagations``, the number m of inputs
+            that are propagated repeatedly if the source is a model.
+        propagations: the number n_x of propagations of each, in the same case.
     """
+
+    conditional_inputs: int = 256
+    propagations: int = 64
 
     @property
     def traits(self) -> Traits:
-        """The requirements of the estimator, and its additional methods."""
+        """Return the requirements of the estimator, and its additional methods."""
         return Traits()
 
     def prepare(

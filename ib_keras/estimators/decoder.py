@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays.checks import as_array
+from ib_keras.arrays.checks import as_array, check_counts, check_share
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
@@ -104,10 +104,9 @@ class DecoderBound(BaseEstimator):
         for field in ("filters", "image_shape"):
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        if not 0 < self.test_fraction < 1:
-            raise ArgumentError(
-                "`test_fraction` is not a share", "0 < value < 1", self.test_fraction
-            )
+        if self.image_shape is not None:
+            check_counts(self.image_shape, "image_shape")
+        check_share(self.test_fraction, "test_fraction")
         self.settings()
 
     def __str__(self) -> str:

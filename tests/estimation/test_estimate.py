@@ -6,7 +6,7 @@ import pytest
 
 import ib_keras as ib
 from ib_keras import frame
-from ib_keras.errors import ArgumentError, Interrupted, StoreError
+from ib_keras.errors import ArgumentError, InfiniteError, Interrupted, StoreError
 
 
 @pytest.fixture
@@ -152,6 +152,23 @@ def test_one_cell_that_cannot_be_is_a_row_with_its_reason():
         ib.estimate(layers, Fails(), on_error="raise")
     with pytest.raises(ArgumentError, match="'flag' or 'raise'"):
         ib.estimate(layers, "ebab", on_error="ignore")
+
+
+def test_infinite_information_of_a_custom_estimator():
+    """I(X;T) is infinite; I(T;Y), which is at most H(Y), is only unknown."""
+
+    class Infinite(Fails):
+        name = "infinite"
+
+        def estimate(self, t, **kwargs):
+            raise InfiniteError("X determines T", "noise", "none")
+
+    layers = {"a": np.arange(9.0)[:, None]}
+    xt, ty = ib.estimate(layers, Infinite(), targets=np.arange(9) % 2).to_dict("records")
+    assert (xt["value"], xt["flags"]) == (np.inf, "infinite")
+    assert np.isnan(ty["value"]) and ty["flags"] == "not_estimated"
+    _, ty = ib.estimate(layers, Fails(), targets=np.arange(9) % 2).to_dict("records")
+    assert reason(ty).startswith("ZeroDivisionError: ")
 
 
 class Fails:
