@@ -120,11 +120,11 @@ class GaussianChannel(keras.layers.Layer):
         return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The input's shape."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "stddev": self.stddev,
@@ -189,11 +189,11 @@ class QuantizedActivation(keras.layers.Layer):
         return clipped + keras.ops.stop_gradient(rounded - clipped)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The input's shape."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         name = keras.activations.serialize(self.activation)
         config = {"activation": name, "bits": self.bits, "range": self.range}
         return {**super().get_config(), **config}

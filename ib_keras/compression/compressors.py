@@ -285,5 +285,5 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 def _check_dimension(flat: np.ndarray, k: int) -> None:
     if k > min(flat.shape):
         raise ArgumentError(
-            f"k={k} is no compression", f"k <= {min(flat.shape)}", f"shape {flat.shape}"
+            "`k` exceeds the size of the data", f"k <= {min(flat.shape)}", f"k={k}, {flat.shape}"
         )

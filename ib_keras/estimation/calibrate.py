@@ -165,7 +165,7 @@ def calibrate(
 
 
 def _trust(frame: pd.DataFrame) -> tuple[float, float]:
-    """The longest range of trusted rows."""
+    """Return the longest range of trusted rows."""
     trusted = frame[frame["trusted"]]
     runs = (~frame["trusted"]).cumsum()[frame["trusted"]]
     ranges = trusted.groupby(runs)["mi"].agg(["min", "max"])
@@ -176,7 +176,7 @@ def _trust(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def _layer(like: Any) -> tuple[np.ndarray, float]:
-    """The samples, and the noise that was recorded with them."""
+    """Return the samples, and the noise that was recorded with them."""
     if not isinstance(like, Mapping):
         return as_array(like, "like"), 0.0
     if len(like) != 1:

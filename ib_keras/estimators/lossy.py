@@ -37,7 +37,7 @@ _ESTIMATORS = {
 
 @dataclasses.dataclass(frozen=True)
 class LossyCompression(FromPairs):
-    """I(E(A); E(B)) of compressed variables, in the population a lower bound on I(A;B).
+    """I(E(A); E(B)) of compressed variables, a lower bound on I(A;B) for infinitely many samples.
 
     Each variable wider than k is replaced by k numbers. The compressor is fitted on rows that are
     not used for the estimate. Its error does not show whether information was lost: a compressor of

@@ -245,7 +245,7 @@ def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rate(epoch: int, epochs: int) -> float:
-    """The factor of the learning rate; it is small at first so that Adam keeps the start."""
+    """Return the factor of the learning rate; it is small at first so that Adam keeps the start."""
     return min(1.0, (epoch + 1) / 4) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 

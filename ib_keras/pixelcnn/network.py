@@ -357,7 +357,7 @@ class PixelCNN(keras.Model):
         return tf.reduce_mean(nats)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         names = ("levels", "filters", "resnet_blocks", "mixtures", "dropout", "seed")
         config = {name: getattr(self, name) for name in names}
         shapes = {"image_shape": self.image_shape, "condition_shape": self.condition_shape}
@@ -375,7 +375,7 @@ class PixelCNN(keras.Model):
         return images if h is None else (images, h)
 
     def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
-        """The distribution with some raw parameters."""
+        """Return the distribution with some raw parameters."""
         k, channels = self.mixtures, self.image_shape[-1]
         shape = tf.concat([tf.shape(raw)[:-1], [k, -1]], axis=0)
         rest = tf.reshape(raw[..., k:], shape)

@@ -137,7 +137,7 @@ def test_one_cell_that_cannot_be_is_a_row_with_its_reason():
     for name in ("gaussian", "kl", "ksg"):
         found = cells.loc["carried", name, "I(X;T)"]
         assert found["value"] == np.inf and found["flags"] == "infinite", name
-        assert "I(A;B) is infinite" in reason(found)
+        assert "I(X;T) is infinite" in reason(found) and "`a`" not in reason(found)
     wide = cells.loc["wide", "gaussian", "I(X;T)"]
     assert np.isnan(wide["value"]) and "83 columns" in reason(wide)
     # So few rows cannot show that anything is infinite.
@@ -210,6 +210,8 @@ def test_several_stores(tmp_path, arrays):
     assert by_glob.attrs["provenance"]["estimators"] and by_glob.attrs["not_estimated"] == 0
     with pytest.raises(StoreError, match="matches nothing"):
         ib.estimate(str(tmp_path / "no-*"), "ebab")
+    with pytest.raises(StoreError, match="nosuch.*Expected the folder of an `ActivationStore`"):
+        ib.estimate("nosuch", "ebab")
     with pytest.raises(StoreError, match="reads local stores only"):
         ib.estimate("gs://bucket/*", "ebab")
     with pytest.raises(ArgumentError, match="stores or their paths"):
@@ -253,7 +255,7 @@ def test_all_stores_are_checked_first_and_ctrl_c_keeps_all_estimates(tmp_path, a
     [
         ({"estimators": "ebba"}, "'ebab'"),
         ({"estimators": []}, "empty"),
-        ({"estimators": ["ebab", "ebab"]}, "repeats"),
+        ({"estimators": ["ebab", "ebab"]}, "repeats 'ebab'"),
         ({"layers": "x*"}, "No layer matches"),
         ({"epochs": 5}, r"`epochs` is not a list.*Expected .*Received: 5"),
         ({"epochs": ["a"]}, "`epochs` is not a valid count"),
@@ -311,5 +313,5 @@ def test_load_says_what_is_wrong(store, tmp_path):
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "f").touch()
         frame.write(ib.estimate(store, "ebab"), tmp_path / "taken")
-    with pytest.raises(StoreError, match="is not a folder of"):
+    with pytest.raises(StoreError, match="is not of the expected kind"):
         frame.write(ib.estimate(store, "ebab"), store.path)

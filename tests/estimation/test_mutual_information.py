@@ -87,12 +87,14 @@ def test_bad_input():
         ib.mutual_information(x, x[:, ::-1])
     with pytest.raises(ArgumentError, match="differ in length"):
         ib.mutual_information(x, x[:20] + 1)
-    with pytest.raises(ArgumentError, match="no samples"):
+    with pytest.raises(ArgumentError, match="`a` has no samples"):
         ib.mutual_information(3.0, x)
     with pytest.raises(ArgumentError, match="seed"):
         ib.mutual_information(x, x + 1, seed=-1)
     with pytest.raises(ArgumentError, match="NaN"):
         ib.mutual_information(x, np.full((50, 1), np.nan))
+    with pytest.raises(ArgumentError, match="`b` has the wrong length"):
+        ib.mutual_information([1, 2, 3], [1, 2])
     constant = ib.mutual_information(x, np.ones((50, 1)))
     assert constant.value == 0
 

@@ -324,7 +324,7 @@ def test_layers_without_propagations_are_empty_rows(noisy, tmp_path):
 
 def test_captures_are_wanted_clean(noisy):
     model, x, y = noisy
-    with pytest.raises(ArgumentError, match=r"wants S.*clean=True"):
+    with pytest.raises(ArgumentError, match=r"needs S.*clean=True"):
         ib.estimate(model.capture(x), "sp", targets=y)
     clean = model.capture(x, clean=True, layers="dense_1")
     assert clean.random == frozenset()
