@@ -354,7 +354,7 @@ def test_bad_input(mlp, inputs):
             )
     with pytest.raises(ArgumentError, match="differs between equal inputs"):
         sp.estimate(x, noise_std=0.1, x=np.zeros(64))
-    with pytest.raises(ArgumentError, match="`x` does not match"):
+    with pytest.raises(ArgumentError, match="`x` has the wrong length"):
         sp.estimate(x, noise_std=0.1, x=np.zeros(3))
     with pytest.raises(ArgumentError, match="NaN"):
         sp.estimate(x, noise_std=0.1, conditional=np.full((4, 8, 4), np.nan))
