@@ -9,34 +9,50 @@ from ib_keras.errors import ArgumentError
 
 
 class Configured:
-    """Adds ``get_config``, ``from_config`` and a short name for tables to a frozen dataclass."""
+    """Adds ``get_config``, ``from_config`` and a short name for tables to a frozen dataclass.
+
+    A class that is not a dataclass and has a constructor must define ``get_config``.
+    """
 
     name: ClassVar[str]
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of the constructor, JSON-serialisable."""
+        """Return the arguments of the constructor, JSON-serialisable."""
+        if not dataclasses.is_dataclass(self):
+            if type(self).__init__ is object.__init__:
+                return {}
+            raise NotImplementedError(f"{type(self).__name__} needs a method `get_config`")
         return {
             field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            for field in dataclasses.fields(self)
             for value in [getattr(self, field.name)]
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Creates an object from the result of ``get_config``."""
+        """Create an object from the result of ``get_config``."""
         return cls(**config)
 
     def __str__(self) -> str:
-        changed = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != field.default
-        ]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
+        name = getattr(self, "name", type(self).__name__)
+        if dataclasses.is_dataclass(self):
+            shown = {
+                field.name: value
+                for field in dataclasses.fields(self)
+                if (value := getattr(self, field.name)) != field.default
+            }
+        else:
+            shown = self.get_config()
+        settings = ", ".join(f"{field}={value}" for field, value in shown.items())
+        return f"{name}({settings})" if shown else name
 
 
 def construct(cls: type, kwargs: dict[str, Any]) -> Any:
-    """Call a constructor, and raise an ``ArgumentError`` if a dataclass lacks an argument."""
+    """Call a constructor.
+
+    Raises:
+        ArgumentError: If the class is a dataclass without a parameter of a given name.
+    """
     if dataclasses.is_dataclass(cls):
         known = [field.name for field in dataclasses.fields(cls) if field.init]
         unknown = sorted(set(kwargs) - set(known))

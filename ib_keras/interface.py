@@ -77,7 +77,11 @@ class Traits:
         inputs: whether it compares T with X. Other estimators only need to know which inputs are
             equal.
         propagations: whether it needs S, a layer's output before the layer's own noise, and inputs
-            that are propagated several times.
+            that are propagated several times. Its ``estimate`` then gets S as ``t``. If S is random
+            given X, it also gets ``conditional``, and in a further argument ``conditional_rows``
+            the rows ``(m,)`` of ``t`` that have these inputs. The estimator must derive from
+            ``estimators.base.BaseEstimator``, whose attributes ``conditional_inputs`` and
+            ``propagations`` are the numbers m and n_x for a model.
         all_epochs: whether it needs the smallest and largest value of all layers and epochs.
         pairs: whether its ``mutual_information`` takes any two variables.
         labels_alone: whether its ``with_labels`` estimates I(T;Y) without I(X;T).
@@ -110,10 +114,11 @@ class Estimator(Protocol):
             y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
             x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
             noise_std: standard deviation of the Gaussian noise that the network adds to this layer.
-            conditional: outputs for m inputs, each propagated n_x times, ``(m, n_x, ...)``.
+            conditional: outputs for m inputs, each propagated n_x times, ``(m, n_x, ...)``, for
+                estimators with the trait ``propagations``.
         """
         ...
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-serialisable."""
+        """Return the constructor's arguments, JSON-serialisable."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_stddev
+from ib_keras.arrays.checks import check_interval, check_stddev
 from ib_keras.errors import ArgumentError
 
 if keras.backend.backend() != "tensorflow":
@@ -120,11 +120,11 @@ class GaussianChannel(keras.layers.Layer):
         return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The input's shape."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             **super().get_config(),
             "stddev": self.stddev,
@@ -173,10 +173,7 @@ class QuantizedActivation(keras.layers.Layer):
             raise ArgumentError(
                 f"The range of the activation {name!r} is unknown", "range=(lo, hi)", "range=None"
             )
-        low, high = (float(v) for v in (_RANGES[name] if range is None else range))
-        if not low < high < float("inf"):
-            raise ArgumentError("`range` is not an interval", "(lo, hi) with lo < hi", repr(range))
-        self.range = (low, high)
+        self.range = check_interval(_RANGES[name] if range is None else range, "range")
         self.supports_masking = True
         self.built = True
 
@@ -192,11 +189,11 @@ class QuantizedActivation(keras.layers.Layer):
         return clipped + keras.ops.stop_gradient(rounded - clipped)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The input's shape."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         name = keras.activations.serialize(self.activation)
         config = {"activation": name, "bits": self.bits, "range": self.range}
         return {**super().get_config(), **config}

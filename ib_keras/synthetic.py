@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln, ndtr
 
-from ib_keras.arrays.checks import check_count, check_seed
+from ib_keras.arrays.checks import check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -77,6 +77,7 @@ def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pa
         ArgumentError: If ``mi`` is less than that of uncorrelated pairs.
     """
     n, dim, mi, rng = _check(n, dim, mi, seed)
+    dof = check_positive(dof, "dof")
 
     def c(d: float) -> float:
         return float(gammaln(d / 2) - d / 2 * digamma(d / 2))
@@ -84,7 +85,8 @@ def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pa
     tails = c(dof) + c(dof + 2 * dim) - 2 * c(dof + dim)
     if mi < tails:
         raise ArgumentError(
-            f"`mi` is less than that of the tails of {dof} degrees of freedom in {dim} dimensions",
+            "`mi` is below the information that the heavy tails alone give "
+            f"(dof={dof:g}, dim={dim})",
             f"mi >= {tails:.6g}",
             mi,
         )

@@ -190,7 +190,7 @@ class ActivationStore:
         return labels.recode(targets, self.n, "targets").names
 
     def rows(self) -> np.ndarray:
-        """The rows' ids in the data set, ``(n,)``."""
+        """Return the rows' ids in the data set, ``(n,)``."""
         return self._own("rows.npy")
 
     @property
@@ -216,7 +216,7 @@ class ActivationStore:
         return self._epoch(epoch)["noise_std"]
 
     def extent(self, epoch: int, layer: str) -> tuple[float, float] | None:
-        """The smallest and largest value of a layer; ``None`` if a value is NaN or infinite."""
+        """Return the smallest and largest value of a layer; ``None`` if a value is not finite."""
         extent = self._file(epoch, layer, clean=False)["extent"]
         return None if extent is None else (extent[0], extent[1])
 
@@ -243,7 +243,7 @@ class ActivationStore:
         return self._read(epoch, self._file(epoch, layer, clean))
 
     def random(self, epoch: int) -> frozenset[str]:
-        """The layers whose S is random given the input.
+        """Return the layers whose S is random given the input.
 
         Noise acts before them, or the network draws random numbers at inference.
         """

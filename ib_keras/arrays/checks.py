@@ -93,7 +93,7 @@ def as_samples(
 def check_seed(value: Any) -> int:
     """Return ``value`` as an int >= 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise ArgumentError("`seed` is not a seed", "an integer >= 0, or None", repr(value))
+        raise ArgumentError("`seed` is not a seed", "an integer >= 0", repr(value))
     return int(value)
 
 
@@ -116,6 +116,42 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
             f"`{name}` is not a valid count", f"an integer >= {minimum}", repr(value)
         )
     return int(value)
+
+
+def check_counts(values: Any, name: str, minimum: int = 1) -> tuple[int, ...]:
+    """Return ``values`` as a tuple of ints of at least ``minimum``."""
+    if not isinstance(values, (list, tuple)):
+        raise ArgumentError(
+            f"`{name}` is not a list of counts", f"integers >= {minimum} in a tuple", repr(values)
+        )
+    return tuple(check_count(value, name, minimum) for value in values)
+
+
+def check_share(value: Any, name: str) -> float:
+    """Return ``value`` as a float between 0 and 1, both excluded."""
+    if not _is_number(value) or not 0 < value < 1:
+        raise ArgumentError(f"`{name}` is not a share", "0 < value < 1", repr(value))
+    return float(value)
+
+
+def check_rate(value: Any, name: str) -> float:
+    """Return ``value`` as a float from 0, which is included, to 1, which is excluded."""
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ArgumentError(f"`{name}` is not a rate", "0 <= value < 1", repr(value))
+    return float(value)
+
+
+def check_interval(value: Any, name: str) -> tuple[float, float]:
+    """Return ``value`` as two finite floats in ascending order."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ArgumentError(
+            f"`{name}` is not an interval", "(lo, hi) with finite lo < hi", repr(value)
+        )
+    return low, high
 
 
 def check_stddev(value: Any, name: str = "noise_std") -> float:

@@ -218,7 +218,7 @@ def _name(value: Any) -> Name:
 def _check_length(array: np.ndarray, n: int, name: str) -> None:
     if array.ndim == 0 or len(array) != n:
         raise ArgumentError(
-            f"`{name}` does not match the activations",
+            f"`{name}` has the wrong length",
             f"one label for each of the {n} samples",
             f"shape {array.shape}",
         )

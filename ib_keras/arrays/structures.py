@@ -63,7 +63,7 @@ def array_codes(arrays: Sequence[np.ndarray], n: int, name: str) -> np.ndarray:
         raise ArgumentError(f"`{name}` is not numeric", "arrays of numbers", "dtype object")
     if any(a.ndim == 0 or len(a) != n for a in arrays):
         raise ArgumentError(
-            f"`{name}` does not match the activations",
+            f"`{name}` has the wrong length",
             f"one input for each of the {n} samples",
             f"shapes {[a.shape for a in arrays]}",
         )

@@ -92,7 +92,7 @@ def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequenti
     if settings.convolutional:
         if len(shape) != 3 or min(shape[:2]) < 8:
             raise ArgumentError(
-                "Convolutions want images", "(n, height, width[, channels]), at least 8×8", shape
+                "Convolutions need images", "(n, height, width[, channels]), at least 8×8", shape
             )
         for i, filters in enumerate((16, 32, 64)):
             layers.append(

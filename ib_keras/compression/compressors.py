@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays.checks import as_samples, check_count, check_seed
+from ib_keras.arrays.checks import (
+    as_samples,
+    check_count,
+    check_positive,
+    check_seed,
+    check_stddev,
+)
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import moderate, times_two
 from ib_keras.config import Configured, construct
@@ -158,6 +164,8 @@ class Autoencoder(Configured):
     def __post_init__(self) -> None:
         for field in ("k", "epochs", "patience", "batch_size"):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
+        check_stddev(self.noise, "noise")
+        check_positive(self.learning_rate, "learning_rate")
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Train the encoder and the decoder; a tenth of the rows is held out for early stopping.
@@ -277,5 +285,5 @@ def _flat(rows: np.ndarray) -> np.ndarray:
 def _check_dimension(flat: np.ndarray, k: int) -> None:
     if k > min(flat.shape):
         raise ArgumentError(
-            f"k={k} is no compression", f"k <= {min(flat.shape)}", f"shape {flat.shape}"
+            "`k` exceeds the size of the data", f"k <= {min(flat.shape)}", f"k={k}, {flat.shape}"
         )

@@ -108,7 +108,7 @@ def check_images(images: str, size: int) -> None:
 def _fitted(
     estimator: Any, marginal: Sequence[np.ndarray], parameters: int, k: int | None, seed: int
 ) -> Any:
-    """The estimator, with compressors fitted to images if it has compressors."""
+    """Return the estimator, with compressors fitted to images if it has compressors."""
     if not isinstance(estimator, LossyCompression):
         return estimator
     fitted: dict[str, Any] = {}

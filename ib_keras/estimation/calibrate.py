@@ -1,7 +1,8 @@
-"""calibrate(): estimates of synthetic samples that resemble a layer's and have known I(X;T)."""
+"""calibrate(): estimates of synthetic samples whose I(X;T) is known."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from ib_keras.arrays.checks import (
 )
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import surrogates
+from ib_keras.estimation.surrogates import CalibrationError
 from ib_keras.estimators.base import adapted
 from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
@@ -90,9 +92,10 @@ def calibrate(
     tolerance: float = 0.25,
     seed: int = 0,
 ) -> Calibration:
-    """Measure the bias of an estimator on samples that resemble a layer's and have known I(X;T).
+    """Measure the bias of an estimator on synthetic samples whose I(X;T) is known.
 
-    The samples have the layer's number of rows, dimension, noise and marginals:
+    The samples resemble the outputs of a layer. They have its number of rows, dimension, noise and
+    marginals:
 
     - For estimators that compare T with X, both are monotone functions of normal vectors, with the
       marginals and rank correlations of the layer and of the inputs.
@@ -120,7 +123,8 @@ def calibrate(
         A ``Calibration``, the named tuple ``(frame, trust)``.
 
     Raises:
-        ArgumentError: If an argument is invalid, or the samples are constant.
+        ArgumentError: If an argument is invalid, or no samples resemble the layer, for example
+            because it is constant.
     """
     tested: Any = adapted(registry.get(estimator))
     values, recorded_noise = _layer(like)
@@ -133,19 +137,20 @@ def calibrate(
             raise ArgumentError(
                 "`inputs` do not match `like`", f"{len(values)} rows", f"shape {x.shape}"
             )
-    grid = _grid(mi)
-    repeats = check_count(repeats, "repeats", 2)
-    check_positive(tolerance, "tolerance")
+    grid, repeats, seed = _check_settings(mi, repeats, tolerance, seed)
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.kind in "iub" else np.float32)
     draw = surrogates.surrogate(tested, values, x, noise)
     if (variance := tested.kernel_variance(values)) is not None:
         tested = KDE(variance, tested.kind)
-    rng = np.random.default_rng(check_seed(seed))
+    rng = np.random.default_rng(seed)
     rows = []
     for known in bar(grid, "known information"):
         samples = [draw(known, len(values), rng) for _ in range(repeats)]
-        results = [tested.estimate(s.t, x=s.x, noise_std=noise).xt for s in samples]
+        try:
+            results = [tested.estimate(s.t, x=s.x, noise_std=noise).xt for s in samples]
+        except ArgumentError as error:
+            raise CalibrationError(error.invalid, error.expected, error.received) from error
         estimates = np.array([result.value for result in results])
         stderr = float(np.mean([result.stderr for result in results]))
         truth = samples[0].mi
@@ -160,7 +165,7 @@ def calibrate(
 
 
 def _trust(frame: pd.DataFrame) -> tuple[float, float]:
-    """The longest range of trusted rows."""
+    """Return the longest range of trusted rows."""
     trusted = frame[frame["trusted"]]
     runs = (~frame["trusted"]).cumsum()[frame["trusted"]]
     ranges = trusted.groupby(runs)["mi"].agg(["min", "max"])
@@ -171,7 +176,7 @@ def _trust(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def _layer(like: Any) -> tuple[np.ndarray, float]:
-    """The samples, and the noise that was recorded with them."""
+    """Return the samples, and the noise that was recorded with them."""
     if not isinstance(like, Mapping):
         return as_array(like, "like"), 0.0
     if len(like) != 1:
@@ -181,6 +186,14 @@ def _layer(like: Any) -> tuple[np.ndarray, float]:
     ((name, values),) = like.items()
     noise = like.noise_std.get(name, 0.0) if isinstance(like, Activations) else 0.0
     return as_array(values, "like"), noise
+
+
+def _check_settings(
+    mi: Any = MI, repeats: Any = 4, tolerance: Any = 0.25, seed: Any = 0
+) -> tuple[list[float], int, int]:
+    """Check settings of ``calibrate``; return the known values, the repeats and the seed."""
+    check_positive(tolerance, "tolerance")
+    return _grid(mi), check_count(repeats, "repeats", 2), check_seed(seed)
 
 
 def _grid(mi: Any) -> list[float]:
@@ -211,8 +224,7 @@ class Calibrator:
             raise ArgumentError(
                 "`calibrate` is invalid", f"True, False, or a dict of {known}", repr(calibrate)
             )
-        if "mi" in calibrate:
-            _grid(calibrate["mi"])
+        _check_settings(**calibrate)
         return cls(calibrate)
 
     def columns(
@@ -227,15 +239,18 @@ class Calibrator:
 
         Returns:
             ``calibrated_lower`` and ``calibrated_upper``, the ends of the interval in nats, and
-            ``untrusted``, whether the interval leaves the trusted range.
+            ``untrusted``, whether the interval leaves the trusted range. Without calibration, the
+            ends are NaN: the estimate is not finite, the layer is constant or has no noise, or the
+            estimator rejects the synthetic samples.
         """
-        try:
-            calibration = calibrate(estimator, t, inputs=x, noise_std=noise_std, **self.settings)
-        except ArgumentError:  # no samples resemble a constant layer, or one without noise
-            lower, upper, trusted = math.nan, math.nan, False
-        else:
-            lower, upper = calibration.interval(estimate.value)
-            trusted = calibration.trusts(estimate.value)
+        lower, upper, trusted = math.nan, math.nan, False
+        if math.isfinite(estimate.value):
+            with contextlib.suppress(CalibrationError):
+                calibration = calibrate(
+                    estimator, t, inputs=x, noise_std=noise_std, **self.settings
+                )
+                lower, upper = calibration.interval(estimate.value)
+                trusted = calibration.trusts(estimate.value)
         return {
             "calibrated_lower": lower, "calibrated_upper": upper, "untrusted": not trusted
         }  # fmt: skip

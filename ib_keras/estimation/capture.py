@@ -16,8 +16,8 @@ from ib_keras.estimators.base import BaseEstimator
 if TYPE_CHECKING:
     from ib_keras.instrumentation.model import InstrumentedModel
 
-# The largest dimension of a layer whose propagations are captured; a mixture of their number
-# resolves no larger dimension.
+# The largest dimension of a layer whose propagations are captured. A mixture of that few
+# propagations cannot describe more dimensions.
 _WIDEST = 512
 
 
@@ -42,7 +42,7 @@ def capture(
     tapped: InstrumentedModel,
     inputs: Any,
     names: Sequence[str],
-    made: Sequence[BaseEstimator],
+    estimators: Sequence[BaseEstimator],
     *,
     rows: np.ndarray,
     propagations: int,
@@ -56,7 +56,7 @@ def capture(
         tapped: the instrumented model.
         inputs: the model's inputs, ``(n, ...)``.
         names: the taps to capture.
-        made: the estimators.
+        estimators: the estimators.
         rows: the rows that are propagated repeatedly.
         propagations: the number of passes over these rows.
         draws: the number of noisy passes over all rows.
@@ -73,7 +73,7 @@ def capture(
         return captured.flat(draws)
 
     noisy = passes(clean=False)
-    if not any(estimator.traits.propagations for estimator in made):
+    if not any(estimator.traits.propagations for estimator in estimators):
         return Captured(noisy)
     clean = passes(clean=True)  # the same seed gives the same noise, so S and T belong together
     layers = propagated_taps(tapped, names) if len(rows) else []
@@ -95,7 +95,7 @@ def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
 
 
 def propagated_taps(tapped: InstrumentedModel, names: Sequence[str]) -> list[str]:
-    """The taps that are random given the input, have noise of their own, and are narrow enough."""
+    """Select the taps that are random given the input, have own noise, and are narrow enough."""
     noise, random = tapped.noise_std, tapped.random_taps
     sizes = {t.name: math.inf if None in t.shape else math.prod(t.shape) for t in tapped.plan.taps}
     return [n for n in names if n in random and noise[n] > 0 and sizes[n] <= _WIDEST]

@@ -66,24 +66,26 @@ def estimated(
     except Exception as error:
         part = LayerInformation(lost(error, n, dim))
     if labels_only is None:
-        return dataclasses.replace(part, ty=lost(str(failed), n, dim))
+        # I(T;Y) is at most H(Y), so this error is about I(X;T) if the information is infinite.
+        return dataclasses.replace(part, ty=lost(failed, n, dim, may_be_infinite=False))
     try:
         return dataclasses.replace(part, ty=labels_only())
     except Exception as error:
         return dataclasses.replace(part, ty=lost(error, n, dim))
 
 
-def lost(error: Exception | str, n: int, dim: int) -> Estimate:
+def lost(error: Exception, n: int, dim: int, *, may_be_infinite: bool = True) -> Estimate:
     """Make an estimate with the value NaN or infinity, and the reason in its details.
 
     Args:
         error: the reason; ``InfiniteError`` gives the value infinity.
         n: number of samples.
         dim: dimension of the layer.
+        may_be_infinite: ``False`` gives the value NaN for any error.
     """
-    infinite = isinstance(error, InfiniteError)
+    infinite = may_be_infinite and isinstance(error, InfiniteError)
     reason = str(error)
-    if isinstance(error, Exception) and not isinstance(error, IbKerasError):
+    if not isinstance(error, IbKerasError):
         reason = f"{type(error).__name__}: {reason}".splitlines()[0]
     return MutualInformation(
         math.inf if infinite else math.nan,

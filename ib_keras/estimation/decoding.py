@@ -49,7 +49,7 @@ class LayerDecoding:
         progress: bool = False,
     ) -> None:
         self._estimator, self._images, self._inputs = estimator, images, inputs
-        self._labels, self._nothing, self._noise = labels, nothing, noise
+        self._labels, self._unconditional, self._noise = labels, nothing, noise
         self._judge, self._warm_start, self._progress = judge, warm_start, progress
         self._decoder: Decoder | None = None
         self._start: list[np.ndarray] | None = None
@@ -111,12 +111,12 @@ class LayerDecoding:
         if self._decoder is None:  # compiled once for all checkpoints
             self._decoder = Decoder(estimator.settings(), train[0].shape[1:], train[1].shape[1:])
         decoder = self._decoder
-        given = decoder.decoded(
+        conditional = decoder.decoded(
             train, held_out, start=self._start, folder=folder, progress=self._progress
         )
         if self._warm_start:
             self._start = decoder.model.get_weights()
-        pair = compared(self._nothing, given, decoder, train, held_out)
+        pair = compared(self._unconditional, conditional, decoder, train, held_out)
         xt, bounds = estimator.combine(*pair, dim=held_out[1][0].size)
         classes = int(max(part.max() for part in labels)) + 1
         ty = estimator.labels((train[1], labels[0]), (held_out[1], labels[1]), classes=classes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +20,20 @@ from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, check_on_error
 from ib_keras.estimation.run import check, make_estimators, run_all
-from ib_keras.estimation.sources import from_arrays, from_model, from_store
+from ib_keras.estimation.sources import (
+    Samples,
+    Source,
+    check_epochs,
+    from_arrays,
+    from_model,
+    from_store,
+)
+from ib_keras.estimators.base import BaseEstimator
 from ib_keras.frame import provenance
 from ib_keras.progress import bar
+
+# The start of a URL such as gs://bucket.
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def estimate(
@@ -75,60 +88,91 @@ def estimate(
 
     Raises:
         ArgumentError: If an estimator, layer or epoch is unknown, lengths differ, or inputs are
-            missing; all this is checked before anything is estimated. With ``on_error="raise"``,
-            also if an estimate cannot be made.
+            missing; all this is checked for all stores before anything is estimated. With
+            ``on_error="raise"``, also if an estimate cannot be made.
         StoreError: If the path is not a store of this version.
         Interrupted: If Ctrl-C is pressed; its ``table`` has the estimates so far.
     """
     frame.check_unit(unit)
-    made = make_estimators(estimators)
+    estimators = make_estimators(estimators)
     calibrator = Calibrator.of(calibrate)
     check_on_error(on_error)
-    if (stores := _several(source)) is not None:
-        _refuse(inputs=inputs, targets=targets)
-        options: dict[str, Any] = {
-            "layers": layers, "epochs": epochs, "unit": unit, "progress": progress,
-            "calibrate": calibrate, "on_error": on_error,
-        }  # fmt: skip
-        table = frame.concat([estimate(store, made, **options) for store in stores])
-        table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
-        return table
-    if isinstance(source, (str, os.PathLike)):
-        source = ActivationStore(source)
-    if isinstance(source, ActivationStore):
-        _refuse(inputs=inputs, targets=targets)
-        samples, sources = from_store(source, layers, epochs)
-    else:
-        _refuse(epochs=epochs)
-        if isinstance(source, Mapping):
-            samples, sources = from_arrays(source, inputs, targets, layers)
-        else:
-            samples, sources = from_model(source, inputs, targets, layers, made)
-    check(sources, made, samples)
-    rows: list[dict[str, Any]] = []
+    epochs = None if epochs is None else check_epochs(epochs)
+    parts = [
+        _Part(one, *_sources_of(one, estimators, inputs, targets, layers, epochs))
+        for one in _stores_or_source(source)
+    ]
+    for part in parts:
+        check(part.sources, estimators, part.samples)
 
     def table_so_far() -> pd.DataFrame:
-        table = frame.convert(frame.from_rows(rows), unit)
-        origin = _origin(source, inputs, targets)
-        origin["labels"] = provenance_of(samples.label_names)
-        table.attrs.update(provenance.attrs(made, **origin))
+        started = [part for part in parts if part.rows] or parts[:1]
+        tables = [_table(part, estimators, unit, inputs, targets) for part in started]
+        table = tables[0] if len(parts) == 1 else frame.concat(tables)
         table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
         return table
 
-    total = len(sources) * len(made)
+    total = len(estimators) * sum(len(part.sources) for part in parts)
     with bar(what="estimates", unit="estimate", total=total, show=progress) as shown:
         try:
-            rows.extend(
-                run_all(sources, made, samples, lambda: shown.update(), calibrator, on_error)
-            )
+            for part in parts:
+                part.rows.extend(
+                    run_all(
+                        part.sources, estimators, part.samples, lambda: shown.update(), calibrator,
+                        on_error,
+                    )
+                )  # fmt: skip
         except KeyboardInterrupt as stop:
-            done = len({(r["run"], r["epoch"], r["layer"], r["estimator"]) for r in rows})
+            cells = ("run", "epoch", "layer", "estimator")
+            done = sum(len({tuple(row[c] for c in cells) for row in part.rows}) for part in parts)
             raise Interrupted(f"{done} of {total} estimates were made", table_so_far()) from stop
     return table_so_far()
 
 
+@dataclasses.dataclass
+class _Part:
+    """The layers and epochs of one store, of arrays or of a model, and their estimates.
+
+    Args:
+        source: the store, mapping or model.
+        samples: the inputs and labels of its rows.
+        sources: its layers and epochs.
+        rows: the rows of the table so far, in nats.
+    """
+
+    source: Any
+    samples: Samples
+    sources: list[Source]
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def _sources_of(
+    source: Any, estimators: Sequence[BaseEstimator], inputs: Any, targets: Any, layers: Any,
+    epochs: Any,
+) -> tuple[Samples, list[Source]]:  # fmt: skip
+    if isinstance(source, ActivationStore):
+        _refuse(inputs=inputs, targets=targets)
+        return from_store(source, layers, epochs)
+    _refuse(epochs=epochs)
+    if isinstance(source, Mapping):
+        return from_arrays(source, inputs, targets, layers)
+    return from_model(source, inputs, targets, layers, estimators)
+
+
+def _table(
+    part: _Part, estimators: Sequence[BaseEstimator], unit: str, inputs: Any, targets: Any
+) -> pd.DataFrame:
+    """Make the table of the estimates so far, with its provenance."""
+    table = frame.convert(frame.from_rows(part.rows), unit)
+    origin = _origin(part.source, inputs, targets)
+    origin["labels"] = provenance_of(part.samples.label_names)
+    table.attrs.update(provenance.attrs(estimators, **origin))
+    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
+    return table
+
+
 def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:
-    """The data and the model of a table, as far as they are known."""
+    """Return the data and the model of a table, as far as they are known."""
     if isinstance(source, ActivationStore):
         return {"data": source.fingerprint, **source.made}
     arrays = None if inputs is None else flat_inputs(inputs)
@@ -137,8 +181,8 @@ def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:
     return {"data": None if arrays is None else fingerprint(arrays, labels), "model": model}
 
 
-def _several(source: Any) -> list[Any] | None:
-    """The stores of a list or a glob of paths; ``None`` for any other source."""
+def _stores_or_source(source: Any) -> list[Any]:
+    """Open the store of a path, or the stores of a list or a glob; return other sources as one."""
     if isinstance(source, (list, tuple)):
         if not source or not all(
             isinstance(one, (str, os.PathLike, ActivationStore)) for one in source
@@ -146,16 +190,22 @@ def _several(source: Any) -> list[Any] | None:
             raise ArgumentError(
                 "`source` is not a list of stores", "stores or their paths", repr(source)[:200]
             )
-        return list(source)
-    if not isinstance(source, (str, os.PathLike)) or os.path.exists(source):
-        return None
-    pattern = os.fspath(source)
-    if not glob.has_magic(pattern):
-        return None
-    matches = sorted(glob.glob(pattern))
+        return [store for one in source for store in _stores_or_source(one)]
+    if not isinstance(source, (str, os.PathLike)):
+        return [source]
+    path = os.fspath(source)
+    if _REMOTE.match(path):
+        raise StoreError(
+            "`estimate` reads local stores only",
+            "a path on this machine; copy remote stores, for example by `gcloud storage cp -r`",
+            repr(path),
+        )
+    if os.path.exists(path) or not glob.has_magic(path):
+        return [ActivationStore(path)]
+    matches = sorted(glob.glob(path))
     if not matches:
-        raise StoreError(f"{pattern!r} matches nothing", "a glob of stores", "no path")
-    return matches
+        raise StoreError(f"{path!r} matches nothing", "a glob of stores", "no path")
+    return [ActivationStore(match) for match in matches]
 
 
 def _refuse(**arguments: Any) -> None:

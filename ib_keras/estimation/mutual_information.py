@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_seed
+from ib_keras.arrays.codes import entropy
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
@@ -18,10 +19,10 @@ from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
 # The fewest rows that train a critic, and the largest dimension for which KSG is used.
-_FEWEST, _NEIGHBOURS = 400, 5
+_MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG = 400, 5
 # The closed form is confirmed if held-out rows give at least this share of it, less a margin in
 # nats. For samples on a curved surface it may be arbitrarily wrong.
-_CONFIRMED, _NOTHING = 0.8, 0.05
+_CONFIRMED_SHARE, _MARGIN_NATS = 0.8, 0.05
 # The shares that the estimate may have missed, as on benchmarks with known information: of the part
 # that only a critic found, and of the whole value.
 _SLACK, _SHARE = 0.3, 0.03
@@ -42,14 +43,16 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
       E ln r − ln E' r on held-out rows is compared with that of the Gaussian.
     * ``critic``: the same without the Gaussian as a start.
 
-    All but the first are known to be biased downwards, so the estimate is the largest of ``ksg``,
-    ``gaussian`` + ``residual`` and ``critic``. The interval has two standard errors on both sides.
-    Its upper end also includes 3 % of the value and 30 % of the part that only a critic found, for
-    information that may have been missed.
+    The estimate starts from ``gaussian``, or from ``gaussian_held_out`` if held-out rows do not
+    confirm the closed form. ``residual`` is added if it exceeds two of its standard errors. The
+    other estimates are biased downwards, so ``critic`` and then ``ksg`` replace the value if they
+    exceed it by more than two of their standard errors. The interval has two standard errors on
+    both sides. Its upper end also includes 3 % of the value and 30 % of the part that only a critic
+    found, for information that may have been missed.
 
-    A variable is discrete if it has integers, booleans or strings in one column. Two discrete
-    variables are counted; for a discrete and a continuous variable, nearest neighbours within the
-    classes are used.
+    A variable is discrete if it has integers, booleans or strings in one column, or one-hot rows of
+    booleans. The information of two discrete variables follows from the counts of their pairs. For
+    a discrete and a continuous variable, nearest neighbours within the classes are used.
 
     Args:
         a: samples of A, ``(n, ...)``.
@@ -71,12 +74,12 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
     """
     check_seed(seed)
     a, b = as_array(a, "a"), as_array(b, "b")
-    discrete = [_is_discrete(v) for v in (a, b)]
+    discrete = [_is_discrete(v, name) for v, name in ((a, "a"), (b, "b"))]
     if all(discrete):
         return _both_discrete(a, b)
     if any(discrete):
         continuous, labels = (b, a) if discrete[0] else (a, b)
-        scores = normal_scores(varying(as_samples(continuous)))
+        scores = normal_scores(varying(as_samples(continuous, "b" if discrete[0] else "a")))
         codes = as_labels(labels, len(scores), "a" if discrete[0] else "b")
         if not scores.shape[1]:
             return _result(0.0, 0.0, {}, (), n=len(scores))
@@ -84,7 +87,7 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
         return _result(ksg.value, ksg.stderr, {"ksg": ksg}, ksg.flags, n=ksg.n)
     first, second = varying(as_samples(a, "a")), varying(as_samples(b, "b"))
     parts: dict[str, Estimate] = {}
-    low_dim = max(first.shape[1], second.shape[1]) <= _NEIGHBOURS
+    low_dim = max(first.shape[1], second.shape[1]) <= _MAX_DIM_OF_KSG
     flags = check_pair(a, b, 3)[2]
     x, y = normal_scores(first), normal_scores(second)
     if not x.shape[1] or not y.shape[1]:
@@ -93,11 +96,11 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
     best, error, learned, doubted = gaussian.value, gaussian.stderr, 0.0, False
     if low_dim:
         parts["ksg"] = KSG(3).mutual_information(x, y)
-    train = neural and len(a) >= _FEWEST
+    train = neural and len(a) >= _MIN_ROWS_OF_CRITIC
     if train:
         residual, critic, held_out = _critics(x, y, seed)
         parts |= {"residual": residual, "critic": critic, "gaussian_held_out": held_out}
-        doubted = held_out.value < _CONFIRMED * best - _NOTHING
+        doubted = held_out.value < _CONFIRMED_SHARE * best - _MARGIN_NATS
         if doubted:
             best, error = max(0.0, held_out.value), held_out.stderr
         if residual.value > 2 * residual.stderr:
@@ -115,7 +118,7 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
 
 
 def _critics(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[Estimate, Estimate, Estimate]:
-    """The ``residual``, the ``critic`` and ``gaussian_held_out`` of ``mutual_information``."""
+    """Estimate the parts ``residual``, ``critic`` and ``gaussian_held_out``."""
     u, v, rho = canonical(x, y)
     first, second = _radial(u), _radial(v)
     k = len(rho)
@@ -150,6 +153,8 @@ def _radial(t: np.ndarray) -> np.ndarray:
 
 def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     n = len(a)
+    if n < 2:
+        raise ArgumentError("`a` has too few samples", "n >= 2", f"shape {a.shape}")
     first, second = as_labels(a, n, "a"), as_labels(b, n, "b")
     value = information_of_codes(first, second)
     table = np.zeros((first.max() + 1, second.max() + 1))
@@ -157,9 +162,9 @@ def _both_discrete(a: np.ndarray, b: np.ndarray) -> MutualInformation:
     p, q = table.sum(axis=1), table.sum(axis=0)
     ratios = np.log(n * table[first, second] / (p[first] * q[second]))
     error = float(ratios.std(ddof=1)) / math.sqrt(n)
-    # The correction of Miller and Madow.
-    cells = np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q) + 1
-    corrected = max(0.0, value - cells / (2 * n))
+    # The correction of Miller and Madow. Information never exceeds an entropy.
+    cells = int(np.count_nonzero(table) - np.count_nonzero(p) - np.count_nonzero(q)) + 1
+    corrected = min(value - cells / (2 * n), entropy(first), entropy(second))
     return _result(corrected, error, {"counts": Estimate(value, error, n=n, dim=1)}, (), n=n)
 
 
@@ -180,9 +185,9 @@ def _result(
     )
 
 
-def _is_discrete(values: np.ndarray) -> bool:
+def _is_discrete(values: np.ndarray, name: str) -> bool:
     if values.ndim == 0:
-        raise ArgumentError("A variable has no samples", "an array (n, ...)", repr(values))
+        raise ArgumentError(f"`{name}` has no samples", "an array (n, ...)", repr(values))
     one_column = values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
     if values.dtype.kind == "b" and not one_column:
         return values.ndim == 2 and bool((values.sum(axis=1) == 1).all())  # one-hot classes

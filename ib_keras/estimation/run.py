@@ -16,7 +16,7 @@ from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, estimated
 from ib_keras.estimation.consistency import flagged
 from ib_keras.estimation.sources import Samples, Source
-from ib_keras.estimators.base import BaseEstimator, adapted
+from ib_keras.estimators.base import BaseEstimator, adapted, renamed
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.frame.table import row
 from ib_keras.interface import Estimate, LayerInformation
@@ -26,23 +26,25 @@ def make_estimators(identifiers: Any) -> list[BaseEstimator]:
     """Make the estimators from one identifier or a list of different ones."""
     if isinstance(identifiers, (str, dict, type)) or not isinstance(identifiers, Iterable):
         identifiers = [identifiers]
-    made = [adapted(registry.get(identifier)) for identifier in identifiers]
-    labels = [str(estimator) for estimator in made]
-    if not made or len(set(labels)) < len(labels):
-        raise ArgumentError("`estimators` is empty or repeats one", "different ones", labels)
-    return made
+    estimators = [adapted(registry.get(identifier)) for identifier in identifiers]
+    if not estimators:
+        raise ArgumentError("`estimators` is empty", "at least one estimator", repr(identifiers))
+    labels = [str(estimator) for estimator in estimators]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ArgumentError(f"`estimators` repeats {repeated[0]!r}", "different ones", labels)
+    return estimators
 
 
-def check(sources: Sequence[Source], made: Sequence[BaseEstimator], samples: Samples) -> None:
+def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], samples: Samples) -> None:
     """Check the estimators and the samples before anything is estimated."""
-    for estimator in made:
+    for estimator in estimators:
         if estimator.traits.inputs and not samples.raw:
             raise ArgumentError(
                 f"{estimator} compares T with X, and there are no inputs",
                 "`inputs`, (n, ...), beside the activations",
                 "inputs=None",
             )
-    propagating = [estimator.traits.propagations for estimator in made]
+    propagating = [estimator.traits.propagations for estimator in estimators]
     noisy = [source for source in sources if source.where.noise_std > 0]
     # With other estimators, its rows for a network without noise have no value, and a reason.
     if all(propagating) and not noisy:
@@ -50,7 +52,7 @@ def check(sources: Sequence[Source], made: Sequence[BaseEstimator], samples: Sam
     for source in noisy if any(propagating) else ():
         if source.clean() is None:
             raise ArgumentError(
-                "Sample propagation wants S, each layer's output before its own noise",
+                "Sample propagation needs S, each layer's output before its own noise",
                 "a store, a model, or `capture(clean=True)`",
                 f"noisy outputs of {source.where.layer!r}",
             )
@@ -58,7 +60,7 @@ def check(sources: Sequence[Source], made: Sequence[BaseEstimator], samples: Sam
 
 def run_all(
     sources: Sequence[Source],
-    made: Sequence[BaseEstimator],
+    estimators: Sequence[BaseEstimator],
     samples: Samples,
     done: Callable[[], object] = lambda: None,
     calibrator: Calibrator | None = None,
@@ -68,7 +70,7 @@ def run_all(
 
     Args:
         sources: the layers and epochs.
-        made: the estimators.
+        estimators: the estimators.
         samples: the inputs and labels of all sources.
         done: function that is called after each estimate.
         calibrator: calibrates the estimates of I(X;T); ``None`` for no calibration.
@@ -78,54 +80,75 @@ def run_all(
         The rows, with values in nats.
     """
     arguments = samples.arguments()
-    with_inputs = any(estimator.traits.inputs for estimator in made)
+    with_inputs = any(estimator.traits.inputs for estimator in estimators)
     with_values = {**arguments, "x": samples.values() if with_inputs else None}
-    ranged = [_over_all(estimator, sources) for estimator in made]
-    prepared = [_of_inputs(estimator, with_values, on_error) for estimator in ranged]
+    methods = []
+    for original in estimators:
+        over_all = _over_all(original, sources)
+        prepared = _of_inputs(over_all, with_values, on_error)
+        own = with_values if original.traits.inputs else arguments
+        methods.append(_Method(original, over_all, prepared, own))
     y_of_x = samples.y_of_x
     for source in sources:
-        where, t, finite = source.where, source.read(), source.extent()
-        for named, over_all, estimator in zip(made, ranged, prepared, strict=True):
+        where, t, extent = source.where, source.read(), source.extent()
+        for method in methods:
             start = time.perf_counter()
-            own = with_values if named.traits.inputs else arguments
-            result = _cell(estimator, named, source, t, finite, own, on_error)
+            result = _cell(method, source, t, extent, on_error)
             seconds = time.perf_counter() - start
-            rows = [row(where, named, "I(X;T)", result.xt, seconds)]
+            name = method.original
+            rows = [row(where, name, "I(X;T)", result.xt, seconds)]
             if calibrator is not None:
-                columns = calibrator.columns(over_all, t, own["x"], where.noise_std, result.xt)
+                x = method.arguments["x"]
+                columns = calibrator.columns(method.over_all, t, x, where.noise_std, result.xt)
                 if columns.pop("untrusted") and math.isfinite(result.xt.value):
                     rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
                 rows[0] |= columns
             if result.ty is not None:
-                rows.append(row(where, named, "I(T;Y)", result.ty, seconds))
-            rows += [row(where, named, q, value, seconds) for q, value in result.others.items()]
+                rows.append(row(where, name, "I(T;Y)", result.ty, seconds))
+            rows += [row(where, name, q, value, seconds) for q, value in result.others.items()]
             yield from flagged(rows, y_of_x)
             done()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """An estimator at the stages of its preparation, and its arguments.
+
+    Args:
+        original: the estimator that was passed, whose name is in the table.
+        over_all: the same, prepared for the range of all layers and epochs.
+        prepared: the same, also prepared for the inputs.
+        arguments: the keyword arguments ``x`` and ``y`` of ``estimate``.
+    """
+
+    original: Any
+    over_all: Any
+    prepared: Any
+    arguments: Mapping[str, Any]
+
+
 def _cell(
-    estimator: Any,
-    named: Any,
+    method: _Method,
     source: Source,
     t: np.ndarray,
-    finite: tuple[float, float] | None,
-    own: Mapping[str, Any],
+    extent: tuple[float, float] | None,
     on_error: OnError,
 ) -> LayerInformation:
-    """Estimate one layer at one epoch."""
-    where = source.where
+    """Estimate one layer at one epoch; ``extent`` is ``None`` if a value is not finite."""
+    where, estimator, y = source.where, method.prepared, method.arguments["y"]
 
     def run(y: Any) -> LayerInformation:
-        if finite is None:
+        if extent is None:
             raise ArgumentError(
                 "The activations have NaN or infinite values",
                 "finite activations; `epochs` can select those before the training diverged",
                 "a non-finite value",
             )
-        estimator.check_extent(*finite)
+        estimator.check_extent(*extent)
+        arguments = {**method.arguments, "y": y}
         if estimator.traits.propagations:
-            return _propagate(estimator, source, t, {**own, "y": y})
-        result = estimator.estimate(t, noise_std=where.noise_std, **{**own, "y": y})
+            return _propagate(estimator, source, t, arguments)
+        result = estimator.estimate(t, noise_std=where.noise_std, **arguments)
         if not source.random or where.noise_std > 0:
             return result
         # The layer has noise although it has no channel: from earlier layers or random draws.
@@ -136,20 +159,24 @@ def _cell(
             flags = (*flags, "network_noise")
         return dataclasses.replace(result, xt=dataclasses.replace(result.xt, flags=flags))
 
-    separate = named.traits.labels_alone and finite is not None
+    def labels_only() -> Estimate | None:
+        with renamed(a="t"):
+            return method.original.with_labels(t, y)
+
+    separate = method.original.traits.labels_alone and extent is not None
     return estimated(
         run,
-        (lambda: named.with_labels(t, own["y"])) if separate else None,
-        own["y"],
+        labels_only if separate else None,
+        y,
         n=len(t),
         dim=t[0].size,
-        where=f"Layer {where.layer!r} at epoch {where.epoch}, {named}",
+        where=f"Layer {where.layer!r} at epoch {where.epoch}, {method.original}",
         on_error=on_error,
     )
 
 
 def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstimator:
-    """The estimator, prepared for the range of all layers and epochs if it needs this range."""
+    """Prepare the estimator for the range of all layers and epochs if it needs this range."""
     if not estimator.traits.all_epochs:
         return estimator
     extents = [extent for source in sources if (extent := source.extent_over_epochs()) is not None]
@@ -163,7 +190,7 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
 def _of_inputs(
     estimator: BaseEstimator, values: dict[str, Any], on_error: OnError
 ) -> BaseEstimator:
-    """The estimator, prepared for the inputs; an error of this is raised again in each cell."""
+    """Prepare the estimator for the inputs; an error of this is raised again in each cell."""
     if values["x"] is None or not estimator.traits.inputs:
         return estimator
     try:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ib_keras.activations import Activations, ActivationStore, layer_names
-from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.checks import as_samples, check_count
 from ib_keras.arrays.labels import Name, encode_labels
 from ib_keras.arrays.structures import flat_inputs, input_codes
 from ib_keras.errors import ArgumentError, StoreError
@@ -36,23 +36,23 @@ class Source(Protocol):
         ...
 
     def read(self) -> np.ndarray:
-        """T, ``(n, d)``."""
+        """Return T, ``(n, d)``."""
         ...
 
     def clean(self) -> np.ndarray | None:
-        """S, the output before the layer's own noise; ``None`` if it is not available."""
+        """Return S, the output before the layer's own noise; ``None`` if it is not available."""
         ...
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows that were propagated repeatedly, and their S; ``None`` without them."""
+        """Return the rows that were propagated repeatedly, and their S; ``None`` without them."""
         ...
 
     def extent(self) -> Extent:
-        """The smallest and largest value of T; ``None`` if a value is not finite."""
+        """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         ...
 
     def extent_over_epochs(self) -> Extent:
-        """The smallest and largest value of T over all epochs at which it is finite."""
+        """Return the smallest and largest value of T over all epochs at which it is finite."""
         ...
 
 
@@ -65,27 +65,27 @@ class StoredLayer:
 
     @property
     def random(self) -> bool:
-        """As recorded."""
+        """Whether S was random when it was recorded."""
         return self.where.layer in self.store.random(self.where.epoch)
 
     def read(self) -> np.ndarray:
-        """T of the store."""
+        """Read T from the store."""
         return self.store.read_flat(self.where.epoch, self.where.layer)
 
     def clean(self) -> np.ndarray | None:
-        """S of the store."""
+        """Read S from the store; ``None`` if it was not recorded."""
         return self.store.read_flat(self.where.epoch, self.where.layer, clean=True)
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The propagations of the store."""
+        """Read the propagated rows and their S; ``None`` if none were recorded."""
         return self.store.propagations(self.where.epoch, self.where.layer)
 
     def extent(self) -> Extent:
-        """As recorded."""
+        """Return the recorded smallest and largest value of T; ``None`` if not finite."""
         return self.store.extent(self.where.epoch, self.where.layer)
 
     def extent_over_epochs(self) -> Extent:
-        """As recorded at the epochs of the store."""
+        """Return the recorded range of T over all epochs at which it is finite."""
         extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
         finite = [extent for extent in extents if extent is not None]
         return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
@@ -110,24 +110,24 @@ class CapturedLayer:
     random: bool = False
 
     def read(self) -> np.ndarray:
-        """T."""
+        """Return T, ``(n, d)``."""
         return self.t
 
     def clean(self) -> np.ndarray | None:
-        """S."""
+        """Return S, ``(n, d)``; ``None`` if it was not captured."""
         return self.s
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The rows and their S."""
+        """Return the rows that were propagated repeatedly, and their S."""
         return self.repeated
 
     def extent(self) -> Extent:
-        """The range of T."""
+        """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         low, high = float(self.t.min()), float(self.t.max())
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
     def extent_over_epochs(self) -> Extent:
-        """The range of T, because there is one pass only."""
+        """Return the range of T in the only pass."""
         return self.extent()
 
 
@@ -179,7 +179,7 @@ class Samples:
         return cls(n, encoded.codes, codes, draws, raw, label_names)
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments ``y`` and ``x`` of an estimator."""
+        """Return the keyword arguments ``y`` and ``x`` of an estimator."""
         codes = {"y": self.labels, "x": self.inputs}
         return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
 
@@ -192,7 +192,7 @@ class Samples:
         return pairs == len(np.unique(self.inputs))
 
     def values(self) -> np.ndarray | None:
-        """The inputs, ``(n · draws, ...)``, for estimators that compare T with X."""
+        """Return the inputs, ``(n · draws, ...)``, for estimators that compare T with X."""
         if not self.raw:
             return None
         if len(self.raw) == 1:
@@ -205,11 +205,12 @@ class Samples:
 def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
 ) -> tuple[Samples, list[Source]]:
-    """The samples and sources of a store."""
+    """Return the samples and sources of a store."""
     recorded = store.epochs
+    selected = None if epochs is None else check_epochs(epochs)
     if epochs is None and (missing := store.missing):
         raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
-    chosen = recorded if epochs is None else sorted({int(e) for e in epochs})
+    chosen = recorded if selected is None else selected
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:
         raise ArgumentError(
@@ -230,10 +231,21 @@ def from_store(
     return samples, sources
 
 
+def check_epochs(epochs: Any) -> list[int]:
+    """Return different epochs in ascending order.
+
+    Raises:
+        ArgumentError: If ``epochs`` is not a list or another iterable of integers >= 0.
+    """
+    if not isinstance(epochs, Iterable) or isinstance(epochs, str):
+        raise ArgumentError("`epochs` is not a list of epochs", "such as [0, 5]", repr(epochs))
+    return sorted({check_count(epoch, "epochs", 0) for epoch in epochs})
+
+
 def from_arrays(
     arrays: Mapping[str, Any], inputs: Any, targets: Any, layers: Any = None
 ) -> tuple[Samples, list[Source]]:
-    """The samples and sources of arrays in memory."""
+    """Return the samples and sources of arrays in memory."""
     if not arrays:
         raise ArgumentError("`source` has no layers", "at least one", arrays)
     names = list(arrays) if layers is None else layer_names.select(layers, list(arrays))
@@ -248,7 +260,7 @@ def from_arrays(
 def sources_of(
     captured: Captured, names: Sequence[str] | None = None, *, run: str, epoch: int = 0
 ) -> list[Source]:
-    """The sources of one pass over the inputs."""
+    """Return the sources of one pass over the inputs."""
     arrays = captured.noisy
     noise = arrays.noise_std if isinstance(arrays, Activations) else {}
     random = arrays.random if isinstance(arrays, Activations) else frozenset()
@@ -269,9 +281,9 @@ def sources_of(
 
 
 def from_model(
-    model: Any, inputs: Any, targets: Any, layers: Any, made: Sequence[BaseEstimator]
+    model: Any, inputs: Any, targets: Any, layers: Any, estimators: Sequence[BaseEstimator]
 ) -> tuple[Samples, list[Source]]:
-    """The samples and sources of a model, whose taps are captured for the estimators."""
+    """Capture the taps of a model, and return its samples and sources."""
     import keras
 
     from ib_keras.instrumentation.model import InstrumentedModel, instrument
@@ -290,14 +302,16 @@ def from_model(
     tapped = model if instrumented else instrument(model, layers=layers)
     tapped.check_inputs(inputs)
     names = tapped.select_taps(layers if instrumented else None)
-    propagating: list[Any] = [one for one in made if one.traits.propagations]
-    if len(propagating) == len(made) and not any(tapped.noise_std[name] > 0 for name in names):
+    propagating = [one for one in estimators if one.traits.propagations]
+    if len(propagating) == len(estimators) and not any(
+        tapped.noise_std[name] > 0 for name in names
+    ):
         check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(
         tapped,
         inputs,
         names,
-        made,
+        estimators,
         rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in propagating)]), 0),
         propagations=max([2, *(e.propagations for e in propagating)]),
     )

@@ -1,4 +1,4 @@
-"""Synthetic samples that resemble a layer's and have known information with X."""
+"""Synthetic samples that resemble the outputs of a layer and whose I(X;T) is known."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from ib_keras.estimators.base import BaseEstimator
 _STEPS = 32
 # Below this signal-to-noise ratio, a component is treated as normal.
 _FAINT = 0.05
+
+
+class CalibrationError(ArgumentError):
+    """No synthetic samples resemble a layer, or the estimator rejects them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +96,9 @@ def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
         ratio = scale**2 * spread / variance
         loud = ratio > _FAINT
         total = 0.5 * float(np.log1p(ratio[~loud]).sum())
-        return total + sum(_behind(row * scale / math.sqrt(variance)) for row in knots[loud])
+        return total + sum(
+            _channel_information(row * scale / math.sqrt(variance)) for row in knots[loud]
+        )
 
     def scale_of(mi: float) -> float:
         # A normal S of this covariance has more information, so its scale is a lower bound.
@@ -148,7 +154,9 @@ class _Copula:
         flat = values.reshape(len(values), -1).astype(np.float64)
         self._varying = np.flatnonzero(flat.min(axis=0) < flat.max(axis=0))
         if not len(self._varying):
-            raise ArgumentError("The samples are constant", "varying samples", f"{flat[0][:3]} …")
+            raise CalibrationError(
+                "The samples are constant", "varying samples", f"{flat[0][:3]} …"
+            )
         self._constant = flat[0]
         varying = flat[:, self._varying]
         self._knots = [_quantiles(column) for column in varying.T]
@@ -187,7 +195,7 @@ def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         axes = centred.T @ inner / np.sqrt(np.maximum(n * strengths, 1e-300))
     kept = np.flatnonzero(strengths > 1e-9 * max(strengths[-1], 1e-300))[::-1]
     if not len(kept):
-        raise ArgumentError("The samples are constant", "varying samples", "variance 0")
+        raise CalibrationError("The samples are constant", "varying samples", "variance 0")
     return strengths[kept], axes[:, kept]
 
 
@@ -206,7 +214,7 @@ _LEGENDRE = np.polynomial.legendre.leggauss(5)
 _HERMITE = np.polynomial.hermite_e.hermegauss(15)
 
 
-def _behind(knots: np.ndarray) -> float:
+def _channel_information(knots: np.ndarray) -> float:
     """Compute I(S; S + N(0, 1)) in nats, for S with a piecewise linear quantile function."""
     low, high = knots[:-1], np.maximum(knots[1:], knots[:-1] + 1e-6)
     nodes, weights = _LEGENDRE
@@ -235,13 +243,14 @@ def surrogate(
         noise_std: standard deviation of the layer's own noise.
 
     Raises:
-        ArgumentError: If the samples are constant, or the estimator needs noise and there is none.
+        CalibrationError: If the samples are constant, or the estimator needs noise and there is
+            none.
     """
     if estimator.traits.inputs:
         return pairs(t, x)
     if estimator.traits.propagations:
         if not noise_std > 0:
-            raise ArgumentError(f"{estimator} wants a noisy layer", "noise_std > 0", noise_std)
+            raise CalibrationError(f"{estimator} needs a noisy layer", "noise_std > 0", noise_std)
         return channel(t, noise_std**2, 0.0)
     if (kernel_variance := estimator.kernel_variance(t)) is not None:
         return channel(t, kernel_variance + noise_std**2, noise_std**2)

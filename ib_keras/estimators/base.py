@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,19 @@ class BaseEstimator(Configured):
 
     A custom estimator may derive from this class, but need not: the library uses the defaults for
     any class with ``name``, ``estimate`` and ``get_config``.
+
+    Attributes:
+        conditional_inputs: for estimators with the trait ``propagations``, the number m of inputs
+            that are propagated repeatedly if the source is a model.
+        propagations: the number n_x of propagations of each, in the same case.
     """
+
+    conditional_inputs: int = 256
+    propagations: int = 64
 
     @property
     def traits(self) -> Traits:
-        """The requirements of the estimator, and its additional methods."""
+        """Return the requirements of the estimator, and its additional methods."""
         return Traits()
 
     def prepare(
@@ -93,7 +103,7 @@ class Adapted(BaseEstimator):
         return getattr(self.wrapped, "name", type(self.wrapped).__name__)
 
     def get_config(self) -> dict[str, Any]:
-        """The configuration of the object."""
+        """Return the configuration of the object."""
         return self.wrapped.get_config()
 
     def estimate(self, *args: Any, **kwargs: Any) -> LayerInformation:
@@ -151,13 +161,15 @@ class FromPairs(BaseEstimator):
         n, dim, itemsize = _size(t)
         self.check_rows(x, t)
         check_memory(self, n, dim, _size(x)[1], itemsize)
-        xt = self.mutual_information(x, t)
+        with renamed(a="x", b="t"):
+            xt = self.mutual_information(x, t)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         dtype = np.asarray(x).dtype
         if dtype.kind in "iu" and dtype.itemsize > 2:  # ids of tokens rather than bytes of images
             xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
-        return LayerInformation(xt, None if y is None else self.with_labels(t, y))
+        with renamed(a="t"):
+            return LayerInformation(xt, None if y is None else self.with_labels(t, y))
 
     def check_rows(self, a: Any, b: Any) -> None:
         """Raise if there are too few rows for variables of this width."""
@@ -165,6 +177,33 @@ class FromPairs(BaseEstimator):
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
         """Estimate I(A;Y) of a continuous variable and class labels; ``None`` if unsupported."""
         return None
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Rename arguments in the message of an ``ArgumentError``, such as ``a`` to ``t``.
+
+    I(A;B) is renamed accordingly.
+    """
+    quantities = {name.upper(): new.upper() for name, new in names.items()}
+
+    def rename(text: str) -> str:
+        text = re.sub(r"`(\w+)`", lambda m: f"`{names.get(m[1], m[1])}`", text)
+        return re.sub(
+            r"I\((\w);(\w)\)",
+            lambda m: f"I({';'.join(quantities.get(part, part) for part in m.groups())})",
+            text,
+        )
+
+    try:
+        yield
+    except ArgumentError as error:
+        received = error.received
+        raise type(error)(
+            rename(error.invalid),
+            rename(error.expected),
+            rename(received) if isinstance(received, str) else received,
+        ) from error
 
 
 def _size(values: Any) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.checks import check_count, check_interval, check_positive
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.plug_in import PlugIn, digitise
@@ -71,7 +71,7 @@ class Binning(PlugIn):
                     str(dict(width=self.width, range=self.range, quantile=self.quantile)),
                 )
         if not isinstance(self.range, str):
-            object.__setattr__(self, "range", _check_range(self.range))
+            object.__setattr__(self, "range", check_interval(self.range, "range"))
         elif self.range not in ("layer", "neuron", "global"):
             raise ArgumentError(
                 "`range` is unknown", "(lo, hi), 'layer', 'neuron' or 'global'", repr(self.range)
@@ -148,16 +148,6 @@ class Binning(PlugIn):
             for column, ordered in zip(t.T, np.sort(t, axis=0).T, strict=True)
         ]
         return np.stack(columns, axis=1)
-
-
-def _check_range(value: object) -> tuple[float, float]:
-    try:
-        low, high = (float(v) for v in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        low = high = np.nan
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ArgumentError("`range` is not an interval", "(lo, hi) with lo < hi", repr(value))
-    return low, high
 
 
 def _code_dtype(bins: int) -> type[np.integer]:

@@ -20,7 +20,7 @@ _PREDICTED = 256
 # Largest number of steps per call.
 _AT_ONCE = 32
 # Dropout rate, and the largest number of inputs without dropout.
-_DROPPED, _FEW = 0.4, 64
+_DROPPED, _MAX_INPUTS_WITHOUT_DROPOUT = 0.4, 64
 # Standard deviations at which values are clipped.
 _CLIP = 30.0
 # Number of rows that are standardised together, in float64.
@@ -77,7 +77,7 @@ class _Classifier:
             )(x)
         x = keras.layers.Flatten(**exact)(x)
         for hidden in (False, True):
-            if hidden or x.shape[-1] > _FEW:
+            if hidden or x.shape[-1] > _MAX_INPUTS_WITHOUT_DROPOUT:
                 x = keras.layers.Dropout(_DROPPED, seed=next(seeds), **exact)(x)
             x = keras.layers.Dense(128, activation="relu", kernel_initializer=weights(), **exact)(x)
         outputs = keras.layers.Dense(

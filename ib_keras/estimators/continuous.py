@@ -20,7 +20,7 @@ from ib_keras.interface import Estimate
 # Number of disjoint subsets from which a standard error is estimated, and of repetitions.
 PARTS, _REPEATS = 10, 2
 # Number of rows that distinguish most pairs of columns, and of columns that are sorted together.
-_FEW, _COLUMNS = 16, 64
+_COMPARED_ROWS, _SORTED_COLUMNS = 16, 64
 
 
 class Neighbors(FromPairs):
@@ -79,7 +79,7 @@ def mean_with_error(
 def excess_variance(
     terms: Callable[[np.ndarray], np.ndarray], n: int, k: int, labels: np.ndarray | None = None
 ) -> float:
-    """Return the difference of n times the variance of the estimate and the variance of its terms.
+    """Return n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
 
     The terms of near samples share neighbours and are correlated. The effect is estimated from the
     estimates of disjoint subsets. The result is 0 if there are too few samples for these.
@@ -112,7 +112,9 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
     second, flags_b = as_continuous(b, "b", k)
     check_lengths(first, second)
     for i in range(first.shape[1]):
-        alike = np.flatnonzero((first[:_FEW, i, None] == second[:_FEW]).all(axis=0))
+        alike = np.flatnonzero(
+            (first[:_COMPARED_ROWS, i, None] == second[:_COMPARED_ROWS]).all(axis=0)
+        )
         if any(np.array_equal(first[:, i], second[:, j]) for j in alike):
             raise InfiniteError(
                 "`a` and `b` share a variable: I(A;B) is infinite",
@@ -137,7 +139,7 @@ def as_continuous(
         )
     kept = varying(samples)
     ties = False
-    for columns in slices(kept.shape[1], _COLUMNS):
+    for columns in slices(kept.shape[1], _SORTED_COLUMNS):
         # Integers and quantised or saturated units have repeated values.
         ordered = np.sort(kept[:, columns], axis=0)
         # A few float32 values repeat by chance.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays.checks import as_array
+from ib_keras.arrays.checks import as_array, check_counts, check_share
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
 
 # The least number of rows that train a decoder.
-_FEWEST = 20
+_MIN_TRAINING_ROWS = 20
 # The number of compiled decoders that are kept. There is one for each shape of h, and the lock
 # must be held to train one.
 _DECODERS = 8
@@ -55,23 +55,23 @@ class DecoderBound(BaseEstimator):
     evaluates them. The rows that trained the network should be in neither.
 
     Args:
-        levels: The number L of values of a pixel, such as 256, or 17 for the digits. The images
+        levels: the number L of values of a pixel, such as 256, or 17 for the digits. The images
             hold the integers 0…L−1, or floats k/(L−1).
-        filters: The ``filters`` of ``PixelCNN``.
-        stages: The largest number of stages of ``PixelCNN``.
-        resnet_blocks: The number of blocks of each stage.
-        mixtures: The number of mixture components of each pixel.
-        dropout: The dropout rate.
-        epochs: The largest number of epochs of training.
-        patience: Training stops after this number of epochs without improvement on the stopping
+        filters: the ``filters`` of ``PixelCNN``.
+        stages: the largest number of stages of ``PixelCNN``.
+        resnet_blocks: the number of blocks of each stage.
+        mixtures: the number of mixture components of each pixel.
+        dropout: the dropout rate.
+        epochs: the largest number of epochs of training.
+        patience: training stops after this number of epochs without improvement on the stopping
             rows.
-        batch_size: The number of images in a step.
-        learning_rate: The learning rate of Adam.
-        ema_momentum: The momentum of the moving average of the weights.
-        jit_compile: Whether to compile with XLA; ``None`` compiles if there is a GPU.
-        test_fraction: The share of the rows that is evaluated.
-        image_shape: Height, width and channels, for images that are passed as flat rows.
-        seed: The seed of the division of rows, of the weights and of the batches.
+        batch_size: the number of images in a step.
+        learning_rate: the learning rate of Adam.
+        ema_momentum: the momentum of the moving average of the weights.
+        jit_compile: whether to compile with XLA; ``None`` compiles if there is a GPU.
+        test_fraction: the share of the rows that is evaluated.
+        image_shape: height, width and channels, for images that are passed as flat rows.
+        seed: the seed of the division of rows, of the weights and of the batches.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -104,10 +104,9 @@ class DecoderBound(BaseEstimator):
         for field in ("filters", "image_shape"):
             if isinstance(getattr(self, field), list):
                 object.__setattr__(self, field, tuple(getattr(self, field)))
-        if not 0 < self.test_fraction < 1:
-            raise ArgumentError(
-                "`test_fraction` is not a share", "0 < value < 1", self.test_fraction
-            )
+        if self.image_shape is not None:
+            check_counts(self.image_shape, "image_shape")
+        check_share(self.test_fraction, "test_fraction")
         self.settings()
 
     def __str__(self) -> str:
@@ -119,14 +118,14 @@ class DecoderBound(BaseEstimator):
         return Traits(inputs=True)
 
     def settings(self) -> DecoderSettings:
-        """The settings of the decoders."""
+        """Return the settings of the decoders."""
         from ib_keras.pixelcnn.decoding import DecoderSettings
 
         names = [field.name for field in dataclasses.fields(DecoderSettings)]
         return DecoderSettings(**{name: getattr(self, name) for name in names})
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """The largest number of bytes that an estimate needs, without the samples."""
+        """Return the largest number of bytes that an estimate needs, without the samples."""
         filters = self.filters if isinstance(self.filters, int) else max(self.filters)
         # Activations of a batch of 256 for each block, twice for the gradient; then the images.
         batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
@@ -136,7 +135,7 @@ class DecoderBound(BaseEstimator):
         """Convert ``x`` to int32 images ``(n, height, width, channels)`` of 0…levels−1.
 
         Args:
-            x: Integers, or floats k/(levels−1), ``(n, height, width[, channels])`` or flat.
+            x: integers, or floats k/(levels−1), ``(n, height, width[, channels])`` or flat.
 
         Raises:
             ArgumentError: If the shape or the values do not match.
@@ -174,11 +173,11 @@ class DecoderBound(BaseEstimator):
         """Train decoders on one part of the rows, and evaluate them on the other.
 
         Args:
-            t: The outputs of the layer ``(n, ...)``; maps are ``(n, height, width, channels)``.
-            y: Class labels ``(n,)``, or one-hot ``(n, classes)``.
-            x: The images ``(n, ...)``.
-            noise_std: Not used, because decoders see the noisy T.
-            conditional: Not used.
+            t: the outputs of the layer ``(n, ...)``; maps are ``(n, height, width, channels)``.
+            y: class labels ``(n,)``, or one-hot ``(n, classes)``.
+            x: the images ``(n, ...)``.
+            noise_std: not used, because decoders see the noisy T.
+            conditional: not used.
 
         Returns:
             Î(X;T) in nats, with the number of epochs and the gaps between training and held-out
@@ -195,16 +194,16 @@ class DecoderBound(BaseEstimator):
         n = len(h)
         if n != len(images):
             raise ArgumentError("`t` and `x` differ in length", "one length", f"{n}, {len(images)}")
-        if round((1 - self.test_fraction) * n) < _FEWEST:
-            raise ArgumentError("Too few rows train a decoder", f">= {_FEWEST}", n)
+        if round((1 - self.test_fraction) * n) < _MIN_TRAINING_ROWS:
+            raise ArgumentError("Too few rows train a decoder", f">= {_MIN_TRAINING_ROWS}", n)
         labels = None if y is None else as_labels(y, n)
         check_memory(self, n, h[0].size, images[0].size)
-        nothing = self._prior(images, labels)
+        unconditional = self._prior(images, labels)
         train, test = self._parts(n)
         parts = ((images[train], h[train]), (images[test], h[test]))
         with _LOCK:
             decoder = _decoder(self.settings(), images.shape[1:], h.shape[1:])
-            pair = compared(nothing, decoder.decoded(*parts), decoder, *parts)
+            pair = compared(unconditional, decoder.decoded(*parts), decoder, *parts)
         xt, bounds = self.combine(*pair, dim=h[0].size)
         ty = None
         if labels is not None:
@@ -222,9 +221,9 @@ class DecoderBound(BaseEstimator):
         """Train q(x) once for all layers and epochs, if the images are known.
 
         Args:
-            extent: Not used.
-            inputs: The images that ``estimate`` will be called with.
-            labels: Their labels ``(n,)``.
+            extent: not used.
+            inputs: the images that ``estimate`` will be called with.
+            labels: their labels ``(n,)``.
         """
         if inputs is None:
             return self
@@ -236,12 +235,12 @@ class DecoderBound(BaseEstimator):
     def combine(
         self, nothing: Decoded, given: Decoded, *, dim: int = 0
     ) -> tuple[MutualInformation, dict[str, Estimate]]:
-        """Î(X;T), and the two upper bounds whose difference it is.
+        """Compute Î(X;T), and the two upper bounds whose difference it is.
 
         Args:
-            nothing: The likelihoods of q(x), for the same images in the same order.
-            given: The likelihoods of q(x|h).
-            dim: The dimension of T.
+            nothing: the likelihoods of q(x), for the same images in the same order.
+            given: the likelihoods of q(x|h).
+            dim: the dimension of T.
 
         Returns:
             The estimate, whose standard error is that of the paired differences over images; and
@@ -283,12 +282,12 @@ class DecoderBound(BaseEstimator):
         *,
         classes: int,
     ) -> Estimate:
-        """I(T;Y) >= H(Y) + E[ln q(y|h)] in nats, by a classifier on h.
+        """Compute the bound I(T;Y) >= H(Y) + E[ln q(y|h)] in nats, by a classifier on h.
 
         Args:
             train: h and the labels 0…classes−1 of the rows that train the classifier.
             held_out: h and the labels of the rows that are evaluated.
-            classes: The number of classes.
+            classes: the number of classes.
 
         Returns:
             The lower bound, with its standard error over rows.
@@ -325,7 +324,7 @@ class _OfImages(DecoderBound):
 
 @functools.lru_cache(maxsize=_DECODERS)
 def _decoder(settings: DecoderSettings, *shapes: tuple[int, ...]) -> Decoder:
-    """The decoder for these shapes, which is compiled once."""
+    """Return the decoder for these shapes, which is compiled once."""
     from ib_keras.pixelcnn.decoding import Decoder
 
     return Decoder(settings, *shapes)

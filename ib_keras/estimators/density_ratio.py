@@ -136,7 +136,7 @@ class _Program:
                 logits = learned + known
                 wrong = tf.reduce_mean(tf.nn.softplus(-logits[:, 0]), axis=1)
                 wrong += tf.reduce_mean(tf.nn.softplus(logits[:, 1:]), axis=[1, 2])
-                return tf.reduce_sum(wrong) + settings.decay * model.size()
+                return tf.reduce_sum(wrong) + settings.decay * model.penalty()
 
             model.descend(loss, rate, count)
 
@@ -211,7 +211,8 @@ class _FoldNetworks:
         for variable in (self._last, *self._biases, *sum(self._moments, ())):
             variable.assign(np.zeros(variable.shape, np.float32))
 
-    def size(self) -> Any:
+    def penalty(self) -> Any:
+        """Return Σ w² over all networks, without the biases and the last layer."""
         import tensorflow as tf
 
         return tf.add_n([tf.reduce_sum(w * w) for w in (self._a, self._b, self._deep)])
@@ -225,14 +226,14 @@ class _FoldNetworks:
         return tf.stack(learned, axis=1), tf.stack(known, axis=1)
 
     def sides(self, data: list[Any]) -> tuple[Any, Any, Any, Any]:
-        """The part of the first layer that belongs to A, the part that belongs to B; u and v."""
+        """Return the first layer's part for A and its part for B, and u and v."""
         import tensorflow as tf
 
         a, b, u, v = data
         return tf.matmul(a, self._a) + self._biases[0], tf.matmul(b, self._b), u, v
 
     def shifted(self, sides: tuple[Any, Any, Any, Any], shift: Any) -> tuple[Any, Any]:
-        """The learned and the known part, ``(folds, rows)``, for one shift."""
+        """Return the learned and the known part, ``(folds, rows)``, for one shift."""
         import tensorflow as tf
 
         first, second, u, v = sides

@@ -28,7 +28,7 @@ class Gaussian(FromPairs):
     The bias (d_a·d_b/2n to first order) is removed by the known expectation of the sample's
     log-determinants. With ``copula=True``, each coordinate is first replaced by the normal quantile
     of its rank. The estimate then does not depend on the scales of the coordinates, and for any
-    pair of scalars it is a lower bound in the population.
+    pair of scalars it is a lower bound for infinitely many samples.
 
     Args:
         copula: whether to use the ranks instead of the values.

@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ib_keras import compression
-from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
+from ib_keras.arrays.checks import (
+    as_array,
+    as_samples,
+    check_count,
+    check_lengths,
+    check_seed,
+    check_share,
+)
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
@@ -30,7 +37,7 @@ _ESTIMATORS = {
 
 @dataclasses.dataclass(frozen=True)
 class LossyCompression(FromPairs):
-    """I(E(A); E(B)) of compressed variables, in the population a lower bound on I(A;B).
+    """I(E(A); E(B)) of compressed variables, a lower bound on I(A;B) for infinitely many samples.
 
     Each variable wider than k is replaced by k numbers. The compressor is fitted on rows that are
     not used for the estimate. Its error does not show whether information was lost: a compressor of
@@ -78,12 +85,11 @@ class LossyCompression(FromPairs):
         check_seed(self.seed)
         for field in ("compress_x", "compress_t"):
             object.__setattr__(self, field, compression.serialise(getattr(self, field)))
-        if self.estimator not in _ESTIMATORS:
+        if not isinstance(self.estimator, str) or self.estimator not in _ESTIMATORS:
             raise ArgumentError(
                 "`estimator` is unknown", f"one of {sorted(_ESTIMATORS)}", repr(self.estimator)
             )
-        if not 0 < self.fit_share < 1:
-            raise ArgumentError("`fit_share` is not a share", "0 < value < 1", self.fit_share)
+        check_share(self.fit_share, "fit_share")
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]

@@ -29,6 +29,28 @@ Mean = tuple[float, float]
 class Propagations:
     """S of n rows, and of m inputs that are propagated n_x times.
 
+    φ is the density of the noise, and p̂(t) = Σ_l w_l φ(t − s_l) is a mixture of all inputs. With
+    p̂_i(t) = (1/n_x) Σ_k φ(t − s_ik), the mixture of input i, there are three cases:
+
+    | case | method | I(X;T) |
+    |---|---|---|
+    | S is a function of X | ``_distinct`` | −E ln p̂(t)/φ(t − s) |
+    | S is random, rows known | ``_jointly`` | Σ_i v_i E_{t~p̂_i} ln p̂_i(t)/p̂(t) |
+    | S is random, rows unknown | ``_separately`` | −E ln p̂(t)/φ(t − s) + (1/m) Σ_i E ln p̂_i/φ |
+
+    In the first case, p̂ has one centre for each distinct row, whose weight is the share of the rows
+    that are equal to it. In the others it has the n rows, with w_l = 1/n and v_i = 1/m. The second
+    case differs from the paper in three ways:
+
+    - If all inputs were propagated, p̂ has some or all of the propagations of each input instead of
+      the n rows, and v_i = p(x_i).
+    - The part of p̂ that belongs to input i is replaced by p(x_i) p̂_i. Then ln p̂_i/p̂ is at most
+      −ln p(x_i), and both logarithms are averaged over the same draws.
+    - The entropy of p̂_i is too small by χ²_i/2n_x to first order, where χ²_i = E φ/p̂_i − 1. This
+      bias is removed, except for its part that p̂ shares, because p̂ contains p̂_i.
+
+    I(T;Y) = E ln p̂(t|y)/p̂(t) in all cases, where p̂(t|y) has the centres with the label y.
+
     Args:
         s: S, ``(n, d)``.
         codes: integer codes of the distinct inputs, ``(n,)``.

@@ -14,6 +14,7 @@ from ib_keras.arrays.checks import (
     as_array,
     as_samples,
     check_count,
+    check_counts,
     check_lengths,
     check_positive,
     check_seed,
@@ -51,8 +52,7 @@ class _Neural(FromPairs):
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size"):
             object.__setattr__(self, field, check_count(getattr(self, field), field, 2))
-        widths = tuple(check_count(width, "hidden") for width in self.hidden)
-        object.__setattr__(self, "hidden", widths)
+        object.__setattr__(self, "hidden", check_counts(self.hidden, "hidden"))
         check_positive(self.learning_rate, "learning_rate")
         check_seed(self.seed)
 

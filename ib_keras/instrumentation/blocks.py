@@ -38,7 +38,7 @@ def belongs_to_others(layer: keras.Operation) -> bool:
     return type(layer).__name__ in _ACTIVATION_OPERATIONS
 
 
-def behind(traced: Trace, call: Call, belongs: Callable = belongs_to_others) -> Call:
+def last_of_group(traced: Trace, call: Call, belongs: Callable = belongs_to_others) -> Call:
     """Return the last activation or normalisation that belongs to a call, else the call itself.
 
     Args:
@@ -82,7 +82,7 @@ def blocks(traced: Trace) -> list[Call]:
     ]  # fmt: skip
     found = _repeated(nested)
     if not found:
-        found = [behind(traced, call, _is_activation) for call in _joins(traced)]
+        found = [last_of_group(traced, call, _is_activation) for call in _joins(traced)]
         inside = {id(holder) for call in found for holder in call.holders}
         found += [
             call
@@ -95,7 +95,7 @@ def blocks(traced: Trace) -> list[Call]:
 
 
 def _repeated(nested: Sequence[Call]) -> list[Call]:
-    """The outermost calls of layers that have a sibling of the same class, not one of Keras's."""
+    """Find the outermost calls of custom layers that have a sibling of the same class."""
     kinds = [(tuple(map(id, call.holders[-1:])), type(call.layer)) for call in nested]
     count = Counter(kinds)
     repeated = [
@@ -108,7 +108,7 @@ def _repeated(nested: Sequence[Call]) -> list[Call]:
 
 
 def _joins(traced: Trace) -> list[Call]:
-    """The sums and concatenations at which all paths that have branched meet again."""
+    """Find the sums and concatenations at which all paths that have branched meet again."""
     joins = [c for c in traced.leaves if not c.in_loop and len(c.sources) > 1 and _joins_paths(c)]
     values = {id(call.value) for call in joins}
     flow = _Flow(traced)
@@ -193,7 +193,7 @@ def _dominators(order: Iterable[int], before: dict[int, list[int]]) -> dict[int,
 
 
 def _common(tree: dict[int, tuple[int, int]], a: int, b: int) -> int:
-    """The nearest node that dominates both."""
+    """Find the nearest node that dominates both."""
     while a != b:
         if tree[a][1] < tree[b][1]:
             a, b = b, a

@@ -217,11 +217,11 @@ class InstrumentedModel(keras.Model):
         return self.model.output_shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """A layer of the wrapped model."""
+        """Return a layer of the wrapped model."""
         return self.model.get_layer(name=name, index=index)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The wrapped model's forward pass with noise."""
+        """Run the wrapped model's forward pass with noise."""
         with Session(self.plan.watched, self._through_channels):
             return self.model(inputs, training=training)
 
@@ -233,7 +233,7 @@ class InstrumentedModel(keras.Model):
         return trace.map_outputs(name, output, add_noise)
 
     def train_step(self, data: Any) -> Any:
-        """The wrapped model's training step if it overrides any step, else that of Keras."""
+        """Run the wrapped model's training step if it overrides any step, else that of Keras."""
         return self._step("train_step", data)
 
     def test_step(self, data: Any) -> Any:
@@ -241,7 +241,7 @@ class InstrumentedModel(keras.Model):
         return self._step("test_step", data)
 
     def predict_step(self, data: Any) -> Any:
-        """The wrapped model's prediction step if it overrides any step, else that of Keras."""
+        """Run the wrapped model's prediction step if it overrides any step, else that of Keras."""
         return self._step("predict_step", data)
 
     def _step(self, step: str, data: Any) -> Any:
@@ -384,7 +384,7 @@ class InstrumentedModel(keras.Model):
         noise = self.noise_std
         upstream = self.plan.upstream
         behind_noise = {t for t in self.tap_names if any(noise[u] > 0 for u in upstream[t])}
-        return frozenset(behind_noise | self.plan.drawn)
+        return frozenset(behind_noise | self.plan.random_inside)
 
     def stream(
         self,
@@ -428,11 +428,11 @@ class InstrumentedModel(keras.Model):
         """
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
         print_fn(f"{title}\n{self.plan.table(self.noise_std, samples)}")
-        if self.plan.all_blocks > len(self.plan.blocks):
-            print_fn(f'The model has {self.plan.all_blocks} blocks: `layers="blocks"` taps these.')
+        if self.plan.n_blocks > len(self.plan.blocks):
+            print_fn(f'The model has {self.plan.n_blocks} blocks: `layers="blocks"` taps these.')
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapped model, the names of the taps, and the current noise."""
+        """Return the wrapped model, the names of the taps, and the current noise."""
         return {
             "name": self.name,
             "model": keras.saving.serialize_keras_object(self.model),
@@ -443,7 +443,7 @@ class InstrumentedModel(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> InstrumentedModel:
-        """The inverse of ``get_config``."""
+        """Create a model from the result of ``get_config``."""
         config = dict(config)
         model = keras.saving.deserialize_keras_object(
             config.pop("model"), custom_objects=custom_objects

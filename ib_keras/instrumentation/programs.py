@@ -171,5 +171,5 @@ def run(
 
 
 def _view(tensor: Any) -> np.ndarray:
-    """A tensor's values, without a copy if it is in the memory of the CPU."""
+    """Return a tensor's values, without a copy if it is in the memory of the CPU."""
     return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()

@@ -57,7 +57,7 @@ def draws_from_kernels(graph: tf.Graph) -> bool:
 
 
 def written_variables(graph: Any) -> list[tf.Variable]:
-    """The variables that a pass through a function's graph may write."""
+    """Return the variables that a pass through a function's graph may write."""
     written = _has(graph, _writes)
     return [variable for variable in graph.variables if written and not variable.trainable]
 
@@ -97,7 +97,7 @@ def _writes(kind: str) -> bool:
 
 
 def _called(node: Any) -> set[str]:
-    """The names of the functions that a node of a graph runs, such as the body of a loop."""
+    """Return the functions that a node of a graph runs, such as the body of a loop."""
     return {
         function.name
         for attribute in node.attr.values()
@@ -113,7 +113,7 @@ def _has(graph: tf.Graph, condition: Callable[[str], bool]) -> bool:
 
 
 def _functions_that(graph: tf.Graph, condition: Callable[[str], bool]) -> frozenset[str]:
-    """The graph's functions that run, directly or by a call, an operation with the condition."""
+    """Find the functions that run, directly or by a call, an operation with the condition."""
     library = graph.as_graph_def().library.function
     calls = {
         function.signature.name: set().union(*map(_called, function.node_def))

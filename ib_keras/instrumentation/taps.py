@@ -49,9 +49,10 @@ class Plan:
         outputs: the names of the taps that are outputs of the model.
         watched: the layers whose names are parts of the taps' names.
         upstream: tap → the taps that its output is computed from.
-        drawn: the taps that depend on random numbers that the model itself draws at inference.
+        random_inside: the taps that depend on random numbers that the model itself draws at
+            inference.
         blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
-        all_blocks: the number of the model's blocks.
+        n_blocks: the number of the model's blocks.
     """
 
     spec: Any
@@ -59,9 +60,9 @@ class Plan:
     outputs: frozenset[str]
     watched: tuple[keras.Operation, ...]
     upstream: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    drawn: frozenset[str] = frozenset()
+    random_inside: frozenset[str] = frozenset()
     blocks: frozenset[str] = frozenset()
-    all_blocks: int = 0
+    n_blocks: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -165,14 +166,14 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         frozenset(outputs),
         tuple(watched.values()),
         traced.upstream(chosen),
-        traced.drawn(chosen),
+        traced.random_inside(chosen),
         frozenset(call.name for call in chosen if id(call) in stages),
         len(stages),
     )
 
 
 def input_spec(model: keras.Model) -> Any:
-    """The ``tf.TensorSpec`` structure of a Sequential or Functional model's inputs, or ``None``."""
+    """Return the inputs' ``tf.TensorSpec`` of a Sequential or Functional model, or ``None``."""
     try:
         # A Sequential model has one input, and no property for its structure.
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
@@ -184,7 +185,7 @@ def input_spec(model: keras.Model) -> Any:
 
 
 def built_spec(model: keras.Model) -> Any:
-    """The ``tf.TensorSpec`` structure with which any other model was built, or ``None``.
+    """Return the ``tf.TensorSpec`` structure with which any other model was built, or ``None``.
 
     Keras keeps the shapes but not the dtypes; floats are assumed.
     """
@@ -203,7 +204,7 @@ def built_spec(model: keras.Model) -> Any:
 
 
 def spec_of(inputs: Any) -> Any:
-    """The ``tf.TensorSpec`` structure of arrays or tensors, for any number of samples."""
+    """Return the ``tf.TensorSpec`` structure of arrays or tensors, for any number of samples."""
 
     def spec(x: Any) -> tf.TensorSpec:
         dtype = tf.as_dtype(keras.backend.standardize_dtype(x.dtype))
@@ -275,7 +276,7 @@ def select(traced: Trace, layers: Layers) -> list[Call]:
 
 
 def _patterns(layers: Any) -> list[str]:
-    """The names and globs in ``layers``."""
+    """Return the names and globs in ``layers``."""
     patterns = [layers] if isinstance(layers, str) else layers
     return [p for p in patterns if isinstance(p, str)] if isinstance(patterns, Sequence) else []
 
@@ -391,6 +392,6 @@ def default_taps(traced: Trace) -> list[Call]:
 def _weighted(traced: Trace) -> list[Call]:
     found = set()
     for call in traced.leaves:
-        if call.weights and not blocks.belongs_to_others(call.layer) and not call.hands_on:
-            found.add(id(call if call.in_loop else blocks.behind(traced, call)))
+        if call.weights and not blocks.belongs_to_others(call.layer) and not call.returns_input:
+            found.add(id(call if call.in_loop else blocks.last_of_group(traced, call)))
     return [call for call in traced.calls if id(call) in found]

@@ -70,7 +70,7 @@ class Call:
         return tuple({id(s): s for s in map(source, self.inputs)}.values())
 
     @property
-    def hands_on(self) -> bool:
+    def returns_input(self) -> bool:
         """Whether the layer returned an input unchanged, as a linear activation does."""
         return any(self.value is s for s in self.sources)
 
@@ -108,7 +108,7 @@ class Trace:
         """Identity of a ``value`` → the leaves that compute something from it."""
         readers: dict[int, list[Call]] = {}
         for call in self.leaves:
-            if not call.in_loop and not call.hands_on:
+            if not call.in_loop and not call.returns_input:
                 for tensor in call.sources:
                     readers.setdefault(id(tensor), []).append(call)
         return readers
@@ -130,14 +130,14 @@ class Trace:
                     upstream[name] = before
         return upstream
 
-    def drawn(self, taps: Sequence[Call]) -> frozenset[str]:
-        """The taps whose output depends on random numbers that layers draw at inference."""
+    def random_inside(self, taps: Sequence[Call]) -> frozenset[str]:
+        """Return the taps whose output depends on random numbers that layers draw at inference."""
         random = randomness.random_tensors(taps[0].output.graph)
         return frozenset(tap.name for tap in taps if tap.output.name in random)
 
 
 def base_path(name: str) -> str:
-    """A tap's name without the number of the call and the key of its output."""
+    """Return a tap's name without the number of the call and the key of its output."""
     return name.partition("[")[0].partition(":")[0]
 
 
@@ -166,7 +166,7 @@ def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> 
 
 
 def source(tensor: Any) -> Any:
-    """The tensor where the values of ``tensor`` were computed, before identities and casts."""
+    """Return the tensor where values were computed, before identities and casts."""
     while tf.is_symbolic_tensor(tensor):
         operation = tensor.op
         is_float_cast = operation.type == "Cast" and all(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ib_keras.pixelcnn.network import PixelCNN
 
 # The largest number of values of h for which the mixture of q(x|h) over them is evaluated.
-_FEW = 64
+_MAX_VALUES_OF_MIXTURE = 64
 
 
 def prior(
@@ -54,7 +54,7 @@ def prior(
     best = _pixels(train, held_out, plain)._replace(history=decoded.history)
     if _better(decoded, best, plain):
         best = decoded
-    if labels is not None and 1 < max(part.max() for part in labels) < _FEW:
+    if labels is not None and 1 < max(part.max() for part in labels) < _MAX_VALUES_OF_MIXTURE:
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
         decoder = make(settings, train.shape[1:], classes.shape[1:])
         parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
@@ -64,8 +64,8 @@ def prior(
 
 
 def compared(
-    nothing: Decoded,
-    given: Decoded,
+    unconditional: Decoded,
+    conditional: Decoded,
     decoder: Decoder,
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
@@ -73,23 +73,24 @@ def compared(
     """Choose the best known q(x) and the best known q(x|h) for a comparison.
 
     Args:
-        nothing: −ln q of q(x).
-        given: −ln q of a decoder with a condition.
+        unconditional: −ln q of q(x).
+        conditional: −ln q of a decoder with a condition.
         decoder: this decoder.
         train: the images and h of the rows that trained it.
         held_out: the images and h of the held-out rows.
 
     Returns:
-        −ln q of the better one of q(x) and Σ_h p(h) q(x|h), where the latter is considered if h has
-        few values; and −ln q of the better one of that and the decoder.
+        Two values of −ln q. The first is the better of q(x) and, if h has few values,
+        Σ_h p(h) q(x|h). The second is the better of the first and the decoder q(x|h).
     """
-    nothing = with_mixture(nothing, decoder, train, held_out)
-    is_better = _better(given, nothing, decoder)
-    return nothing, given if is_better else nothing._replace(history=given.history)
+    unconditional = with_mixture(unconditional, decoder, train, held_out)
+    if _better(conditional, unconditional, decoder):
+        return unconditional, conditional
+    return unconditional, unconditional._replace(history=conditional.history)
 
 
 def with_mixture(
-    nothing: Decoded,
+    unconditional: Decoded,
     decoder: Decoder,
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
@@ -99,25 +100,28 @@ def with_mixture(
     Both are distributions of images, so both bound H(X). With the second, Î <= H(h).
 
     Args:
-        nothing: −ln q of q(x).
+        unconditional: −ln q of q(x).
         decoder: a trained q(x|h).
         train: the images and h of the rows that trained it.
         held_out: the images and h of the held-out rows.
     """
     values, counts = np.unique(train[1], axis=0, return_counts=True)
-    if len(values) > _FEW:
-        return nothing
+    if len(values) > _MAX_VALUES_OF_MIXTURE:
+        return unconditional
 
     def nats(images: np.ndarray) -> np.ndarray:
         logs = [decoder.model.log_prob(images, value[None]) for value in values]
         return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
 
-    mixed = nothing._replace(train=nats(train[0]), held_out=nats(held_out[0]))
-    return mixed if _better(mixed, nothing, decoder) else nothing
+    mixed = unconditional._replace(train=nats(train[0]), held_out=nats(held_out[0]))
+    return mixed if _better(mixed, unconditional, decoder) else unconditional
 
 
 def _better(decoded: Decoded, other: Decoded, decoder: Decoder) -> bool:
-    """Whether the stopping rows gain on average, by at least as much as all rows lose."""
+    """Whether ``decoded`` is at least as good on the stopping rows and loses no more on all rows.
+
+    The loss over all rows is compared with the gain on the stopping rows.
+    """
     gains = other.train - decoded.train
     stopping, overall = gains[decoder.stop].mean(), gains.mean()
     return bool(stopping >= 0 and stopping + overall >= 0)

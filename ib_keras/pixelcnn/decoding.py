@@ -12,10 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_count, check_positive, check_seed
+from ib_keras.arrays.checks import check_count, check_positive, check_rate, check_seed
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.pixelcnn.network import PixelCNN, rate, widths
+from ib_keras.pixelcnn.network import PixelCNN, check_widths
 from ib_keras.progress import of_fit
 from ib_keras.training.batches import batches, in_order
 from ib_keras.training.retrained import Retrained
@@ -74,13 +74,10 @@ class DecoderSettings(Configured):
         check_count(self.levels, "levels", 2)
         for field in ("stages", "resnet_blocks", "mixtures", "epochs", "patience", "batch_size"):
             object.__setattr__(self, field, check_count(getattr(self, field), field))
-        widths(self.filters, self.stages)
-        rate(self.dropout)
+        check_widths(self.filters, self.stages)
+        check_rate(self.dropout, "dropout")
         check_positive(self.learning_rate, "learning_rate")
-        if not 0 <= self.ema_momentum < 1:
-            raise ArgumentError(
-                "`ema_momentum` is out of range", "0 <= value < 1", self.ema_momentum
-            )
+        check_rate(self.ema_momentum, "ema_momentum")
         check_seed(self.seed)
 
     def network(
@@ -248,7 +245,7 @@ def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rate(epoch: int, epochs: int) -> float:
-    """The factor of the learning rate; it is small at first so that Adam keeps the start."""
+    """Return the factor of the learning rate; it is small at first so that Adam keeps the start."""
     return min(1.0, (epoch + 1) / 4) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 

@@ -198,7 +198,7 @@ class Resize(keras.layers.Layer):
 
 
 def _overlaps(old: int, new: tuple[float, ...]) -> list[list[float]]:
-    """The share of each new cell that each of ``old`` equal cells covers."""
+    """Return the share of each new cell that each of ``old`` equal cells covers."""
     rows = []
     for low, high in itertools.pairwise(new):
         covered = [max(0.0, min(high, (k + 1) / old) - max(low, k / old)) for k in range(old)]

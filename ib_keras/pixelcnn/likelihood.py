@@ -226,7 +226,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return tf.while_loop(lambda i, total: i < levels**channel, add, start)[1]
 
     def _shifted_means(self, x: Any) -> Any:
-        """The means given the channels of ``x``, integers ``(..., H, W, 1, C)``."""
+        """Return the means given the channels of ``x``, integers ``(..., H, W, 1, C)``."""
         means, coeffs = self._means, self._coeffs
         if coeffs is None or not self._shifts:
             return means
@@ -320,7 +320,7 @@ def _choose(logits: Any, uniform: Any) -> Any:
 
 
 def _level(value: Any, levels: int) -> Any:
-    """The level whose edges enclose a value on [−1, 1]."""
+    """Return the level whose edges enclose a value on [−1, 1]."""
     top = levels - 1
     # Clipped before the cast, which is undefined for floats outside the range of integers.
     level = tf.math.ceil((value * top + (levels - 2)) / 2)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_count, check_positive
+from ib_keras.arrays.checks import check_count, check_counts, check_positive, check_rate
 from ib_keras.errors import ArgumentError
 from ib_keras.pixelcnn import layers, sampling
 from ib_keras.pixelcnn.inputs import as_condition, as_images, statistics
@@ -102,11 +102,11 @@ class PixelCNN(keras.Model):
                 expected = "(channels,) or (height, width, channels)"
                 raise ArgumentError("`condition_shape` is invalid", expected, condition_shape)
         self.levels = check_count(levels, "levels", 2)
-        self.filters = widths(filters, stages)
+        self.filters = check_widths(filters, stages)
         self.stages = len(self.filters)
         self.resnet_blocks = check_count(resnet_blocks, "resnet_blocks")
         self.mixtures = check_count(mixtures, "mixtures")
-        self.dropout = rate(dropout)
+        self.dropout = check_rate(dropout, "dropout")
         self.seed = seed
         channels = self.image_shape[-1]
         self.streams = Streams(
@@ -357,7 +357,7 @@ class PixelCNN(keras.Model):
         return tf.reduce_mean(nats)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         names = ("levels", "filters", "resnet_blocks", "mixtures", "dropout", "seed")
         config = {name: getattr(self, name) for name in names}
         shapes = {"image_shape": self.image_shape, "condition_shape": self.condition_shape}
@@ -375,7 +375,7 @@ class PixelCNN(keras.Model):
         return images if h is None else (images, h)
 
     def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
-        """The distribution with some raw parameters."""
+        """Return the distribution with some raw parameters."""
         k, channels = self.mixtures, self.image_shape[-1]
         shape = tf.concat([tf.shape(raw)[:-1], [k, -1]], axis=0)
         rest = tf.reshape(raw[..., k:], shape)
@@ -479,17 +479,10 @@ def _sides(shape: Any, name: str) -> tuple[int, ...]:
     return tuple(check_count(side, name) for side in shape)
 
 
-def widths(filters: Any, stages: int) -> tuple[int, ...]:
+def check_widths(filters: Any, stages: int) -> tuple[int, ...]:
     """Check the number of channels of each stage; a single number applies to all stages."""
     if isinstance(filters, (tuple, list)):
         if not filters:
             raise ArgumentError("`filters` is invalid", "at least one stage", filters)
-        return tuple(check_count(width, "filters") for width in filters)
+        return check_counts(filters, "filters")
     return (check_count(filters, "filters"),) * check_count(stages, "stages")
-
-
-def rate(dropout: Any) -> float:
-    """Check a dropout rate."""
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ArgumentError("`dropout` is invalid", "a rate in [0, 1)", repr(dropout))
-    return float(dropout)

@@ -138,7 +138,7 @@ class Streams(keras.layers.Layer):
         return self.leave(tf.nn.elu(v))
 
     def _with_surroundings(self, h: Any) -> Any:
-        """A map with a convolution of its surroundings and its mean as further channels."""
+        """Add a convolution of a map's surroundings and its mean as further channels."""
         if not self.look:
             return h
         around = h
@@ -158,7 +158,7 @@ def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:
 
 
 def _grid(size: tuple[int, int], stage: int) -> Grid:
-    """The edges of a stage's pixels as shares of the image, for rows and columns."""
+    """Return the edges of a stage's pixels as shares of the image, for rows and columns."""
 
     def edges(n: int) -> tuple[float, ...]:
         return tuple(np.minimum(np.arange(-(-n // 2**stage) + 1) * 2**stage, n) / n)

@@ -28,7 +28,8 @@ def files(url: str, wanted: Sequence[str]) -> Iterator[list[tuple[str, pathlib.P
 
     Yields:
         A list of the matching URLs, each with the path of its copy, a folder or a file. If a folder
-        does not have the first of the wanted files, its copy has empty files for all other names.
+        lacks the first of the wanted files, its copy has an empty file for each other name, so that
+        an error can list what the folder contains.
 
     Raises:
         StoreError: If nothing matches the URL, or it cannot be read.

@@ -103,7 +103,7 @@ def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dic
 
 
 def _nearest(role: str, names: list[str]) -> list[str]:
-    """The exact name of a role, else its other spellings, else its aliases."""
+    """Find the exact name of a role, else its other spellings, else its aliases."""
     if role in names:
         return [role]
     side, _, part = role.partition("_")

@@ -31,7 +31,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def is_file(name: str) -> bool:
-    """Whether a model's name is that of a file, in a format that is read or in another.
+    """Whether a model's name refers to a file, in a supported or an unsupported format.
 
     Args:
         name: the name that was passed to ``models.build``.

@@ -18,6 +18,16 @@ from ib_keras.storage.atomic import write_file
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 64 << 20  # bytes; a manifest of ten thousand files has 2 MB
 _PACKAGES = ("ib-keras", "tensorflow", "keras", "numpy", "pandas")
+# The folders with each schema, for messages.
+_FOLDERS = {
+    "ib_keras.activations": "the folder of an `ActivationStore`, as `Recorder` writes it",
+    "ib_keras.activations.epoch": "the folder of an epoch of an `ActivationStore`",
+    "ib_keras.estimates": "the folder of a table of estimates, as `frame.write` writes it",
+    "ib_keras.examples": "the folder of a data set, as the component `examples` writes it",
+    "ib_keras.checkpoints": "the folder of checkpoints, as the component `trainer` writes it",
+    "ib_keras.clusters": "the folder of clusters, as the component `clusterer` writes it",
+    "ib_keras.image_prior": "the folder of q(x), as the component `image_prior` writes it",
+}
 # Files that this process has compared with a checksum: path → status at that time, and checksum.
 _compared: dict[str, tuple[tuple[int, ...], str]] = {}
 
@@ -39,18 +49,19 @@ def read_manifest(folder: pathlib.Path, schema: str, version: int) -> dict[str, 
             damaged.
     """
     path = folder / MANIFEST
+    expected = _FOLDERS.get(schema, f"a folder of {schema}")
     if not folder.exists():
-        raise StoreError(f"{str(folder)!r} does not exist", f"a folder of {schema}", "nothing")
+        raise StoreError(f"{str(folder)!r} does not exist", expected, "nothing")
     if not path.is_file():
         raise StoreError(
-            f"{str(folder)!r} is not a folder of {schema}",
-            f"a folder with a {MANIFEST}",
+            f"{str(folder)!r} is not of the expected kind",
+            expected,
             "a file" if folder.is_file() else f"a folder without {MANIFEST}",
         )
     manifest = _parse(path)
     received = manifest.get("schema") if isinstance(manifest, dict) else None
     if received != schema:
-        raise StoreError(f"{str(folder)!r} is not a folder of {schema}", schema, repr(received))
+        raise StoreError(f"{str(folder)!r} is not of the expected kind", expected, repr(received))
     if manifest.get("version") != version:
         raise StoreError(
             f"{str(folder)!r} has another schema version",
@@ -80,7 +91,7 @@ def _parse(path: pathlib.Path) -> Any:
 
 
 def content_checksum(content: Any) -> str:
-    """The SHA-256 of a manifest's content."""
+    """Return the SHA-256 of a manifest's content."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -136,7 +147,7 @@ def entry(path: pathlib.Path) -> dict[str, Any]:
 
 
 def checksum(path: pathlib.Path) -> str:
-    """The SHA-256 of a file's content."""
+    """Return the SHA-256 of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -127,7 +127,10 @@ def test_what_is_no_store(tmp_path, store):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"version": 99}, "another schema version"), ({"schema": "zarr"}, "is not a folder of")],
+    [
+        ({"version": 99}, "another schema version"),
+        ({"schema": "zarr"}, "is not of the expected kind"),
+    ],
 )
 def test_other_schemas_are_refused(store, change, message):
     manifest = store.path / "manifest.json"

@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 
-from ib_keras.arrays.checks import as_samples
+from ib_keras import compression, estimators, layers, synthetic
+from ib_keras.arrays.checks import as_samples, check_seed
 from ib_keras.arrays.labels import as_labels
 from ib_keras.errors import ArgumentError
 
@@ -61,3 +64,35 @@ def test_labels():
 def test_bad_labels(y):
     with pytest.raises(ArgumentError, match=THREE_PARTS):
         as_labels(y, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (estimators.DecoderBound, {"test_fraction": "x"}),
+        (estimators.DecoderBound, {"test_fraction": 1}),
+        (estimators.DecoderBound, {"ema_momentum": "x"}),
+        (estimators.DecoderBound, {"dropout": None}),
+        (estimators.DecoderBound, {"filters": "x"}),
+        (estimators.DecoderBound, {"image_shape": 28}),
+        (estimators.LossyCompression, {"fit_share": "x"}),
+        (estimators.LossyCompression, {"estimator": []}),
+        (estimators.MINE, {"hidden": 5}),
+        (estimators.MINE, {"hidden": ("wide",)}),
+        (estimators.Binning, {"range": 5}),
+        (compression.Autoencoder, {"noise": "x"}),
+        (compression.Autoencoder, {"learning_rate": -1}),
+        (layers.QuantizedActivation, {"range": (-math.inf, 1)}),
+        (layers.QuantizedActivation, {"range": 5}),
+        (synthetic.student_t, {"n": 9, "dim": 1, "mi": 1, "seed": 0, "dof": "x"}),
+    ],
+)
+def test_arguments_of_the_wrong_type(make, arguments):
+    name = list(arguments)[-1]
+    with pytest.raises(ArgumentError, match=rf"`{name}` .*Expected .*Received: "):
+        make(**arguments)
+
+
+def test_seeds_are_required():
+    with pytest.raises(ArgumentError, match=r"Expected an integer >= 0\. Received: None"):
+        check_seed(None)

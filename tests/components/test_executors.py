@@ -166,9 +166,9 @@ def test_bad_input_leaves_nothing_behind(chain, tmp_path):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             run(tmp_path / "out")
         assert not list(tmp_path.iterdir())
-    with pytest.raises(StoreError, match="is not a folder of"):
+    with pytest.raises(StoreError, match="is not of the expected kind"):
         trainer.run(root / "store", tmp_path / "out")
-    with pytest.raises(StoreError, match="is not a folder of"):
+    with pytest.raises(StoreError, match="is not of the expected kind"):
         estimator.run(root / "model", tmp_path / "out", estimator="ebab")
 
 

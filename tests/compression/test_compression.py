@@ -121,9 +121,9 @@ def test_bad_input():
         ib.estimators.get("zip+ksg")
     with pytest.raises(ArgumentError, match="differ in length"):
         LossyCompression().mutual_information(x, x[:9])
-    with pytest.raises(ArgumentError, match="no compression"):
+    with pytest.raises(ArgumentError, match="`k` exceeds the size"):
         PCA(7).fit(x)
-    with pytest.raises(ArgumentError, match="Convolutions want images"):
+    with pytest.raises(ArgumentError, match="Convolutions need images"):
         Autoencoder(2, convolutional=True).fit(x)
     with pytest.raises(ArgumentError, match="x=None"):
         LossyCompression().estimate(x)

@@ -53,7 +53,9 @@ def test_information_behind_a_channel():
         )
         expected = 2 * half - 0.5 * math.log(2 * math.pi * math.e)
         knots = np.linspace(-a, a, surrogates._STEPS + 1)
-        assert surrogates._behind(knots) == pytest.approx(expected, abs=2e-4 + 2e-3 * expected)
+        assert surrogates._channel_information(knots) == pytest.approx(
+            expected, abs=2e-4 + 2e-3 * expected
+        )
 
 
 def test_a_channels_samples_have_the_information_that_sample_propagation_finds(layer):
@@ -135,6 +137,17 @@ def test_calibration_only_adds_flags():
     assert calibrated["value"] == plain["value"] and "untrusted" not in calibrated.index
 
 
+def test_layers_that_cannot_be_calibrated_keep_their_rows():
+    """An estimator may reject the synthetic samples, and an infinite estimate has no interval."""
+    x = np.random.default_rng(0).normal(size=(300, 1))
+    layers = {"quantised": np.round(x), "diverged": np.full((300, 1), np.nan), "passed on": x}
+    few = ib.estimators.Quantized(bits=3)
+    table = ib.estimate(layers, [few, "ksg"], inputs=x, calibrate={"repeats": 2})
+    assert table["calibrated_lower"].isna().sum() >= 5
+    assert table["flags"].tolist()[0] == "untrusted" and "infinite" in table["flags"].tolist()[-1]
+    assert table["flags"][2] == "not_estimated"
+
+
 def test_tables_keep_what_a_compressor_tells(tmp_path):
     x, y = synthetic.gaussian_images(600, 8, 1.0, seed=0)
     table = ib.estimate({"y": y}, ["pca+ksg"], inputs=x)
@@ -153,10 +166,12 @@ def test_bad_input(layer):
             ib.calibrate("ksg", layer, **arguments)
     with pytest.raises(ArgumentError, match="constant"):
         ib.calibrate("ksg", np.ones((50, 3)))
-    with pytest.raises(ArgumentError, match="wants a noisy layer"):
+    with pytest.raises(ArgumentError, match="needs a noisy layer"):
         ib.calibrate("sp", layer)
     with pytest.raises(ArgumentError, match="not one layer"):
         ib.calibrate("ksg", {"a": layer, "b": layer})
-    for wrong in ("yes", {"n": 3}, {"mi": (1,)}):
+    for wrong in (
+        "yes", {"n": 3}, {"mi": (1,)}, {"repeats": 1}, {"tolerance": -1}, {"seed": "a"},
+    ):  # fmt: skip
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             ib.estimate({"a": layer}, "ksg", inputs=layer, calibrate=wrong)

@@ -6,7 +6,7 @@ import pytest
 
 import ib_keras as ib
 from ib_keras import frame
-from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.errors import ArgumentError, InfiniteError, Interrupted, StoreError
 
 
 @pytest.fixture
@@ -137,9 +137,9 @@ def test_one_cell_that_cannot_be_is_a_row_with_its_reason():
     for name in ("gaussian", "kl", "ksg"):
         found = cells.loc["carried", name, "I(X;T)"]
         assert found["value"] == np.inf and found["flags"] == "infinite", name
-        assert "I(A;B) is infinite" in reason(found)
+        assert "I(X;T) is infinite" in reason(found) and "`a`" not in reason(found)
     wide = cells.loc["wide", "gaussian", "I(X;T)"]
-    assert np.isnan(wide["value"]) and "83 columns" in reason(wide)
+    assert np.isnan(wide["value"]) and "83 non-constant columns" in reason(wide)
     # So few rows cannot show that anything is infinite.
     assert cells.loc["wide", "kl", "I(X;T)"]["flags"] == "not_estimated"
     # One quantity is not lost with the other.
@@ -152,6 +152,23 @@ def test_one_cell_that_cannot_be_is_a_row_with_its_reason():
         ib.estimate(layers, Fails(), on_error="raise")
     with pytest.raises(ArgumentError, match="'flag' or 'raise'"):
         ib.estimate(layers, "ebab", on_error="ignore")
+
+
+def test_infinite_information_of_a_custom_estimator():
+    """I(X;T) is infinite; I(T;Y), which is at most H(Y), is only unknown."""
+
+    class Infinite(Fails):
+        name = "infinite"
+
+        def estimate(self, t, **kwargs):
+            raise InfiniteError("X determines T", "noise", "none")
+
+    layers = {"a": np.arange(9.0)[:, None]}
+    xt, ty = ib.estimate(layers, Infinite(), targets=np.arange(9) % 2).to_dict("records")
+    assert (xt["value"], xt["flags"]) == (np.inf, "infinite")
+    assert np.isnan(ty["value"]) and ty["flags"] == "not_estimated"
+    _, ty = ib.estimate(layers, Fails(), targets=np.arange(9) % 2).to_dict("records")
+    assert reason(ty).startswith("ZeroDivisionError: ")
 
 
 class Fails:
@@ -193,8 +210,44 @@ def test_several_stores(tmp_path, arrays):
     assert by_glob.attrs["provenance"]["estimators"] and by_glob.attrs["not_estimated"] == 0
     with pytest.raises(StoreError, match="matches nothing"):
         ib.estimate(str(tmp_path / "no-*"), "ebab")
+    with pytest.raises(StoreError, match="nosuch.*Expected the folder of an `ActivationStore`"):
+        ib.estimate("nosuch", "ebab")
+    with pytest.raises(StoreError, match="reads local stores only"):
+        ib.estimate("gs://bucket/*", "ebab")
     with pytest.raises(ArgumentError, match="stores or their paths"):
         ib.estimate([3], "ebab")
+
+
+def test_all_stores_are_checked_first_and_ctrl_c_keeps_all_estimates(tmp_path, arrays, monkeypatch):
+    layers, y = arrays
+    for name in ("a", "b"):
+        made = ib.ActivationStore.create(
+            tmp_path / name, inputs=np.arange(100.0), targets=y, layers=list(layers)
+        )
+        with made.writer(0, noise_std={}) as writer:
+            for layer, t in layers.items():
+                writer.write(layer, t)
+    small = ib.ActivationStore.create(
+        tmp_path / "small", inputs=np.arange(100.0), targets=y, layers=["near"]
+    )
+    with small.writer(0, noise_std={}) as writer:
+        writer.write("near", layers["near"])
+    estimate, ran = ib.estimators.EBAB.estimate, []
+
+    def interrupted(self, *args, **kwargs):
+        ran.append(1)
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        return estimate(self, *args, **kwargs)
+
+    monkeypatch.setattr(ib.estimators.EBAB, "estimate", interrupted)
+    with pytest.raises(ArgumentError, match="No layer matches"):
+        ib.estimate([tmp_path / "a", tmp_path / "small"], "ebab", layers="deep/far")
+    assert not ran
+    with pytest.raises(Interrupted, match="3 of 4 estimates") as stopped:
+        ib.estimate(str(tmp_path / "[ab]"), "ebab", epochs=(e for e in (0,)))
+    assert stopped.value.table["run"].tolist() == ["a"] * 4 + ["b"] * 2
+    assert stopped.value.table.attrs["provenance"]["data"]
 
 
 @pytest.mark.parametrize(
@@ -202,8 +255,10 @@ def test_several_stores(tmp_path, arrays):
     [
         ({"estimators": "ebba"}, "'ebab'"),
         ({"estimators": []}, "empty"),
-        ({"estimators": ["ebab", "ebab"]}, "repeats"),
+        ({"estimators": ["ebab", "ebab"]}, "repeats 'ebab'"),
         ({"layers": "x*"}, "No layer matches"),
+        ({"epochs": 5}, r"`epochs` is not a list.*Expected .*Received: 5"),
+        ({"epochs": ["a"]}, "`epochs` is not a valid count"),
         ({"epochs": [1]}, r"not recorded.*\[0, 3\]"),
         ({"unit": "bananas"}, "'nats', 'bits'"),
         ({"targets": [1, 2]}, "cannot be used with this source"),
@@ -258,5 +313,5 @@ def test_load_says_what_is_wrong(store, tmp_path):
         (tmp_path / "taken").mkdir()
         (tmp_path / "taken" / "f").touch()
         frame.write(ib.estimate(store, "ebab"), tmp_path / "taken")
-    with pytest.raises(StoreError, match="is not a folder of"):
+    with pytest.raises(StoreError, match="is not of the expected kind"):
         frame.write(ib.estimate(store, "ebab"), store.path)

@@ -71,18 +71,30 @@ def test_discrete_variables():
     assert 0.3 < mixed.value < 0.5
 
 
+def test_few_discrete_samples():
+    """The correction for finite samples does not exceed the entropies, and one row is too few."""
+    found = ib.mutual_information([1, 2], [2, 3])
+    assert found.value == found.lower == pytest.approx(math.log(2))
+    assert type(found.value) is float and type(found.stderr) is float
+    assert ib.mutual_information([1, 1, 2], ["a", "b", "b"]).value >= 0
+    with pytest.raises(ArgumentError, match=r"`a` has too few samples. Expected n >= 2. Received"):
+        ib.mutual_information([1], [2])
+
+
 def test_bad_input():
     x = np.random.default_rng(0).normal(size=(50, 2))
     with pytest.raises(ArgumentError, match="infinite"):
         ib.mutual_information(x, x[:, ::-1])
     with pytest.raises(ArgumentError, match="differ in length"):
         ib.mutual_information(x, x[:20] + 1)
-    with pytest.raises(ArgumentError, match="no samples"):
+    with pytest.raises(ArgumentError, match="`a` has no samples"):
         ib.mutual_information(3.0, x)
     with pytest.raises(ArgumentError, match="seed"):
         ib.mutual_information(x, x + 1, seed=-1)
     with pytest.raises(ArgumentError, match="NaN"):
         ib.mutual_information(x, np.full((50, 1), np.nan))
+    with pytest.raises(ArgumentError, match="`b` has the wrong length"):
+        ib.mutual_information([1, 2, 3], [1, 2])
     constant = ib.mutual_information(x, np.ones((50, 1)))
     assert constant.value == 0
 

@@ -15,8 +15,10 @@ from scipy.special import logsumexp
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import SamplePropagation
+from ib_keras.estimators.base import BaseEstimator
 from ib_keras.estimators.kernels import mixture
 from ib_keras.estimators.propagation import mixture_entropy
+from ib_keras.interface import LayerInformation, MutualInformation, Traits
 
 
 def within(estimates, exact):
@@ -284,6 +286,32 @@ def test_stores_models_and_arrays_give_the_same(noisy, tmp_path):
     np.testing.assert_allclose(again["value"], recorded.dropna(subset="value")["value"], atol=0.2)
 
 
+class Spread(BaseEstimator):
+    """A custom estimator that is given propagations."""
+
+    name = "spread"
+
+    @property
+    def traits(self):
+        return Traits(propagations=True)
+
+    def estimate(
+        self, t, *, y=None, x=None, noise_std=0.0, conditional=None, conditional_rows=None
+    ):
+        shape = () if conditional is None else np.shape(conditional)[:2]
+        details = {"propagated": list(shape), "rows": len([] if not shape else conditional_rows)}
+        return LayerInformation(MutualInformation(noise_std, n=len(t), dim=1, details=details))
+
+
+def test_custom_estimators_can_use_propagations(noisy):
+    model, x, y = noisy
+    table = ib.estimate(model, [Spread()], inputs=x, targets=y).set_index("layer")
+    assert json.loads(table.loc["dense_1", "details"]) == {"propagated": [], "rows": 0}
+    assert json.loads(table.loc["dense_2", "details"]) == {"propagated": [256, 64], "rows": 256}
+    assert table.loc["dense_2", "value"] == pytest.approx(0.05)
+    assert set(table.loc["output", "flags"]) == {"no_channel"}
+
+
 def test_layers_without_propagations_are_empty_rows(noisy, tmp_path):
     model, x, y = noisy
     recorder = ib.Recorder(tmp_path / "r", x, y, conditional_inputs=0, epochs=[0])
@@ -296,7 +324,7 @@ def test_layers_without_propagations_are_empty_rows(noisy, tmp_path):
 
 def test_captures_are_wanted_clean(noisy):
     model, x, y = noisy
-    with pytest.raises(ArgumentError, match=r"wants S.*clean=True"):
+    with pytest.raises(ArgumentError, match=r"needs S.*clean=True"):
         ib.estimate(model.capture(x), "sp", targets=y)
     clean = model.capture(x, clean=True, layers="dense_1")
     assert clean.random == frozenset()
@@ -326,7 +354,7 @@ def test_bad_input(mlp, inputs):
             )
     with pytest.raises(ArgumentError, match="differs between equal inputs"):
         sp.estimate(x, noise_std=0.1, x=np.zeros(64))
-    with pytest.raises(ArgumentError, match="`x` does not match"):
+    with pytest.raises(ArgumentError, match="`x` has the wrong length"):
         sp.estimate(x, noise_std=0.1, x=np.zeros(3))
     with pytest.raises(ArgumentError, match="NaN"):
         sp.estimate(x, noise_std=0.1, conditional=np.full((4, 8, 4), np.nan))

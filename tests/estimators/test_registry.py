@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
+import ib_keras
 from ib_keras import estimators
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators.base import BaseEstimator
 from ib_keras.interface import Estimate, Estimator, LayerInformation
 
 
@@ -42,6 +44,31 @@ def test_unknown_names_list_the_known_ones():
         estimators.get('{"name": ')
     with pytest.raises(ArgumentError):
         estimators.get(None)
+
+
+def test_estimators_need_not_be_dataclasses():
+    class Scaled(BaseEstimator):
+        name = "scaled"
+
+        def __init__(self, scale=2.0):
+            self.scale = scale
+
+        def estimate(self, t, *, y=None, x=None, noise_std=0.0, conditional=None):
+            return LayerInformation(Estimate(self.scale * float(np.mean(t)), n=len(t), dim=1))
+
+        def get_config(self):
+            return {"scale": self.scale}
+
+    class Plain(Scaled):
+        name = "plain"
+        get_config = BaseEstimator.get_config
+
+    assert str(Scaled(3.0)) == "scaled(scale=3.0)"
+    table = ib_keras.estimate({"a": np.ones((9, 1))}, Scaled())
+    assert table["estimator"].tolist() == ["scaled(scale=2.0)"] and table["value"].tolist() == [2]
+    assert str(type("Bare", (BaseEstimator,), {})()) == "Bare"
+    with pytest.raises(NotImplementedError, match="Plain needs a method `get_config`"):
+        Plain().get_config()
 
 
 def test_users_can_register_their_own():

@@ -1,8 +1,20 @@
 """Nearest neighbours, by trees in few dimensions and by blocks of all pairs in many.
 
-Equal rows are one place with a count, so that they are not searched repeatedly. Trees always search
-places. In many dimensions, compiled programs, which need a fixed shape, compare all pairs of rows
-unless there are less than half as many places as rows.
+Equal rows are one place with a count, so that they are not searched repeatedly. ``_route`` chooses
+how neighbours are found; all routes give the same result, up to the rounding of distances. The
+first row of this table that applies is used:
+
+| route | applies to | compares |
+|---|---|---|
+| ``tree`` | few dimensions: at most 12, or 8 for ``counts_within`` | places, by a k-d tree |
+| ``places`` | at most half as many places as rows | all pairs of places, in tiles |
+| ``compiled`` | more than 1024 rows of at most 64 dimensions each | all pairs of rows, by XLA |
+| ``tiles`` | all others | all pairs of rows, in tiles of float64 |
+
+``joint_counts`` adds the dimensions of both spaces. Its trees need the Chebyshev metric or one
+dimension in each space, because only then is the joint distance a distance of one tree. Its routes
+``places`` and ``tiles`` are the same: both compare places. A compiled program needs a fixed shape,
+and compiling it takes longer than comparing few rows.
 """
 
 from __future__ import annotations
@@ -20,8 +32,11 @@ from ib_keras.arrays.rows import Rows, slices
 
 Metric = Literal["chebyshev", "euclidean"]
 
-# Largest dimensions at which a tree is faster than all pairs (benchmarks/neighbors.py).
-_TREE_JOINT, _TREE_ONE = 12, 8
+Route = Literal["tree", "places", "compiled", "tiles"]
+
+# Largest dimensions at which a tree is faster than all pairs (benchmarks/neighbors.py), for
+# neighbours and for counts.
+_TREE_NEIGHBOURS, _TREE_COUNTS = 12, 8
 # Largest numbers of rows and of pairs in a block.
 _ROWS, _PAIRS = 512, 1 << 23
 # Factor of a squared radius that excludes the border in spite of rounding.
@@ -29,8 +44,8 @@ _INSIDE = 1 - 1e-10
 # Largest dimension at which distances are summed by coordinate, not by a matrix product.
 _UNROLLED = 16
 # Samples of more than WIDE dimensions become float64 in tiles of _COLUMNS rows, without compiled
-# programs. So do samples of at most _FEW rows, for which compiling takes longer than counting.
-WIDE, _FEW, _COLUMNS = 64, 1024, 4096
+# programs. So do samples of at most _UNCOMPILED_ROWS rows.
+WIDE, _UNCOMPILED_ROWS, _COLUMNS = 64, 1024, 4096
 # Squared distances from a matrix product below this share of the squared lengths are rounding.
 _ROUNDING = 1e-13
 
@@ -54,13 +69,11 @@ def joint_counts(
         Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
         n_y + 1, which include the sample itself (except at ε = 0).
     """
-    dims = x.shape[1] + y.shape[1]
     unique = places(Rows.of(x, y))
-    few = 2 * len(unique.first) <= len(x)
-    tree = metric == "chebyshev" or max(x.shape[1], y.shape[1]) == 1
-    if not (tree and dims <= _TREE_JOINT):
-        if not few and len(x) > _FEW and max(x.shape[1], y.shape[1]) <= WIDE:
-            return _all_pairs(x, y, k, metric)
+    route = _route(unique, (x.shape[1], y.shape[1]), metric, _TREE_NEIGHBOURS)
+    if route == "compiled":
+        return _all_pairs(x, y, k, metric)
+    if route != "tree":
         return _pairs_in_tiles(x, y, unique, k, metric)
     joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
     radius = _in_tree(joint, unique.sizes, k, np.inf)[:, -1]
@@ -74,20 +87,21 @@ def joint_counts(
 def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
     """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
     unique = places(x)
-    if x.shape[1] <= _TREE_JOINT:
+    route = _route(unique, (x.shape[1],), metric, _TREE_NEIGHBOURS)
+    if route == "tree":
         # In one dimension all norms are equal, and this one needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
         return _in_tree(x[unique.first], unique.sizes, k, p)[unique.of]
-    if 2 * len(unique.first) > len(x):
-        out = np.empty((len(x), k))
-        for rows, block in _blocks(x, metric):
-            out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
-    else:
+    if route == "places":
         some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
         out = np.empty((len(some), k))
         for rows in _rows(len(some)):
             out[rows] = _nearest(_to_all(some, rows, metric, centre), rows, unique.sizes, k)
         out = out[unique.of]
+    else:
+        out = np.empty((len(x), k))
+        for rows, block in _blocks(x, metric, route == "compiled"):
+            out[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
     return np.sqrt(out) if metric == "euclidean" else out
 
 
@@ -97,14 +111,14 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
     # Rows with equal places and radii have equal counts.
     queries = places(np.stack([unique.of, radius], axis=1))
     at, radius_at = unique.of[queries.first], radius[queries.first]
-    if x.shape[1] <= _TREE_ONE:
+    route = _route(unique, (x.shape[1],), metric, _TREE_COUNTS)
+    if route == "tree":
         metric = "chebyshev" if x.shape[1] == 1 else metric
         return _count(x, x[unique.first[at]], _inside(radius_at, metric), metric)[queries.of]
-    few = 2 * len(unique.first) <= len(x)
-    limit = _inside(radius_at if few else radius, metric)
+    limit = _inside(radius_at if route == "places" else radius, metric)
     counts = np.empty(len(limit), int)
-    if not few:
-        for rows, block in _blocks(x, metric):
+    if route != "places":
+        for rows, block in _blocks(x, metric, route == "compiled"):
             counts[rows] = (block <= limit[rows, None]).sum(axis=1)
         return np.maximum(counts, 1)
     some, centre = Rows.of(x).take(unique.first), Rows.of(x).centre()
@@ -112,6 +126,24 @@ def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarr
         within = _to_all(some, at[rows], metric, centre) <= limit[rows, None]
         counts[rows] = within @ unique.sizes
     return np.maximum(counts, unique.sizes[at])[queries.of]
+
+
+def _route(unique: Places, dims: tuple[int, ...], metric: Metric, tree_dims: int) -> Route:
+    """Choose how neighbours are found, by the table of this module.
+
+    Args:
+        unique: the places of the rows, of both spaces together.
+        dims: the dimension of each space.
+        metric: the metric of each space.
+        tree_dims: the largest sum of dimensions for a tree.
+    """
+    n = len(unique.of)
+    one_tree = len(dims) == 1 or metric == "chebyshev" or max(dims) == 1
+    if one_tree and sum(dims) <= tree_dims:
+        return "tree"
+    if 2 * len(unique.first) <= n:
+        return "places"
+    return "compiled" if n > _UNCOMPILED_ROWS and max(dims) <= WIDE else "tiles"
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
@@ -172,9 +204,9 @@ def _exact(
     return low, high
 
 
-def _blocks(x: np.ndarray | Rows, metric: Metric) -> Any:
+def _blocks(x: np.ndarray | Rows, metric: Metric, compiled: bool) -> Any:
     """Iterate over blocks of rows and their distances to all samples, squared if Euclidean."""
-    if len(x) <= _FEW or x.shape[1] > WIDE:
+    if not compiled:
         centre = Rows.of(x).centre()
         for rows in _rows(len(x)):
             yield rows, _to_all(x, rows, metric, centre)
@@ -309,6 +341,7 @@ def _compiled_joint(
 def _all_pairs(
     x: np.ndarray, y: np.ndarray, k: int, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute ``joint_counts`` by compiled programs, for blocks of rows and all samples."""
     import tensorflow as tf
 
     n = len(x)
