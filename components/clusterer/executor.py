@@ -40,7 +40,10 @@ def run(
     def fill(folder: pathlib.Path) -> None:
         measures.to_parquet(folder / MEASURES, index=False)
         histograms.to_parquet(folder / HISTOGRAMS, index=False)
-        manifests.write_manifest(folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs)
+        manifests.write_manifest(
+            folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs,
+            files=manifests.checksums(folder),
+        )  # fmt: skip
 
     atomic.write_folder(pathlib.Path(output), fill)
     return {"run": recorded.run, "measures": len(measures)}

@@ -13,7 +13,7 @@ import numpy as np
 from ib_keras import frame
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import prior as image_prior
-from ib_keras.components.artifacts.samples import SAMPLES
+from ib_keras.components.artifacts import samples
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.decoding import LayerDecoding
 from ib_keras.storage import atomic
@@ -133,8 +133,7 @@ def run(
 
     def fill(target: pathlib.Path) -> None:
         frame.write(table, target, logs=logs)
-        with open(target / SAMPLES, "wb") as file:
-            np.savez_compressed(file, **arrays)
+        samples.write(target, arrays)
 
     atomic.write_folder(pathlib.Path(output), fill)
     last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
