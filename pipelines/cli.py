@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.settings import (
     describe,
     own_model_and_data,
@@ -141,10 +142,9 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     from ib_keras.pipelines.spec import graph
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
-    if not output.parent.is_dir():
-        raise ArgumentError(
-            "The folder of `output` does not exist", "an existing folder", str(output.parent)
-        )
+    if output.suffix not in (".yaml", ".yml"):
+        raise ArgumentError("`output` is not the name of a YAML file", "FILE.yaml", str(output))
+    places.check_file(output)
     settings = graph.grouped(graph.specification(pipeline), settings, module.GROUPS)
     compiler.Compiler().compile(
         pipeline, package_path=str(output), pipeline_parameters=settings or None

@@ -88,7 +88,7 @@ def known_information(
     Args:
         cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
         estimators: names, or JSON with parameters; all are run on all images.
-        mi: the true mutual informations in nats.
+        mi: the true values of the mutual information in nats.
         samples: number of pairs; the same number of additional images trains the compressors.
         seed: seed of the images and the compressors.
         title: title of the report.

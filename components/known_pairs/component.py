@@ -22,7 +22,7 @@ def known_pairs(
         output: the tables estimates.parquet and logs.parquet; the latter has the true mutual
             information in its column "mi".
         estimators: names of estimators, or JSON with their parameters.
-        mi: the true mutual informations in nats; each is an epoch of the table.
+        mi: the true values of the mutual information in nats; each is a run of the table.
         images: JSON object with "images", which is "gaussian" or "rectangle", and "size", the
             height and width in pixels; or a JSON list of these.
         samples: number of pairs; the same number of additional images trains the compressors.

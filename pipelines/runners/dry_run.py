@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.settings import valued
 from ib_keras.pipelines.spec import graph
 
@@ -23,15 +23,10 @@ def check_output(output: str | None) -> None:
         output: a file, ``"-"`` for standard output, or ``None``.
 
     Raises:
-        ArgumentError: If ``output`` is a folder, or its folder does not exist.
+        ArgumentError: If ``output`` is a folder, its folder does not exist, or it is not writable.
     """
-    if output in (None, STANDARD_OUTPUT):
-        return
-    path = pathlib.Path(str(output))
-    if not path.parent.is_dir() or path.is_dir():
-        raise ArgumentError(
-            "`output` is not a file in an existing folder", "a file, or - to print it", output
-        )
+    if output not in (None, STANDARD_OUTPUT):
+        places.check_file(str(output), "a file, or - to print it")
 
 
 def show(

@@ -15,6 +15,7 @@ import pandas as pd
 import ib_keras
 from ib_keras import frame
 from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.runners import dry_run, remote
 from ib_keras.pipelines.runners.remote import JobError
 
@@ -151,13 +152,13 @@ def _show(options: Mapping[str, Any]) -> int:
     """Prints the estimates of a finished job, and writes them to a folder."""
     _project(options)
     job = options["fetch"]
-    table = fetch(job, project=options["project"], region=options["region"])
     folder = pathlib.Path(options.get("run_dir") or pathlib.Path("runs", job.rpartition("/")[2]))
+    places.check_folder(folder)
+    table = fetch(job, project=options["project"], region=options["region"])
     own = frame.columns(table)
     logs = table[["run", "epoch", *(c for c in table.columns if c not in own)]]
     frame.write(table, folder, logs=logs.drop_duplicates(["run", "epoch"]))
-    last = ib_keras.report.last_epoch_table(table)
-    print(f"Last epoch (nats):\n{last.to_string(float_format='{:.3f}'.format)}")
+    print(f"Last epoch (nats):\n{ib_keras.report.last_epoch_text(table)}")
     print(f"\nAll {len(table)} estimates: {folder.resolve()}")
     return 0
 
@@ -267,7 +268,7 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
         except exceptions.Forbidden:
             print(
                 f"Note: you have no access to gs://{bucket}. The job's account needs "
-                "roles/storage.objectAdmin on it, and so do you to fetch the estimates."
+                "roles/storage.objectAdmin on it. You need the same role to fetch the estimates."
             )
             return
     if not exists:
