@@ -79,10 +79,10 @@ def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
                 identifier, input_shape=input_shape, n_classes=n_classes, seed=0
             )
             if not isinstance(model, ib_keras.InstrumentedModel):
-                own = ib_keras.models.noise_std(identifier)
+                model_noise = ib_keras.models.noise_std(identifier)
                 ib_keras.instrument(
                     model,
-                    noise_std if own is None else own,
+                    noise_std if model_noise is None else model_noise,
                     layers=ib_keras.models.layers(identifier),
                 )
         except IbKerasError:

@@ -86,8 +86,8 @@ def information_plane(
             max_samples=max_samples,
             seed=seed,
         )
-        with dsl.ParallelFor(estimators) as one:
-            estimate_task = estimator(store=capture_task.outputs["output"], estimator=one)
+        with dsl.ParallelFor(estimators) as identifier:
+            estimate_task = estimator(store=capture_task.outputs["output"], estimator=identifier)
         # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))

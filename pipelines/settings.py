@@ -22,8 +22,8 @@ def pipeline_of(module: Any, name: str | None) -> Any:
         module: a module of ``ib_keras.pipelines``.
         name: name of a preset, or ``None``.
     """
-    own = getattr(module, module.__name__.rpartition(".")[2])
-    return getattr(module, "VARIANTS", {}).get(name, own)
+    default = getattr(module, module.__name__.rpartition(".")[2])
+    return getattr(module, "VARIANTS", {}).get(name, default)
 
 
 def preset(module: Any, name: str | None) -> dict[str, Any]:
@@ -179,8 +179,8 @@ def _described(module: Any, pipeline: Any, chosen: Mapping[str, Any], which: str
     function = pipeline.pipeline_func
     summary, _, documented = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
     meaning = dict(re.findall(r"^    (\w+): ((?:.*\n?)(?:^     +.*\n?)*)", documented, re.M))
-    own = module.__name__.rpartition(".")[2]
-    summary = " ".join(f"{own}: {summary}".split())
+    title = module.__name__.rpartition(".")[2]
+    summary = " ".join(f"{title}: {summary}".split())
     lines = [*_wrapped(summary, 0), "", f"Parameters, for --set name=value{which}:"]
     signature = inspect.signature(function).parameters
     for key, hint in parameters(pipeline).items():

@@ -36,8 +36,8 @@ def capturer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                one,
+            lambda folder, part: executor.run(
+                part,
                 examples.path,
                 folder,
                 split=split,

@@ -29,8 +29,8 @@ def clusterer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                one, folder, width=width, max_samples=max_samples, seed=seed
+            lambda folder, part: executor.run(
+                part, folder, width=width, max_samples=max_samples, seed=seed
             ),
             output.path,
             parts(store.path),

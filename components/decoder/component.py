@@ -43,12 +43,12 @@ def decoder(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, item: executor.run(
                 folders,
                 examples.path,
                 prior.path,
                 folder,
-                cell=one,
+                cell=item,
                 decoder=decoder,
                 max_samples=max_samples,
                 draws=draws,

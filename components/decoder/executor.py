@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ib_keras import frame
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.structures import fingerprint
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.artifacts import samples
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.decoding import LayerDecoding
+from ib_keras.frame import provenance
 from ib_keras.storage import atomic
 
 
@@ -120,6 +123,13 @@ def run(
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
+    origin = {
+        "data": fingerprint(parts.inputs, np.concatenate(parts.labels)),
+        "model": provenance.of_model(saved.load(wanted.epochs[0])),
+        "labels": provenance_of(parts.label_names),
+    }
+    table.attrs.update(provenance.attrs([estimator], **origin))
+    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     shown = decoding.shown
     none = np.empty((0, len(shown), draws, *shape), parts.images[1].dtype)
     arrays: dict[str, Any] = {

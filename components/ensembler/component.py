@@ -41,11 +41,11 @@ def ensembler(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, identifier: executor.run(
                 examples.path,
                 folder,
                 estimators=estimators,
-                model=one,
+                model=identifier,
                 seeds=seeds,
                 epochs=epochs,
                 batch_size=batch_size,

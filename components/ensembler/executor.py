@@ -43,7 +43,7 @@ def run(
         lambda s: models.build(
             model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=s
         ),
-        datasets.Dataset(loaded.split("train"), loaded.split("test")),
+        datasets.Dataset(loaded.split("train"), loaded.split("test"), loaded.label_names),
         seeds=range(seed, seed + check_count(seeds, "seeds")),
         estimators=list(estimators),
         epochs=epochs,

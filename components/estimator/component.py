@@ -30,7 +30,7 @@ def estimator(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(one, folder, estimator=chosen),
+            lambda folder, part: executor.run(part, folder, estimator=chosen),
             output.path,
             parts(store.path),
         ),

@@ -34,8 +34,8 @@ def known_pairs(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                folder, estimators=estimators, mi=mi, images=one, samples=samples, seed=seed
+            lambda folder, kind: executor.run(
+                folder, estimators=estimators, mi=mi, images=kind, samples=samples, seed=seed
             ),
             output.path,
             items(images),

@@ -39,10 +39,10 @@ def trainer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, identifier: executor.run(
                 examples.path,
                 folder,
-                model=one,
+                model=identifier,
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,

@@ -56,8 +56,8 @@ def run(
     if isinstance(built, InstrumentedModel):
         noisy = built
     else:
-        own_noise = models.noise_std(model)
-        noise = noise_std if own_noise is None else own_noise
+        model_noise = models.noise_std(model)
+        noise = noise_std if model_noise is None else model_noise
         noisy = instrument(built, noise, layers=models.layers(model), seed=seed)
     label = models.label(model)
     x, y = loaded.split("train")

@@ -66,10 +66,10 @@ def run(
         "service_account": options.get("service_account") or None,
     }
     if options.get("dry_run"):
-        given = {key: value for key, value in request.items() if value not in (None, {})}
+        sent = {key: value for key, value in request.items() if value not in (None, {})}
         results = root or "the server's artifact store"
         about = {"run": name, "runs at": host, "results": results}
-        shown = {"host": host, **given, "pipelineSpec": spec}
+        shown = {"host": host, **sent, "pipelineSpec": spec}
         dry_run.show(shown, spec, settings, about, options.get("output"))
         return 0
     for hint in dry_run.hints(settings):

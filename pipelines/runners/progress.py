@@ -40,9 +40,9 @@ class _Running:
         self.text.append(text)
         if self._file is not None:
             self._file.write(text)
-        elif found := _FOLDER.search(text):
+        elif match := _FOLDER.search(text):
             # The task's folder is known from here on.
-            self.log = pathlib.Path(found[1]) / LOG
+            self.log = pathlib.Path(match[1]) / LOG
             with contextlib.suppress(OSError):
                 self.log.parent.mkdir(parents=True, exist_ok=True)
                 self._file = open(self.log, "w", buffering=1)

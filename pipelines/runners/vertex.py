@@ -155,8 +155,8 @@ def _show(options: Mapping[str, Any]) -> int:
     folder = pathlib.Path(options.get("run_dir") or pathlib.Path("runs", job.rpartition("/")[2]))
     places.check_folder(folder)
     table = fetch(job, project=options["project"], region=options["region"])
-    own = frame.columns(table)
-    logs = table[["run", "epoch", *(c for c in table.columns if c not in own)]]
+    estimates = frame.columns(table)
+    logs = table[["run", "epoch", *(c for c in table.columns if c not in estimates)]]
     frame.write(table, folder, logs=logs.drop_duplicates(["run", "epoch"]))
     print(f"Last epoch (nats):\n{ib_keras.report.last_epoch_text(table)}")
     print(f"\nAll {len(table)} estimates: {folder.resolve()}")
