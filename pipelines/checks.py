@@ -23,7 +23,7 @@ _KNOWN = {
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Checks the settings of a pipeline, so that it fails before its first task.
+    """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults. If both ``data`` and
@@ -56,7 +56,7 @@ def check(settings: dict[str, Any]) -> None:
 
 
 def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
-    """Checks that all models can be built for the data and instrumented.
+    """Check that all models can be built for the data and instrumented.
 
     Args:
         models: identifiers that ``ib_keras.models.build`` accepts.

@@ -50,7 +50,7 @@ def information_plane(
     max_samples: int = 10000,
     seed: int = 0,
 ) -> dsl.Dataset:
-    """Trains models, records them at log-spaced epochs and estimates I(X;T) and I(T;Y).
+    """Train models, record them at log-spaced epochs and estimate I(X;T) and I(T;Y).
 
     Args:
         data: name of a data set such as "szt", "digits" or "mnist", or path of an .npz or .mat

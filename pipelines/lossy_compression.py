@@ -83,7 +83,7 @@ def known_information(
     seed: int = 0,
     title: str = "Images of known information",
 ) -> dsl.Dataset:
-    """Runs estimators on pairs of images whose mutual information is known.
+    """Run estimators on pairs of images whose mutual information is known.
 
     Args:
         cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
@@ -123,7 +123,7 @@ def lossy_compression(
     seed: int = 0,
     title: str = "Lossy compression",
 ) -> dsl.Dataset:
-    """Trains networks and estimates I(X;T) and I(T;Y) from compressed inputs and representations.
+    """Train networks and estimate I(X;T) and I(T;Y) from compressed inputs and representations.
 
     Args:
         data: name of a data set such as "mnist" or "digits", or path of an .npz or .mat file.
@@ -173,7 +173,7 @@ VARIANTS = {"synthetic": known_information, "synthetic-quick": known_information
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Checks the settings of a pipeline, so that it fails before its first task.
+    """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults.

@@ -41,7 +41,7 @@ class Parts(NamedTuple):
 
 
 def bound(decoder: str) -> DecoderBound:
-    """The decoder estimator with the given settings.
+    """Return the decoder estimator with the given settings.
 
     Args:
         decoder: JSON object with the parameters of a ``DecoderBound``.
@@ -60,7 +60,7 @@ def bound(decoder: str) -> DecoderBound:
 
 
 def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
-    """The rows that were set apart for decoders, and the held-out rows.
+    """Return the rows that were set apart for decoders, and the held-out rows.
 
     Args:
         data: the folder that ``examples`` wrote.
@@ -86,7 +86,7 @@ def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
 
 
 def noise(estimator: DecoderBound, image_shape: tuple[int, ...], draws: int) -> np.ndarray:
-    """The noise from which samples are drawn; it is the same for all layers and checkpoints.
+    """Return the noise from which samples are drawn; it is the same for all layers and checkpoints.
 
     Args:
         estimator: the decoder estimator, which has the seed.
@@ -98,13 +98,13 @@ def noise(estimator: DecoderBound, image_shape: tuple[int, ...], draws: int) -> 
 
 
 def write(path: pathlib.Path, decoded: Decoded, samples: np.ndarray) -> None:
-    """Writes a decoder's log-likelihoods and samples to an ``.npz`` file."""
+    """Write a decoder's log-likelihoods and samples to an ``.npz`` file."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **decoded._asdict(), samples=samples)
 
 
 def key(content: Any, *data: np.ndarray | bytes) -> str:
-    """A short checksum that identifies a computation.
+    """Return a short checksum that identifies a computation.
 
     Args:
         content: the settings of the computation, JSON-serialisable.
@@ -117,7 +117,7 @@ def key(content: Any, *data: np.ndarray | bytes) -> str:
 
 
 def read(path: str | os.PathLike, estimator: DecoderBound) -> Decoded:
-    """Reads the likelihoods of q(x).
+    """Read the likelihoods of q(x).
 
     Args:
         path: the folder that ``image_prior`` wrote.

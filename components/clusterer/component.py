@@ -13,7 +13,7 @@ def clusterer(
     max_samples: int = 1000,
     seed: int = 0,
 ):
-    """Measures how the samples cluster in each layer and epoch.
+    """Measure how the samples cluster in each layer and epoch.
 
     Args:
         store: activations, from the component ``capturer``.

@@ -19,7 +19,7 @@ def run(
     max_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures every layer and epoch of a store; histograms of its first, middle and last epoch.
+    """Measure every layer and epoch of a store; make histograms of three epochs.
 
     Arguments that are not listed here are those of the component ``clusterer``.
 

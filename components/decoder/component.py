@@ -18,7 +18,7 @@ def decoder(
     warm_start: bool = False,
     work: str = "",
 ):
-    """Trains PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
+    """Train PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
 
     Args:
         checkpoints: checkpoints of one network from the component ``trainer``, or of several

@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def read_cell(text: str) -> Cell:
-    """Reads a cell from JSON.
+    """Read a cell from JSON.
 
     Args:
         text: JSON such as ``{"run": "resnet", "layer": "h3", "epochs": [0, 10]}``.
@@ -76,7 +76,7 @@ def run(
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains a decoder for each checkpoint of a layer, estimates, and samples images.
+    """Train a decoder for each checkpoint of a layer, estimate, and sample images.
 
     Arguments that are not listed here are those of the component ``decoder``.
 
@@ -110,7 +110,7 @@ def run(
     )  # fmt: skip
 
     def folder(epoch: int, train: np.ndarray) -> pathlib.Path | None:
-        """The folder in which the training of a checkpoint's decoder is resumed."""
+        """Return the folder in which the training of a checkpoint's decoder is resumed."""
         if work is None:
             return None
         settings = [estimator.get_config(), *wanted, epoch, warm_start]
@@ -164,7 +164,7 @@ def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Che
 
 
 def _last(checkpoints: Sequence[str | os.PathLike], classes: int) -> Any:
-    """The last checkpoint of a classifier, which judges the samples; ``None`` without one."""
+    """Return a classifier's last checkpoint, which judges the samples; ``None`` without one."""
     for saved in map(trainer.read, checkpoints):
         model = saved.load(max(saved.epochs))
         if tuple(model.output_shape[1:]) == (classes,):

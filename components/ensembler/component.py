@@ -20,7 +20,7 @@ def ensembler(
     record: str = "log",
     seed: int = 0,
 ):
-    """Trains networks that differ in their initial weights side by side, and estimates.
+    """Train networks that differ in their initial weights side by side, and estimate.
 
     Args:
         examples: the data set, from the component ``examples``.

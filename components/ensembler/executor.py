@@ -25,7 +25,7 @@ def run(
     record: str = "log",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Trains networks that differ in their initial weights, and estimates for all their layers.
+    """Train networks that differ in their initial weights, and estimate for all their layers.
 
     Arguments that are not listed here are those of the component ``ensembler``.
 

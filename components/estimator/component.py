@@ -14,7 +14,7 @@ def estimator(
     estimator: str = "ebab",
     estimators: List[str] = [],  # noqa: B006, UP006
 ):
-    """Estimates I(X;T) and I(T;Y) for every layer and epoch.
+    """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
         store: activations, from the component ``capturer``.

@@ -16,7 +16,7 @@ def known_pairs(
     samples: int = 5000,
     seed: int = 0,
 ):
-    """Runs estimators on pairs of images whose mutual information is known.
+    """Run estimators on pairs of images whose mutual information is known.
 
     Args:
         output: the tables estimates.parquet and logs.parquet; the latter has the true mutual

@@ -17,7 +17,7 @@ def trainer(
     record: str = "log",
     seed: int = 0,
 ):
-    """Trains a Keras model and saves checkpoints.
+    """Train a Keras model and save checkpoints.
 
     Args:
         examples: the data set, from the component ``examples``.

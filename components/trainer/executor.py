@@ -31,7 +31,7 @@ def run(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains a model with Adam and cross-entropy; checkpoints are instrumented models.
+    """Train a model with Adam and cross-entropy; checkpoints are instrumented models.
 
     A model whose output has the shape of its input is trained to reconstruct it, with the mean
     squared error. Arguments that are not listed here are those of the component ``trainer``.

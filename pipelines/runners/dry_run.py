@@ -17,7 +17,7 @@ STANDARD_OUTPUT = "-"
 
 
 def check_output(output: str | None) -> None:
-    """Checks that a request can be written.
+    """Check that a request can be written.
 
     Args:
         output: a file, ``"-"`` for standard output, or ``None``.
@@ -36,7 +36,7 @@ def show(
     about: Mapping[str, str],
     output: str | None,
 ) -> None:
-    """Prints a summary of a job, and writes the request to a file if one is given.
+    """Print a summary of a job, and write the request to a file if one is given.
 
     Args:
         request: the request that would be sent.
@@ -62,7 +62,7 @@ def show(
 def summary(
     spec: Mapping[str, Any], settings: Mapping[str, Any], about: Mapping[str, str]
 ) -> list[str]:
-    """The lines of the summary of a job; see ``show``."""
+    """Return the lines of the summary of a job; see ``show``."""
     names = graph.in_order(spec)
     count = collections.Counter(task.executor for task in graph.tasks(spec, settings))
     containers = {
@@ -85,7 +85,7 @@ def summary(
 
 
 def hints(settings: Mapping[str, Any]) -> list[str]:
-    """A line for each module of the user that the image must contain.
+    """Return a line for each module of the user that the image must contain.
 
     Args:
         settings: the arguments that were given.

@@ -38,7 +38,7 @@ def run(
     groups: Iterable[str] = (),
     enable_caching: bool = True,
 ) -> pathlib.Path:
-    """Runs a compiled pipeline and copies the results of its last task into ``run_dir``.
+    """Run a compiled pipeline and copy the results of its last task into ``run_dir``.
 
     A task that succeeded in an earlier run in this folder is not run again, unless its inputs, the
     library or the user's files that its arguments name have changed. A run that failed or was
@@ -177,7 +177,7 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
 
 
 def _error(failures: list[Failure], log: pathlib.Path) -> PipelineError:
-    """An error that names all failed tasks, and ends with the output of the first one."""
+    """Return an error that names all failed tasks, and ends with the output of the first one."""
     if not failures:
         return PipelineError("The pipeline failed", "every task to succeed", f"see {log}")
     first, *others = failures

@@ -19,7 +19,7 @@ _EXAMPLE = "settings such as trainer: {accelerator: NVIDIA_L4, count: 1, cpu: 8,
 
 
 def parse(texts: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
-    """Parses the machine settings of each component.
+    """Parse the machine settings of each component.
 
     Args:
         texts: paths of YAML files and ``component.key=value`` items, as a list or separated by
@@ -45,7 +45,7 @@ def set_machines(
     machines: Mapping[str, Mapping[str, Any]],
     accelerators: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Returns a specification whose tasks request machines.
+    """Return a specification whose tasks request machines.
 
     Args:
         spec: KFP's intermediate representation; it is not modified.
@@ -103,7 +103,7 @@ def _file(path: str) -> dict[str, dict[str, Any]]:
 def _resources(
     component: str, settings: Mapping[str, Any], accelerators: Iterable[str] | None
 ) -> dict[str, Any]:
-    """The entry for a machine in a specification, as KFP itself compiles it."""
+    """Return the entry for a machine in a specification, as KFP itself compiles it."""
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ArgumentError(
