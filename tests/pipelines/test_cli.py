@@ -326,7 +326,7 @@ def as_given(value):
 
 def test_presets_of_other_parameters_are_told_apart():
     text = cli.describe(lossy_compression)
-    own, others = text.split("\n\nlossy_compression: Runs estimators on pairs")
+    own, others = text.split("\n\nlossy_compression: Run estimators on pairs")
     assert "(without a preset, or with the presets mnist, mnist-quick):" in own
     assert "(with the presets synthetic, synthetic-quick):" in others
     assert "  cells (" in others and "  cells (" not in own
