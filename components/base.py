@@ -28,7 +28,7 @@ VERSION_VARIABLE = "IB_KERAS_VERSION"
 
 
 def component(function: Any) -> Any:
-    """Declares a component that installs nothing at run time, because its image has ``ib_keras``.
+    """Declare a component that installs nothing at run time, because its image has ``ib_keras``.
 
     Each of its tasks has the library's version in its environment, in any pipeline.
     """
@@ -41,7 +41,7 @@ def component(function: Any) -> Any:
 
 @functools.cache
 def version() -> str:
-    """The library's version with a fingerprint of its source, such as ``0.1.0+3f2a9c01``.
+    """Return the library's version with a fingerprint of its source, such as ``0.1.0+3f2a9c01``.
 
     Editing the source changes the version. If an edit changes no result, set the environment
     variable ``IB_KERAS_VERSION``, which overrides the version.
@@ -60,7 +60,7 @@ def version() -> str:
 
 
 def publish(artifact: Any, facts: dict[str, Any]) -> None:
-    """Adds an executor's facts to the artifact's metadata, and prints them to the task's log.
+    """Add an executor's facts to the artifact's metadata, and print them to the task's log.
 
     Args:
         artifact: a KFP artifact.
@@ -75,7 +75,7 @@ def publish(artifact: Any, facts: dict[str, Any]) -> None:
 
 
 def items(text: str) -> list[str]:
-    """Splits an item of a pipeline's loop, which is a JSON list if a large grid was grouped.
+    """Split an item of a pipeline's loop, which is a JSON list if a large grid was grouped.
 
     Args:
         text: a model, an estimator, …; or a JSON list of these.
@@ -98,7 +98,7 @@ def items(text: str) -> list[str]:
 def each(
     run: Callable[[str, Any], dict[str, Any]], output: str, inputs: Sequence[Any]
 ) -> dict[str, Any]:
-    """Runs an executor for each item of a task; several items get one folder each.
+    """Run an executor for each item of a task; several items get one folder each.
 
     Args:
         run: function of the folder to write and an item, which returns facts.
@@ -123,7 +123,7 @@ def each(
 
 
 def parts(*paths: str) -> list[str]:
-    """The folders that executors wrote, including those that ``each`` put into one artifact.
+    """Return the folders that executors wrote, including those that ``each`` put into one artifact.
 
     Args:
         *paths: paths of artifacts.

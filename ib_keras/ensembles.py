@@ -13,11 +13,13 @@ import tensorflow as tf
 
 from ib_keras import datasets, frame
 from ib_keras.arrays.checks import check_count, check_positive
-from ib_keras.arrays.labels import Name, encode_labels, recode
+from ib_keras.arrays.labels import Name, encode_labels, provenance_of, recode
+from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import sources
 from ib_keras.estimation.capture import Captured
 from ib_keras.estimation.run import make_estimators, run_all
+from ib_keras.frame import provenance
 from ib_keras.instrumentation.interception import Session
 from ib_keras.instrumentation.taps import input_spec, plan
 from ib_keras.progress import bar
@@ -277,5 +279,12 @@ def study(
             for part in pool.map(one, range(len(runs))):
                 rows += part
     table = frame.from_rows(rows)
+    origin = {
+        "data": fingerprint(flat_inputs(data.x), data.y),
+        "model": provenance.of_model(ensemble._model),
+        "seeds": ensemble.seeds,
+        "labels": provenance_of(data.label_names),
+    }
+    table.attrs.update(provenance.attrs(made, **origin))
     table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     return table, pd.DataFrame(logs)

@@ -16,7 +16,7 @@ PENALTY = 0.015
 
 
 def cells(activations: Any = ACTIVATIONS, penalty: float = PENALTY) -> list[str]:
-    """The models of the grid: each activation function without and with the L2 penalty."""
+    """Return the models of the grid: each activation function without and with the L2 penalty."""
     return [
         json.dumps({"name": "szt", "activation": a, "l2": l2, "label": f"{a}{'+l2' if l2 else ''}"})
         for a in activations
@@ -57,7 +57,7 @@ def adaptive_estimators(
     seed: int = 0,
     title: str = "Activation functions",
 ) -> dsl.Dataset:
-    """Trains ensembles that differ in their activation functions, and measures their compression.
+    """Train ensembles that differ in their activation functions, and measure their compression.
 
     Args:
         data: name of a data set such as "szt" or "digits", or path of an .npz or .mat file.

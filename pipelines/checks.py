@@ -23,7 +23,7 @@ _KNOWN = {
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Checks the settings of a pipeline, so that it fails before its first task.
+    """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults. If both ``data`` and
@@ -56,7 +56,7 @@ def check(settings: dict[str, Any]) -> None:
 
 
 def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
-    """Checks that all models can be built for the data and instrumented.
+    """Check that all models can be built for the data and instrumented.
 
     Args:
         models: identifiers that ``ib_keras.models.build`` accepts.
@@ -79,10 +79,10 @@ def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
                 identifier, input_shape=input_shape, n_classes=n_classes, seed=0
             )
             if not isinstance(model, ib_keras.InstrumentedModel):
-                own = ib_keras.models.noise_std(identifier)
+                model_noise = ib_keras.models.noise_std(identifier)
                 ib_keras.instrument(
                     model,
-                    noise_std if own is None else own,
+                    noise_std if model_noise is None else model_noise,
                     layers=ib_keras.models.layers(identifier),
                 )
         except IbKerasError:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.settings import (
     describe,
     own_model_and_data,
@@ -106,7 +107,7 @@ def main() -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Runs the command with the flags that were parsed, and returns its exit status."""
+    """Run the command with the flags that were parsed, and return its exit status."""
     try:
         if len(argv) > 1:
             raise ArgumentError(
@@ -141,10 +142,9 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
     from ib_keras.pipelines.spec import graph
 
     output = pathlib.Path(_FLAGS.output or f"{_FLAGS.pipeline}.yaml")
-    if not output.parent.is_dir():
-        raise ArgumentError(
-            "The folder of `output` does not exist", "an existing folder", str(output.parent)
-        )
+    if output.suffix not in (".yaml", ".yml"):
+        raise ArgumentError("`output` is not the name of a YAML file", "FILE.yaml", str(output))
+    places.check_file(output)
     settings = graph.grouped(graph.specification(pipeline), settings, module.GROUPS)
     compiler.Compiler().compile(
         pipeline, package_path=str(output), pipeline_parameters=settings or None
@@ -156,7 +156,7 @@ def _compile(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
 def check_arguments(
     name: str, of_preset: str | None, settings: dict[str, Any], remote: bool = False
 ) -> None:
-    """Runs a pipeline's check with its defaults, because a model must fit the default data too."""
+    """Run a pipeline's check with its defaults, because a model must fit the default data too."""
     module = importlib.import_module(f"ib_keras.pipelines.{name}")
     signature = inspect.signature(pipeline_of(module, of_preset).pipeline_func).parameters.values()
     arguments = {p.name: p.default for p in signature if p.default is not p.empty} | settings
@@ -173,7 +173,7 @@ def check_arguments(
 
 
 def _check_in_subprocess(settings: dict[str, Any], remote: bool = False) -> None:
-    """Runs ``check_arguments`` in another process, so that this one does not load TensorFlow."""
+    """Run ``check_arguments`` in another process, so that this one does not load TensorFlow."""
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not support forking
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
         pool.submit(check_arguments, _FLAGS.pipeline, _FLAGS.preset, settings, remote).result()
@@ -181,7 +181,7 @@ def _check_in_subprocess(settings: dict[str, Any], remote: bool = False) -> None
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Drops the messages that TensorFlow's libraries print on import at any log level."""
+    """Drop the messages that TensorFlow's libraries print on import at any log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as devnull:
@@ -206,7 +206,7 @@ def _run(module: Any, pipeline: Any, settings: dict[str, Any]) -> int:
 
 
 def _stop(*_: object) -> NoReturn:
-    """Exits at once; the terminal interrupts the tasks too, and files are written atomically."""
+    """Exit at once; the terminal interrupts the tasks too, and files are written atomically."""
     print(_INTERRUPTED, file=sys.stderr, flush=True)
     os._exit(128 + signal.SIGINT)
 

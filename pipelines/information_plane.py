@@ -50,7 +50,7 @@ def information_plane(
     max_samples: int = 10000,
     seed: int = 0,
 ) -> dsl.Dataset:
-    """Trains models, records them at log-spaced epochs and estimates I(X;T) and I(T;Y).
+    """Train models, record them at log-spaced epochs and estimate I(X;T) and I(T;Y).
 
     Args:
         data: name of a data set such as "szt", "digits" or "mnist", or path of an .npz or .mat
@@ -86,8 +86,8 @@ def information_plane(
             max_samples=max_samples,
             seed=seed,
         )
-        with dsl.ParallelFor(estimators) as one:
-            estimate_task = estimator(store=capture_task.outputs["output"], estimator=one)
+        with dsl.ParallelFor(estimators) as identifier:
+            estimate_task = estimator(store=capture_task.outputs["output"], estimator=identifier)
         # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))

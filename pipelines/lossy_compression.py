@@ -83,12 +83,12 @@ def known_information(
     seed: int = 0,
     title: str = "Images of known information",
 ) -> dsl.Dataset:
-    """Runs estimators on pairs of images whose mutual information is known.
+    """Run estimators on pairs of images whose mutual information is known.
 
     Args:
         cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
         estimators: names, or JSON with parameters; all are run on all images.
-        mi: the true mutual informations in nats.
+        mi: the true values of the mutual information in nats.
         samples: number of pairs; the same number of additional images trains the compressors.
         seed: seed of the images and the compressors.
         title: title of the report.
@@ -123,7 +123,7 @@ def lossy_compression(
     seed: int = 0,
     title: str = "Lossy compression",
 ) -> dsl.Dataset:
-    """Trains networks and estimates I(X;T) and I(T;Y) from compressed inputs and representations.
+    """Train networks and estimate I(X;T) and I(T;Y) from compressed inputs and representations.
 
     Args:
         data: name of a data set such as "mnist" or "digits", or path of an .npz or .mat file.
@@ -173,7 +173,7 @@ VARIANTS = {"synthetic": known_information, "synthetic-quick": known_information
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Checks the settings of a pipeline, so that it fails before its first task.
+    """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults.

@@ -74,7 +74,7 @@ def noisy_dnn(
     seed: int = 0,
     title: str = "Noisy networks",
 ) -> dsl.Dataset:
-    """Trains noisy networks, estimates I(X;T) by sample propagation, and measures clustering.
+    """Train noisy networks, estimate I(X;T) by sample propagation, and measure clustering.
 
     Args:
         data: name of a data set such as "szt", "four_points" or "mnist", or path of an .npz or .mat

@@ -110,7 +110,7 @@ def resnet_decoder(
     seed: int = 0,
     title: str = "What a residual network keeps",
 ) -> dsl.Dataset:
-    """Trains networks, and decoders of their stages at several checkpoints.
+    """Train networks, and decoders of their stages at several checkpoints.
 
     Args:
         data: name of a data set such as "digit_images" or "cifar10", or path of an .npz file with
@@ -175,7 +175,7 @@ def resnet_decoder(
 
 
 def check(settings: dict[str, Any]) -> None:
-    """Checks the settings of a pipeline, so that it fails before its first task.
+    """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults.

@@ -16,18 +16,18 @@ _WIDTH = 96
 
 
 def pipeline_of(module: Any, name: str | None) -> Any:
-    """The pipeline of a preset: the one with the module's name, unless ``VARIANTS`` has another.
+    """Return a preset's pipeline: the one with the module's name, or that in ``VARIANTS``.
 
     Args:
         module: a module of ``ib_keras.pipelines``.
         name: name of a preset, or ``None``.
     """
-    own = getattr(module, module.__name__.rpartition(".")[2])
-    return getattr(module, "VARIANTS", {}).get(name, own)
+    default = getattr(module, module.__name__.rpartition(".")[2])
+    return getattr(module, "VARIANTS", {}).get(name, default)
 
 
 def preset(module: Any, name: str | None) -> dict[str, Any]:
-    """The settings of a pipeline's preset.
+    """Return the settings of a pipeline's preset.
 
     Raises:
         ArgumentError: If the preset is unknown.
@@ -42,7 +42,7 @@ def preset(module: Any, name: str | None) -> dict[str, Any]:
 
 
 def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
-    """Parses ``key=value`` texts into arguments of a pipeline, with their declared types.
+    """Parse ``key=value`` texts into arguments of a pipeline, with their declared types.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -66,7 +66,7 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
 
 
 def parse_value(key: str, text: str, hint: Any) -> Any:
-    """The value of a parameter of the type ``hint`` from the text of ``key=text``."""
+    """Return the value of a parameter of the type ``hint`` from the text of ``key=text``."""
     if hint is str:
         return text
     if hint is bool:
@@ -94,7 +94,7 @@ def parse_value(key: str, text: str, hint: Any) -> Any:
 
 
 def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
-    """The arguments of a pipeline for the flags ``--model`` and ``--data``.
+    """Return the arguments of a pipeline for the flags ``--model`` and ``--data``.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -121,7 +121,7 @@ def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> di
 
 
 def parameters(pipeline: Any) -> dict[str, Any]:
-    """The names and types of a pipeline's parameters.
+    """Return the names and types of a pipeline's parameters.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -132,7 +132,7 @@ def parameters(pipeline: Any) -> dict[str, Any]:
 
 
 def _absolute(text: str) -> str:
-    """Makes a path absolute, because tasks run in other folders; other texts are unchanged."""
+    """Make a path absolute, because tasks run in other folders; other texts are unchanged."""
     if "://" in text or text.lstrip().startswith("{"):
         return text
     path = pathlib.Path(text)
@@ -140,7 +140,7 @@ def _absolute(text: str) -> str:
 
 
 def describe(module: Any, name: str | None = None) -> str:
-    """Describes the parameters (type, default, meaning) and presets of a pipeline.
+    """Describe the parameters (type, default, meaning) and presets of a pipeline.
 
     Args:
         module: a module of ``ib_keras.pipelines``.
@@ -179,8 +179,8 @@ def _described(module: Any, pipeline: Any, chosen: Mapping[str, Any], which: str
     function = pipeline.pipeline_func
     summary, _, documented = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")
     meaning = dict(re.findall(r"^    (\w+): ((?:.*\n?)(?:^     +.*\n?)*)", documented, re.M))
-    own = module.__name__.rpartition(".")[2]
-    summary = " ".join(f"{own}: {summary}".split())
+    title = module.__name__.rpartition(".")[2]
+    summary = " ".join(f"{title}: {summary}".split())
     lines = [*_wrapped(summary, 0), "", f"Parameters, for --set name=value{which}:"]
     signature = inspect.signature(function).parameters
     for key, hint in parameters(pipeline).items():
@@ -203,7 +203,7 @@ def _wrapped(text: str, indent: int) -> list[str]:
 
 
 def valued(label: str, value: Any, indent: int) -> list[str]:
-    """The lines of a value as the command line accepts it; long lists have one item per line.
+    """Return a value's lines as the command line accepts it; long lists have an item per line.
 
     Args:
         label: text before the value.

@@ -53,6 +53,20 @@ def test_every_estimator_and_every_function_of_a_module_is_on_an_api_page(docume
                 assert own or checks or f"ib_keras.{name}.{key}" in documented, key
 
 
+def test_the_architecture_names_the_public_modules(documented):
+    text = (DOCS / "architecture.md").read_text()
+    section = text.partition("## Public names")[2].partition("For new estimators")[0]
+    modules = [name for name in ib.__all__ if inspect.ismodule(getattr(ib, name))]
+    named = set(re.findall("`([a-z_]+)`", section)) - {"__all__"}
+    assert named == set(modules)
+    for name in re.findall(r"`(ib_keras\.[\w.]+)`", section):
+        assert name in documented
+    for page in PAGES:
+        for name in re.findall(r"\bib(?:_keras)?\.([a-z]+)\.", page.read_text()):
+            outside = ("components", "pipelines", "arrays", "interface")
+            assert name in modules or name in outside, (page, name)
+
+
 def test_what_the_api_pages_name_exists(documented):
     for name in documented:
         module, _, rest = name.rpartition(".")

@@ -128,8 +128,10 @@ def test_python(page, folder, trackers, capsys):
     estimators._REGISTRY.update(registered)
     if page.name == "README.md":
         assert all((folder / f).stat().st_size > 0 for f in ("plane.png", "report.html"))
+        shown = names["table"].loc[names["table"]["quantity"] == "I(X;T)", "flags"]
+        assert not shown.str.contains("network_noise|saturated|no_channel").any()
     if page.name == "training.md":
-        assert "I_TY_nats/ebab/wide" in trackers
+        assert "I_TY_nats/sp/hidden" in trackers
     if page.name == "models.md":
         assert "['hidden', 'output']" in capsys.readouterr().out
 

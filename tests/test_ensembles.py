@@ -78,6 +78,12 @@ def test_a_study_is_what_estimate_says_of_each_network(data):
     own = table[(table["run"] == "elu-2") & (table["epoch"] == 0)].set_index(keys)["value"]
     both = expected.set_index(keys)["value"]
     np.testing.assert_allclose(own.sort_index(), both.sort_index(), atol=1e-5)
+    origin, usual = (t.attrs["provenance"] for t in (table, expected))
+    for key in ("data", "estimators", "versions"):
+        assert origin[key] == usual[key]
+    for key in ("architecture", "parameters"):
+        assert origin["model"][key] == usual["model"][key]
+    assert origin["labels"] == list(data.label_names) and origin["seeds"] == [1, 2, 4]
 
 
 def test_bad_input(data):

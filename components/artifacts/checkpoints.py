@@ -33,16 +33,16 @@ class Checkpoints(NamedTuple):
     logs: pd.DataFrame
 
     def path(self, epoch: int) -> pathlib.Path:
-        """The ``.keras`` file of an epoch."""
+        """Return the ``.keras`` file of an epoch."""
         return self.folder / name(epoch)
 
     def load(self, epoch: int) -> keras.Model:
-        """The model of an epoch."""
+        """Return the model of an epoch."""
         return models.load(self.path(epoch))
 
 
 def read(path: str | os.PathLike) -> Checkpoints:
-    """Opens the checkpoints that the component ``trainer`` wrote.
+    """Open the checkpoints that the component ``trainer`` wrote.
 
     Raises:
         StoreError: If ``path`` is not a folder of checkpoints, or is damaged.
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike) -> Checkpoints:
 
 
 def name(epoch: int) -> str:
-    """The file name of an epoch's checkpoint."""
+    """Return the file name of an epoch's checkpoint."""
     return f"epoch-{epoch:06d}.keras"
 
 

@@ -7,6 +7,7 @@ import pathlib
 
 import pandas as pd
 
+from ib_keras import frame
 from ib_keras.storage import manifests
 
 SCHEMA, VERSION = "ib_keras.clusters", 1
@@ -15,7 +16,15 @@ MEASURES, HISTOGRAMS = "measures.parquet", "histograms.parquet"
 
 
 def read(path: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The measures and histograms that the component ``clusterer`` wrote."""
+    """Read the measures and histograms that the component ``clusterer`` wrote.
+
+    Raises:
+        StoreError: If ``path`` is not a folder of clustering measures, or is damaged.
+    """
     folder = pathlib.Path(path)
-    manifests.read_manifest(folder, SCHEMA, VERSION)
-    return pd.read_parquet(folder / MEASURES), pd.read_parquet(folder / HISTOGRAMS)
+    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
+    measures, histograms = (
+        frame.read_parquet(manifests.checked_file(folder, manifest, name))
+        for name in (MEASURES, HISTOGRAMS)
+    )
+    return measures, histograms

@@ -54,11 +54,11 @@ class Examples(NamedTuple):
         return len(self.label_names)
 
     def labels(self, y: np.ndarray) -> np.ndarray:
-        """The labels that the codes ``y`` denote."""
+        """Return the labels that the codes ``y`` denote."""
         return np.array(self.label_names)[y]
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The inputs and label codes of ``"train"``, ``"test"`` or ``"all"`` (train, then test)."""
+        """Return the inputs and label codes of ``"train"``, ``"test"`` or ``"all"`` (both)."""
         if name == "train":
             return self.x_train, self.y_train
         if name == "test":
@@ -70,7 +70,7 @@ class Examples(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> Examples:
-    """Opens a data set that the component ``examples`` wrote.
+    """Open a data set that the component ``examples`` wrote.
 
     Raises:
         StoreError: If ``path`` is not the folder of a data set, or is damaged.
@@ -100,7 +100,7 @@ def read(path: str | os.PathLike) -> Examples:
 
 
 def check_disjoint(**rows: Any) -> None:
-    """Checks that the parts of a data set share no row.
+    """Check that the parts of a data set share no row.
 
     Args:
         **rows: the integer ids of each part's rows, under the name of the part.

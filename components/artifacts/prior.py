@@ -31,15 +31,17 @@ class Parts(NamedTuple):
         images: the two parts as images, in the decoders' levels.
         inputs: the two parts as inputs of a network.
         labels: the label codes of the two parts.
+        label_names: the labels that the codes denote.
     """
 
     images: tuple[np.ndarray, np.ndarray]
     inputs: tuple[np.ndarray, np.ndarray]
     labels: tuple[np.ndarray, np.ndarray]
+    label_names: tuple[str | int, ...]
 
 
 def bound(decoder: str) -> DecoderBound:
-    """The decoder estimator with the given settings.
+    """Return the decoder estimator with the given settings.
 
     Args:
         decoder: JSON object with the parameters of a ``DecoderBound``.
@@ -57,12 +59,12 @@ def bound(decoder: str) -> DecoderBound:
     return cast(DecoderBound, estimators.get({**settings, "name": DecoderBound.name}))
 
 
-def parts(data: str | os.PathLike, made: DecoderBound, most: int) -> Parts:
-    """The rows that were set apart for decoders, and the held-out rows.
+def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
+    """Return the rows that were set apart for decoders, and the held-out rows.
 
     Args:
         data: the folder that ``examples`` wrote.
-        made: the decoder estimator; its ``levels`` determine how images are quantized.
+        estimator: the decoder estimator; its ``levels`` determine how images are quantized.
         most: the maximum number of rows of each part.
 
     Raises:
@@ -78,30 +80,31 @@ def parts(data: str | os.PathLike, made: DecoderBound, most: int) -> Parts:
         )
     check_disjoint(**loaded.rows)
     inputs = (loaded.x_decoder[:most], loaded.x_test[:most])
-    images = (made.images(inputs[0]), made.images(inputs[1]))
-    return Parts(images, inputs, (loaded.y_decoder[:most], loaded.y_test[:most]))
+    images = (estimator.images(inputs[0]), estimator.images(inputs[1]))
+    labels = (loaded.y_decoder[:most], loaded.y_test[:most])
+    return Parts(images, inputs, labels, loaded.label_names)
 
 
-def noise(made: DecoderBound, image_shape: tuple[int, ...], draws: int) -> np.ndarray:
-    """The noise from which samples are drawn; it is the same for all layers and checkpoints.
+def noise(estimator: DecoderBound, image_shape: tuple[int, ...], draws: int) -> np.ndarray:
+    """Return the noise from which samples are drawn; it is the same for all layers and checkpoints.
 
     Args:
-        made: the decoder estimator, which has the seed.
+        estimator: the decoder estimator, which has the seed.
         image_shape: height, width and channels.
         draws: number of samples per image.
     """
     height, width, channels = image_shape
-    return sampling.draw_noise(draws, (height, width, channels), made.seed)
+    return sampling.draw_noise(draws, (height, width, channels), estimator.seed)
 
 
-def write(path: pathlib.Path, said: Decoded, samples: np.ndarray) -> None:
-    """Writes a decoder's log-likelihoods and samples to an ``.npz`` file."""
+def write(path: pathlib.Path, decoded: Decoded, samples: np.ndarray) -> None:
+    """Write a decoder's log-likelihoods and samples to an ``.npz`` file."""
     with open(path, "wb") as file:
-        np.savez_compressed(file, **said._asdict(), samples=samples)
+        np.savez_compressed(file, **decoded._asdict(), samples=samples)
 
 
 def key(content: Any, *data: np.ndarray | bytes) -> str:
-    """A short checksum that identifies a computation.
+    """Return a short checksum that identifies a computation.
 
     Args:
         content: the settings of the computation, JSON-serialisable.
@@ -113,12 +116,12 @@ def key(content: Any, *data: np.ndarray | bytes) -> str:
     return digest.hexdigest()[:12]
 
 
-def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:
-    """Reads the likelihoods of q(x).
+def read(path: str | os.PathLike, estimator: DecoderBound) -> Decoded:
+    """Read the likelihoods of q(x).
 
     Args:
         path: the folder that ``image_prior`` wrote.
-        made: the estimator of the decoders that are compared with q(x).
+        estimator: the estimator of the decoders that are compared with q(x).
 
     Raises:
         ArgumentError: If q(x) was trained with different settings.
@@ -127,11 +130,11 @@ def read(path: str | os.PathLike, made: DecoderBound) -> Decoded:
     folder = pathlib.Path(path)
     manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
     # JSON turns tuples into lists, as in the manifest.
-    if manifest.get("decoder") != json.loads(json.dumps(made.get_config())):
+    if manifest.get("decoder") != json.loads(json.dumps(estimator.get_config())):
         raise ArgumentError(
             "q(x) was trained with different settings",
             str(manifest.get("decoder")),
-            made.get_config(),
+            estimator.get_config(),
         )
     saved = npy.read_npz(manifests.checked_file(folder, manifest, "decoded.npz"))
     missing = [name for name in Decoded._fields if name not in saved]

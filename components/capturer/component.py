@@ -17,7 +17,7 @@ def capturer(
     propagations: int = 64,
     seed: int = 0,
 ):
-    """Records the hidden representations at every checkpoint.
+    """Record the hidden representations at every checkpoint.
 
     Args:
         checkpoints: the model's checkpoints, from the component ``trainer``.
@@ -36,8 +36,8 @@ def capturer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                one,
+            lambda folder, part: executor.run(
+                part,
                 examples.path,
                 folder,
                 split=split,

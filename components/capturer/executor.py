@@ -25,7 +25,7 @@ def run(
     seed: int = 0,
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Records every tap of every checkpoint for the same rows.
+    """Record every tap of every checkpoint for the same rows.
 
     Arguments that are not listed here are those of the component ``capturer``.
 

@@ -13,7 +13,7 @@ def clusterer(
     max_samples: int = 1000,
     seed: int = 0,
 ):
-    """Measures how the samples cluster in each layer and epoch.
+    """Measure how the samples cluster in each layer and epoch.
 
     Args:
         store: activations, from the component ``capturer``.
@@ -29,8 +29,8 @@ def clusterer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                one, folder, width=width, max_samples=max_samples, seed=seed
+            lambda folder, part: executor.run(
+                part, folder, width=width, max_samples=max_samples, seed=seed
             ),
             output.path,
             parts(store.path),

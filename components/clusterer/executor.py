@@ -19,7 +19,7 @@ def run(
     max_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures every layer and epoch of a store; histograms of its first, middle and last epoch.
+    """Measure every layer and epoch of a store; make histograms of three epochs.
 
     Arguments that are not listed here are those of the component ``clusterer``.
 
@@ -40,7 +40,10 @@ def run(
     def fill(folder: pathlib.Path) -> None:
         measures.to_parquet(folder / MEASURES, index=False)
         histograms.to_parquet(folder / HISTOGRAMS, index=False)
-        manifests.write_manifest(folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs)
+        manifests.write_manifest(
+            folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs,
+            files=manifests.checksums(folder),
+        )  # fmt: skip
 
     atomic.write_folder(pathlib.Path(output), fill)
     return {"run": recorded.run, "measures": len(measures)}

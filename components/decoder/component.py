@@ -18,7 +18,7 @@ def decoder(
     warm_start: bool = False,
     work: str = "",
 ):
-    """Trains PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
+    """Train PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
 
     Args:
         checkpoints: checkpoints of one network from the component ``trainer``, or of several
@@ -43,12 +43,12 @@ def decoder(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, item: executor.run(
                 folders,
                 examples.path,
                 prior.path,
                 folder,
-                cell=one,
+                cell=item,
                 decoder=decoder,
                 max_samples=max_samples,
                 draws=draws,

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ib_keras import frame
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.structures import fingerprint
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import prior as image_prior
-from ib_keras.components.artifacts.samples import SAMPLES
+from ib_keras.components.artifacts import samples
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.decoding import LayerDecoding
+from ib_keras.frame import provenance
 from ib_keras.storage import atomic
 
 
@@ -34,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def read_cell(text: str) -> Cell:
-    """Reads a cell from JSON.
+    """Read a cell from JSON.
 
     Args:
         text: JSON such as ``{"run": "resnet", "layer": "h3", "epochs": [0, 10]}``.
@@ -73,7 +76,7 @@ def run(
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains a decoder for each checkpoint of a layer, estimates, and samples images.
+    """Train a decoder for each checkpoint of a layer, estimate, and sample images.
 
     Arguments that are not listed here are those of the component ``decoder``.
 
@@ -107,7 +110,7 @@ def run(
     )  # fmt: skip
 
     def folder(epoch: int, train: np.ndarray) -> pathlib.Path | None:
-        """The folder in which the training of a checkpoint's decoder is resumed."""
+        """Return the folder in which the training of a checkpoint's decoder is resumed."""
         if work is None:
             return None
         settings = [estimator.get_config(), *wanted, epoch, warm_start]
@@ -120,6 +123,13 @@ def run(
     logs = saved.logs.copy()
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
+    origin = {
+        "data": fingerprint(parts.inputs, np.concatenate(parts.labels)),
+        "model": provenance.of_model(saved.load(wanted.epochs[0])),
+        "labels": provenance_of(parts.label_names),
+    }
+    table.attrs.update(provenance.attrs([estimator], **origin))
+    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     shown = decoding.shown
     none = np.empty((0, len(shown), draws, *shape), parts.images[1].dtype)
     arrays: dict[str, Any] = {
@@ -133,8 +143,7 @@ def run(
 
     def fill(target: pathlib.Path) -> None:
         frame.write(table, target, logs=logs)
-        with open(target / SAMPLES, "wb") as file:
-            np.savez_compressed(file, **arrays)
+        samples.write(target, arrays)
 
     atomic.write_folder(pathlib.Path(output), fill)
     last = table[table["epoch"] == wanted.epochs[-1]].set_index("quantity")["value"]
@@ -155,7 +164,7 @@ def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Che
 
 
 def _last(checkpoints: Sequence[str | os.PathLike], classes: int) -> Any:
-    """The last checkpoint of a classifier, which judges the samples; ``None`` without one."""
+    """Return a classifier's last checkpoint, which judges the samples; ``None`` without one."""
     for saved in map(trainer.read, checkpoints):
         model = saved.load(max(saved.epochs))
         if tuple(model.output_shape[1:]) == (classes,):

@@ -20,7 +20,7 @@ def ensembler(
     record: str = "log",
     seed: int = 0,
 ):
-    """Trains networks that differ in their initial weights side by side, and estimates.
+    """Train networks that differ in their initial weights side by side, and estimate.
 
     Args:
         examples: the data set, from the component ``examples``.
@@ -41,11 +41,11 @@ def ensembler(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, identifier: executor.run(
                 examples.path,
                 folder,
                 estimators=estimators,
-                model=one,
+                model=identifier,
                 seeds=seeds,
                 epochs=epochs,
                 batch_size=batch_size,

@@ -25,7 +25,7 @@ def run(
     record: str = "log",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Trains networks that differ in their initial weights, and estimates for all their layers.
+    """Train networks that differ in their initial weights, and estimate for all their layers.
 
     Arguments that are not listed here are those of the component ``ensembler``.
 
@@ -43,7 +43,7 @@ def run(
         lambda s: models.build(
             model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=s
         ),
-        datasets.Dataset(loaded.split("train"), loaded.split("test")),
+        datasets.Dataset(loaded.split("train"), loaded.split("test"), loaded.label_names),
         seeds=range(seed, seed + check_count(seeds, "seeds")),
         estimators=list(estimators),
         epochs=epochs,

@@ -14,7 +14,7 @@ def estimator(
     estimator: str = "ebab",
     estimators: List[str] = [],  # noqa: B006, UP006
 ):
-    """Estimates I(X;T) and I(T;Y) for every layer and epoch.
+    """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
         store: activations, from the component ``capturer``.
@@ -30,7 +30,7 @@ def estimator(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(one, folder, estimator=chosen),
+            lambda folder, part: executor.run(part, folder, estimator=chosen),
             output.path,
             parts(store.path),
         ),

@@ -10,7 +10,7 @@ from ib_keras import frame
 
 
 def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) -> dict[str, Any]:
-    """Runs one or more estimators on every layer and epoch of a store.
+    """Run one or more estimators on every layer and epoch of a store.
 
     Args:
         store: the ``ib_keras.ActivationStore`` that ``capturer`` wrote.

@@ -13,7 +13,7 @@ def examples(
     decoder_fraction: float = 0.0,
     seed: int = 0,
 ):
-    """Loads a data set and splits it.
+    """Load a data set and split it.
 
     Args:
         data: name of a data set ("szt", "digits", "mnist", …), or path of an .npz or .mat file.

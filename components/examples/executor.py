@@ -25,7 +25,7 @@ def run(
     decoder_fraction: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Loads a data set, splits it, and writes its arrays.
+    """Load a data set, split it, and write its arrays.
 
     Arguments that are not listed here are those of the component ``examples``.
 
@@ -70,7 +70,7 @@ def run(
 
 
 def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """The training rows in two parts, stratified by class, and the row numbers of all parts."""
+    """Split the training rows in two parts by class; also return the row numbers of all parts."""
     from sklearn.model_selection import train_test_split
 
     n = len(arrays["x_train"])
@@ -92,7 +92,7 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
 
 
 def _named(loaded: datasets.Dataset) -> dict[str, str]:
-    """The labels, unless they are 0…K−1, and the arrays that were used as x and y."""
+    """Return the labels, unless they are 0…K−1, and the arrays that were used as x and y."""
     names, facts = loaded.label_names, {}
     if names != tuple(range(len(names))):
         shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
@@ -103,5 +103,5 @@ def _named(loaded: datasets.Dataset) -> dict[str, str]:
 
 
 def _floats(x: np.ndarray) -> np.ndarray:
-    """8-bit images as float32 in [0, 1]; other inputs unchanged."""
+    """Convert 8-bit images to float32 in [0, 1]; return other inputs unchanged."""
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 and x.ndim > 2 else x

@@ -9,7 +9,7 @@ from ib_keras.components.base import component
 
 @component
 def gatherer(models: dsl.Input[List[dsl.Model]], output: dsl.Output[dsl.Model]):  # noqa: UP006
-    """Combines the networks that a loop trained, because KFP cannot pass a list to another loop.
+    """Combine the networks that a loop trained, because KFP cannot pass a list to another loop.
 
     Args:
         models: networks, from the component ``trainer``.

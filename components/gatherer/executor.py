@@ -11,7 +11,7 @@ from ib_keras.storage import atomic
 
 
 def run(inputs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict[str, int]:
-    """Copies folders into one folder; ``components.base.parts`` lists them again.
+    """Copy folders into one folder; ``components.base.parts`` lists them again.
 
     Args:
         inputs: the folders.

@@ -14,7 +14,7 @@ def image_prior(
     draws: int = 2,
     work: str = "",
 ):
-    """Trains an unconditional PixelCNN++, the baseline with which decoders are compared.
+    """Train an unconditional PixelCNN++, the baseline with which decoders are compared.
 
     Args:
         examples: the data set, from the component ``examples``, with rows set apart for decoders.

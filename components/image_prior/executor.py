@@ -23,7 +23,7 @@ def run(
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains q(x), and writes it with the likelihoods of held-out images.
+    """Train q(x), and write it with the likelihoods of held-out images.
 
     Arguments that are not listed here are those of the component ``image_prior``.
 

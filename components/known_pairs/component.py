@@ -16,13 +16,13 @@ def known_pairs(
     samples: int = 5000,
     seed: int = 0,
 ):
-    """Runs estimators on pairs of images whose mutual information is known.
+    """Run estimators on pairs of images whose mutual information is known.
 
     Args:
         output: the tables estimates.parquet and logs.parquet; the latter has the true mutual
             information in its column "mi".
         estimators: names of estimators, or JSON with their parameters.
-        mi: the true mutual informations in nats; each is an epoch of the table.
+        mi: the true values of the mutual information in nats; each is a run of the table.
         images: JSON object with "images", which is "gaussian" or "rectangle", and "size", the
             height and width in pixels; or a JSON list of these.
         samples: number of pairs; the same number of additional images trains the compressors.
@@ -34,8 +34,8 @@ def known_pairs(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
-                folder, estimators=estimators, mi=mi, images=one, samples=samples, seed=seed
+            lambda folder, kind: executor.run(
+                folder, estimators=estimators, mi=mi, images=kind, samples=samples, seed=seed
             ),
             output.path,
             items(images),

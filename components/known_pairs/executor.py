@@ -20,7 +20,7 @@ def run(
     samples: int = 5000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Runs estimators on pairs of images whose mutual information is known.
+    """Run estimators on pairs of images whose mutual information is known.
 
     Arguments that are not listed here are those of the component ``known_pairs``.
 
@@ -39,7 +39,7 @@ def run(
 
 
 def read_images(text: str) -> dict[str, Any]:
-    """Reads the kind and size of images from JSON.
+    """Read the kind and size of images from JSON.
 
     Raises:
         ArgumentError: If ``text`` is not JSON of this form.

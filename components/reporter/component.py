@@ -16,7 +16,7 @@ def reporter(
     title: str = "",
     clusters: Optional[dsl.Input[List[dsl.Dataset]]] = None,  # noqa: UP006, UP045
 ):
-    """Merges estimates into one table, and shows a study of it in pictures and on one page.
+    """Merge estimates into one table, and show a study of it in pictures and on one page.
 
     Args:
         estimates: tables of estimates, from the component ``estimator``, ``ensembler``,

@@ -24,7 +24,7 @@ def run(
     title: str = "",
     page: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
-    """Merges tables of estimates into one, and writes a study of it.
+    """Merge tables of estimates into one, and write a study of it.
 
     Arguments that are not listed here are those of the component ``reporter``.
 

@@ -17,7 +17,7 @@ def trainer(
     record: str = "log",
     seed: int = 0,
 ):
-    """Trains a Keras model and saves checkpoints.
+    """Train a Keras model and save checkpoints.
 
     Args:
         examples: the data set, from the component ``examples``.
@@ -39,10 +39,10 @@ def trainer(
     publish(
         output,
         each(
-            lambda folder, one: executor.run(
+            lambda folder, identifier: executor.run(
                 examples.path,
                 folder,
-                model=one,
+                model=identifier,
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=learning_rate,

@@ -31,7 +31,7 @@ def run(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Trains a model with Adam and cross-entropy; checkpoints are instrumented models.
+    """Train a model with Adam and cross-entropy; checkpoints are instrumented models.
 
     A model whose output has the shape of its input is trained to reconstruct it, with the mean
     squared error. Arguments that are not listed here are those of the component ``trainer``.
@@ -56,8 +56,8 @@ def run(
     if isinstance(built, InstrumentedModel):
         noisy = built
     else:
-        own_noise = models.noise_std(model)
-        noise = noise_std if own_noise is None else own_noise
+        model_noise = models.noise_std(model)
+        noise = noise_std if model_noise is None else model_noise
         noisy = instrument(built, noise, layers=models.layers(model), seed=seed)
     label = models.label(model)
     x, y = loaded.split("train")

@@ -15,6 +15,7 @@ from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.run import make_estimators
 from ib_keras.estimators import KSG, LossyCompression
+from ib_keras.frame import provenance
 from ib_keras.frame.table import LATENTS, TRUTH, Where, row
 
 # Kind of images → function that draws them, and the number of their parameters.
@@ -91,7 +92,10 @@ def against_truth(
                 result = estimator.mutual_information(x, y)
                 seconds = time.perf_counter() - start
                 rows.append(row(Where(run, 0, layer, index), estimator, "I(X;T)", result, seconds))
-    return frame.from_rows(rows), pd.DataFrame(logs)
+    table = frame.from_rows(rows)
+    data = {"images": images, "size": size, "n": n, "n_fit": n_fit, "seed": seed}
+    table.attrs.update(provenance.attrs([*references, *fitted], data=data))
+    return table, pd.DataFrame(logs)
 
 
 def check_images(images: str, size: int) -> None:

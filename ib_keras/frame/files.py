@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
 
 SCHEMA, VERSION = "ib_keras.estimates", 1
 
+# The time in seconds for which a reader waits until a table and its logs belong together.
+_PATIENCE = 0.5
 # A temporary column with the number of each row's file, for joining tables and logs.
 _FILE = "__file__"
 
@@ -88,7 +91,7 @@ def _replace(
     runs: Mapping[str, Any],
 ) -> None:
     """Replace tables atomically: if killed, each table is either the old one or the new one."""
-    old = {name: entry for name in manifest["files"] if (entry := _current(folder, manifest, name))}
+    old = {name: entry for name in manifest["files"] if (entry := current(folder, manifest, name))}
     temporary = {name: atomic.sibling(folder / name) for name in parts}
     try:
         for name, part in parts.items():
@@ -109,7 +112,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     return manifests.check_fields(folder, manifests.read_manifest(folder, SCHEMA, VERSION), fields)
 
 
-def _current(
+def current(
     folder: pathlib.Path, manifest: Mapping[str, Any], name: str
 ) -> Mapping[str, Any] | None:
     """Return the manifest's entry for a file: the new one, or the old one if not replaced yet."""
@@ -198,34 +201,69 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
             sorted(p.name for p in path.iterdir())[:10],
         )
     shown = name if file == path else f"{name}/{ESTIMATES}"
-    _check_whole(file, shown)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        is_late = time.monotonic() > deadline
+        manifest, version = before = _state(file.parent)
+        try:
+            tables = _read_tables(file, name, shown, manifest)
+        except StoreError:
+            if _state(file.parent) == before and (version is None or is_late):
+                raise
+        else:
+            if is_late or (_state(file.parent) == before and not _is_mixed(manifest, version)):
+                return tables
+        time.sleep(0.001)
+
+
+def _state(folder: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """A folder's manifest, and the entries of both tables if they are being replaced."""
+    if not (folder / manifests.MANIFEST).is_file():
+        return None, None
+    manifest = _manifest(folder)
+    if manifest.get("replaced") is None:
+        return manifest, None
+    return manifest, {name: current(folder, manifest, name) for name in (ESTIMATES, LOGS)}
+
+
+def _is_mixed(manifest: Mapping[str, Any] | None, version: Mapping[str, Any] | None) -> bool:
+    """Whether only one of two tables has been replaced so far."""
+    if manifest is None or version is None:
+        return False
+    known = (manifest["files"], manifest["replaced"])
+    return not any(all(files.get(name) == version[name] for name in version) for files in known)
+
+
+def _read_tables(
+    file: pathlib.Path, name: str, shown: str, manifest: Mapping[str, Any] | None
+) -> tuple[pa.Table, pa.Table | None]:
+    _check_whole(file, shown, manifest)
     table = _read_parquet(file, name)
     check_columns(table.column_names, shown)
     _check_types(table, TYPES, shown)
     logs_file = file.with_name(LOGS)
     shown = f"{name}, its {LOGS}"
-    if not _check_whole(logs_file, shown) and not logs_file.is_file():
+    if not _check_whole(logs_file, shown, manifest) and not logs_file.is_file():
         return table, None
     logs = _read_parquet(logs_file, shown)
     _check_types(logs, {"run": "text", "epoch": "integer"}, shown)
     return table, logs
 
 
-def _check_whole(file: pathlib.Path, name: str) -> bool:
-    """Check a table against its checksum; return ``False`` if there is none."""
-    folder = file.parent
-    if file.name not in (ESTIMATES, LOGS) or not (folder / manifests.MANIFEST).is_file():
+def _check_whole(file: pathlib.Path, name: str, manifest: Mapping[str, Any] | None) -> bool:
+    """Check a table against its checksum; return ``False`` if there is no manifest with a checksum."""
+    if manifest is None:
         return False
-    while True:
-        manifest = _manifest(folder)
-        if file.name not in manifest["files"]:
-            return False
-        if _current(folder, manifest, file.name):
-            return True
-        if _manifest(folder) == manifest:  # otherwise it was replaced in the meantime
-            raise StoreError(
-                f"{name!r} is damaged", f"the checksum in its {manifests.MANIFEST}", "another"
-            )
+    replaced = manifest.get("replaced")
+    known = (manifest["files"], manifest["files"] if replaced is None else replaced)
+    listed = [file.name in files for files in known]
+    if not any(listed) or not (all(listed) or file.exists()):
+        return False
+    if not current(file.parent, manifest, file.name):
+        raise StoreError(
+            f"{name!r} is damaged", f"the checksum in its {manifests.MANIFEST}", "another"
+        )
+    return True
 
 
 def _check_types(table: pa.Table, wanted: Mapping[str, str], name: str) -> None:

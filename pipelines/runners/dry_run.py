@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ib_keras.errors import ArgumentError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.settings import valued
 from ib_keras.pipelines.spec import graph
 
@@ -17,21 +17,16 @@ STANDARD_OUTPUT = "-"
 
 
 def check_output(output: str | None) -> None:
-    """Checks that a request can be written.
+    """Check that a request can be written.
 
     Args:
         output: a file, ``"-"`` for standard output, or ``None``.
 
     Raises:
-        ArgumentError: If ``output`` is a folder, or its folder does not exist.
+        ArgumentError: If ``output`` is a folder, its folder does not exist, or it is not writable.
     """
-    if output in (None, STANDARD_OUTPUT):
-        return
-    path = pathlib.Path(str(output))
-    if not path.parent.is_dir() or path.is_dir():
-        raise ArgumentError(
-            "`output` is not a file in an existing folder", "a file, or - to print it", output
-        )
+    if output not in (None, STANDARD_OUTPUT):
+        places.check_file(str(output), "a file, or - to print it")
 
 
 def show(
@@ -41,7 +36,7 @@ def show(
     about: Mapping[str, str],
     output: str | None,
 ) -> None:
-    """Prints a summary of a job, and writes the request to a file if one is given.
+    """Print a summary of a job, and write the request to a file if one is given.
 
     Args:
         request: the request that would be sent.
@@ -67,7 +62,7 @@ def show(
 def summary(
     spec: Mapping[str, Any], settings: Mapping[str, Any], about: Mapping[str, str]
 ) -> list[str]:
-    """The lines of the summary of a job; see ``show``."""
+    """Return the lines of the summary of a job; see ``show``."""
     names = graph.in_order(spec)
     count = collections.Counter(task.executor for task in graph.tasks(spec, settings))
     containers = {
@@ -90,7 +85,7 @@ def summary(
 
 
 def hints(settings: Mapping[str, Any]) -> list[str]:
-    """A line for each module of the user that the image must contain.
+    """Return a line for each module of the user that the image must contain.
 
     Args:
         settings: the arguments that were given.

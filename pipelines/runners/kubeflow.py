@@ -26,7 +26,7 @@ _VERTEX_ONLY = ("project", "region", "network", "labels", "fetch")
 def run(
     pipeline: Any, settings: Mapping[str, Any], *, name: str, options: Mapping[str, Any]
 ) -> int:
-    """Submits a pipeline as a run of a Kubeflow Pipelines server.
+    """Submit a pipeline as a run of a Kubeflow Pipelines server.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -66,10 +66,10 @@ def run(
         "service_account": options.get("service_account") or None,
     }
     if options.get("dry_run"):
-        given = {key: value for key, value in request.items() if value not in (None, {})}
+        sent = {key: value for key, value in request.items() if value not in (None, {})}
         results = root or "the server's artifact store"
         about = {"run": name, "runs at": host, "results": results}
-        shown = {"host": host, **given, "pipelineSpec": spec}
+        shown = {"host": host, **sent, "pipelineSpec": spec}
         dry_run.show(shown, spec, settings, about, options.get("output"))
         return 0
     for hint in dry_run.hints(settings):
@@ -86,7 +86,7 @@ def run(
 
 
 def _client(host: str) -> Any:
-    """The client of a server, which is checked first: the client would retry for half a minute."""
+    """Return the client of a server, after a check: the client would retry for half a minute."""
     import kfp
 
     credentials = None
@@ -120,7 +120,7 @@ def _client(host: str) -> Any:
 
 
 def _follow(client: Any, run: str, host: str) -> None:
-    """Prints the states of the run and its tasks until it has ended."""
+    """Print the states of the run and its tasks until it has ended."""
     progress = remote.Progress()
     while True:
         with _explained(host):
@@ -150,7 +150,7 @@ def _follow(client: Any, run: str, host: str) -> None:
 
 @contextlib.contextmanager
 def _explained(host: str) -> Iterator[None]:
-    """Turns the errors of kfp's client into errors that say what to do."""
+    """Turn the errors of kfp's client into errors that say what to do."""
     import kfp_server_api
     from urllib3.exceptions import HTTPError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 import os
 import pathlib
@@ -14,7 +13,10 @@ from typing import Any
 
 from kfp import components, local
 
-from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras import frame
+from ib_keras.errors import ArgumentError, IbKerasError, StoreError
+from ib_keras.frame import files as tables
+from ib_keras.pipelines import places
 from ib_keras.pipelines.runners.progress import Failure
 from ib_keras.pipelines.runners.progress import shown as progress_shown
 from ib_keras.pipelines.spec import graph
@@ -36,7 +38,7 @@ def run(
     groups: Iterable[str] = (),
     enable_caching: bool = True,
 ) -> pathlib.Path:
-    """Runs a compiled pipeline and copies the results of its last task into ``run_dir``.
+    """Run a compiled pipeline and copy the results of its last task into ``run_dir``.
 
     A task that succeeded in an earlier run in this folder is not run again, unless its inputs, the
     library or the user's files that its arguments name have changed. A run that failed or was
@@ -47,8 +49,8 @@ def run(
             pipeline read by ``kfp.components.load_component_from_file``.
         arguments: the arguments of the pipeline.
         run_dir: a new folder, or the folder of an earlier run. When this run has succeeded, the
-            results of the earlier run are replaced, one complete file at a time, or removed. The
-            outputs of all tasks stay under ``tasks/``.
+            results of the earlier run are replaced or removed. The outputs of all tasks stay under
+            ``tasks/``.
         groups: parameters whose items may be grouped, see ``spec.graph.grouped``.
         enable_caching: whether to reuse the results of unchanged tasks of earlier runs.
 
@@ -103,20 +105,54 @@ def _run(
     if failure is not None:
         raise _error(progress.failures, log) from failure
     results = pathlib.Path(result.outputs["Output"].path)
-    # While files are replaced there is no manifest, which has their checksums: it is copied last.
-    names = sorted(os.listdir(results), key=lambda name: (name == manifests.MANIFEST, name))
     atomic.remove_unfinished(folder)
-    (folder / manifests.MANIFEST).unlink(missing_ok=True)
-    for name in names:
-        atomic.write_file(folder / name, functools.partial(shutil.copyfile, results / name))
-    for name in set((folder / OWNED).read_text().splitlines()) - set(names):
-        manifests.inside(folder, name).unlink(missing_ok=True)
-    atomic.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
+    publish(results, folder)
     return folder
 
 
+def publish(results: pathlib.Path, folder: pathlib.Path) -> None:
+    """Replace the results of an earlier run, so that readers find a complete table at any time.
+
+    Args:
+        results: the folder that the last task wrote.
+        folder: the folder of runs.
+    """
+    last = {frame.ESTIMATES: 1, manifests.MANIFEST: 2}
+    names = sorted(os.listdir(results), key=lambda name: (last.get(name, 0), name))
+    copies = {name: atomic.sibling(folder / name) for name in names}
+    try:
+        for name, copy in copies.items():
+            shutil.copyfile(results / name, copy)
+        _announce(results, folder)
+        for name in set((folder / OWNED).read_text().splitlines()) - set(names):
+            manifests.inside(folder, name).unlink(missing_ok=True)
+        for name, copy in copies.items():
+            os.replace(copy, folder / name)
+    finally:
+        for copy in copies.values():
+            copy.unlink(missing_ok=True)
+    atomic.write_file(folder / OWNED, lambda file: file.write_text("\n".join(names)))
+
+
+def _announce(results: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write a manifest with the checksums of both the old and the new files.
+
+    If the old and the new results are of different kinds, the old manifest is removed instead.
+    """
+    try:
+        old = manifests.read_manifest(folder, frame.SCHEMA, frame.VERSION)
+        new = manifests.read_manifest(results, frame.SCHEMA, frame.VERSION)
+    except StoreError:
+        (folder / manifests.MANIFEST).unlink(missing_ok=True)
+        return
+    kept = {name: tables.current(folder, old, name) for name in old["files"]}
+    replaced = {name: entry for name, entry in kept.items() if entry}
+    content = {"files": new["files"], "rows": new["rows"], "runs": new["runs"]}
+    manifests.write_manifest(folder, frame.SCHEMA, frame.VERSION, replaced=replaced, **content)
+
+
 def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
-    """Checks that results can be written to a folder without touching other files.
+    """Check that results can be written to a folder without touching other files.
 
     Args:
         run_dir: a new folder, or the folder of an earlier run.
@@ -125,11 +161,12 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
         The path of the folder.
 
     Raises:
-        ArgumentError: If it is not a folder of runs.
+        ArgumentError: If it is not a folder of runs, or cannot be created or written.
     """
     folder = pathlib.Path(run_dir)
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():
         raise ArgumentError(f"{str(folder)!r} is a file", "a new folder", "a file")
+    places.check_folder(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / OWNED).exists():
         raise ArgumentError(
             f"{str(folder)!r} is not a folder of a pipeline's runs",
@@ -140,7 +177,7 @@ def check_run_dir(run_dir: str | os.PathLike) -> pathlib.Path:
 
 
 def _error(failures: list[Failure], log: pathlib.Path) -> PipelineError:
-    """An error that names all failed tasks, and ends with the output of the first one."""
+    """Return an error that names all failed tasks, and ends with the output of the first one."""
     if not failures:
         return PipelineError("The pipeline failed", "every task to succeed", f"see {log}")
     first, *others = failures
@@ -148,6 +185,6 @@ def _error(failures: list[Failure], log: pathlib.Path) -> PipelineError:
     end = first.error or "It printed nothing. It may have been killed for lack of memory."
     return PipelineError(
         f"The task {first.name} failed",
-        "every task to succeed; the same command, run again, skips the tasks that did",
+        "every task to succeed; run the same command again: finished tasks are skipped",
         f"\n{also}Log of the task: {first.log}\nFull log: {log}\n\n{end}",
     )

@@ -40,9 +40,9 @@ class _Running:
         self.text.append(text)
         if self._file is not None:
             self._file.write(text)
-        elif found := _FOLDER.search(text):
+        elif match := _FOLDER.search(text):
             # The task's folder is known from here on.
-            self.log = pathlib.Path(found[1]) / LOG
+            self.log = pathlib.Path(match[1]) / LOG
             with contextlib.suppress(OSError):
                 self.log.parent.mkdir(parents=True, exist_ok=True)
                 self._file = open(self.log, "w", buffering=1)
@@ -90,13 +90,13 @@ class Progress(logging.Filter):
         self._print = builtins.print
 
     def read(self, text: str) -> None:
-        """Reads the output of a task."""
+        """Read the output of a task."""
         running = self._running.get(threading.get_ident())
         if running is not None and (text.strip() or "\n" in text):  # skips the engine's indentation
             running.read(text)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Reads a log record of the engine."""
+        """Read a log record of the engine."""
         text, thread = _COLOUR.sub("", record.getMessage()), threading.get_ident()
         if match := _STARTED.search(text):
             # The engine replaces `print`, and two of its threads may not restore it correctly.
@@ -133,7 +133,7 @@ class Progress(logging.Filter):
         return "\r\x1b[K" if self._live else ""
 
     def beat(self, stop: threading.Event) -> None:
-        """Prints the running tasks: every second on a terminal, every minute elsewhere."""
+        """Print the running tasks: every second on a terminal, every minute elsewhere."""
         while not stop.wait(1 if self._live else 60):
             running = list(self._running.values())
             text = ", ".join(f"{r.name} {clock(r.since)[1:-1]}" for r in running)
@@ -146,7 +146,7 @@ class Progress(logging.Filter):
 
 
 def clock(since: float) -> str:
-    """The time since ``time.monotonic()`` was ``since``, as ``[minutes:seconds]``."""
+    """Return the time since ``time.monotonic()`` was ``since``, as ``[minutes:seconds]``."""
     minutes, seconds = divmod(int(time.monotonic() - since), 60)
     return f"[{minutes:02d}:{seconds:02d}]"
 
@@ -167,7 +167,7 @@ class _Log(io.TextIOBase):
 
 @contextlib.contextmanager
 def shown(log: IO[str], screen: IO[str], total: int | None) -> Iterator[Progress]:
-    """Redirects the output of the engine and the tasks to ``log``, and progress to ``screen``.
+    """Redirect the output of the engine and the tasks to ``log``, and progress to ``screen``.
 
     Args:
         log: the log of the whole run; each task also has a log of its own in its folder.

@@ -28,7 +28,7 @@ class JobError(IbKerasError, RuntimeError):
 def specification(
     pipeline: Any, options: Mapping[str, Any], accelerators: Iterable[str] | None = None
 ) -> dict[str, Any]:
-    """The specification of a pipeline, with the image and the machines of its tasks.
+    """Return the specification of a pipeline, with the image and the machines of its tasks.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
@@ -44,7 +44,7 @@ def specification(
 
 
 def arguments(settings: Mapping[str, Any], bucket: str | None = None) -> dict[str, Any]:
-    """The arguments of a pipeline as its remote tasks see them.
+    """Return the arguments of a pipeline as its remote tasks see them.
 
     Args:
         settings: the arguments.
@@ -84,7 +84,7 @@ def _item(key: str, value: Any, bucket: str | None) -> Any:
 
 
 def labels(items: Iterable[str] | None) -> dict[str, str]:
-    """Parses ``key=value`` texts into labels.
+    """Parse ``key=value`` texts into labels.
 
     Args:
         items: the texts, in lower-case letters, digits, ``_`` and ``-``, as Google Cloud requires.
@@ -105,7 +105,7 @@ def labels(items: Iterable[str] | None) -> dict[str, str]:
 
 
 def required(options: Mapping[str, Any], name: str, expected: str) -> str:
-    """The value of a required option.
+    """Return the value of a required option.
 
     Raises:
         ArgumentError: If the option is missing.
@@ -118,7 +118,7 @@ def required(options: Mapping[str, Any], name: str, expected: str) -> str:
 
 @contextlib.contextmanager
 def written(spec: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the path of a temporary YAML file with a specification.
+    """Yield the path of a temporary YAML file with a specification.
 
     Args:
         spec: KFP's intermediate representation.
@@ -137,7 +137,7 @@ class Progress:
         self._states: dict[object, str] = {}
 
     def show(self, key: object, name: str, state: str) -> None:
-        """Prints a state, if it has changed.
+        """Print a state, if it has changed.
 
         Args:
             key: identifies the task; the tasks of a loop share a name.

@@ -15,6 +15,7 @@ import pandas as pd
 import ib_keras
 from ib_keras import frame
 from ib_keras.errors import ArgumentError, IbKerasError, MissingExtraError, StoreError
+from ib_keras.pipelines import places
 from ib_keras.pipelines.runners import dry_run, remote
 from ib_keras.pipelines.runners.remote import JobError
 
@@ -29,7 +30,7 @@ _DONE = ("SUCCEEDED", "FAILED", "CANCELLED")
 def run(
     pipeline: Any, settings: Mapping[str, Any], *, name: str, options: Mapping[str, Any]
 ) -> int:
-    """Submits a pipeline as a job of Vertex AI Pipelines, or fetches the estimates of a job.
+    """Submit a pipeline as a job of Vertex AI Pipelines, or fetch the estimates of a job.
 
     Settings of an earlier ``aiplatform.init`` (credentials, endpoint) are used.
 
@@ -100,12 +101,12 @@ def run(
 
 
 def _again(options: Mapping[str, Any]) -> str:
-    """The flags that select the same project and region."""
+    """Return the flags that select the same project and region."""
     return f"--runner=vertex --project={options['project']} --region={options['region']}"
 
 
 def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:
-    """The estimates of a finished job.
+    """Return the estimates of a finished job.
 
     Args:
         job: ID or full name of the job.
@@ -132,7 +133,7 @@ def fetch(job: str, *, project: str, region: str) -> pd.DataFrame:
 
 
 def _result(spec: Mapping[str, Any], details: list[Any]) -> str:
-    """The URI of the pipeline's output."""
+    """Return the URI of the pipeline's output."""
     outputs = spec["root"]["dag"].get("outputs", {}).get("artifacts", {})
     for output in outputs.values():
         for selector in output["artifactSelectors"]:
@@ -148,22 +149,22 @@ def _result(spec: Mapping[str, Any], details: list[Any]) -> str:
 
 
 def _show(options: Mapping[str, Any]) -> int:
-    """Prints the estimates of a finished job, and writes them to a folder."""
+    """Print the estimates of a finished job, and write them to a folder."""
     _project(options)
     job = options["fetch"]
-    table = fetch(job, project=options["project"], region=options["region"])
     folder = pathlib.Path(options.get("run_dir") or pathlib.Path("runs", job.rpartition("/")[2]))
-    own = frame.columns(table)
-    logs = table[["run", "epoch", *(c for c in table.columns if c not in own)]]
+    places.check_folder(folder)
+    table = fetch(job, project=options["project"], region=options["region"])
+    estimates = frame.columns(table)
+    logs = table[["run", "epoch", *(c for c in table.columns if c not in estimates)]]
     frame.write(table, folder, logs=logs.drop_duplicates(["run", "epoch"]))
-    last = ib_keras.report.last_epoch_table(table)
-    print(f"Last epoch (nats):\n{last.to_string(float_format='{:.3f}'.format)}")
+    print(f"Last epoch (nats):\n{ib_keras.report.last_epoch_text(table)}")
     print(f"\nAll {len(table)} estimates: {folder.resolve()}")
     return 0
 
 
 def _follow(job: Any, options: Mapping[str, Any]) -> None:
-    """Prints the states of the job and its tasks until it has ended."""
+    """Print the states of the job and its tasks until it has ended."""
     from google.api_core import exceptions
 
     progress = remote.Progress()
@@ -202,7 +203,7 @@ def _state(state: Any) -> str:
 
 
 def _request(job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The request that would be sent."""
+    """Return the request that would be sent."""
     more = {"serviceAccount": options.get("service_account"), "network": options.get("network")}
     return {
         "parent": f"projects/{options['project']}/locations/{options['region']}",
@@ -212,7 +213,7 @@ def _request(job: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _page(job: str, options: Mapping[str, Any]) -> str:
-    """The page of a job in the Google Cloud console."""
+    """Return the page of a job in the Google Cloud console."""
     return (
         f"https://console.cloud.google.com/vertex-ai/pipelines/locations/{options['region']}"
         f"/runs/{job}?project={options['project']}"
@@ -220,7 +221,7 @@ def _page(job: str, options: Mapping[str, Any]) -> str:
 
 
 def _project(options: Mapping[str, Any]) -> None:
-    """Checks that project and region are given."""
+    """Check that project and region are given."""
     remote.required(options, "project", "the project's id: --project=my-project")
     remote.required(options, "region", "a region of Vertex AI: --region=europe-west4")
 
@@ -250,7 +251,7 @@ def _aiplatform(options: Mapping[str, Any]) -> Any:
 
 
 def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
-    """Checks that the bucket exists, because the client would create it without notice.
+    """Check that the bucket exists, because the client would create it without notice.
 
     The submitting user may lack access to the bucket; only the job's account needs it.
     """
@@ -267,7 +268,7 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
         except exceptions.Forbidden:
             print(
                 f"Note: you have no access to gs://{bucket}. The job's account needs "
-                "roles/storage.objectAdmin on it, and so do you to fetch the estimates."
+                "roles/storage.objectAdmin on it. You need the same role to fetch the estimates."
             )
             return
     if not exists:
@@ -281,7 +282,7 @@ def _check_bucket(root: str, options: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences the client's log messages: progress is printed here, and failures are raised."""
+    """Silence the client's log messages: progress is printed here, and failures are raised."""
     names = [name for name in logging.root.manager.loggerDict if name.startswith(_LIBRARY)]
     levels = {name: logging.getLogger(name).level for name in names}
     try:
@@ -295,7 +296,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turns the errors of Google's libraries into errors that say what to do."""
+    """Turn the errors of Google's libraries into errors that say what to do."""
     import requests
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
@@ -332,7 +333,7 @@ def _explained(options: Mapping[str, Any], but: tuple[type[Exception], ...] = ()
 
 
 def _role(message: str, options: Mapping[str, Any]) -> str:
-    """The role or command that grants a missing permission, according to the refusal's message."""
+    """Return the role or command that grants the permission that a refusal's message names."""
     project = options["project"]
     give = f"gcloud projects add-iam-policy-binding {project} --member=user:YOU --role="
     if "SERVICE_DISABLED" in message or "has not been used" in message:

@@ -36,7 +36,7 @@ class Task:
 
 
 def specification(pipeline: Any) -> dict[str, Any]:
-    """The specification of a compiled pipeline (KFP's intermediate representation).
+    """Return the specification of a compiled pipeline (KFP's intermediate representation).
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``, or a pipeline loaded by
@@ -48,7 +48,7 @@ def specification(pipeline: Any) -> dict[str, Any]:
 
 
 def defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The default arguments of a pipeline."""
+    """Return the default arguments of a pipeline."""
     declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return {name: p["defaultValue"] for name, p in declared.items() if "defaultValue" in p}
 
@@ -64,7 +64,7 @@ def tasks(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Task]:
 
 
 def in_order(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The name and the executor of each task in execution order; a loop's tasks are listed once.
+    """Return each task's name and executor in execution order; a loop's tasks are listed once.
 
     Args:
         spec: specification of the pipeline.
@@ -89,7 +89,7 @@ def _in_order(spec: Mapping[str, Any], dag: Mapping[str, Any]) -> Iterator[tuple
 
 
 def modules(value: Any) -> list[str]:
-    """The ``module:function`` texts in arguments, including those in JSON.
+    """Return the ``module:function`` texts in arguments, including those in JSON.
 
     Args:
         value: value of a pipeline's parameter, or a mapping of all values.
@@ -112,7 +112,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def loops(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
-    """The parameters of a pipeline over which its loops iterate.
+    """Return the parameters of a pipeline over which its loops iterate.
 
     Args:
         spec: specification of the pipeline.
@@ -165,7 +165,7 @@ def grouped(
     groups: Iterable[str] = (),
     limit: int = MAX_FAN_IN,
 ) -> dict[str, Any]:
-    """Groups the items of long loops, so that one task can collect the results of each loop.
+    """Group the items of long loops, so that one task can collect the results of each loop.
 
     Args:
         spec: specification of the pipeline.
@@ -199,7 +199,7 @@ def grouped(
 
 
 def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
-    """Adds a fingerprint of the user's files and functions to the environment of their tasks.
+    """Add a fingerprint of the user's files and functions to the environment of their tasks.
 
     A cache compares the text of a parameter. With the fingerprint, a file whose content has changed
     counts as another input.
@@ -220,7 +220,7 @@ def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
 
 
 def _fingerprints(value: Any) -> Iterator[str]:
-    """The fingerprints of all files and functions in an argument, including those in JSON."""
+    """Return the fingerprints of the files and functions in an argument, including JSON."""
     for text in _texts(value):
         if _FUNCTION.fullmatch(text):
             yield _module_digest(text.partition(":")[0])
@@ -229,7 +229,7 @@ def _fingerprints(value: Any) -> Iterator[str]:
 
 
 def _module_digest(name: str) -> str:
-    """A fingerprint of the source of a module's top-level package."""
+    """Return a fingerprint of the source of a module's top-level package."""
     top = importlib.util.find_spec(name.partition(".")[0])
     if top is None or top.origin is None:
         return ""

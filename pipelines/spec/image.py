@@ -22,7 +22,7 @@ _EXPECTED = ". Expected an image built by the Dockerfile of ib-keras, or upon on
 
 
 def containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The containers of a specification, each preceded by its component's name.
+    """Return the containers of a specification, each preceded by its component's name.
 
     Args:
         spec: KFP's intermediate representation. Importers have no container.
@@ -36,7 +36,7 @@ def containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def set_image(spec: Mapping[str, Any], image: str | None) -> dict[str, Any]:
-    """Returns a specification whose tasks run in the image, and first check the image.
+    """Return a specification whose tasks run in the image, and first check the image.
 
     Args:
         spec: KFP's intermediate representation; it is not modified.
@@ -66,7 +66,7 @@ def set_image(spec: Mapping[str, Any], image: str | None) -> dict[str, Any]:
 
 
 def check_image(image: str) -> str:
-    """Returns ``image`` if it is a reference of a container image.
+    """Return ``image`` if it is a reference of a container image.
 
     Raises:
         ArgumentError: If it is not.
@@ -79,7 +79,7 @@ def check_image(image: str) -> str:
 
 
 def _check_command(image: str) -> str:
-    """A shell script that fails if the image lacks Python, ``kfp`` or ``ib_keras``."""
+    """Return a shell script that fails if the image lacks Python, ``kfp`` or ``ib_keras``."""
     lacks, rest = shlex.quote(f"ib-keras: the image {image} lacks "), shlex.quote(_EXPECTED + image)
     return (
         f"command -v python3 > /dev/null || {{ echo {lacks}python3{rest} >&2; exit 1; }}\n"

@@ -18,11 +18,11 @@ _KEYS = ("accelerator", "count", "cpu", "memory")
 _EXAMPLE = "settings such as trainer: {accelerator: NVIDIA_L4, count: 1, cpu: 8, memory: 32G}"
 
 
-def parse(given: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
-    """Parses the machine settings of each component.
+def parse(texts: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """Parse the machine settings of each component.
 
     Args:
-        given: paths of YAML files and ``component.key=value`` items, as a list or separated by
+        texts: paths of YAML files and ``component.key=value`` items, as a list or separated by
             commas; later settings override earlier ones.
 
     Returns:
@@ -32,7 +32,7 @@ def parse(given: str | Iterable[str] | None) -> dict[str, dict[str, Any]]:
     Raises:
         ArgumentError: If a file cannot be read, or an item does not describe a machine.
     """
-    items = given.split(",") if isinstance(given, str) else list(given or ())
+    items = texts.split(",") if isinstance(texts, str) else list(texts or ())
     machines: dict[str, dict[str, Any]] = {}
     for item in items:
         for component, settings in (_item(item) if "=" in item else _file(item)).items():
@@ -45,7 +45,7 @@ def set_machines(
     machines: Mapping[str, Mapping[str, Any]],
     accelerators: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Returns a specification whose tasks request machines.
+    """Return a specification whose tasks request machines.
 
     Args:
         spec: KFP's intermediate representation; it is not modified.
@@ -103,7 +103,7 @@ def _file(path: str) -> dict[str, dict[str, Any]]:
 def _resources(
     component: str, settings: Mapping[str, Any], accelerators: Iterable[str] | None
 ) -> dict[str, Any]:
-    """The entry for a machine in a specification, as KFP itself compiles it."""
+    """Return the entry for a machine in a specification, as KFP itself compiles it."""
     unknown = [key for key in settings if key not in _KEYS]
     if unknown:
         raise ArgumentError(
@@ -128,14 +128,14 @@ def _resources(
         return dsl.ContainerSpec(image="any", command=["true"])
 
     def machine():  # type: ignore[no-untyped-def]
-        one = task()
+        requested = task()
         if "accelerator" in settings:
-            one.set_accelerator_type(str(settings["accelerator"]))
-            one.set_accelerator_limit(str(settings.get("count", 1)))
+            requested.set_accelerator_type(str(settings["accelerator"]))
+            requested.set_accelerator_limit(str(settings.get("count", 1)))
         if "cpu" in settings:
-            one.set_cpu_limit(str(settings["cpu"]))
+            requested.set_cpu_limit(str(settings["cpu"]))
         if "memory" in settings:
-            one.set_memory_limit(str(settings["memory"]))
+            requested.set_memory_limit(str(settings["memory"]))
 
     try:
         pipeline = dsl.pipeline(machine, name="machine")

@@ -77,6 +77,12 @@ def test_from_decoders_to_a_report(made, tmp_path):
     assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)", "H(X)", "H(X|T)", "P(class kept)"}
     assert sorted(table["epoch"].unique()) == [0, 1] and (table["n"][:4] == 36).all()
     assert (table["layer_index"] == 1).all() and "loss" in table
+    origin = table.attrs["provenance"]
+    assert list(origin["estimators"]) == list(table["estimator"].unique())
+    assert origin["labels"] == [0, 1] and {"data", "model", "versions"} <= set(origin)
+    written = {path.name for path in (tmp_path / "one").iterdir()} - {manifests.MANIFEST}
+    manifest = manifests.read_manifest(tmp_path / "one", ib.frame.SCHEMA, ib.frame.VERSION)
+    assert set(manifest["files"]) == written
     with np.load(tmp_path / "one" / SAMPLES) as saved:
         # One image of each class, two draws, two checkpoints.
         assert saved["samples"].shape == (2, 2, 2, 4, 4, 1)

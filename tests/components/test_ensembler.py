@@ -1,5 +1,6 @@
 """The chain of the pipeline ``adaptive_estimators``, on a small grid."""
 
+import numpy as np
 import pandas as pd
 
 import ib_keras as ib
@@ -23,6 +24,19 @@ def test_the_grid():
                 assert float(penalty.l2) == PENALTY / 2 == 0.0075
             else:
                 assert penalty is None
+
+
+def test_the_names_of_labels_are_kept(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez(tmp_path / "data.npz", x=x, y=np.where(x[:, 0] > 0, "owl", "cat"))
+    examples.run(str(tmp_path / "data.npz"), tmp_path / "data")
+    model = '{"name": "mlp", "hidden": [2]}'
+    ensembler.run(
+        tmp_path / "data", tmp_path / "out", estimators=["ebab"], model=model, seeds=2, epochs=1
+    )
+    origin = ib.load(tmp_path / "out").attrs["provenance"]
+    assert origin["labels"] == ["cat", "owl"] and origin["seeds"] == [0, 1]
+    assert origin["model"]["parameters"] == 14
 
 
 def test_ensembles_are_trained_estimated_and_reported(tmp_path):

@@ -32,6 +32,9 @@ def known():
 def test_estimates_meet_the_truth(known):
     table, logs = known
     assert list(logs["mi"]) == [0.0, 2.0]
+    origin = table.attrs["provenance"]
+    assert origin["data"] == {"images": "gaussian", "size": 8, "n": 2000, "n_fit": 600, "seed": 1}
+    assert set(origin["estimators"]) == set(table["estimator"])
     assert list(logs["run"]) == ["gaussian-8-0", "gaussian-8-2"]
     values = table.set_index(["run", "layer", "estimator"])["value"]
     name = "pca+ksg(k=3, neighbors=1)"

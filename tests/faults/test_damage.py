@@ -15,8 +15,9 @@ from nursery import SOAK
 import ib_keras as ib
 from ib_keras.arrays import memory
 from ib_keras.components.artifacts import checkpoints as trainer
-from ib_keras.components.artifacts import examples
+from ib_keras.components.artifacts import clusters, examples, samples
 from ib_keras.components.artifacts import prior as image_prior
+from ib_keras.components.clusterer import executor as clusterer
 from ib_keras.components.examples import executor
 from ib_keras.errors import ArgumentError, IbKerasError, StoreError
 from ib_keras.pixelcnn.decoding import Decoded
@@ -108,6 +109,31 @@ def make_checkpoints(folder):
     return folder / "checkpoints", read
 
 
+def make_clusters(folder):
+    path, _ = make_store(folder)
+    clusterer.run(path, folder / "clusters", max_samples=20)
+    shutil.rmtree(path)
+    return folder / "clusters", lambda: [
+        table.to_json() for table in clusters.read(folder / "clusters")
+    ]
+
+
+def make_samples(folder):
+    arrays = {
+        "originals": np.zeros((2, 3, 3, 1)), "samples": np.ones((1, 2, 2, 3, 3, 1)),
+        "epochs": np.array([3]), "run": np.array("mine"), "layer": np.array("a"),
+        "levels": np.array(4),
+    }  # fmt: skip
+    path, read_table = make_table(folder)
+    samples.write(path, arrays)
+
+    def read():
+        drawn = {name: states.flat(np.asarray(a)) for name, a in samples.read(path).items()}
+        return read_table(), drawn
+
+    return path, read
+
+
 def make_backup(folder):
     (folder / "work").mkdir()
     file = folder / "work" / "state.npz"
@@ -115,7 +141,10 @@ def make_backup(folder):
     return folder / "work", lambda: {k: states.flat(v) for k, v in state.load(file).items()}
 
 
-ARTIFACTS = [make_store, make_table, make_examples, make_prior, make_checkpoints, make_backup]
+ARTIFACTS = [
+    make_store, make_table, make_examples, make_prior, make_checkpoints, make_clusters,
+    make_samples, make_backup,
+]  # fmt: skip
 # What is there for people, and read by nothing.
 UNREAD = {image_prior.MODEL}
 

@@ -273,6 +273,9 @@ def test_what_decoders_drew(tmp_path_factory, damaged, drop):
     np.savez_compressed(buffer, **arrays)
     content = buffer.getvalue()
     (folder / samples.SAMPLES).write_bytes(content if drop else damaged(content))
+    manifests.write_manifest(
+        folder, ib.frame.SCHEMA, ib.frame.VERSION, files=manifests.checksums(folder)
+    )
     with our_errors():
         samples.read(folder)
 

@@ -163,6 +163,26 @@ def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--run_dir={}/x"],
+        ["--run_dir={}/runs/x"],
+        ["--runner=compile", "--output={}/x.yaml"],
+        ["--runner=compile", "--output=x.json"],
+        ["--runner=vertex", "--project=p", "--region=europe-west4", "--fetch=j", "--run_dir={}/x"],
+    ],
+)
+def test_a_place_that_cannot_be_written(flags, tmp_path):
+    """Nobody, not even root, may create files there."""
+    place = "/proc" if sys.platform == "linux" else "/dev/null"
+    done = command(*(flag.format(place) for flag in flags), cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("ib-keras: ")
+    assert "Expected" in done.stderr and "Received" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
 MINE = """
 import keras
 
@@ -306,7 +326,7 @@ def as_given(value):
 
 def test_presets_of_other_parameters_are_told_apart():
     text = cli.describe(lossy_compression)
-    own, others = text.split("\n\nlossy_compression: Runs estimators on pairs")
+    own, others = text.split("\n\nlossy_compression: Run estimators on pairs")
     assert "(without a preset, or with the presets mnist, mnist-quick):" in own
     assert "(with the presets synthetic, synthetic-quick):" in others
     assert "  cells (" in others and "  cells (" not in own

@@ -6,7 +6,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import kfp.local
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from kfp import components, dsl
+from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras.pipelines import information_plane
@@ -201,6 +204,46 @@ def test_failure_change_and_new_version(tmp_path, capsys):
     assert not (run_dir / "old.png").exists() and (run_dir / "notes.txt").exists()
     local.run(pipeline_of_examples("2"), settings, run_dir, enable_caching=False)
     assert outcome(capsys.readouterr().out)[0] == ["examples"]
+
+
+def test_readers_find_estimates_with_their_own_logs(tmp_path):
+    """Every third result has no logs."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / local.OWNED).touch()
+    wrong, stop = set(), threading.Event()
+
+    def publish(number):
+        results = tmp_path / f"results-{number}"
+        table = make_frame(epochs=(0, 1)).assign(value=float(number))
+        logs = table[["run", "epoch"]].drop_duplicates().assign(loss=float(number))
+        ib.frame.write(table, results, logs=logs if number % 3 else None)
+        (results / f"{number}.png").write_text("a picture")
+        local.publish(results, folder)
+        left = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        assert left == {path.name for path in results.iterdir()}
+
+    def read():
+        reads = 0
+        while not stop.is_set():
+            table = ib.load(folder)
+            (value,) = set(table["value"])
+            losses = set(table["loss"]) if "loss" in table else set()
+            if losses != ({value} if value % 3 else set()):
+                wrong.add((value, *losses))
+            reads += 1
+        return reads
+
+    publish(1)
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            for number in range(2, 60):
+                publish(number)
+        finally:
+            stop.set()
+        assert all(reader.result() > 10 for reader in readers)
+    assert not wrong
 
 
 def cached(run_dir):

@@ -272,7 +272,7 @@ def estimates(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     from make_frame import make_frame
 
-    ib_keras.frame.write(make_frame(), tmp_path / "estimates")
+    ib_keras.frame.write(make_frame(flags="no_noise"), tmp_path / "estimates")
     memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "estimates"), "/vertex/output", recursive=True)
     yield "memory://vertex/output"
@@ -289,7 +289,9 @@ def test_fetch(service, estimates, tmp_path, capsys):
     table = vertex.fetch(job, project="proj", region="europe-west4")
     pd.testing.assert_frame_equal(table, ib_keras.load(estimates))
     assert run(fetch=job, run_dir=str(tmp_path / "fetched")) == 0
-    assert "Last epoch" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Last epoch (nats):\n{ib_keras.report.last_epoch_text(table)}\n" in printed
+    assert "⚑ " in printed and "no_noise" in printed
     pd.testing.assert_frame_equal(ib_keras.load(tmp_path / "fetched"), table)
 
 
