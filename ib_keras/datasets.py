@@ -95,7 +95,7 @@ class Dataset(_Parts):
 
 
 def names() -> list[str]:
-    """The names of data sets that ``load`` accepts."""
+    """Return the names of data sets that ``load`` accepts."""
     return sorted(["four_points", "szt", "digits", "digit_images", *_KERAS])
 
 

@@ -18,7 +18,7 @@ def bar(
     total: int | None = None,
     show: bool = True,
 ) -> Any:
-    """Wraps ``items`` in tqdm's progress bar.
+    """Wrap ``items`` in tqdm's progress bar.
 
     The bar appears after two seconds, on terminals only, and disappears at the end.
 
@@ -37,7 +37,7 @@ def bar(
 
 
 def of_fit(what: str, epochs: int, *, start: int = 0) -> Any:
-    """A Keras callback that shows a progress bar over the epochs of one ``fit``.
+    """Return a Keras callback that shows a progress bar over the epochs of one ``fit``.
 
     Args:
         what: text before the bar.

@@ -41,5 +41,5 @@ class Orthonormal(keras.regularizers.Regularizer):
         return self.factor * keras.ops.sqrt(squared + keras.config.epsilon() ** 2)
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {"factor": self.factor}

@@ -217,7 +217,7 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
 
 
 def _state(folder: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """A folder's manifest, and the entries of both tables if they are being replaced."""
+    """Return a folder's manifest, and the entries of both tables if they are being replaced."""
     if not (folder / manifests.MANIFEST).is_file():
         return None, None
     manifest = _manifest(folder)
@@ -251,7 +251,7 @@ def _read_tables(
 
 
 def _check_whole(file: pathlib.Path, name: str, manifest: Mapping[str, Any] | None) -> bool:
-    """Check a table against its checksum; return ``False`` if there is no manifest with a checksum."""
+    """Check a table against its checksum; return ``False`` if no manifest has one."""
     if manifest is None:
         return False
     replaced = manifest.get("replaced")
