@@ -18,12 +18,12 @@ _FLAGS = "<!-- flags -->"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Inserts the list of flags, with the texts of the report, at its marker."""
+    """Insert the list of flags, with the texts of the report, at its marker."""
     return markdown.replace(_FLAGS, flags()) if _FLAGS in markdown else markdown
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Converts formulas from LaTeX to MathML, which browsers display without a library."""
+    """Convert formulas from LaTeX to MathML, which browsers display without a library."""
 
     def formula(match: re.Match[str]) -> str:
         tag, text = match.groups()
@@ -36,7 +36,7 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
 
 
 def flags() -> str:
-    """A definition list in Markdown: each flag with its meaning and advice."""
+    """Return a definition list in Markdown: each flag with its meaning and advice."""
     lines = []
     for flag, meaning in report.FLAGS.items():
         lines += [

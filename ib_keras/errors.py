@@ -52,7 +52,7 @@ class MissingExtraError(IbKerasError, ImportError):
 
     @classmethod
     def of(cls, feature: str, package: str, extra: str) -> MissingExtraError:
-        """Return the error for a feature that needs the package ``package`` of the extra ``extra``."""
+        """Return the error for a feature that needs ``package``, which ``extra`` installs."""
         return cls(
             f"{feature} needs `{package}`",
             f"the package to be installed: pip install 'ib-keras[{extra}]'",
