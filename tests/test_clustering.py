@@ -62,7 +62,7 @@ def test_measures_and_histograms(mlp, inputs, tmp_path):
         assert len(axes) == 4
     with pytest.raises(ArgumentError, match="One run"):
         ib.plot.clusters(bars, run="other")
-    with pytest.raises(ArgumentError, match=r"what `clustering\.histograms` returns"):
+    with pytest.raises(ArgumentError, match=r"a table from `clustering\.histograms`"):
         ib.plot.clusters(table)
 
 

@@ -71,7 +71,7 @@ def test_the_reason_is_that_there_are_too_few_rows_and_not_the_memory():
     table = ib.estimate(layers, "gaussian", inputs=rng.normal(size=(60, 6))).set_index("layer")
     assert np.isfinite(table.loc["small", "value"])
     assert "too few samples" in str(table.loc["wide", "details"])
-    assert "300006 columns" in str(table.loc["wide", "details"])
+    assert "300006 non-constant columns" in str(table.loc["wide", "details"])
 
 
 def test_the_report_counts_what_could_not_be_estimated(recorded, tmp_path):

@@ -35,7 +35,7 @@ def test_golden(case, monkeypatch):
     assert entropy.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
     assert abs(entropy.value - case["true_entropy_x"]) < 0.05 + 3 * entropy.stderr
     # Trees and all pairs are one estimator.
-    monkeypatch.setattr(neighbor_search, "_TREE_JOINT", 0)
+    monkeypatch.setattr(neighbor_search, "_TREE_NEIGHBOURS", 0)
     assert KSG(5).mutual_information(x, y).value == pytest.approx(case["ksg_k5"], abs=1e-9)
     again = KozachenkoLeonenko(5).entropy(x)
     assert again.value == pytest.approx(case["kl_entropy_x_k5"], abs=1e-9)
@@ -163,7 +163,7 @@ def test_weights():
     for k, dim, message in (
         (5, 10, "k of 50 to 100"),
         (1, 5, "k of 10 to 20"),
-        (80, 20, "at most 12"),
+        (80, 20, "d <= 12"),
     ):
         with pytest.raises(ArgumentError, match=message):
             berrett_weights(k, dim)
