@@ -15,7 +15,7 @@ from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.rows import Rows
-from ib_keras.arrays.scaling import shorten_tails
+from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.continuous import (
     PARTS,
@@ -105,7 +105,8 @@ class KozachenkoLeonenko(Neighbors):
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
 
-        Columns that are linear functions of other columns of the variable are left out.
+        Columns that are linear functions of other columns of the variable are left out. A or B is
+        multiplied by the power of two that brings both spreads nearest, as for ``KSG``.
 
         Args:
             a: samples of A, ``(n, ...)``.
@@ -119,6 +120,7 @@ class KozachenkoLeonenko(Neighbors):
         a, b = (_independent_columns(shorten_tails(v)[0]) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        a, b = of_one_spread(a, b)
         joint = Rows.of(a, b)
         rank = _independent(joint)
         if len(rank) < joint.shape[1]:

@@ -109,3 +109,14 @@ def test_values_that_are_taken_as_they_are_have_squares():
     for scale in (1e-120, 1e120):
         with pytest.raises(ArgumentError, match="without rescaling.*rescale=True"):
             made.mutual_information(a, b * scale)
+
+
+def test_neither_variable_hides_the_other():
+    """I(A;B) of a pair in units that differ by up to 37 orders of magnitude."""
+    a, noise = np.random.default_rng(0).normal(size=(2, 1500, 1))
+    b = a + noise
+    expected = KozachenkoLeonenko().mutual_information(a, b)
+    assert abs(expected.value - 0.5 * math.log(2)) < 3 * expected.stderr
+    for scale in (2.0**-120, 2.0**120):
+        found = KozachenkoLeonenko().mutual_information((a * scale).astype(np.float32), b)
+        assert found.value == pytest.approx(expected.value, abs=1e-4)
