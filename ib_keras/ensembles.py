@@ -14,7 +14,7 @@ import tensorflow as tf
 from ib_keras import datasets, frame
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.arrays.labels import Name, encode_labels, provenance_of, recode
-from ib_keras.arrays.structures import fingerprint, flat_inputs
+from ib_keras.arrays.structures import checksum, fingerprint
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import sources
 from ib_keras.estimation.capture import Captured
@@ -207,7 +207,7 @@ class Ensemble:
         def one(weights: Any) -> list[Any]:
             outputs: dict[str, Any] = {}
 
-            def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+            def record(name: str, layer: Any, args: tuple, kwargs: dict, output: Any) -> Any:
                 outputs[name] = output
                 return output
 
@@ -280,7 +280,7 @@ def study(
                 rows += part
     table = frame.from_rows(rows)
     origin = {
-        "data": fingerprint(flat_inputs(data.x), data.y),
+        "data": fingerprint([checksum(data.x), checksum(data.y)]),
         "model": provenance.of_model(ensemble._model),
         "seeds": ensemble.seeds,
         "labels": provenance_of(data.label_names),

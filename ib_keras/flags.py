@@ -162,6 +162,22 @@ _ALL = (
         "that does not compare inputs: `ebab`, `binning`, `kde`, or `sp` with noise.",
     ),
     Flag(
+        "view",
+        NONE,
+        "the values are of a function of the layer with fewer dimensions",
+        "The value is the information of the view in the column `view`, which is a function of the "
+        "layer's output. The layer has at least this information, and may have more.",
+        "Compare layers, epochs and networks by the same view; compare several views.",
+    ),
+    Flag(
+        "dependent",
+        CARE,
+        "the rows are not independent, so the errors are too small",
+        "The rows are not independent of each other, such as the positions of one image. The "
+        "standard error assumes that they are, and is too small.",
+        "Judge the error by the spread over networks or over different inputs.",
+    ),
+    Flag(
         "clipped",
         CARE,
         "some values lie outside the bins",

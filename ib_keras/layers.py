@@ -94,6 +94,11 @@ class GaussianChannel(keras.layers.Layer):
         self._stddev.variable.assign(check_stddev(value))
 
     @property
+    def scale(self) -> Any:
+        """The standard deviation as a tensor, which has the current value in compiled functions."""
+        return self._stddev.variable.value
+
+    @property
     def variables(self) -> list:
         """All variables, including the standard deviation and the state of the seed."""
         return [*super().variables, self._stddev.variable]

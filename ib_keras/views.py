@@ -301,7 +301,7 @@ def get(identifier: Any) -> View | None:
                 own = check_seed(seed[0]) if seed else 0
                 return _Projection(identifier, check_count(k, identifier), own)
     elif _is_layer(identifier):
-        return _Custom(identifier.name, functools.partial(identifier, training=False))
+        return _Custom(identifier.name, identifier)
     raise ArgumentError(
         "The view is unknown", f"one of {names()}, or a Keras layer", repr(identifier)
     )

@@ -78,7 +78,7 @@ def as_targets(y: Any, n: int, name: str = "targets") -> tuple[Target, ...]:
 
     Args:
         y: targets of n rows, as NumPy or TensorFlow arrays, pandas objects, or lists of values; or
-            ``None``.
+            ``None``; or a tuple of targets, which is returned.
         n: expected number of rows.
         name: name of the argument in error messages.
 
@@ -90,6 +90,8 @@ def as_targets(y: Any, n: int, name: str = "targets") -> tuple[Target, ...]:
             holds neither class labels nor numbers; if labels are an identifier; or if names are
             empty, repeated or not strings.
     """
+    if isinstance(y, tuple) and all(isinstance(one, Target) for one in y):
+        return y
     return () if y is None else _split(y, n, name, encode_labels)
 
 
@@ -99,7 +101,7 @@ def as_target(y: Any, n: int, name: str = "y") -> Target:
     Raises:
         ArgumentError: If ``y`` holds several targets, or is invalid.
     """
-    targets = _split(y, n, name, recode)
+    targets = (y,) if isinstance(y, Target) else _split(y, n, name, recode)
     if len(targets) > 1:
         raise ArgumentError(
             f"`{name}` holds several targets",

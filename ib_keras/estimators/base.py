@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays import memory
+from ib_keras.arrays.targets import Target
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation, Traits
@@ -107,7 +108,9 @@ class Adapted(BaseEstimator):
         return self.wrapped.get_config()
 
     def estimate(self, *args: Any, **kwargs: Any) -> LayerInformation:
-        """Call ``estimate`` of the object."""
+        """Call ``estimate`` of the object, with the values of a target as an array."""
+        if isinstance(kwargs.get("y"), Target):
+            kwargs["y"] = kwargs["y"].values
         return self.wrapped.estimate(*args, **kwargs)
 
     def __str__(self) -> str:

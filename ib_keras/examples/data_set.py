@@ -83,12 +83,11 @@ class DataSet(Examples):
 
     def _pass(self) -> Iterator[Any]:
         """Begin a pass, in which TensorFlow joins single rows to batches."""
-        elements = self._read()
+        elements: Any = self._read()
         spec = getattr(elements, "element_spec", None)
         if spec is not None:
-            x, y = ([one.shape for one in _leaves(part)] for part in _parted(spec, self._name))
-            known = all(shape.rank is not None for shape in [*x, *y])
-            if known and not self._is_batch([tuple(s) for s in x], [tuple(s) for s in y]):
+            x, y = (_shapes(part) for part in _parted(spec, self._name))
+            if None not in (*x, *y) and not self._is_batch(x, y):
                 elements = elements.batch(_BATCH)
         return iter(elements)
 
@@ -133,7 +132,7 @@ class DataSet(Examples):
         return self._first.dtypes
 
     @property
-    def targets(self) -> Any:  # type: ignore[override]
+    def targets(self) -> Any:
         """The targets that were passed, or else those of the data set."""
         return self._first.targets if self._given is None else self._given
 
@@ -287,6 +286,12 @@ def _map(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)) and all(hasattr(one, "shape") for one in value):
         return [function(one) for one in value]
     return function(value)
+
+
+def _shapes(spec: Any) -> list[Any]:
+    """Return the shapes of TensorFlow's specifications of tensors, ``None`` for unknown ones."""
+    shapes: list[Any] = [one.shape for one in _leaves(spec)]
+    return [None if shape.rank is None else tuple(shape) for shape in shapes]
 
 
 def _leaves(value: Any) -> list[np.ndarray]:

@@ -18,8 +18,8 @@ COLUMNS = [
     "kind", "flags", "noise_std", "seconds", "unit",
 ]  # fmt: skip
 # Columns that only some tables have.
-OPTIONAL = ["calibrated_lower", "calibrated_upper", "details"]
-_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "details")
+OPTIONAL = ["view", "calibrated_lower", "calibrated_upper", "details"]
+_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "view", "details")
 _INTEGER = ("epoch", "layer_index", "dim", "n")
 TYPES = {
     **dict.fromkeys([*COLUMNS, *OPTIONAL], "number"),
@@ -186,6 +186,7 @@ class Where(NamedTuple):
         layer: name of the layer.
         layer_index: position of the layer in the run.
         noise_std: standard deviation of the layer's own noise.
+        view: name of the view of the layer; empty for the layer as it is.
     """
 
     run: str
@@ -193,6 +194,7 @@ class Where(NamedTuple):
     layer: str
     layer_index: int
     noise_std: float = 0.0
+    view: str = ""
 
 
 def row(
@@ -219,10 +221,11 @@ def row(
         "value": value.value,
         "stderr": value.stderr,
         "kind": value.kind,
-        "flags": ",".join(flags_of(quantity, value)),
+        "flags": ",".join((*flags_of(quantity, value), *_view_flags(where))),
         "noise_std": where.noise_std,
         "seconds": seconds,
         "unit": "nats",
+        "view": where.view,
         "details": _details(value),
     }
 
@@ -232,6 +235,13 @@ def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
+
+
+def _view_flags(where: Where) -> tuple[str, ...]:
+    """Return the flags of a view."""
+    if not where.view:
+        return ()
+    return ("view", "dependent") if where.view == "positions" else ("view",)
 
 
 def _details(value: Estimate) -> str:
