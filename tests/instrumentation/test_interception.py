@@ -8,7 +8,7 @@ import numpy as np
 from ib_keras.instrumentation.interception import Session
 
 
-def add_one(name, layer, args, output):
+def add_one(name, layer, args, kwargs, output):
     return output + 1
 
 
@@ -52,7 +52,7 @@ def test_names_count_the_calls_of_a_path():
     dense = inner.layers[0]
     names = []
 
-    def note(name, layer, args, output):
+    def note(name, layer, args, kwargs, output):
         names.append(name)
         return output
 
