@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ NOT_ESTIMATED = "not_estimated"
 # An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
+# The information about a target, perhaps with its name.
+TARGET = re.compile(r"I\(T;Y(\[.+\])?\)")
 # The beginnings of the quantities that have a unit: informations and entropies.
 _IN_UNITS = ("I(", "H(", "h(")
 
@@ -114,6 +117,35 @@ def has_unit(quantity: str) -> bool:
         quantity: name of the quantity, such as ``"I(X;T)"`` or ``"P(class kept)"``.
     """
     return str(quantity).startswith(_IN_UNITS)
+
+
+def target_quantities(frame: pd.DataFrame) -> list[str]:
+    """Return the quantities about targets, ``"I(T;Y)"`` or ``"I(T;Y[name])"``, in their order."""
+    return [q for q in dict.fromkeys(frame["quantity"]) if TARGET.fullmatch(q)]
+
+
+def target_name(quantity: str) -> str:
+    """Return the name of the target in ``"I(T;Y[name])"``; empty for ``"I(T;Y)"``."""
+    return quantity.removeprefix("I(T;Y").removesuffix(")").strip("[]")
+
+
+def target_quantity(frame: pd.DataFrame, target: str | None = None) -> str:
+    """Return the quantity of a target.
+
+    Args:
+        frame: a table of estimates.
+        target: name of the target; ``None`` for the first of the table.
+
+    Raises:
+        ArgumentError: If the table has no target of this name.
+    """
+    known = target_quantities(frame)
+    if target is None:
+        return known[0] if known else "I(T;Y)"
+    wanted = f"I(T;Y[{target}])"
+    if wanted not in known:
+        raise ArgumentError("`target` is not in the table", f"one of the names in {known}", target)
+    return wanted
 
 
 def check_unit(unit: str) -> str:

@@ -26,7 +26,7 @@ def test_sessions_nest_on_one_layer(mlp):
     x = np.zeros((1, 4), "float32")
     layer = mlp.get_layer("first")
     before = layer(x).numpy()
-    double = lambda name, layer, args, output: output * 2  # noqa: E731
+    double = lambda name, layer, args, kwargs, output: output * 2  # noqa: E731
     with Session([layer], add_one):
         with Session([layer], double):
             # The one opened last is the nearest to the layer.
