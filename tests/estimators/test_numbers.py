@@ -83,8 +83,7 @@ def test_neighbours_of_wide_layers_find_less(estimator):
     assert 0.3 * exact < estimator.with_labels(t, y).value < exact
 
 
-@pytest.mark.parametrize("kind", [InfoNCE, NWJ])
-@pytest.mark.parametrize(("d", "k"), [(1, 1), (2, 2)])
+@pytest.mark.parametrize(("kind", "d", "k"), [(InfoNCE, 1, 1), (NWJ, 2, 2)])
 def test_critics_of_numbers(kind, d, k):
     _, t, y, exact = linear_gaussian(3000, d, k)
     found = kind(**CRITIC).with_labels(t, y)

@@ -375,5 +375,6 @@ def test_labels(y, as_objects, repeat):
         assert json.loads(json.dumps(names)) == list(names)
     with our_errors():
         for target in targets.as_targets(given_labels, len(y)):
-            assert target.is_continuous == (target.values.ndim == 2) and len(target.values) == len(y)
+            assert target.is_continuous == (target.values.ndim == 2)
+            assert len(target.values) == len(y)
             targets.classes_of(target.values, len(y), 3)
