@@ -3,8 +3,8 @@
     python -m benchmarks.deep_networks resnet50 --data=mnist.npz --folder=/tmp/resnet50
     python -m benchmarks.deep_networks bert --folder=/tmp/bert
 
-The weights are random, with a few steps of training between the checkpoints, because the cost does
-not depend on them. ``bert`` and ``vit`` need the package keras-hub. It is not part of ``make bench``
+The weights are random, with a few steps of training between the checkpoints, because the cost
+does not depend on them. ``bert`` and ``vit`` need the package keras-hub. It is not part of ``make bench``
 because it takes up to 40 minutes on 2 CPUs.
 """
 

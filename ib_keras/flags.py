@@ -152,6 +152,16 @@ _ALL = (
         "Add noise to the network, or compare layers and epochs only at equal n.",
     ),
     Flag(
+        "binned_target",
+        CARE,
+        "the numbers of Y were binned",
+        "Y consists of numbers, and this estimator needs classes, so Y was divided into "
+        "`target_bins` cells of equal counts. The value is the information about the cell, which "
+        "is at most I(T;Y), and at most the logarithm of `target_bins`.",
+        "Compare only values of equal `target_bins`, and believe what does not change with it. To "
+        "use the numbers themselves, choose `ksg`, `kl`, `gaussian` or a critic.",
+    ),
+    Flag(
         "integer_inputs",
         CARE,
         "distances between integer inputs mean nothing if they are ids",

@@ -19,7 +19,6 @@ from ib_keras.arrays.checks import (
     check_positive,
     check_seed,
 )
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
@@ -98,14 +97,13 @@ class _Neural(FromPairs):
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
 
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """Estimate a lower bound on I(A;Y), with the labels as one-hot vectors.
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
+        """Estimate a lower bound on I(A;Y), with the classes as one-hot vectors.
 
         Args:
             a: samples of A, ``(n, ...)``.
-            y: class labels, ``(n,)``.
+            labels: classes 0…K−1, ``(n,)``.
         """
-        labels = as_labels(y, len(a))
         return self.mutual_information(a, np.eye(labels.max() + 1)[labels])
 
     def _flags(self, value: float) -> tuple[str, ...]:

@@ -11,12 +11,11 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
 from ib_keras.arrays.codes import entropy
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.structures import array_codes
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import BaseEstimator, check_memory, saturation
+from ib_keras.estimators.base import FromClasses, check_memory, saturation
 from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,
@@ -29,7 +28,7 @@ from ib_keras.interface import Estimate, LayerInformation, Traits
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplePropagation(BaseEstimator):
+class SamplePropagation(FromClasses):
     """I(X;T) = h(T) − E h(T|X) of a noisy network, T = S + N(0, β²I), by propagating samples.
 
     Given samples s_1…s_n of S, T has the known density p̂(t) = (1/n) Σ_j φ_β(t − s_j). If S is a
@@ -62,6 +61,7 @@ class SamplePropagation(BaseEstimator):
         population: whether the inputs are the whole population rather than a sample. If so, only
             the number of propagations is halved for ``high_dim``.
         seed: seed of the draws.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -76,6 +76,7 @@ class SamplePropagation(BaseEstimator):
     conditional_inputs: int = 256
     population: bool = False
     seed: int = 0
+    target_bins: int = 10
 
     name: ClassVar[str] = "sp"
 
@@ -85,6 +86,7 @@ class SamplePropagation(BaseEstimator):
         for field, least in (("propagations", 2), ("conditional_inputs", 1)):
             object.__setattr__(self, field, check_count(getattr(self, field), field, least))
         object.__setattr__(self, "seed", check_seed(self.seed))
+        self.check_target_bins()
 
     @property
     def traits(self) -> Traits:
@@ -110,7 +112,8 @@ class SamplePropagation(BaseEstimator):
 
         Args:
             t: S, the layer's outputs *before* its own noise, from one noisy pass, ``(n, ...)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
             x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
             noise_std: β, the standard deviation of the layer's own noise, > 0.
             conditional: S of m inputs, each propagated n_x times, ``(m, n_x, ...)``; ``None`` if S
@@ -130,7 +133,7 @@ class SamplePropagation(BaseEstimator):
         samples = as_samples(t)
         n, dim = samples.shape
         check_memory(self, n, dim, itemsize=samples.itemsize)
-        labels = None if y is None else as_labels(y, n)
+        labels, binned = self.classes(y, n)
         codes = np.arange(n) if x is None else array_codes([as_array(x, "x")], n, "x")
         data = Propagations.of(samples, noise_std, codes, labels, conditional, conditional_rows)
         xt, ty = data.information(self.mc_draws, np.random.default_rng(self.seed))
@@ -143,7 +146,7 @@ class SamplePropagation(BaseEstimator):
             return LayerInformation(information)
         # If all samples are separate, I(T;Y) is H(Y) for any labels.
         separate = "saturated" in flags and bool(saturation(ty[0], n, entropy(labels)))
-        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty))
+        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty), *binned)
         return LayerInformation(information, Estimate(*ty, flags=flags, n=n, dim=dim))
 
 
