@@ -4,8 +4,8 @@
     python -m benchmarks.deep_networks bert --folder=/tmp/bert
 
 The weights are random, with a few steps of training between the checkpoints, because the cost
-does not depend on them. ``bert`` and ``vit`` need the package keras-hub. It is not part of ``make bench``
-because it takes up to 40 minutes on 2 CPUs.
+does not depend on them. ``bert`` and ``vit`` need the package keras-hub. It is not part of
+``make bench``, because it takes up to 40 minutes on 2 CPUs.
 """
 
 from __future__ import annotations

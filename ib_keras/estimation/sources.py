@@ -256,14 +256,7 @@ class Samples:
 
     def values(self, rows: np.ndarray | None = None) -> np.ndarray | None:
         """Return the inputs of some samples, for estimators that compare T with X."""
-        if self.raw is None:
-            return None
-        arrays = self.raw.arrays()
-        if len(arrays) == 1:
-            values = arrays[0]
-        else:
-            values = np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
-        return self._of_samples(values, rows)
+        return None if self.raw is None else self._of_samples(self.raw.matrix(), rows)
 
     def _of_samples(self, values: np.ndarray | None, rows: np.ndarray | None) -> Any:
         if values is None:

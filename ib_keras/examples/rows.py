@@ -61,6 +61,13 @@ class Examples(abc.ABC):
         """Return all rows of each array, in memory."""
         return [np.concatenate(each) for each in zip(*self.batches(_ROWS), strict=True)]
 
+    def matrix(self) -> np.ndarray:
+        """Return all rows in memory; several arrays are flattened and joined."""
+        arrays = self.arrays()
+        if len(arrays) == 1:
+            return arrays[0]
+        return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+
     def values(self) -> Any:
         """Return the inputs as an array, or as a list or dict of arrays, in memory."""
         return pack(self.arrays(), self.structure)
