@@ -19,10 +19,10 @@ from ib_keras.activations.epoch_writer import EpochWriter
 from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, PROPAGATED, SCALE
 from ib_keras.activations.manifest_fields import EPOCH_FIELDS, FIELDS, FILE_FIELDS, LATER_FIELDS
 from ib_keras.arrays import labels
-from ib_keras.arrays.structures import checksum, fingerprint, pack
+from ib_keras.arrays.structures import pack
 from ib_keras.arrays.targets import Target, as_targets
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.examples import Examples, of
+from ib_keras.examples import Examples, fingerprint, of
 from ib_keras.storage import atomic, journal, locks, manifests, npy
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
@@ -132,7 +132,7 @@ class ActivationStore:
                     {"name": one.name, "file": file, "class_names": one.class_names}
                     for one, file in zip(several, files, strict=False)
                 ],
-                fingerprint=data_fingerprint(examples, several),
+                fingerprint=fingerprint(examples, several),
                 made=dict(made or {}),
                 files=manifests.checksums(folder),
             )
@@ -456,16 +456,6 @@ class ActivationStore:
             path = self.path / name
             raise StoreError(f"{str(path)!r} is damaged", f"{self.n} rows", f"shape {array.shape}")
         return array
-
-
-def data_fingerprint(examples: Examples, targets: Sequence[Target]) -> str:
-    """Return a checksum of inputs and targets, whatever their form was."""
-    return fingerprint(
-        [
-            *examples.checksums,
-            *(one.name + checksum(one.values) + repr(one.class_names) for one in targets),
-        ]
-    )
 
 
 def _write_inputs(folder: pathlib.Path, examples: Examples) -> None:

@@ -45,7 +45,7 @@ def checksum(array: np.ndarray) -> str:
     return whole.digest()
 
 
-def fingerprint(checksums: Iterable[str]) -> str:
+def join_checksums(checksums: Iterable[str]) -> str:
     """Return one checksum of the checksums of several arrays."""
     return hashlib.sha256("".join(checksums).encode()).hexdigest()
 

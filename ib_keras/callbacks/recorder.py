@@ -11,7 +11,6 @@ from typing import Any, Literal
 import keras
 
 from ib_keras import examples
-from ib_keras.activations.store import data_fingerprint
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.targets import as_targets
 from ib_keras.callbacks import tensorboard
@@ -183,7 +182,7 @@ class Recorder(keras.callbacks.Callback):
             draws=self.draws,
             batch_size=self.batch_size,
             seed=self.seed,
-            fingerprint=data_fingerprint(rows, targets),
+            fingerprint=examples.fingerprint(rows, targets),
             origin={"model": provenance.of_model(self.model), "recorder_seed": self.seed},
         )
         self._sink = None

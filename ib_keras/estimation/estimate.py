@@ -11,9 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ib_keras import frame
+from ib_keras import examples, frame
 from ib_keras.activations import ActivationStore
-from ib_keras.activations.store import data_fingerprint
 from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, check_on_error
@@ -185,7 +184,7 @@ def _origin(part: _Part) -> dict[str, Any]:
     if isinstance(part.source, ActivationStore):
         return {"data": part.source.fingerprint, **part.source.made}
     raw = part.samples.raw
-    data = None if raw is None else data_fingerprint(raw, part.samples.targets)
+    data = None if raw is None else examples.fingerprint(raw, part.samples.targets)
     model = None if isinstance(part.source, Mapping) else provenance.of_model(part.source)
     return {"data": data, "model": model}
 

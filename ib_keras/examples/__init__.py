@@ -5,3 +5,4 @@ from ib_keras.examples.data_set import is_data_set as is_data_set
 from ib_keras.examples.data_set import of as of
 from ib_keras.examples.rows import Examples as Examples
 from ib_keras.examples.rows import InMemory as InMemory
+from ib_keras.examples.rows import fingerprint as fingerprint

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.rows import slices
-from ib_keras.arrays.structures import array_codes, checksum, pack
+from ib_keras.arrays.structures import array_codes, checksum, join_checksums, pack
+from ib_keras.arrays.targets import Target
 from ib_keras.errors import ArgumentError
 
 # Rows that are read at a time where the size of the batches does not matter.
@@ -71,6 +72,16 @@ class Examples(abc.ABC):
     def values(self) -> Any:
         """Return the inputs as an array, or as a list or dict of arrays, in memory."""
         return pack(self.arrays(), self.structure)
+
+
+def fingerprint(rows: Examples, targets: Sequence[Target]) -> str:
+    """Return a checksum of inputs and targets, whatever their form was."""
+    return join_checksums(
+        [
+            *rows.checksums,
+            *(one.name + checksum(one.values) + repr(one.class_names) for one in targets),
+        ]
+    )
 
 
 class InMemory(Examples):

@@ -275,7 +275,7 @@ def test_bad_sources(tmp_path, arrays):
         ib.estimate(tmp_path / "nowhere", "ebab")
     for source, arguments in [
         (layers, {"targets": y[:9]}),
-        (layers, {"targets": y + 0.5}),
+        (layers, {"targets": y + np.nan}),
         (layers, {"inputs": np.zeros((9, 1))}),
         ({"a": np.zeros((5, 1)), "b": np.zeros((6, 1))}, {}),
         ({"a": np.zeros((1, 1))}, {}),
