@@ -92,6 +92,12 @@ def as_targets(y: Any, n: int, name: str = "targets") -> tuple[Target, ...]:
     """
     if isinstance(y, tuple) and all(isinstance(one, Target) for one in y):
         return y
+    if hasattr(y, "element_spec") or hasattr(y, "__next__"):
+        raise ArgumentError(
+            f"`{name}` is a data set",
+            "arrays; or a data set of (inputs, targets) as the inputs, without targets beside it",
+            type(y).__name__,
+        )
     return () if y is None else _split(y, n, name, encode_labels)
 
 
