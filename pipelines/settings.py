@@ -7,9 +7,10 @@ import json
 import pathlib
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
+from ib_keras import datasets
 from ib_keras.errors import ArgumentError
 
 _WIDTH = 96
@@ -93,31 +94,56 @@ def parse_value(key: str, text: str, hint: Any) -> Any:
     return [parse_value(key, item, kind) for item in texts]
 
 
-def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
-    """Return the arguments of a pipeline for the flags ``--model`` and ``--data``.
+def own_model_and_data(
+    pipeline: Any, models: list[str], data: str | None, checkpoints: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the arguments for the flags ``--model``, ``--data`` and ``--checkpoints``.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        models: names, files or functions.
-        data: a name or a file.
+        models: names, files or functions. With checkpoints, at most one, which has their layers.
+        data: a name, a file or a folder.
+        checkpoints: globs of the checkpoints of a training; each becomes one model.
 
     Raises:
-        ArgumentError: If the pipeline has no such parameter.
+        ArgumentError: If the pipeline has no such parameter, or there are several models for
+            checkpoints.
     """
     hints = parameters(pipeline)
     arguments: dict[str, Any] = {}
     if data is not None:
-        arguments["data"] = _absolute(data)
+        arguments["data"] = _absolute(data, is_data=True)
     if models:
         arguments["models"] = [_absolute(model) for model in models]
-    for key, flag, value in (("data", "--data", data), ("models", "--model", models)):
-        if key in arguments and key not in hints:
+    if checkpoints:
+        if len(models) > 1:
+            raise ArgumentError(
+                "--checkpoints are of one network", "at most one --model", f"--model={models}"
+            )
+        arguments["models"] = [_with(one, *arguments.get("models", ())) for one in checkpoints]
+    flags = (("data", "--data", data), ("models", "--checkpoints", checkpoints),
+             ("models", "--model", models))  # fmt: skip
+    for key, flag, value in flags:
+        if value and key not in hints:
             raise ArgumentError(
                 f"{flag} cannot be given: this pipeline has no parameter `{key}`",
                 f"parameters among {list(hints)}",
                 f"{flag}={value}",
             )
     return arguments
+
+
+def _with(checkpoints: str, model: str | None = None) -> str:
+    """Return the JSON of a model with checkpoints."""
+    content = {} if model is None else {"name": model}
+    if model is not None and model.lstrip().startswith("{"):
+        try:
+            content = json.loads(model)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError(
+                f"The model's JSON does not parse ({error})", '{"name": "mlp"}', model
+            ) from None
+    return json.dumps({**content, "checkpoints": _absolute(checkpoints)})
 
 
 def parameters(pipeline: Any) -> dict[str, Any]:
@@ -131,12 +157,13 @@ def parameters(pipeline: Any) -> dict[str, Any]:
     return {name: hints[name] for name in inspect.signature(function).parameters}
 
 
-def _absolute(text: str) -> str:
+def _absolute(text: str, is_data: bool = False) -> str:
     """Make a path absolute, because tasks run in other folders; other texts are unchanged."""
     if "://" in text or text.lstrip().startswith("{"):
         return text
     path = pathlib.Path(text)
-    return str(path.resolve()) if path.suffix and ":" not in text else text
+    is_folder = is_data and text not in datasets.names() and path.is_dir()
+    return str(path.resolve()) if is_folder or (path.suffix and ":" not in text) else text
 
 
 def describe(module: Any, name: str | None = None) -> str:
