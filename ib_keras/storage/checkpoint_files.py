@@ -28,6 +28,8 @@ _EXPECTED = (
 _PATTERN = r"a regular expression such as pattern=r'epoch_(\d+)'"
 # Numbers that are no epochs: 0.33, 3.3e-01, 1e-05.
 _DECIMAL = re.compile(r"\d+\.\d+(e[+-]?\d+)?|\d+e[+-]\d+", re.IGNORECASE)
+# Of net2.05-0.33, it is not clear whether 2.05 is a decimal number or the epoch 5.
+_UNCLEAR = re.compile(r"[a-z]\d+\.\d+", re.IGNORECASE)
 _EPOCH = re.compile(r"(?<![a-z])(?:epoch|ep)[\W_]{0,2}(\d+)", re.IGNORECASE)
 
 
@@ -150,7 +152,8 @@ def _read_epochs(paths: Sequence[pathlib.Path]) -> list[int]:
             )
     same_form = len({len(own) for own in numbers}) == 1
     different = [i for i, column in enumerate(zip(*numbers, strict=False)) if len(set(column)) > 1]
-    if not same_form or len(different) > 1:
+    is_unclear = not different and any(map(_UNCLEAR.search, stems))
+    if not same_form or len(different) > 1 or is_unclear:
         raise ArgumentError(
             "It is not clear which number in the names of the checkpoints is the epoch",
             f"one integer that differs between the names, {_PATTERN}, or a mapping",

@@ -12,7 +12,7 @@ import numpy as np
 
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
-from ib_keras.storage.labelled import Found, described
+from ib_keras.storage.labelled import Found, described, message_of
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 PARTS = ("train", "test")
@@ -94,7 +94,7 @@ def size_of(image_size: Size) -> tuple[int, int] | None:
     if isinstance(image_size, str):
         numbers: Sequence[Any] = [int(n) if n.isdecimal() else n for n in image_size.split("x")]
     else:
-        numbers = [image_size] if isinstance(image_size, int) else list(image_size)
+        numbers = image_size if isinstance(image_size, (tuple, list)) else [image_size]
     if not all(type(n) is int and n > 0 for n in numbers) or len(numbers) not in (1, 2):
         raise ArgumentError(
             "`image_size` is invalid", "height and width such as '32x48', or '32'", repr(image_size)
@@ -176,7 +176,7 @@ def _decoded(
                 image = tf.cast(tf.round(tf.image.resize(image, shape[:2])), tf.uint8)
             images[i] = image.numpy()
         except (tf.errors.OpError, OSError, ValueError) as error:
-            raise _damaged(path, str(error).partition(" [Op:")[0]) from None
+            raise _damaged(path, message_of(error)) from None
     return images
 
 
@@ -185,7 +185,9 @@ def _header(path: pathlib.Path) -> tuple[int, int, int]:
     try:
         with open(path, "rb") as file:
             height, width, channels = _parsed(file)
-    except (OSError, ValueError, struct.error, KeyError) as error:
+    except (struct.error, IndexError):
+        raise _damaged(path, "a file that ends too early") from None
+    except (OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from None
     if not height or not width:
         raise _damaged(path, f"an image of the size {height}x{width}")

@@ -191,7 +191,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(file: pathlib.Path) -> Weights:
-    """Return the shapes of the weights in a ``.keras`` or HDF5 file, without the optimizer's.
+    """Return the shapes of the weights in a ``.keras`` or HDF5 file, without those of optimizers.
 
     Args:
         file: the file.
@@ -213,7 +213,7 @@ def read_weights(file: pathlib.Path) -> Weights:
             shapes: dict[str, tuple[int, ...]] = {}
 
             def add(name: str, item: Any) -> None:
-                if isinstance(item, h5py.Dataset) and name.partition("/")[0] != "optimizer":
+                if isinstance(item, h5py.Dataset) and "optimizer" not in name.split("/"):
                     shapes[name] = tuple(item.shape)
 
             root.visititems(add)

@@ -44,6 +44,11 @@ def described(names: Sequence[str]) -> str:
     return ", ".join([*names[:_LISTED], *more])
 
 
+def message_of(error: Exception) -> str:
+    """Return the message of an error without the operation that TensorFlow adds to it."""
+    return re.sub(r"^\{\{.*?\}\} ", "", str(error).partition(" [Op:")[0])
+
+
 def choose_labels(
     label: str | Sequence[str] | None, names: Sequence[str], place: str, kind: str
 ) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
-from ib_keras.storage.labelled import Found, choose_labels
+from ib_keras.storage.labelled import Found, choose_labels, message_of
 
 SPECIFICATION = "dataset_spec.pb"
 PARTS = ("train", "test")
@@ -67,7 +67,7 @@ def _read(folder: pathlib.Path, label: Label) -> tuple[np.ndarray, np.ndarray]:
         raise ArgumentError(
             f"The data set {str(folder)!r} cannot be read",
             "a folder that tf.data.Dataset.save wrote, with elements of one shape",
-            str(error).partition(" [Op:")[0],
+            message_of(error),
         ) from None
     if not pairs:
         raise ArgumentError(
@@ -103,7 +103,7 @@ def _keys(spec: Any, folder: pathlib.Path, label: Label) -> tuple[Any, Any]:
     import tensorflow as tf
 
     if isinstance(spec, Mapping):
-        labels = choose_labels(label, list(spec), str(folder), "key")
+        labels = choose_labels(label, sorted(spec), str(folder), "key")
         keys = [*(key for key in spec if key not in labels), *labels]
     elif label is not None:
         raise ArgumentError(
