@@ -55,11 +55,14 @@ class Examples(NamedTuple):
         return self.label_names is None
 
     @property
+    def n_classes(self) -> int:
+        """The number of classes; 0 if the labels are numbers."""
+        return len(self.label_names or ())
+
+    @property
     def n_outputs(self) -> int:
         """The number of outputs of a network: one for each class, or each number of a label."""
-        if self.label_names is not None:
-            return len(self.label_names)
-        return int(np.prod(self.y_train.shape[1:], dtype=int))
+        return self.n_classes or int(np.prod(self.y_train.shape[1:], dtype=int))
 
     def classes(self, user: str) -> tuple[str | int, ...]:
         """Return the names of the classes.
