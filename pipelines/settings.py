@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pathlib
 import re
 import textwrap
@@ -112,9 +113,10 @@ def own_model_and_data(
     hints = parameters(pipeline)
     arguments: dict[str, Any] = {}
     if data is not None:
-        arguments["data"] = _absolute(data, is_data=True)
+        is_folder = data not in datasets.names() and os.path.isdir(data)
+        arguments["data"] = _absolute(data, is_path=is_folder)
     if models:
-        arguments["models"] = [_absolute(model) for model in models]
+        arguments["models"] = [_with_absolute_paths(model) for model in models]
     if checkpoints:
         if len(models) > 1:
             raise ArgumentError(
@@ -135,15 +137,39 @@ def own_model_and_data(
 
 def _with(checkpoints: str, model: str | None = None) -> str:
     """Return the JSON of a model with checkpoints."""
-    content = {} if model is None else {"name": model}
-    if model is not None and model.lstrip().startswith("{"):
-        try:
-            content = json.loads(model)
-        except (ValueError, RecursionError) as error:
-            raise ArgumentError(
-                f"The model's JSON does not parse ({error})", '{"name": "mlp"}', model
-            ) from None
-    return json.dumps({**content, "checkpoints": _absolute(checkpoints)})
+    content = _parsed(model) if model is not None and _is_json(model) else {"name": model}
+    if content is None:
+        raise ArgumentError(
+            "The model's JSON does not parse", 'JSON such as {"name": "mlp"}', model
+        )
+    named = {key: value for key, value in content.items() if value is not None}
+    return json.dumps({**named, "checkpoints": _absolute(checkpoints, is_path=True)})
+
+
+def _with_absolute_paths(model: str) -> str:
+    """Make the paths of a model absolute, also those in its JSON."""
+    if not _is_json(model):
+        return _absolute(model)
+    content = _parsed(model)
+    if content is None:  # the check of the model says so
+        return model
+    changed = {
+        key: _absolute(content[key], is_path=key != "name")
+        for key in ("name", "checkpoints", "logs")
+        if isinstance(content.get(key), str)
+    }
+    return model if changed.items() <= content.items() else json.dumps({**content, **changed})
+
+
+def _is_json(model: str) -> bool:
+    return model.lstrip().startswith("{")
+
+
+def _parsed(model: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(model)
+    except (ValueError, RecursionError):
+        return None
 
 
 def parameters(pipeline: Any) -> dict[str, Any]:
@@ -157,13 +183,12 @@ def parameters(pipeline: Any) -> dict[str, Any]:
     return {name: hints[name] for name in inspect.signature(function).parameters}
 
 
-def _absolute(text: str, is_data: bool = False) -> str:
+def _absolute(text: str, is_path: bool = False) -> str:
     """Make a path absolute, because tasks run in other folders; other texts are unchanged."""
-    if "://" in text or text.lstrip().startswith("{"):
+    if "://" in text:
         return text
-    path = pathlib.Path(text)
-    is_folder = is_data and text not in datasets.names() and path.is_dir()
-    return str(path.resolve()) if is_folder or (path.suffix and ":" not in text) else text
+    path = pathlib.Path(os.path.expanduser(text))
+    return str(path.resolve()) if is_path or (path.suffix and ":" not in text) else text
 
 
 def describe(module: Any, name: str | None = None) -> str:

@@ -325,6 +325,14 @@ def test_own_checkpoints(tmp_path, monkeypatch):
         models(["mlp", "szt"], None, ["run/*.keras"])
     with pytest.raises(ArgumentError, match="The model's JSON does not parse"):
         models(["{"], None, ["run/*.keras"])
+    # TensorFlow's checkpoints have no suffix.
+    assert models([], None, ["run/ckpt-*"]) == [{"checkpoints": str(tmp_path / "run/ckpt-*")}]
+    given = {"checkpoints": "run/*.keras", "logs": "log.csv", "label": "a.b"}
+    assert models([json.dumps(given)], None) == [
+        {"checkpoints": files, "logs": str(tmp_path / "log.csv"), "label": "a.b"}
+    ]
+    for text in ('{"name": "mlp",  "hidden": [4]}', "{"):
+        assert cli.own_model_and_data(PIPELINE, [text], None) == {"models": [text]}
     pairs = cli.pipeline_of(lossy_compression, "synthetic")
     with pytest.raises(ArgumentError, match="--checkpoints cannot be given"):
         cli.own_model_and_data(pairs, [], None, ["run/*.keras"])
