@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ib_keras.activations import ActivationStore as ActivationStore
     from ib_keras.callbacks.backup import Backup as Backup
     from ib_keras.callbacks.recorder import Recorder as Recorder
+    from ib_keras.callbacks.replay import replay as replay
     from ib_keras.estimation.calibrate import Calibration as Calibration
     from ib_keras.estimation.calibrate import calibrate as calibrate
     from ib_keras.estimation.estimate import estimate as estimate
@@ -63,6 +64,7 @@ _OBJECTS = {
     "instrument": "ib_keras.instrumentation.model",
     "load": "ib_keras.frame",
     "mutual_information": "ib_keras.estimation.mutual_information",
+    "replay": "ib_keras.callbacks.replay",
 }
 _MODULES = (
     "clustering", "compression", "datasets", "ensembles", "errors", "estimators", "frame",

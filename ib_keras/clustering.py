@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from ib_keras.activations import ActivationStore
 from ib_keras.arrays.checks import as_samples, check_count, check_positive, check_seed
 from ib_keras.arrays.codes import entropy, row_codes
-from ib_keras.arrays.labels import as_labels
+from ib_keras.arrays.labels import are_labels, as_labels
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.sources import Samples, Source, from_arrays, from_store
 
@@ -61,7 +61,8 @@ def pairs(
 
     Args:
         t: a layer's outputs, ``(n, ...)``.
-        y: class labels, ``(n,)``; without labels, all pairs are in one group ``"all"``.
+        y: class labels, ``(n,)``; without labels, or with numbers for labels, all pairs are in one
+            group ``"all"``.
         max_samples: the maximum number of rows; larger samples are subsampled without replacement.
         seed: seed of the subsampling.
 
@@ -72,7 +73,7 @@ def pairs(
         ArgumentError: If samples or labels are invalid.
     """
     samples = as_samples(t)
-    labels = None if y is None else as_labels(y, len(samples))
+    labels = as_labels(y, len(samples)) if y is not None and are_labels(y) else None
     if len(samples) > check_count(max_samples, "max_samples", 2):
         keep = np.random.default_rng(check_seed(seed)).permutation(len(samples))[:max_samples]
         samples, labels = samples[keep], None if labels is None else labels[keep]

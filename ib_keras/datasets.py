@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from ib_keras.arrays.labels import encode_labels
+from ib_keras.arrays.labels import are_labels, encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
 from ib_keras.storage import data_files
 
@@ -36,13 +36,15 @@ class Dataset(_Parts):
 
     Attributes:
         train: ``(x, y)`` of the training part, with inputs x ``(n, ...)`` and class codes 0…K−1 as
-            y ``(n,)``.
+            y ``(n,)``, or numbers as y ``(n,)`` or ``(n, k)``.
         test: ``(x, y)`` of the test part.
-        label_names: the K labels in the order of their codes; 0…K−1 by default.
-        arrays: the names of the arrays in the file that was read; empty for data sets by name.
+        label_names: the K labels in the order of their codes; 0…K−1 by default. ``None`` if y are
+            numbers rather than classes.
+        arrays: the names of the arrays or columns that were read from a file; empty for data
+            without names.
     """
 
-    label_names: tuple[str | int, ...]
+    label_names: tuple[str | int, ...] | None
     arrays: tuple[str, ...]
 
     def __new__(  # noqa: D102
@@ -53,9 +55,10 @@ class Dataset(_Parts):
         arrays: Sequence[str] = (),
     ) -> Dataset:
         dataset = super().__new__(cls, train, test)
-        if label_names is None:
+        if label_names is None and are_labels(np.concatenate([train[1], test[1]])):
             label_names = range(int(max(train[1].max(), test[1].max())) + 1)
-        dataset.label_names, dataset.arrays = tuple(label_names), tuple(arrays)
+        dataset.label_names = None if label_names is None else tuple(label_names)
+        dataset.arrays = tuple(arrays)
         return dataset
 
     @property
@@ -90,8 +93,13 @@ class Dataset(_Parts):
 
     @property
     def n_classes(self) -> int:
-        """Number of classes in both parts together."""
-        return len(self.label_names)
+        """Number of classes in both parts together; 0 if the labels are numbers."""
+        return len(self.label_names or ())
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs of a network: one for each class, or for each number of a label."""
+        return self.n_classes or int(np.prod(self.y_train.shape[1:], dtype=int))
 
 
 def names() -> list[str]:
@@ -99,34 +107,66 @@ def names() -> list[str]:
     return sorted(["four_points", "szt", "digits", "digit_images", *_KERAS])
 
 
-def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
+def load(
+    name_or_path: str | os.PathLike,
+    *,
+    label: str | Sequence[str] | None = None,
+    image_size: str | int | Sequence[int] | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
     """Load a data set.
 
+    The data have one of these forms:
+
+    * a name. ``"szt"`` (the 12-bit task), ``"four_points"`` (−3, −1, 1 against 3), ``"digits"``
+      (scikit-learn's 8×8 handwritten digits, as 64 numbers k/16) and ``"digit_images"`` (the same
+      as images 8×8×1) need no download. Keras downloads ``"mnist"``, ``"fashion_mnist"``,
+      ``"cifar10"`` and ``"cifar100"``.
+    * an ``.npz`` or ``.mat`` file with the arrays ``x_train, y_train, x_test, y_test``, or
+      ``x, y``. x may also be called ``X``, ``F``, ``data``, ``inputs``, ``features`` or ``images``,
+      and y ``labels``, ``targets`` or ``classes``, if only one array has such a name.
+    * a table, ``.csv`` or ``.tsv`` (also compressed, ``.csv.gz``) with the names of the columns in
+      its first line, or ``.parquet``. The columns that ``label`` names are y; all others are inputs
+      and must be numbers.
+    * a folder with a subfolder of images for each class, or with such folders ``train`` and
+      ``test``. The images are returned as 8-bit numbers, with one channel if all are grey.
+    * a folder that ``tf.data.Dataset.save`` wrote, or with two such folders ``train`` and ``test``.
+      The elements are ``(x, y)`` or dictionaries, in batches or not.
+
+    Labels are classes if they are integers of any kind, booleans, texts, integers stored as floats
+    (with few different values), or one-hot rows. Other floats, and matrices that are not one-hot,
+    are numbers, for a regression.
+
     Args:
-        name_or_path: the name of a data set or the path of a file. ``"szt"`` (the 12-bit task),
-            ``"four_points"`` (−3, −1, 1 against 3), ``"digits"`` (scikit-learn's 8×8 handwritten
-            digits, as 64 numbers k/16) and ``"digit_images"`` (the same as images 8×8×1) need no
-            download. Keras downloads ``"mnist"``, ``"fashion_mnist"``, ``"cifar10"`` and
-            ``"cifar100"``. An ``.npz`` or ``.mat`` file has the arrays ``x_train, y_train, x_test,
-            y_test``, or ``x, y``. x may also be called ``X``, ``F``, ``data``, ``inputs``,
-            ``features`` or ``images``, and y ``labels``, ``targets`` or ``classes``, if only one
-            array has such a name. Labels are integers of any kind, booleans, texts, integers stored
-            as floats (with few distinct values), or one-hot rows.
+        name_or_path: the name of a data set, or the path of a file or folder.
+        label: the name of the labels in a table, or in a saved data set whose elements are
+            dictionaries. Several columns of numbers, as a list or as ``"a,b"``, are one label
+            ``(n, k)``. ``None`` for the only name that is y, label, target or class.
+        image_size: the height and width to which the images of a folder are resized, as ``(h, w)``,
+            ``"hxw"`` or one number; ``None`` if all have one size.
         test_fraction: share of the rows in the test part, for data without a split. The split is
-            shuffled and stratified by class. (The 12-bit task in counting order must not be split
+            shuffled, and stratified by class. (The 12-bit task in counting order must not be split
             without shuffling: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
-        seed: seed of the split.
+        seed: seed of the split, and of the order of the images of a folder.
 
     Returns:
         A ``Dataset``, which ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks. The
-        labels of both parts are codes 0…K−1, and ``label_names`` are the labels.
+        labels of both parts are codes 0…K−1, and ``label_names`` are the labels; or the labels are
+        numbers, and ``label_names`` is ``None``.
 
     Raises:
-        ArgumentError: If the name is unknown, the file is missing, damaged or lacks arrays, or its
-            labels are not classes.
+        ArgumentError: If the name is unknown; if a file is missing, damaged, larger than the
+            available memory, or lacks arrays; if it is not clear which column has the labels; if
+            inputs are not finite numbers; or if images differ in size.
         DataUnavailableError: If a download failed.
+
+    Example::
+
+        data = ib_keras.datasets.load("houses.csv", label="price")
+        data = ib_keras.datasets.load("flowers", image_size=64)  # flowers/daisy/1.jpg, …
     """
-    text = check(name_or_path)
+    text = check(name_or_path, label=label, image_size=image_size)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ArgumentError("`seed` is invalid", "an integer from 0 to 2**32 - 1", repr(seed))
     if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
@@ -143,20 +183,29 @@ def load(name_or_path: str | os.PathLike, *, test_fraction: float = 0.2, seed: i
         return _split((x / 16).astype(np.float32), y.astype(np.int64), test_fraction, seed)
     if text in _KERAS:
         return _load_keras(text)
-    return _of_file(pathlib.Path(text), test_fraction, seed)
+    path = pathlib.Path(text)
+    return _of_file(path, data_files.read(path, label, image_size, seed), test_fraction, seed)
 
 
-def check(name_or_path: str | os.PathLike) -> str:
+def check(
+    name_or_path: str | os.PathLike,
+    *,
+    label: str | Sequence[str] | None = None,
+    image_size: str | int | Sequence[int] | None = None,
+) -> str:
     """Check that a data set exists, without loading it.
 
     Args:
-        name_or_path: the name of a data set or the path of a file, as for ``load``.
+        name_or_path: the name of a data set, or the path of a file or folder, as for ``load``.
+        label: as for ``load``.
+        image_size: as for ``load``.
 
     Returns:
         The name or path as text.
 
     Raises:
-        ArgumentError: If there is no data set or file of this name.
+        ArgumentError: If there is no data set, file or folder of this name; if a table or folder
+            has no such labels; or if ``label`` or ``image_size`` does not apply to the data.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise ArgumentError(
@@ -164,14 +213,17 @@ def check(name_or_path: str | os.PathLike) -> str:
         )
     text = os.fspath(name_or_path)
     if text in names():
+        for name, value in (("label", label), ("image_size", image_size)):
+            if value is not None:
+                raise ArgumentError(
+                    f"`{name}` does not apply", f"None for the data set {text!r}", repr(value)
+                )
         return text
-    path = pathlib.Path(text)
-    if path.suffix not in (".npz", ".mat"):
+    if not data_files.is_file(text):
         raise ArgumentError(
-            f"The data set {text!r} is unknown", f"one of {names()}, or an .npz or .mat file", text
+            f"The data set {text!r} is unknown", f"one of {names()}, or {data_files.FORMATS}", text
         )
-    if not os.path.isfile(text):
-        raise ArgumentError(f"The file {text!r} does not exist", "an existing file", text)
+    data_files.check(pathlib.Path(text), label, image_size)
     return text
 
 
@@ -217,18 +269,20 @@ def four_points(repeat: int = 80) -> tuple[np.ndarray, np.ndarray]:
     return x, (x[:, 0] > 2).astype(np.int64)
 
 
-def _of_file(path: pathlib.Path, test_fraction: float, seed: int) -> Dataset:
-    file = data_files.read(path)
-    logging.info("%s: read %s.", path, ", ".join(file.names))
-    parts, label_names = _coded([(_inputs(x), y) for x, y in file.parts], file.names[1])
+def _of_file(
+    path: pathlib.Path, found: data_files.Found, test_fraction: float, seed: int
+) -> Dataset:
+    if found.names:
+        logging.info("%s: read %s.", path, ", ".join(found.names))
+    parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.label)
     if len(parts) == 1:
-        return _split(*parts[0], test_fraction, seed, label_names, file.names)
+        return _split(*parts[0], test_fraction, seed, label_names, found.names)
     train, test = parts
     if train[0].shape[1:] != test[0].shape[1:]:
         raise ArgumentError(
             "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
         )
-    return Dataset(train, test, label_names, file.names)
+    return Dataset(train, test, label_names, found.names)
 
 
 def _split(
@@ -241,7 +295,8 @@ def _split(
 ) -> Dataset:
     from sklearn.model_selection import train_test_split
 
-    counts = np.unique(y, return_counts=True)[1]
+    are_classes = y.dtype.kind in "iu"
+    counts = np.unique(y, return_counts=True)[1] if are_classes else np.array([len(y)])
     classes, fewest = len(counts), int(counts.min())
     held_out = int(np.ceil(test_fraction * len(y)))
     if fewest < 2 or min(held_out, len(y) - held_out) < classes:
@@ -252,7 +307,7 @@ def _split(
             f"test_fraction={test_fraction}",
         )
     x_train, x_test, y_train, y_test = train_test_split(
-        x, y, test_size=test_fraction, stratify=y, random_state=seed
+        x, y, test_size=test_fraction, stratify=y if are_classes else None, random_state=seed
     )
     return Dataset((x_train, y_train), (x_test, y_test), label_names, arrays)
 
@@ -287,8 +342,11 @@ def _inputs(x: np.ndarray) -> np.ndarray:
 
 def _coded(
     parts: list[tuple[np.ndarray, np.ndarray]], name: str
-) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str | int, ...]]:
-    """Encode the labels of all parts with the same codes, and return the labels' names, too."""
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str | int, ...] | None]:
+    """Encode the labels of all parts with the same codes, and return the labels' names, too.
+
+    Labels that are numbers rather than classes become float64 and have no names.
+    """
     for x, y in parts:
         rows = len(y) if y.ndim else 0
         if len(x) != rows or not rows:
@@ -304,6 +362,26 @@ def _coded(
             "both texts, both numbers, or both one-hot of the same classes",
             " and ".join(f"{y.dtype}{list(y.shape)}" for y in each),
         )
-    codes, names = encode_labels(np.concatenate(each), sum(map(len, each)), name)
+    labels, names = np.concatenate(each), None
+    if are_labels(labels):
+        labels, names = encode_labels(labels, len(labels), name)
+    else:
+        labels = _numbers(labels, name)
     ends = np.cumsum([len(y) for y in each])[:-1]
-    return [(x, y) for (x, _), y in zip(parts, np.split(codes, ends), strict=True)], names
+    return [(x, y) for (x, _), y in zip(parts, np.split(labels, ends), strict=True)], names
+
+
+def _numbers(y: np.ndarray, name: str) -> np.ndarray:
+    if y.ndim > 2 or not y.size:
+        raise ArgumentError(
+            f"`{name}` holds neither classes nor numbers", "shape (n,) or (n, k)", y.shape
+        )
+    y = y.astype(np.float64)
+    if not np.isfinite(y).all():
+        rows = ~np.isfinite(y.reshape(len(y), -1)).all(axis=1)
+        raise ArgumentError(
+            f"`{name}` has NaN or infinite values",
+            "a finite number for each row: remove rows without a label",
+            f"{int(rows.sum())} of {len(y)} rows",
+        )
+    return y

@@ -8,7 +8,7 @@ from kfp import dsl
 from ib_keras.components.ensembler.component import ensembler
 from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
-from ib_keras.pipelines.checks import check as check
+from ib_keras.pipelines import checks
 
 ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
 # The paper's penalty: 0.015 · Σ w²/2 on the hidden kernels.
@@ -47,6 +47,9 @@ GROUPS = ("models",)
 )
 def adaptive_estimators(
     data: str = "szt",
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     models: List[str] = cells(),  # noqa: B008, UP006
     estimators: List[str] = ['{"name": "ebab", "bins": 30}', "akde"],  # noqa: B006, UP006
     seeds: int = 10,
@@ -60,7 +63,14 @@ def adaptive_estimators(
     """Train ensembles that differ in their activation functions, and measure their compression.
 
     Args:
-        data: name of a data set such as "szt" or "digits", or path of an .npz or .mat file.
+        data: name of a data set such as "szt" or "digits"; path of an .npz, .mat, .csv or
+            .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
+        label: name of the column with the labels of a table, or several names of columns of numbers
+            with commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
+            if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
+            table to mean 0 and standard deviation 1), or "none".
         models: JSON with name, activation, l2 and label, one for each cell of the grid.
         estimators: names, or JSON with parameters; all are run on each network.
         seeds: number of networks per cell; they differ in their initial weights and batches.
@@ -71,7 +81,7 @@ def adaptive_estimators(
         seed: seed of the split and of the first network.
         title: title of the report.
     """
-    data_task = examples(data=data, seed=seed)
+    data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
     with dsl.ParallelFor(models) as model:
         ensemble_task = ensembler(
             examples=data_task.outputs["output"],
@@ -90,3 +100,19 @@ def adaptive_estimators(
         title=title,
     )
     return report_task.outputs["output"]
+
+
+def check(settings: dict[str, Any]) -> None:
+    """Check the settings of a pipeline, so that it fails before its first task.
+
+    Args:
+        settings: arguments of the pipeline; missing ones have their defaults.
+
+    Raises:
+        ArgumentError: If an argument is invalid.
+    """
+    from ib_keras.components.ensembler import executor as ensembler_executor
+
+    checks.check(settings, classes=True)
+    for model in settings.get("models", []):
+        ensembler_executor.check_model(model)

@@ -6,6 +6,7 @@ from typing import Any
 
 import ib_keras
 from ib_keras.arrays.checks import check_count, check_positive, check_stddev
+from ib_keras.components.examples.executor import check_scale
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.training.schedule import parse as parse_record
 from ib_keras.training.schedule import selector
@@ -22,12 +23,13 @@ _KNOWN = {
 }
 
 
-def check(settings: dict[str, Any]) -> None:
+def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults. If both ``data`` and
             ``models`` are given, the models are built to check that they fit the data.
+        classes: whether the pipeline needs labels that are classes.
 
     Raises:
         ArgumentError: If an estimator, model, data set, schedule or number is invalid, or a model
@@ -40,7 +42,10 @@ def check(settings: dict[str, Any]) -> None:
             raise ArgumentError(f"`{key}` is empty", "at least one", "[]")
     for identifier in settings.get("models", []):
         ib_keras.models.check(identifier)
-    ib_keras.datasets.check(settings.get("data", "szt"))
+    names = {key: settings.get(key) or None for key in ("label", "image_size")}
+    if "data" in settings:
+        ib_keras.datasets.check(settings["data"], **names)
+    check_scale(settings.get("scale", "images"))
     selector(parse_record(settings.get("record", "log")))
     if settings.get("split", "all") not in ("train", "test", "all"):
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", settings["split"])
@@ -52,10 +57,19 @@ def check(settings: dict[str, Any]) -> None:
     for key in ("noise_std", "width"):
         check_stddev(settings.get(key, 0.0), key)
     if "data" in settings and "models" in settings:
-        check_fit(settings["models"], settings["data"], settings.get("noise_std", 0.0))
+        noise_std = settings.get("noise_std", 0.0)
+        check_fit(settings["models"], settings["data"], noise_std, classes=classes, **names)
 
 
-def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
+def check_fit(
+    models: list[Any],
+    data: str,
+    noise_std: float = 0.0,
+    *,
+    label: str | None = None,
+    image_size: str | None = None,
+    classes: bool = False,
+) -> None:
     """Check that all models can be built for the data and instrumented.
 
     Args:
@@ -64,20 +78,40 @@ def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
             is known.
         noise_std: standard deviation of the noise in the hidden layers of models whose JSON does
             not set it.
+        label: as for ``ib_keras.datasets.load``.
+        image_size: as for ``ib_keras.datasets.load``.
+        classes: whether the labels must be classes.
 
     Raises:
-        ArgumentError: If the data cannot be read, or a model does not fit the data.
+        ArgumentError: If the data cannot be read, the labels are not classes although they must be,
+            or a model or its checkpoints do not fit the data or each other.
     """
+    regression = False
     if data in _KNOWN:
-        input_shape, n_classes = _KNOWN[data]
+        input_shape, n_outputs = _KNOWN[data]
     else:
-        loaded = ib_keras.datasets.load(data)
-        input_shape, n_classes = loaded.x_train.shape[1:], loaded.n_classes
+        loaded = ib_keras.datasets.load(data, label=label, image_size=image_size)
+        input_shape, n_outputs = loaded.x_train.shape[1:], loaded.n_outputs
+        regression = loaded.label_names is None
+    if regression and classes:
+        raise ArgumentError(
+            "The labels are numbers, but this pipeline needs classes",
+            "classes: integers, texts, or floats with few different values",
+            data,
+        )
+    from ib_keras.models import from_checkpoints
+
     for identifier in models:
         try:
             model = ib_keras.models.build(
-                identifier, input_shape=input_shape, n_classes=n_classes, seed=0
+                identifier,
+                input_shape=input_shape,
+                n_classes=n_outputs,
+                regression=regression,
+                seed=0,
             )
+            if files := ib_keras.models.checkpoints(identifier):
+                from_checkpoints.open_all(files, model)
             if not isinstance(model, ib_keras.InstrumentedModel):
                 model_noise = ib_keras.models.noise_std(identifier)
                 ib_keras.instrument(
@@ -90,6 +124,6 @@ def check_fit(models: list[Any], data: str, noise_std: float = 0.0) -> None:
         except Exception as error:
             raise ArgumentError(
                 f"The model {ib_keras.models.label(identifier)!r} cannot be built",
-                f"a model with inputs {tuple(input_shape)} and {n_classes} classes",
+                f"a model with inputs {tuple(input_shape)} and {n_outputs} outputs",
                 f"{type(error).__name__}: {error}",
             ) from error

@@ -44,6 +44,7 @@ _HELP = """Runs a pipeline of ib_keras on this machine, compiles it, or submits 
   ib-keras --preset=digits --run_dir=runs/digits
   ib-keras --pipeline=noisy_dnn --preset=szt-quick
   ib-keras --model=my_model.keras --data=my_data.npz --set epochs=50
+  ib-keras --checkpoints='run/*.keras' --data=my_table.csv --set label=price
   ib-keras --pipeline=lossy_compression --describe
   ib-keras --runner=compile --output=information_plane.yaml
   ib-keras --runner=vertex --project=my-project --region=europe-west4 \\
@@ -61,10 +62,17 @@ flags.DEFINE_string(
 flags.DEFINE_string("preset", None, "Name of a preset; without one, the defaults are used.")
 flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value.")
 flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and exit.")
-flags.DEFINE_string("data", None, "Same as --set data=…: a name, or an .npz or .mat file.")
+flags.DEFINE_string(
+    "data", None, "Same as --set data=…: a name, a file (.npz, .mat, .csv, .parquet) or a folder."
+)
 flags.DEFINE_multi_string(
     "model", [], "Same as --set models=…: a name, a .keras file or module:function."
 )
+flags.DEFINE_multi_string(
+    "checkpoints", [],
+    "Glob of a training's checkpoints, which are measured instead of a new training. Weights "
+    "without a model need --model.",
+)  # fmt: skip
 flags.DEFINE_bool("enable_caching", True, "Reuse the results of tasks that have not changed.")
 flags.DEFINE_string("run_dir", None, "[local] Folder of the results; runs/<pipeline> by default.")
 flags.DEFINE_string(
@@ -125,8 +133,10 @@ def run(argv: list[str]) -> int:
         if _FLAGS.describe:
             print(describe(module, _FLAGS.preset))
             return 0
-        settings = preset(module, _FLAGS.preset) | parse_settings(pipeline, _FLAGS.set)
-        settings |= own_model_and_data(pipeline, _FLAGS.model, _FLAGS.data)
+        given = parse_settings(pipeline, _FLAGS.set)
+        models = _FLAGS.model or (given.get("models", []) if _FLAGS.checkpoints else [])
+        settings = preset(module, _FLAGS.preset) | given
+        settings |= own_model_and_data(pipeline, models, _FLAGS.data, _FLAGS.checkpoints)
         return _RUN[_FLAGS.runner](module, pipeline, settings)
     except IbKerasError as error:
         print(f"ib-keras: {error}", file=sys.stderr)

@@ -32,6 +32,9 @@ GROUPS = ("models", "estimators")
 )
 def information_plane(
     data: str = "szt",
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     models: List[str] = [  # noqa: B006, UP006
         '{"name": "szt", "activation": "tanh"}',
         '{"name": "szt", "activation": "relu"}',
@@ -53,8 +56,14 @@ def information_plane(
     """Train models, record them at log-spaced epochs and estimate I(X;T) and I(T;Y).
 
     Args:
-        data: name of a data set such as "szt", "digits" or "mnist", or path of an .npz or .mat
-            file.
+        data: name of a data set such as "szt", "digits" or "mnist"; path of an .npz, .mat, .csv or
+            .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
+        label: name of the column with the labels of a table, or several names of columns of numbers
+            with commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
+            if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
+            table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters, .keras files, or "module:function"; all are trained.
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
@@ -67,7 +76,7 @@ def information_plane(
         max_samples: the maximum number of rows to record.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
     """
-    data_task = examples(data=data, seed=seed)
+    data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],

@@ -112,6 +112,9 @@ def known_information(
 )
 def lossy_compression(
     data: str = "mnist",
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     models: List[str] = [_CNN],  # noqa: B006, UP006
     estimators: List[str] = _of_network(_INPUTS, "pca", _ae(30, patience=10)),  # noqa: B008, UP006
     epochs: int = 50,
@@ -126,7 +129,14 @@ def lossy_compression(
     """Train networks and estimate I(X;T) and I(T;Y) from compressed inputs and representations.
 
     Args:
-        data: name of a data set such as "mnist" or "digits", or path of an .npz or .mat file.
+        data: name of a data set such as "mnist" or "digits"; path of an .npz, .mat, .csv or
+            .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
+        label: name of the column with the labels of a table, or several names of columns of numbers
+            with commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
+            if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
+            table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters and "layers", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
@@ -138,7 +148,7 @@ def lossy_compression(
         seed: seed of the split, the initial weights, the order of the batches and the noise.
         title: title of the report.
     """
-    data_task = examples(data=data, seed=seed)
+    data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],

@@ -60,6 +60,9 @@ GROUPS = ("models",)
 )
 def noisy_dnn(
     data: str = "szt",
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     models: List[str] = _SZT,  # noqa: UP006
     estimators: List[str] = [_WHOLE, "ebab"],  # noqa: B006, UP006
     epochs: int = 250,
@@ -77,8 +80,14 @@ def noisy_dnn(
     """Train noisy networks, estimate I(X;T) by sample propagation, and measure clustering.
 
     Args:
-        data: name of a data set such as "szt", "four_points" or "mnist", or path of an .npz or .mat
-            file.
+        data: name of a data set such as "szt", "four_points" or "mnist"; path of an .npz, .mat,
+            .csv or .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
+        label: name of the column with the labels of a table, or several names of columns of numbers
+            with commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
+            if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
+            table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters and "noise_std", .keras files, or "module:function".
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
@@ -94,7 +103,7 @@ def noisy_dnn(
         seed: seed of the split, the initial weights, the order of the batches and the noise.
         title: title of the report.
     """
-    data_task = examples(data=data, seed=seed)
+    data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],

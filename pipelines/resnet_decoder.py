@@ -94,6 +94,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 )
 def resnet_decoder(
     data: str = "digit_images",
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     models: List[str] = _DIGITS,  # noqa: UP006
     cells: List[str] = _DEFAULT_CELLS,  # noqa: UP006
     decoder_settings: str = json.dumps(_SMALL),
@@ -113,8 +116,14 @@ def resnet_decoder(
     """Train networks, and decoders of their stages at several checkpoints.
 
     Args:
-        data: name of a data set such as "digit_images" or "cifar10", or path of an .npz file with
-            images.
+        data: name of a data set such as "digit_images" or "cifar10"; path of an .npz file with
+            images, of a folder of images by class, or of a saved tf.data.Dataset.
+        label: name of the column with the labels of a table, or several names of columns of numbers
+            with commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
+            if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
+            table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters and "layers", .keras files, or "module:function". A
             model whose outputs have the shape of its inputs is trained to reconstruct them.
         cells: which checkpoints to decode, in JSON: {"run": the model's label, "layer": "h3",
@@ -136,7 +145,13 @@ def resnet_decoder(
         title: title of the report.
     """
     data_task = examples(
-        data=data, test_fraction=test_fraction, decoder_fraction=decoder_fraction, seed=seed
+        data=data,
+        label=label,
+        image_size=image_size,
+        scale=scale,
+        test_fraction=test_fraction,
+        decoder_fraction=decoder_fraction,
+        seed=seed,
     )
     prior_task = image_prior(
         examples=data_task.outputs["output"],
@@ -188,9 +203,11 @@ def check(settings: dict[str, Any]) -> None:
     from ib_keras.components.decoder import executor as decoder_executor
     from ib_keras.training import schedule
 
-    checks.check({"data": "digit_images", **settings})
+    checks.check(settings, classes=True)
     image_prior_executor.bound(settings.get("decoder_settings", "{}"))
-    labels = [models.label(model) for model in settings.get("models", _DIGITS)]
+    saved = {
+        models.label(model): models.checkpoints(model) for model in settings.get("models", _DIGITS)
+    }
     selects = schedule.selector(schedule.parse(settings.get("record", "[0, 1, 10, 100]")))
     last = settings.get("epochs", 100)
     cells = settings.get("cells", _DEFAULT_CELLS)
@@ -198,12 +215,14 @@ def check(settings: dict[str, Any]) -> None:
         raise ArgumentError("`cells` is empty", "at least one", "[]")
     for text in cells:
         cell = decoder_executor.read_cell(text)
-        if cell.run not in labels:
-            raise ArgumentError("A cell names an unknown model", f"one of {labels}", cell.run)
-        missing = [epoch for epoch in cell.epochs if epoch > last or not selects(epoch, last)]
+        if cell.run not in saved:
+            raise ArgumentError("A cell names an unknown model", f"one of {list(saved)}", cell.run)
+        if files := saved[cell.run]:
+            missing, expected = sorted(set(cell.epochs) - set(files)), f"some of {list(files)}"
+        else:
+            missing = [epoch for epoch in cell.epochs if epoch > last or not selects(epoch, last)]
+            expected = f"epochs up to {last} that `record` selects"
         if missing:
             raise ArgumentError(
-                f"A cell names epochs without a checkpoint: {missing}",
-                f"epochs up to {last} that `record` selects",
-                text,
+                f"A cell names epochs without a checkpoint: {missing}", expected, text
             )

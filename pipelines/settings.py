@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pathlib
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_type_hints
 
+from ib_keras import datasets
 from ib_keras.errors import ArgumentError
 
 _WIDTH = 96
@@ -93,31 +95,81 @@ def parse_value(key: str, text: str, hint: Any) -> Any:
     return [parse_value(key, item, kind) for item in texts]
 
 
-def own_model_and_data(pipeline: Any, models: list[str], data: str | None) -> dict[str, Any]:
-    """Return the arguments of a pipeline for the flags ``--model`` and ``--data``.
+def own_model_and_data(
+    pipeline: Any, models: list[str], data: str | None, checkpoints: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the arguments for the flags ``--model``, ``--data`` and ``--checkpoints``.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        models: names, files or functions.
-        data: a name or a file.
+        models: names, files or functions. With checkpoints, at most one, which has their layers.
+        data: a name, a file or a folder.
+        checkpoints: globs of the checkpoints of a training; each becomes one model.
 
     Raises:
-        ArgumentError: If the pipeline has no such parameter.
+        ArgumentError: If the pipeline has no such parameter, or there are several models for
+            checkpoints.
     """
     hints = parameters(pipeline)
     arguments: dict[str, Any] = {}
     if data is not None:
-        arguments["data"] = _absolute(data)
+        is_folder = data not in datasets.names() and os.path.isdir(data)
+        arguments["data"] = _absolute(data, is_path=is_folder)
     if models:
-        arguments["models"] = [_absolute(model) for model in models]
-    for key, flag, value in (("data", "--data", data), ("models", "--model", models)):
-        if key in arguments and key not in hints:
+        arguments["models"] = [_with_absolute_paths(model) for model in models]
+    if checkpoints:
+        if len(models) > 1:
+            raise ArgumentError(
+                "--checkpoints are of one network", "at most one --model", f"--model={models}"
+            )
+        arguments["models"] = [_with(one, *arguments.get("models", ())) for one in checkpoints]
+    flags = (("data", "--data", data), ("models", "--checkpoints", checkpoints),
+             ("models", "--model", models))  # fmt: skip
+    for key, flag, value in flags:
+        if value and key not in hints:
             raise ArgumentError(
                 f"{flag} cannot be given: this pipeline has no parameter `{key}`",
                 f"parameters among {list(hints)}",
                 f"{flag}={value}",
             )
     return arguments
+
+
+def _with(checkpoints: str, model: str | None = None) -> str:
+    """Return the JSON of a model with checkpoints."""
+    content = _parsed(model) if model is not None and _is_json(model) else {"name": model}
+    if content is None:
+        raise ArgumentError(
+            "The model's JSON does not parse", 'JSON such as {"name": "mlp"}', model
+        )
+    named = {key: value for key, value in content.items() if value is not None}
+    return json.dumps({**named, "checkpoints": _absolute(checkpoints, is_path=True)})
+
+
+def _with_absolute_paths(model: str) -> str:
+    """Make the paths of a model absolute, also those in its JSON."""
+    if not _is_json(model):
+        return _absolute(model)
+    content = _parsed(model)
+    if content is None:  # the check of the model says so
+        return model
+    changed = {
+        key: _absolute(content[key], is_path=key != "name")
+        for key in ("name", "checkpoints", "logs")
+        if isinstance(content.get(key), str)
+    }
+    return model if changed.items() <= content.items() else json.dumps({**content, **changed})
+
+
+def _is_json(model: str) -> bool:
+    return model.lstrip().startswith("{")
+
+
+def _parsed(model: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(model)
+    except (ValueError, RecursionError):
+        return None
 
 
 def parameters(pipeline: Any) -> dict[str, Any]:
@@ -131,12 +183,12 @@ def parameters(pipeline: Any) -> dict[str, Any]:
     return {name: hints[name] for name in inspect.signature(function).parameters}
 
 
-def _absolute(text: str) -> str:
+def _absolute(text: str, is_path: bool = False) -> str:
     """Make a path absolute, because tasks run in other folders; other texts are unchanged."""
-    if "://" in text or text.lstrip().startswith("{"):
+    if "://" in text:
         return text
-    path = pathlib.Path(text)
-    return str(path.resolve()) if path.suffix and ":" not in text else text
+    path = pathlib.Path(os.path.expanduser(text))
+    return str(path.resolve()) if is_path or (path.suffix and ":" not in text) else text
 
 
 def describe(module: Any, name: str | None = None) -> str:

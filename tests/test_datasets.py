@@ -7,7 +7,7 @@ import scipy.io
 
 from ib_keras import datasets
 from ib_keras.errors import ArgumentError, DataUnavailableError
-from ib_keras.storage import data_files
+from ib_keras.storage import array_files
 
 DATA = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
@@ -109,7 +109,7 @@ def test_bad_names_and_files(tmp_path):
     x, y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
     np.savez(tmp_path / "keys.npz", a=x)
     np.savez(tmp_path / "short.npz", x=x, y=y[:3])
-    np.savez(tmp_path / "floats.npz", x=x, y=y + 0.5)
+    np.savez(tmp_path / "floats.npz", x=x, y=np.array([0, 1, np.nan, 1]))
     np.savez(tmp_path / "text_x.npz", x=np.full((4, 2), "a"), y=y)
     np.savez(tmp_path / "shapes.npz", x_train=x, y_train=y, x_test=x[:, :1], y_test=y)
     np.save(tmp_path / "array.npy", x)
@@ -127,7 +127,7 @@ def test_bad_names_and_files(tmp_path):
         tmp_path / "no.npz": "does not exist",
         tmp_path / "keys.npz": r"lacks 'x' and 'y'.*x_train.*Received: a float64\[4, 2\]$",
         tmp_path / "short.npz": "4 inputs and 3 labels",
-        tmp_path / "floats.npz": "no class labels",
+        tmp_path / "floats.npz": "`y` has NaN.*1 of 4 rows",
         tmp_path / "objects.npz": "cannot be read.*astype",
         tmp_path / "rare.npz": "too few",
         tmp_path / "text_x.npz": "not numbers",
@@ -151,11 +151,11 @@ def test_bad_names_and_files(tmp_path):
 
 def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):
     (tmp_path / "m.mat").write_bytes(bytes(200))
-    monkeypatch.setattr(data_files, "_check_unpacked", lambda path: None)
+    monkeypatch.setattr(array_files, "_check_unpacked", lambda path: None)
     for reader, said in (
         ("import os; os.abort()", "crashed"), ("raise ValueError('no arrays')", "no arrays"),
     ):  # fmt: skip
-        monkeypatch.setattr(data_files, "_MAT_READER", reader)
+        monkeypatch.setattr(array_files, "_MAT_READER", reader)
         with pytest.raises(ArgumentError, match=f"cannot be read.*{said}"):
             datasets.load(tmp_path / "m.mat")
 

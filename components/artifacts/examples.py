@@ -24,14 +24,15 @@ class Examples(NamedTuple):
 
     Args:
         x_train: inputs for training networks.
-        y_train: label codes of ``x_train``.
+        y_train: labels of ``x_train``: codes of classes ``(n,)``, or numbers ``(n,)`` or
+            ``(n, k)``.
         x_test: held-out inputs.
-        y_test: label codes of ``x_test``.
+        y_test: labels of ``x_test``.
         x_decoder: inputs for training decoders; ``None`` if no rows were set apart.
-        y_decoder: label codes of ``x_decoder``.
+        y_decoder: labels of ``x_decoder``.
         rows: the positions of the rows in the loaded data set, under the keys ``train``,
             ``decoder`` and ``test``; ``None`` if no rows were set apart for decoders.
-        label_names: the labels that the codes 0…K−1 denote.
+        label_names: the labels that the codes 0…K−1 denote; ``None`` if the labels are numbers.
     """
 
     x_train: np.ndarray
@@ -41,7 +42,7 @@ class Examples(NamedTuple):
     x_decoder: np.ndarray | None = None
     y_decoder: np.ndarray | None = None
     rows: dict[str, np.ndarray] | None = None
-    label_names: tuple[str | int, ...] = ()
+    label_names: tuple[str | int, ...] | None = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -49,16 +50,43 @@ class Examples(NamedTuple):
         return self.x_train.shape[1:]
 
     @property
+    def is_regression(self) -> bool:
+        """Whether the labels are numbers rather than classes."""
+        return self.label_names is None
+
+    @property
     def n_classes(self) -> int:
-        """The number of classes."""
-        return len(self.label_names)
+        """The number of classes; 0 if the labels are numbers."""
+        return len(self.label_names or ())
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs of a network: one for each class, or each number of a label."""
+        return self.n_classes or int(np.prod(self.y_train.shape[1:], dtype=int))
+
+    def classes(self, user: str) -> tuple[str | int, ...]:
+        """Return the names of the classes.
+
+        Args:
+            user: what needs classes, for the error.
+
+        Raises:
+            ArgumentError: If the labels are numbers.
+        """
+        if self.label_names is None:
+            raise ArgumentError(
+                f"The labels are numbers, but {user} needs classes",
+                "classes: integers, texts, or floats with few different values",
+                f"labels {self.y_train.dtype} of shape {self.y_train.shape}",
+            )
+        return self.label_names
 
     def labels(self, y: np.ndarray) -> np.ndarray:
-        """Return the labels that the codes ``y`` denote."""
-        return np.array(self.label_names)[y]
+        """Return the labels that the codes ``y`` denote; numbers are returned unchanged."""
+        return y if self.label_names is None else np.array(self.label_names)[y]
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs and label codes of ``"train"``, ``"test"`` or ``"all"`` (both)."""
+        """Return the inputs and labels of ``"train"``, ``"test"`` or ``"all"`` (both)."""
         if name == "train":
             return self.x_train, self.y_train
         if name == "test":
@@ -89,14 +117,26 @@ def read(path: str | os.PathLike) -> Examples:
         if lengths[f"x_{part}"] != lengths[f"y_{part}"] or 0 in lengths[f"x_{part}"]:
             raise StoreError(f"{str(folder)!r} is damaged", "one label per input", str(lengths))
     rows = {name.removeprefix("rows_"): arrays.pop(name) for name in ROWS} if three else None
-    classes = int(max(arrays["y_train"].max(), arrays["y_test"].max())) + 1
+    labels = [array for name, array in arrays.items() if name.startswith("y_")]
+    label_names = _label_names(folder, manifest, labels)
+    return Examples(**arrays, rows=rows, label_names=label_names)
+
+
+def _label_names(
+    folder: pathlib.Path, manifest: dict[str, Any], labels: list[np.ndarray]
+) -> tuple[str | int, ...] | None:
+    """Return the names of the classes; ``None`` if the labels are numbers."""
+    are_codes = all(y.ndim == 1 and y.dtype.kind in "iu" for y in labels)
+    if not are_codes and manifest.get("label_names", ()) is None:
+        return None
+    if not are_codes:
+        raise StoreError(f"{str(folder)!r} is damaged", "integer codes", f"{labels[0].dtype}")
+    classes = max(int(y.max()) for y in labels) + 1
     # Folders of earlier versions have no label names.
-    label_names = manifest.get("label_names", list(range(classes)))
-    if not are_names(label_names) or len(label_names) < classes:
-        raise StoreError(
-            f"{str(folder)!r} is damaged", "a name for each label", repr(label_names)[:200]
-        )
-    return Examples(**arrays, rows=rows, label_names=tuple(label_names))
+    names = manifest.get("label_names", list(range(classes)))
+    if not are_names(names) or len(names) < classes:
+        raise StoreError(f"{str(folder)!r} is damaged", "a name for each label", repr(names)[:200])
+    return tuple(names)
 
 
 def check_disjoint(**rows: Any) -> None:

@@ -68,8 +68,8 @@ def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
         most: the maximum number of rows of each part.
 
     Raises:
-        ArgumentError: If no rows were set apart, the parts overlap, or the inputs are not images
-            that the decoders accept.
+        ArgumentError: If no rows were set apart, the parts overlap, the labels are not classes, or
+            the inputs are not images that the decoders accept.
     """
     loaded = examples.read(data)
     if loaded.x_decoder is None or loaded.y_decoder is None or loaded.rows is None:
@@ -78,11 +78,12 @@ def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
             "a data set written with `decoder_fraction` > 0",
             "none",
         )
+    label_names = loaded.classes("a decoder")
     check_disjoint(**loaded.rows)
     inputs = (loaded.x_decoder[:most], loaded.x_test[:most])
     images = (estimator.images(inputs[0]), estimator.images(inputs[1]))
     labels = (loaded.y_decoder[:most], loaded.y_test[:most])
-    return Parts(images, inputs, labels, loaded.label_names)
+    return Parts(images, inputs, labels, label_names)
 
 
 def noise(estimator: DecoderBound, image_shape: tuple[int, ...], draws: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 from ib_keras import datasets, ensembles, frame, models
 from ib_keras.arrays.checks import check_count
 from ib_keras.components.artifacts import examples
+from ib_keras.errors import ArgumentError
 from ib_keras.training import schedule
 
 
@@ -36,14 +37,17 @@ def run(
 
     Returns:
         Facts about the training, for the artifact's metadata.
+
+    Raises:
+        ArgumentError: If an argument is invalid, or the labels are not classes.
     """
+    check_model(model)
     loaded = examples.read(data)
+    names = loaded.classes("an ensemble")
     label = models.label(model)
     table, logs = ensembles.study(
-        lambda s: models.build(
-            model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=s
-        ),
-        datasets.Dataset(loaded.split("train"), loaded.split("test"), loaded.label_names),
+        lambda s: models.build(model, input_shape=loaded.input_shape, n_classes=len(names), seed=s),
+        datasets.Dataset(loaded.split("train"), loaded.split("test"), names),
         seeds=range(seed, seed + check_count(seeds, "seeds")),
         estimators=list(estimators),
         epochs=epochs,
@@ -56,3 +60,17 @@ def run(
     last = logs[logs["epoch"] == logs["epoch"].max()]
     accuracies = {key: float(last[key].mean()) for key in ("accuracy", "val_accuracy")}
     return {"run": label, "networks": seeds, **accuracies}
+
+
+def check_model(model: Any) -> None:
+    """Check that a model is to be trained.
+
+    Raises:
+        ArgumentError: If it has the checkpoints of an earlier training.
+    """
+    if models.checkpoints(model):
+        raise ArgumentError(
+            "An ensemble is trained here, and has no checkpoints",
+            'a model without "checkpoints"; other pipelines measure earlier trainings',
+            model,
+        )

@@ -9,6 +9,9 @@ from ib_keras.components.base import component
 def examples(
     data: str,
     output: dsl.Output[dsl.Dataset],
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
     seed: int = 0,
@@ -16,8 +19,16 @@ def examples(
     """Load a data set and split it.
 
     Args:
-        data: name of a data set ("szt", "digits", "mnist", …), or path of an .npz or .mat file.
+        data: name of a data set ("szt", "digits", "mnist", …), or path of an .npz, .mat, .csv or
+            .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
         output: the arrays x_train, y_train, x_test, y_test.
+        label: name of the column with the labels, or several names of columns of numbers with
+            commas between them; empty for the only column called y, label, target or class.
+        image_size: height and width to which images of a folder are resized, such as "32x48";
+            empty if all have one size.
+        scale: how inputs are scaled: "images" (8-bit images to [0, 1], other inputs not),
+            "columns" (each column to mean 0 and standard deviation 1 over the training rows), or
+            "none".
         test_fraction: fraction of the rows to hold out, if the data set has no test part.
         decoder_fraction: fraction of the training rows to set apart for training decoders.
         seed: seed of these splits.
@@ -28,6 +39,9 @@ def examples(
     facts = executor.run(
         data,
         output.path,
+        label=label,
+        image_size=image_size,
+        scale=scale,
         test_fraction=test_fraction,
         decoder_fraction=decoder_fraction,
         seed=seed,

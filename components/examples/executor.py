@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,20 @@ import numpy as np
 from ib_keras import datasets
 from ib_keras.components.artifacts.examples import PARTS, SCHEMA, VERSION
 from ib_keras.errors import ArgumentError
-from ib_keras.storage import atomic, data_files, manifests
+from ib_keras.storage import array_files, atomic, manifests
 
-# The number of labels in the artifact's metadata; the manifest has all labels.
+# The number of labels or columns in the artifact's metadata; the manifest has all labels.
 _SHOWN = 12
+SCALES = ("images", "columns", "none")
 
 
 def run(
     data: str,
     output: str | os.PathLike,
     *,
+    label: str = "",
+    image_size: str = "",
+    scale: str = "images",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
     seed: int = 0,
@@ -37,14 +42,22 @@ def run(
         Facts about the data, for the artifact's metadata.
 
     Raises:
-        ArgumentError: If a fraction is out of range, or a class has too few rows to be split.
+        ArgumentError: If the data cannot be loaded or scaled, a fraction is out of range, or a
+            class has too few rows to be split.
     """
+    check_scale(scale)
     if not 0 <= decoder_fraction < 1:
         raise ArgumentError(
             "`decoder_fraction` is out of range", "0 <= value < 1", decoder_fraction
         )
-    loaded = datasets.load(data, test_fraction=test_fraction, seed=seed)
-    x_train, x_test = _floats(loaded.x_train), _floats(loaded.x_test)
+    loaded = datasets.load(
+        data,
+        label=label or None,
+        image_size=image_size or None,
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+    x_train, x_test = _scaled(loaded.x_train, loaded.x_test, scale)
     arrays = dict(zip(PARTS, (x_train, loaded.y_train, x_test, loaded.y_test), strict=True))
     if decoder_fraction:
         arrays |= _set_apart(arrays, decoder_fraction, seed)
@@ -55,7 +68,8 @@ def run(
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         manifests.write_manifest(
             folder, SCHEMA, VERSION, data=data, seed=seed, shapes=shapes,
-            label_names=list(loaded.label_names), files=manifests.checksums(folder),
+            label_names=None if loaded.label_names is None else list(loaded.label_names),
+            files=manifests.checksums(folder),
         )  # fmt: skip
 
     atomic.write_folder(pathlib.Path(output), fill)
@@ -64,7 +78,7 @@ def run(
         "train": len(arrays["x_train"]),
         **({"decoder": len(arrays["x_decoder"])} if decoder_fraction else {}),
         "test": len(loaded.x_test),
-        "classes": loaded.n_classes,
+        **({"classes": loaded.n_classes} if loaded.n_classes else {"numbers": loaded.n_outputs}),
         **_named(loaded),
     }
 
@@ -73,10 +87,13 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
     """Split the training rows in two parts by class; also return the row numbers of all parts."""
     from sklearn.model_selection import train_test_split
 
-    n = len(arrays["x_train"])
+    n, y = len(arrays["x_train"]), arrays["y_train"]
     try:
         train, decoder = train_test_split(
-            np.arange(n), test_size=share, random_state=seed, stratify=arrays["y_train"]
+            np.arange(n),
+            test_size=share,
+            random_state=seed,
+            stratify=y if y.dtype.kind in "iu" else None,
         )
     except ValueError as error:
         raise ArgumentError(
@@ -92,16 +109,47 @@ def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[s
 
 
 def _named(loaded: datasets.Dataset) -> dict[str, str]:
-    """Return the labels, unless they are 0…K−1, and the arrays that were used as x and y."""
+    """Return the labels, unless they are 0…K−1, and the arrays or columns that were read."""
     names, facts = loaded.label_names, {}
-    if names != tuple(range(len(names))):
-        shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
-        facts["labels"] = " / ".join(map(str, shown))
-    if loaded.arrays and loaded.arrays not in data_files.LAYOUTS:
-        facts["arrays"] = " / ".join(loaded.arrays)
+    if names is not None and names != tuple(range(len(names))):
+        facts["labels"] = _listed(names)
+    if loaded.arrays and loaded.arrays not in array_files.LAYOUTS:
+        facts["arrays"] = _listed(loaded.arrays)
     return facts
 
 
-def _floats(x: np.ndarray) -> np.ndarray:
-    """Convert 8-bit images to float32 in [0, 1]; return other inputs unchanged."""
-    return x.astype(np.float32) / 255 if x.dtype == np.uint8 and x.ndim > 2 else x
+def _listed(names: Sequence[str | int]) -> str:
+    shown = [*names[:_SHOWN], *(("…", names[-1]) if len(names) > _SHOWN else ())]
+    return " / ".join(map(str, shown))
+
+
+def check_scale(scale: str) -> None:
+    """Check the name of a scaling.
+
+    Raises:
+        ArgumentError: If it is unknown.
+    """
+    if scale not in SCALES:
+        raise ArgumentError("`scale` is unknown", f"one of {list(SCALES)}", repr(scale))
+
+
+def _scaled(train: np.ndarray, test: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs of both parts, scaled as the component's parameter says."""
+    if scale != "columns":
+        largest = 255 if scale == "images" else 1
+        return _floats(train, largest), _floats(test, largest)
+    if train.ndim > 2:
+        raise ArgumentError(
+            "`scale` does not apply, because the inputs have no columns",
+            "inputs (n, d), or scale='images' or 'none'",
+            f"inputs {train.shape}",
+        )
+    shift, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
+    spread[spread == 0] = 1  # constant columns
+    scaled = [((x - shift) / spread).astype(np.float32) for x in (train, test)]
+    return scaled[0], scaled[1]
+
+
+def _floats(x: np.ndarray, largest: int) -> np.ndarray:
+    """Convert 8-bit images to float32, and divide them by ``largest``; return others unchanged."""
+    return x.astype(np.float32) / largest if x.dtype == np.uint8 and x.ndim > 2 else x

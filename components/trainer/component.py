@@ -24,7 +24,8 @@ def trainer(
         output: a .keras file for each recorded epoch, and the logs.
         model: a name ("szt", "mlp", "mnist_cnn"), JSON with its parameters
             ({"name": "szt", "activation": "relu"}), a .keras file, or "module:function";
-            or a JSON list of these.
+            or a JSON list of these. JSON with {"checkpoints": "run/*.keras"} is a training that
+            took place elsewhere: it is not repeated, and "pattern" and "logs" may describe it.
         epochs: number of epochs.
         batch_size: number of samples per training step.
         learning_rate: learning rate of Adam.

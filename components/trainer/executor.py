@@ -1,4 +1,4 @@
-"""Trains a model and saves checkpoints at the selected epochs."""
+"""Trains a model and saves checkpoints, or collects those of an earlier training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 
 from ib_keras import instrument, models
 from ib_keras.components.artifacts import examples
 from ib_keras.components.artifacts.checkpoints import LOGS, SCHEMA, VERSION, name, read
 from ib_keras.instrumentation.model import InstrumentedModel
+from ib_keras.models import from_checkpoints
 from ib_keras.storage import atomic, manifests
 from ib_keras.training import schedule
 
@@ -34,14 +36,18 @@ def run(
     """Train a model with Adam and cross-entropy; checkpoints are instrumented models.
 
     A model whose output has the shape of its input is trained to reconstruct it, with the mean
-    squared error. Arguments that are not listed here are those of the component ``trainer``.
+    squared error. If the labels are numbers, the loss is the mean squared error of the labels,
+    which are shifted and scaled to mean 0 and standard deviation 1 over the training rows; the
+    root of it and the mean absolute error (``rmse``, ``mae``) are logged in this unit. A model
+    whose JSON has ``"checkpoints"`` is not trained: these are collected. Arguments that are not
+    listed here are those of the component ``trainer``.
 
     Args:
         data: the folder that ``examples`` wrote.
         output: the folder to write.
         model: any identifier that ``ib_keras.models.build`` accepts: a name, JSON with parameters,
-            a ``.keras`` file, or ``"module:function"``. Its JSON may also name a ``"loss"``, and
-            the ``"layers"`` to record.
+            a ``.keras`` file, or ``"module:function"``. Its JSON may also name a ``"loss"``, for
+            which labels are not scaled, and the ``"layers"`` to record.
         progress: whether to show Keras's progress bar.
 
     Returns:
@@ -51,7 +57,11 @@ def run(
     keras.utils.set_random_seed(seed)
     loaded = examples.read(data)
     built = models.build(
-        model, input_shape=loaded.input_shape, n_classes=loaded.n_classes, seed=seed
+        model,
+        input_shape=loaded.input_shape,
+        n_classes=loaded.n_outputs,
+        regression=loaded.is_regression,
+        seed=seed,
     )
     if isinstance(built, InstrumentedModel):
         noisy = built
@@ -60,40 +70,76 @@ def run(
         noise = noise_std if model_noise is None else model_noise
         noisy = instrument(built, noise, layers=models.layers(model), seed=seed)
     label = models.label(model)
-    x, y = loaded.split("train")
-    held_out = loaded.split("test")
-    reconstructs = models.reconstructs(built, loaded.n_classes)
-    if reconstructs:
-        y, held_out = x, (held_out[0], held_out[0])
-    # For small networks, the overhead of one call per batch would dominate.
-    noisy.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=models.loss(model) or ("mse" if reconstructs else _loss(noisy.output_shape)),
-        metrics=[] if reconstructs else ["accuracy"],
-        steps_per_execution=min(64, -(-len(x) // batch_size)),
-    )
-    folder = pathlib.Path(output)
+    files = models.checkpoints(model)
 
-    def fill(temporary: pathlib.Path) -> None:
-        saver = _Saver(temporary, lambda epoch: selects(epoch, epochs))
-        noisy.fit(
-            x,
-            y,
-            epochs=epochs,
-            batch_size=batch_size,
-            validation_data=held_out,
-            verbose="auto" if progress else 0,
-            callbacks=[saver],
-        )
-        pd.DataFrame(saver.logs).to_parquet(temporary / LOGS, index=False)
+    def fill(folder: pathlib.Path) -> None:
+        if files:
+            recorded, logs = _collect(noisy, files, folder), models.logs(model)
+        else:
+            saver = _Saver(folder, lambda epoch: selects(epoch, epochs))
+            data = _compile(noisy, loaded, models.loss(model), learning_rate, batch_size)
+            noisy.fit(
+                *data[0],
+                epochs=epochs,
+                batch_size=batch_size,
+                validation_data=data[1],
+                verbose="auto" if progress else 0,
+                callbacks=[saver],
+            )
+            recorded, logs = saver.epochs, saver.logs
+        table = pd.DataFrame(logs or {"epoch": np.empty(0, np.int64)})
+        table.to_parquet(folder / LOGS, index=False)
         manifests.write_manifest(
-            temporary, SCHEMA, VERSION, run=label, epochs=saver.epochs, model=str(model), seed=seed,
-            files=manifests.checksums(temporary),
+            folder, SCHEMA, VERSION, run=label, epochs=recorded, model=str(model), seed=seed,
+            files=manifests.checksums(folder),
         )  # fmt: skip
 
-    atomic.write_folder(folder, fill)
-    last = read(folder).logs.iloc[-1]
-    return {"run": label, "epochs": epochs, **{key: float(last[key]) for key in last.index[1:]}}
+    atomic.write_folder(pathlib.Path(output), fill)
+    last = read(output).logs.tail(1).to_dict("records")
+    values = {key: float(value) for row in last for key, value in row.items() if key != "epoch"}
+    trained = {"checkpoints": len(files), "epochs": max(files)} if files else {"epochs": epochs}
+    return {"run": label, **trained, **values}
+
+
+def _compile(
+    noisy: InstrumentedModel,
+    loaded: examples.Examples,
+    loss: str | None,
+    learning_rate: float,
+    batch_size: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Compile a model, and return the training and the held-out rows with their targets."""
+    reconstructs = models.reconstructs(noisy.model, loaded.n_outputs)
+    data = [loaded.split(part) for part in ("train", "test")]
+    metrics: list[Any] = ["accuracy"]
+    if reconstructs:
+        data, metrics = [(x, x) for x, _ in data], []
+    elif loaded.is_regression:
+        metrics = [keras.metrics.RootMeanSquaredError(name="rmse"), "mae"]
+        data = [(x, y.reshape(len(y), -1)) for x, y in data]
+        if loss is None:
+            shift, spread = data[0][1].mean(axis=0), data[0][1].std(axis=0)
+            data = [(x, (y - shift) / np.where(spread > 0, spread, 1)) for x, y in data]
+    numbers = reconstructs or loaded.is_regression
+    noisy.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=loss or ("mse" if numbers else _loss(noisy.output_shape)),
+        metrics=metrics,
+        # For small networks, the overhead of one call per batch would dominate.
+        steps_per_execution=min(64, -(-len(data[0][0]) // batch_size)),
+    )
+    return data
+
+
+def _collect(
+    noisy: InstrumentedModel, files: Mapping[int, pathlib.Path], folder: pathlib.Path
+) -> list[int]:
+    """Save the networks of an earlier training, and return their epochs."""
+    _, restore = from_checkpoints.open_all(files, noisy)
+    for epoch in files:
+        restore(epoch)
+        noisy.save(folder / name(epoch), include_optimizer=False)
+    return list(files)
 
 
 class _Saver(keras.callbacks.Callback):

@@ -23,12 +23,13 @@ from ib_keras.models.networks import (
     resnet_autoencoder,
     szt,
 )
-from ib_keras.storage import keras_files
+from ib_keras.storage import checkpoint_files, keras_files
+from ib_keras.training import logs as training_logs
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
 # Keys of a model's JSON that concern its training instead of its construction.
-_TRAINING_KEYS = ("label", "layers", "loss", "noise_std")
+_TRAINING_KEYS = ("checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
     for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt)
@@ -45,14 +46,43 @@ def label(identifier: Identifier) -> str:
 
     Args:
         identifier: an identifier that ``build`` accepts; a ``"label"`` in its JSON is the result.
+            Checkpoints have the name of their folder.
     """
     name, arguments = _parse(identifier)
     if "label" in arguments:
         return str(arguments["label"])
+    if files := _checkpoints(arguments):
+        return next(iter(files.values())).resolve().parent.name
     if name.endswith(".keras"):
         return pathlib.Path(name).stem
     short = name.rpartition(":")[2]
     return f"{short}-{arguments['activation']}" if "activation" in arguments else short
+
+
+def checkpoints(identifier: Identifier) -> dict[int, pathlib.Path]:
+    """Return the files of a training that took place elsewhere, by epoch; empty for other models.
+
+    Args:
+        identifier: an identifier that ``build`` accepts, whose JSON has ``"checkpoints"``, a glob
+            or a list of paths, and perhaps ``"pattern"``, as ``ib_keras.replay`` accepts them.
+
+    Raises:
+        ArgumentError: If a file is missing, a name has no epoch, or epochs repeat.
+    """
+    return _checkpoints(_parse(identifier)[1])
+
+
+def logs(identifier: Identifier) -> list[dict[str, Any]]:
+    """Return the logs of a training that took place elsewhere, with epochs that start at 1.
+
+    Args:
+        identifier: an identifier that ``build`` accepts, whose JSON has ``"logs"``, the file of a
+            ``CSVLogger``, as ``ib_keras.replay`` accepts it.
+
+    Raises:
+        ArgumentError: If the file cannot be read.
+    """
+    return training_logs.read(_parse(identifier)[1].get("logs"))
 
 
 def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
@@ -112,33 +142,55 @@ def build(
     *,
     input_shape: Sequence[int],
     n_classes: int,
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a model from its name, load it from a file, or call a function.
 
     Args:
         identifier: one of the following: a name from ``names()``; a ``.keras`` file;
-            ``module:function``, which is called with those of ``input_shape``, ``n_classes`` and
-            ``seed`` that it accepts and must return a ``keras.Model``; or JSON or a dictionary with
-            any of these as ``"name"`` and parameters (``{"name": "szt", "activation": "relu"}``).
-            The JSON may also have a ``"label"``, the name of the run; ``"noise_std"`` and
-            ``"loss"``, which take precedence over those of a pipeline; and ``"layers"``, a list of
-            names or globs of the layers to tap.
+            ``module:function``, which is called with those of ``input_shape``, ``n_classes``,
+            ``regression`` and ``seed`` that it accepts and must return a ``keras.Model``; or JSON
+            or a dictionary with any of these as ``"name"`` and parameters
+            (``{"name": "szt", "activation": "relu"}``). The JSON may also have a ``"label"``, the
+            name of the run; ``"noise_std"`` and ``"loss"``, which take precedence over those of a
+            pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
+            ``"checkpoints"``, see ``checkpoints``, for which the name may be missing if they are
+            ``.keras`` files. The outputs of a network with checkpoints need not fit the labels.
         input_shape: shape of one input of the data.
-        n_classes: number of classes of the data.
+        n_classes: number of classes of the data, or of the numbers of a label.
+        regression: whether labels are numbers rather than classes.
         seed: seed of the initial weights.
 
     Raises:
         ArgumentError: If the model does not exist, or does not fit the data.
     """
     name, arguments = _parse(identifier)
+    has_checkpoints = "checkpoints" in arguments
     for key in _TRAINING_KEYS:
         arguments.pop(key, None)
     if keras_files.is_file(name):
         model = load(name)
     else:
-        offered = {"input_shape": tuple(input_shape), "n_classes": n_classes, "seed": seed}
+        offered = {
+            "input_shape": tuple(input_shape),
+            "n_classes": n_classes,
+            "regression": regression,
+            "seed": seed,
+        }
         model = _call(_find(name), name, offered, arguments)
+    _check_fits(model, name, tuple(input_shape), None if has_checkpoints else n_classes, regression)
+    return model
+
+
+def _check_fits(
+    model: keras.Model,
+    name: str,
+    input_shape: tuple[int, ...],
+    n_classes: int | None,
+    regression: bool,
+) -> None:
+    """Check the inputs of a model, and its outputs unless ``n_classes`` is ``None``."""
     try:
         in_shape, out_shape = model.input_shape, model.output_shape
     except AttributeError:
@@ -149,18 +201,30 @@ def build(
         ) from None
     fits = (
         isinstance(in_shape, tuple)
-        and len(in_shape) == len(tuple(input_shape)) + 1
+        and len(in_shape) == len(input_shape) + 1
         and all(a in (None, b) for a, b in zip(in_shape[1:], input_shape, strict=True))
     )
-    width = out_shape[-1] if isinstance(out_shape, tuple) else None
-    classifies = width == n_classes or (width == 1 and n_classes == 2)
-    if not fits or not (classifies or reconstructs(model, n_classes)):
+    expected = f"inputs {input_shape}"
+    if n_classes is not None:
+        width = out_shape[-1] if isinstance(out_shape, tuple) else None
+        predicts = width == n_classes or (width == 1 and n_classes == 2 and not regression)
+        fits = fits and (predicts or reconstructs(model, n_classes))
+        outputs = f"{n_classes} {'outputs' if regression else 'classes'}"
+        expected += f", and {outputs} or the inputs again"
+    if not fits:
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
-            f"inputs {tuple(input_shape)}, and {n_classes} classes or the inputs again",
+            expected,
             f"inputs {in_shape} and outputs {out_shape}",
         )
-    return model
+    layers = getattr(model, "model", model).layers  # of an instrumented model, those inside
+    activations = [getattr(layer, "activation", None) for layer in layers[-1:]]
+    if n_classes is not None and regression and keras.activations.softmax in activations:
+        raise ArgumentError(
+            f"The model {name!r} predicts probabilities, but the labels are numbers",
+            "a linear output layer; a function may take the argument `regression`",
+            "a softmax",
+        )
 
 
 def reconstructs(model: keras.Model, n_classes: int) -> bool:
@@ -186,10 +250,15 @@ def check(identifier: Identifier) -> None:
         ArgumentError: If the name, file or function does not exist, or a training parameter in its
             JSON is invalid.
     """
-    name, _ = _parse(identifier)
+    name, arguments = _parse(identifier)
     noise_std(identifier)
     layers(identifier)
     loss(identifier)
+    logs(identifier)
+    _checkpoints(arguments)
+    alone = [key for key in ("logs", "pattern") if key in arguments]
+    if alone and "checkpoints" not in arguments:
+        raise ArgumentError(f"{alone} do not apply", 'a model with "checkpoints"', repr(identifier))
     if keras_files.is_file(name):
         _existing(name)
     else:
@@ -213,9 +282,24 @@ def _parse(identifier: Identifier) -> tuple[str, dict[str, Any]]:
             ) from None
     arguments = dict(identifier) if isinstance(identifier, Mapping) else {}
     name = arguments.pop("name", None)
+    if name is None and (files := _checkpoints(arguments)):
+        first = next(iter(files.values()))
+        if first.suffix != ".keras":
+            raise ArgumentError(
+                f"The checkpoint {str(first)!r} has weights without a model",
+                'the model as "name", or by --model; or .keras files',
+                repr(identifier),
+            )
+        return str(first), arguments
     if not isinstance(name, str):
         raise ArgumentError("The model has no name", f"one of {names()}", repr(identifier))
     return name, arguments
+
+
+def _checkpoints(arguments: Mapping[str, Any]) -> dict[int, pathlib.Path]:
+    if "checkpoints" not in arguments:
+        return {}
+    return checkpoint_files.find(arguments["checkpoints"], arguments.get("pattern"))
 
 
 def _existing(path: str) -> pathlib.Path:

@@ -24,6 +24,7 @@ def mlp(
     activation: str = "tanh",
     l2: float = 0.0,
     orthonormal: float = 0.0,
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
@@ -39,6 +40,8 @@ def mlp(
             ``dense_l_prelu``, and ``"abs"`` is |x|.
         l2: weight of the penalty l2 · Σ w²/2 on the hidden kernels.
         orthonormal: weight of the penalty ``regularizers.Orthonormal`` on the hidden kernels.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
         seed: seed of the initial weights.
 
     Raises:
@@ -68,7 +71,7 @@ def mlp(
         )(x)
         if activation == "prelu":
             x = keras.layers.PReLU(name=f"dense_{i + 1}_prelu")(x)
-    outputs = _softmax(n_classes, _initializer("softmax", seed, len(hidden)))(x)
+    outputs = _output(n_classes, _initializer("softmax", seed, len(hidden)), regression)(x)
     return keras.Model(inputs, outputs, name="mlp")
 
 
@@ -113,6 +116,7 @@ def mnist_cnn(
     n_classes: int = 10,
     *,
     activation: str = "relu",
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build three 3×3 convolutions of 8, 16, 32 filters with max-pooling, dense 32 and softmax.
@@ -121,6 +125,8 @@ def mnist_cnn(
         input_shape: height, width and optionally channels; a missing channel axis is added.
         n_classes: number of classes.
         activation: activation of the hidden layers.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
         seed: seed of the initial weights.
 
     Raises:
@@ -139,7 +145,7 @@ def mnist_cnn(
     x = keras.layers.Flatten(name="flatten")(x)
     start = _initializer(activation, seed, 3)
     x = keras.layers.Dense(32, activation=activation, kernel_initializer=start, name="dense_1")(x)
-    outputs = _softmax(n_classes, _initializer("softmax", seed, 4))(x)
+    outputs = _output(n_classes, _initializer("softmax", seed, 4), regression)(x)
     return keras.Model(inputs, outputs, name="mnist_cnn")
 
 
@@ -149,6 +155,7 @@ def noisy_cnn(
     *,
     stddev: float = 1e-3,
     dropout: float = 0.1,
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a network that adds noise proportional to each value before each layer with weights.
@@ -162,6 +169,8 @@ def noisy_cnn(
         n_classes: number of classes.
         stddev: standard deviation of the noise, as a fraction of each value.
         dropout: dropout rate during training.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
         seed: seed of the initial weights, the noise and the dropout.
 
     Raises:
@@ -184,7 +193,7 @@ def noisy_cnn(
         elif i == 3:
             x = keras.layers.Dense(width, kernel_initializer=start, name="dense_1")(x)
         else:
-            x = _softmax(width, start)(x)
+            x = _output(width, start, regression)(x)
         if i < 4:
             x = keras.layers.LeakyReLU(0.01, name=f"act_{i + 1}")(x)
     return keras.Model(inputs, x, name="noisy_cnn")
@@ -196,6 +205,7 @@ def resnet(
     *,
     filters: Sequence[int] = (64, 128, 256, 512),
     blocks: int = 2,
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a residual network for small images, whose stages end in layers ``h1``, ``h2``, …
@@ -210,6 +220,8 @@ def resnet(
         n_classes: number of classes.
         filters: number of filters of each stage.
         blocks: number of residual blocks per stage.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
         seed: seed of the initial weights.
 
     Raises:
@@ -222,7 +234,8 @@ def resnet(
     weights = _Initializers(seed)
     inputs, x, _ = _encoder(input_shape, filters, blocks, weights)
     x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
-    return keras.Model(inputs, _softmax(n_classes, weights(1.0))(x), name="resnet")
+    outputs = _output(n_classes, weights(1.0), regression)(x)
+    return keras.Model(inputs, outputs, name="resnet")
 
 
 def resnet_autoencoder(
@@ -345,9 +358,10 @@ def _image_inputs(input_shape: Sequence[int], least: int = 22) -> tuple[Any, Any
     return inputs, x
 
 
-def _softmax(n_classes: int, initializer: Any) -> keras.layers.Layer:
+def _output(units: int, initializer: Any, regression: bool) -> keras.layers.Layer:
+    activation = "linear" if regression else "softmax"
     return keras.layers.Dense(
-        n_classes, activation="softmax", kernel_initializer=initializer, name="output"
+        units, activation=activation, kernel_initializer=initializer, name="output"
     )
 
 

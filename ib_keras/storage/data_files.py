@@ -1,200 +1,89 @@
-"""Data sets in ``.npz`` and ``.mat`` files: finding the arrays of the inputs and labels."""
+"""Data sets in files and folders of all formats."""
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
-import re
-import struct
-import subprocess
-import sys
-import tempfile
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import numpy as np
+from ib_keras.errors import ArgumentError
+from ib_keras.storage import array_files, image_folders, saved_datasets, table_files
+from ib_keras.storage.labelled import Found
 
-from ib_keras.arrays import memory
-from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.storage import npy
-
-# Other accepted names of the arrays x and y, in upper or lower case.
-_ALIASES = {
-    "x": ("f", "data", "input", "inputs", "feature", "features", "image", "images"),
-    "y": ("label", "labels", "target", "targets", "class", "classes"),
-}
-_LABELS = ("y", "y_train", "y_test")
-LAYOUTS = (("x", "y"), ("x_train", "y_train", "x_test", "y_test"))
-_EXPECTED = (
-    "the arrays x and y, or x_train, y_train, x_test and y_test; x may also be called "
-    f"{', '.join(_ALIASES['x'])}, and y {', '.join(_ALIASES['y'])}"
+# The suffixes of files; folders have none.
+SUFFIXES = (*array_files.SUFFIXES, *table_files.SUFFIXES)
+FORMATS = (
+    "an .npz, .mat, .csv, .tsv or .parquet file, a folder of images by class, or a folder that "
+    "tf.data.Dataset.save wrote"
 )
-# The largest number of arrays that an error describes.
-_DESCRIBED = 12
 
-# The type of a compressed element in a MATLAB file.
-_COMPRESSED = 15
+Label = str | Sequence[str] | None
 
 
-class Found(NamedTuple):
-    """The data set in a file.
-
-    Args:
-        parts: ``(x, y)`` of all rows, or one pair of the training and one of the test rows.
-        names: the names of the arrays, in that order.
-    """
-
-    parts: list[tuple[np.ndarray, np.ndarray]]
-    names: tuple[str, ...]
+def is_file(name: str) -> bool:
+    """Return whether a name is that of a file or folder rather than of a data set."""
+    return name.endswith(SUFFIXES) or os.path.isdir(name)
 
 
-def read(path: pathlib.Path) -> Found:
-    """Read the inputs and labels of a file.
+def check(path: pathlib.Path, label: Label = None, image_size: image_folders.Size = None) -> None:
+    """Check that a file or folder has a data set, as far as this is fast.
 
     Args:
-        path: a ``.npz`` or ``.mat`` file.
+        path: see ``read``.
+        label: see ``read``.
+        image_size: see ``read``.
 
     Raises:
-        ArgumentError: If the file cannot be read, or its inputs or labels are missing or ambiguous.
+        ArgumentError: If the path does not exist or has no data set of a known format, or
+            ``label`` or ``image_size`` does not apply to its format.
     """
-    if path.suffix == ".mat":
-        arrays, others = _read_mat(path)
-    else:
-        arrays, others = _read_npz(path), []
-    names = _choose(arrays, path, others)
-    chosen = [arrays[name] for name in names]
-    return Found(list(zip(chosen[::2], chosen[1::2], strict=True)), names)
+    if not os.path.exists(path):
+        raise ArgumentError(f"The file {str(path)!r} does not exist", "an existing file", str(path))
+    is_table = path.name.endswith(table_files.SUFFIXES)
+    is_saved = path.is_dir() and bool(saved_datasets.parts(path))
+    is_images = path.is_dir() and not is_saved
+    if label is not None and not (is_table or is_saved):
+        raise ArgumentError(
+            "`label` does not apply",
+            "None: only tables and saved data sets of dictionaries have names to choose",
+            f"label={label!r} for {str(path)!r}",
+        )
+    if image_size is not None and not is_images:
+        raise ArgumentError(
+            "`image_size` does not apply",
+            "None: only folders of images are resized",
+            f"image_size={image_size!r} for {str(path)!r}",
+        )
+    if is_table:
+        table_files.check(path, label)
+    elif is_images:
+        image_folders.check(path, image_size)
 
 
-def _choose(
-    arrays: Mapping[str, np.ndarray], path: pathlib.Path, others: Sequence[str]
-) -> tuple[str, ...]:
-    """Return the array names of the first layout that has exactly one array for each role."""
-    layouts = [_candidates(roles, arrays) for roles in LAYOUTS]
-    for layout in layouts:
-        if all(len(names) == 1 for names in layout.values()):
-            return tuple(names[0] for names in layout.values())
-    nearest = max(layouts, key=lambda layout: sum(map(bool, layout.values())) / len(layout))
-    known = [f"{role} = {names[0]!r}" for role, names in nearest.items() if len(names) == 1]
-    received = _described(arrays, others) + (f"; taken for {', '.join(known)}" if known else "")
-    for role, names in nearest.items():
-        if len(names) > 1:
-            raise ArgumentError(
-                f"In the file {str(path)!r} several arrays may be {role}: "
-                f"{', '.join(map(repr, names))}",
-                f"only one of them, or one that is called {role}",
-                received,
-            )
-    missing = " and ".join(repr(role) for role, names in nearest.items() if not names)
-    raise ArgumentError(f"The file {str(path)!r} lacks {missing}", _EXPECTED, received)
+def read(
+    path: pathlib.Path,
+    label: Label = None,
+    image_size: image_folders.Size = None,
+    seed: int = 0,
+) -> Found:
+    """Read the inputs and labels of a file or folder.
 
+    Args:
+        path: a file with one of the ``SUFFIXES``, a folder of images by class, or a folder that
+            ``tf.data.Dataset.save`` wrote.
+        label: the name of the labels in a table or in a saved data set of dictionaries, or several
+            names; ``None`` for the only one that is called y, label, target or class.
+        image_size: the height and width of the images of a folder; ``None`` if all have one size.
+        seed: seed of the order of the images of a folder.
 
-def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
-    """Role → the names of the arrays that match it best."""
-    matches = {role: _nearest(role, list(arrays)) for role in roles}
-    for x, y in zip(roles[::2], roles[1::2], strict=True):
-        if len(matches[x]) == 1 and len(matches[y]) > 1:  # one may be a list of the class names
-            rows = arrays[matches[x][0]].shape[:1]
-            same_rows = [name for name in matches[y] if arrays[name].shape[:1] == rows]
-            matches[y] = same_rows or matches[y]
-    return matches
-
-
-def _nearest(role: str, names: list[str]) -> list[str]:
-    """Find the exact name of a role, else its other spellings, else its aliases."""
-    if role in names:
-        return [role]
-    side, _, part = role.partition("_")
-    for sides in ((side,), _ALIASES[side]):
-        spellings = {text for one in sides for text in (one + part, part + one)}
-        matches = [name for name in names if re.sub("[^a-z0-9]", "", name.lower()) in spellings]
-        if matches:
-            return matches
-    return []
-
-
-def _described(arrays: Mapping[str, np.ndarray], others: Sequence[str]) -> str:
-    each = [f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items()]
-    each += others
-    more = [f"… {len(each)} in all"] if len(each) > _DESCRIBED else []
-    return ", ".join([*each[:_DESCRIBED], *more]) or "no arrays"
-
-
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        return npy.read_npz(path)
-    except StoreError as error:
-        expected = error.expected
-        if "objects" in str(error.received):
-            expected += " without Python objects: save texts as y.astype(str)"
-        raise ArgumentError(f"The file {error.invalid}", expected, error.received) from None
-
-
-_MAT_READER = """
-import json, re, sys
-import numpy as np
-from scipy.io import loadmat, whosmat
-
-def plain(array):
-    if array.dtype.hasobject:
-        if not all(isinstance(item, np.ndarray) and item.dtype.kind == "U" and item.size == 1
-                   for item in array.flat):
-            sys.exit("arrays of objects")
-        array = np.array([item.item() for item in array.flat])
-    return np.char.rstrip(array) if array.dtype.kind == "U" else array
-
-wanted = re.compile(sys.argv[3], re.I)
-names = [name for name, _, _ in whosmat(sys.argv[1])]
-loaded = loadmat(sys.argv[1], variable_names=[name for name in names if wanted.fullmatch(name)])
-arrays = {name: plain(np.asarray(loaded[name])) for name in names if name in loaded}
-np.savez(sys.argv[2], **arrays)
-print(json.dumps([name for name in names if name not in arrays]))
-"""
-
-
-def _read_mat(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read the arrays of the accepted names, and the names of all others.
-
-    A separate process reads them, because SciPy's reader can crash on damaged files.
+    Raises:
+        ArgumentError: If the data cannot be read, or it is not clear which are inputs and labels.
     """
-    expected = "a MATLAB file of version 7 or less"
-    try:
-        _check_unpacked(path)
-    except npy.DAMAGE as error:
-        raise ArgumentError(f"The file {str(path)!r} cannot be read", expected, error) from None
-    sides = "|".join(one for side, more in _ALIASES.items() for one in (side, *more))
-    names = f"((train|test)_?)?({sides})(_?(train|test))?"
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder, "arrays.npz")
-        # -P: nothing is imported from the current folder.
-        reader = [sys.executable, "-P", "-c", _MAT_READER, os.path.abspath(path), str(copy), names]
-        result = subprocess.run(reader, capture_output=True, text=True)
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() if result.returncode > 0 else []
-            received = lines[-1] if lines else "a file on which the reader crashed"
-            raise ArgumentError(f"The file {str(path)!r} cannot be read", expected, received)
-        arrays = _read_npz(copy)
-    for name, array in arrays.items():
-        if array.ndim == 2 and len(array) == 1 and any(_nearest(y, [name]) for y in _LABELS):
-            arrays[name] = array[0]  # a vector that MATLAB saved as a row
-    return arrays, json.loads(result.stdout)
-
-
-def _check_unpacked(path: pathlib.Path) -> None:
-    """Check that the elements of a MATLAB file fit in memory when they are unpacked."""
-    limit, unpacked = memory.available(), 0
-    with open(path, "rb") as file:
-        order = "<" if file.read(128)[-2:] == b"IM" else ">"
-        while len(tag := file.read(8)) == 8:
-            kind, size = struct.unpack(f"{order}II", tag)
-            if kind != _COMPRESSED:
-                file.seek(size, os.SEEK_CUR)
-                continue
-            packed = zlib.decompressobj()
-            rest = file.read(size)
-            while rest and not packed.eof:
-                unpacked += len(packed.decompress(rest, 1 << 20))
-                rest = packed.unconsumed_tail
-                npy.check_size(path, unpacked, limit)
+    check(path, label, image_size)
+    if path.name.endswith(table_files.SUFFIXES):
+        return table_files.read(path, label)
+    if not path.is_dir():
+        return array_files.read(path)
+    if saved_datasets.parts(path):
+        return saved_datasets.read(path, label)
+    return image_folders.read(path, image_size, seed)

@@ -1,18 +1,21 @@
-"""Checks of ``.keras`` files that may be damaged or malicious."""
+"""Checks of ``.keras`` files that may be damaged or malicious, and comparisons of them."""
 
 from __future__ import annotations
 
 import concurrent.futures
+import io
 import json
 import math
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from ib_keras.errors import ArgumentError
+from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
 
 # The suffixes of model files that are not read.
@@ -28,6 +31,13 @@ _OTHERS = {
     ".safetensors": "weights without a model",
 }
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_WEIGHTS = "model.weights.h5"
+# Keys of a configuration that may differ between checkpoints of one training.
+_INCIDENTAL = (
+    "build_config", "build_input_shape", "compile_config", "name", "seed", "shared_object_id",
+    "trainable",
+)  # fmt: skip
+_INCIDENTAL_ENDS = ("_constraint", "_initializer", "_regularizer")
 
 
 def is_file(name: str) -> bool:
@@ -100,3 +110,117 @@ def _bytes(file: pathlib.Path) -> int:
         return sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in model.variables)
     except Exception:  # Keras itself reads or rejects the file later
         return 0
+
+
+def read_architecture(file: pathlib.Path) -> Any:
+    """Return the configuration of the model in a ``.keras`` file, for ``difference``.
+
+    It leaves out what may differ between checkpoints of one training: how the model was compiled,
+    initialised and regularised, which layers were trainable, and names, which Keras generates.
+
+    Args:
+        file: the ``.keras`` file.
+
+    Raises:
+        StoreError: If the file has no configuration.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            config = json.loads(archive.read("config.json"))
+    except npy.DAMAGE as error:
+        raise StoreError(f"{str(file)!r} cannot be read", "a .keras file", error) from None
+    names = {name: f"#{i}" for i, name in enumerate(dict.fromkeys(_names(config)))}
+    return _essential(config, names)
+
+
+def _names(config: Any) -> Iterator[str]:
+    """Yield the names of all layers in a configuration."""
+    if isinstance(config, dict):
+        if isinstance(config.get("name"), str):
+            yield config["name"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            yield from _names(part)
+
+
+def _essential(config: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(config, dict):
+        return {
+            key: _essential(value, names)
+            for key, value in config.items()
+            if key not in _INCIDENTAL and not key.endswith(_INCIDENTAL_ENDS)
+        }
+    if isinstance(config, list):
+        return [_essential(value, names) for value in config]
+    return names.get(config, config) if isinstance(config, str) else config
+
+
+def difference(a: Any, b: Any, place: str = "model") -> str | None:
+    """Return the first difference of two configurations in words; ``None`` if they are equal.
+
+    Keys that only one of them has, as other versions of Keras may write, are not compared.
+
+    Args:
+        a: the expected configuration.
+        b: the received configuration.
+        place: the name of the part that is compared.
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        inner = [(a[key], b[key], place if key == "config" else f"{place}.{key}") for key in a
+                 if key in b]  # fmt: skip
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        inner = [(*pair, f"{place}[{i}]") for i, pair in enumerate(zip(a, b, strict=True))]
+    elif isinstance(a, list) and isinstance(b, list):
+        return f"{place} has the length {len(b)} instead of {len(a)}"
+    else:
+        return None if a == b else f"{place} is {str(b)[:80]!r} instead of {str(a)[:80]!r}"
+    return next((found for parts in inner if (found := difference(*parts))), None)
+
+
+class Weights(NamedTuple):
+    """The shapes of the weights in a file.
+
+    Args:
+        shapes: the name of each array in the file → its shape.
+        older: whether the file has the format of Keras 1 and 2, in which arrays have other names.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    older: bool
+
+
+def read_weights(file: pathlib.Path) -> Weights:
+    """Return the shapes of the weights in a ``.keras`` or HDF5 file, without those of optimizers.
+
+    Args:
+        file: the file.
+
+    Raises:
+        StoreError: If the file is damaged, or larger than the available memory.
+    """
+    import h5py
+
+    try:
+        opened: Any = file
+        if file.suffix == ".keras":
+            with zipfile.ZipFile(file) as archive:
+                npy.check_size(file, archive.getinfo(_WEIGHTS).file_size)
+                opened = io.BytesIO(archive.read(_WEIGHTS))  # compares the checksum
+        with h5py.File(opened, "r") as content:
+            older = "layer_names" in content.attrs or "model_weights" in content
+            root = content["model_weights"] if "model_weights" in content else content
+            shapes: dict[str, tuple[int, ...]] = {}
+
+            def add(name: str, item: Any) -> None:
+                if isinstance(item, h5py.Dataset) and "optimizer" not in name.split("/"):
+                    shapes[name] = tuple(item.shape)
+
+            root.visititems(add)
+    except StoreError:
+        raise
+    except npy.DAMAGE as error:
+        raise StoreError(
+            f"{str(file)!r} cannot be read", "a file of weights that Keras wrote", error
+        ) from None
+    return Weights(shapes, older)

@@ -16,9 +16,10 @@ import yaml
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.pipelines.runners.progress import clock
 from ib_keras.pipelines.spec import graph, image, machines
+from ib_keras.storage import checkpoint_files, data_files
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
-_FILES = (".keras", ".npz", ".mat")
+_FILES = (".keras", *checkpoint_files.HDF5, *data_files.SUFFIXES)
 
 
 class JobError(IbKerasError, RuntimeError):
@@ -67,20 +68,28 @@ def _item(key: str, value: Any, bucket: str | None) -> Any:
         return value
     if bucket is not None:
         value = value.replace("gs://", bucket)
-    path = pathlib.Path(value)
-    mounted = bucket is not None and value.startswith(bucket)
-    remote = "://" in value
-    if path.suffix in _FILES and not mounted and (path.is_absolute() or path.is_file() or remote):
-        place = "in a bucket" if remote else "of this machine"
-        raise ArgumentError(
-            f"`{key}` is a file {place}, which the tasks cannot read",
-            "a path in a bucket that they can read: gcloud storage cp FILE gs://BUCKET/, then "
-            f"--set {key}=gs://BUCKET/{path.name}"
-            if bucket is not None
-            else "a path in the image, or a name",
-            repr(value),
-        )
+    for text in graph.texts(value):
+        _check_readable(key, text, bucket)
     return value
+
+
+def _check_readable(key: str, text: str, bucket: str | None) -> None:
+    """Check that a text is not a file or folder that remote tasks cannot read."""
+    path, remote = pathlib.Path(text), "://" in text
+    is_file = text.endswith(_FILES) and (path.is_absolute() or path.is_file() or remote)
+    is_folder = key == "data" and not is_file and (remote or (path.is_absolute() and path.is_dir()))
+    if (bucket is not None and text.startswith(bucket)) or not (is_file or is_folder):
+        return
+    kind, copied = ("file", "FILE") if is_file else ("folder", "-r FOLDER")
+    raise ArgumentError(
+        f"`{key}` is a {kind} {'in a bucket' if remote else 'of this machine'}, which the tasks "
+        "cannot read",
+        f"a path in a bucket that they can read: gcloud storage cp {copied} gs://BUCKET/, then "
+        f"--set {key}=gs://BUCKET/{path.name}"
+        if bucket is not None
+        else "a path in the image, or a name",
+        repr(text),
+    )
 
 
 def labels(items: Iterable[str] | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import importlib.util
 import json
@@ -94,19 +95,23 @@ def modules(value: Any) -> list[str]:
     Args:
         value: value of a pipeline's parameter, or a mapping of all values.
     """
-    return sorted({text for text in _texts(value) if _FUNCTION.fullmatch(text)})
+    return sorted({text for text in texts(value) if _FUNCTION.fullmatch(text)})
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in an argument, including those in JSON."""
+def texts(value: Any) -> Iterator[str]:
+    """All texts in an argument, including those in JSON.
+
+    Args:
+        value: value of a pipeline's parameter, or a mapping of all values.
+    """
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
     elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(json.JSONDecodeError):
-            yield from _texts(json.loads(value))
+            yield from texts(json.loads(value))
     elif isinstance(value, str):
         yield value
 
@@ -210,7 +215,7 @@ def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
     """
     by_executor: dict[str, set[str]] = {}
     for task in tasks(spec, arguments):
-        prints = {p for value in task.arguments.values() for p in _fingerprints(value)}
+        prints = {p for key, value in task.arguments.items() for p in _fingerprints(key, value)}
         by_executor.setdefault(task.executor, set()).update(prints)
     for label, prints in by_executor.items():
         if prints:
@@ -219,13 +224,27 @@ def stamp(spec: dict[str, Any], arguments: Mapping[str, Any]) -> None:
             container.setdefault("env", []).append({"name": FILES_VARIABLE, "value": digest})
 
 
-def _fingerprints(value: Any) -> Iterator[str]:
+def _fingerprints(key: str, value: Any) -> Iterator[str]:
     """Return the fingerprints of the files and functions in an argument, including JSON."""
-    for text in _texts(value):
+    for text in texts(value):
         if _FUNCTION.fullmatch(text):
             yield _module_digest(text.partition(":")[0])
-        elif pathlib.Path(text).suffix and pathlib.Path(text).is_file():
-            yield _digest([pathlib.Path(text)])
+        elif files := _files(text, is_data=key == "data"):
+            yield _digest(files)
+
+
+def _files(text: str, is_data: bool) -> list[pathlib.Path]:
+    """Return the files that a text names: one file, those of a glob, or those in a data folder."""
+    path = pathlib.Path(text)
+    if glob.has_magic(text) and ("/" in text or path.suffix):
+        # A TensorFlow checkpoint, named by its prefix, consists of several files.
+        matches = glob.glob(text, recursive=True) or glob.glob(f"{text}.*", recursive=True)
+        return [match for match in map(pathlib.Path, sorted(matches)) if match.is_file()]
+    if path.suffix and path.is_file():
+        return [path]
+    if is_data and path.is_dir():
+        return sorted(inner for inner in path.rglob("*") if inner.is_file())
+    return []
 
 
 def _module_digest(name: str) -> str:
@@ -242,6 +261,7 @@ def _module_digest(name: str) -> str:
 def _digest(paths: Iterable[pathlib.Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
+        digest.update(path.as_posix().encode() + b"\0")
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

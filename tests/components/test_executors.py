@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
+from ib_keras.components.artifacts import prior
 from ib_keras.components.artifacts.checkpoints import read as read_checkpoints
 from ib_keras.components.artifacts.examples import read as read_examples
 from ib_keras.components.capturer import executor as capturer
+from ib_keras.components.ensembler import executor as ensembler
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
@@ -131,6 +133,194 @@ def test_names_of_labels_reach_the_store(tmp_path):
     assert store.label_names == ("cat", "dog", "owl")
     assert store.read(0, "output").shape == (60, 3)
     np.testing.assert_array_equal(store.targets(), loaded.split("all")[1])
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory):
+    """A table with a price, in units far from 1, that the columns determine; its data set."""
+    root = tmp_path_factory.mktemp("houses")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"area": rng.uniform(50, 250, 300), "age": rng.uniform(0, 80, 300)})
+    frame["price"] = 3000 * frame["area"] - 2000 * frame["age"] + 1e5
+    frame["rent"] = frame["price"] / 300
+    frame.to_csv(root / "houses.csv", index=False)
+    facts = examples.run(
+        str(root / "houses.csv"), root / "e", label="price,rent", scale="columns", seed=1
+    )
+    return root, facts
+
+
+def test_numbers_as_labels(houses, tmp_path):
+    root, facts = houses
+    assert facts["numbers"] == 2 and "classes" not in facts
+    assert facts["arrays"] == "area / age / price / rent"
+    loaded = read_examples(root / "e")
+    assert loaded.is_regression and loaded.label_names is None and loaded.n_outputs == 2
+    np.testing.assert_allclose(loaded.x_train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(loaded.x_train.std(axis=0), 1, rtol=1e-5)
+    assert loaded.y_train.shape == (240, 2) and loaded.y_train.mean() > 1e4
+    np.testing.assert_array_equal(loaded.labels(loaded.y_test), loaded.y_test)
+    model = '{"name": "mlp", "hidden": [8]}'
+    trained = trainer.run(
+        root / "e", tmp_path / "m", model=model, epochs=30, record="30", learning_rate=0.05
+    )
+    # A constant prediction has an error of 1 standard deviation.
+    assert trained["val_rmse"] < 0.3 and trained["val_mae"] < trained["val_rmse"]
+    assert set(read_checkpoints(tmp_path / "m").logs) == {
+        "epoch", "loss", "rmse", "mae", "val_loss", "val_rmse", "val_mae",
+    }  # fmt: skip
+    network = read_checkpoints(tmp_path / "m").load(30).model
+    assert network.output_shape == (None, 2)
+    assert network.layers[-1].activation is keras.activations.linear
+    scaled = (loaded.y_test - loaded.y_train.mean(axis=0)) / loaded.y_train.std(axis=0)
+    errors = network.predict(loaded.x_test, verbose=0) - scaled
+    assert np.sqrt((errors**2).mean()) == pytest.approx(trained["val_rmse"], rel=1e-4)
+
+
+def test_numbers_need_another_network(houses, tmp_path):
+    root, _ = houses
+    with pytest.raises(ArgumentError, match="outputs.*does not fit|does not fit.*3 outputs|'szt'"):
+        trainer.run(root / "e", tmp_path / "m", model="szt")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")]).save(
+        tmp_path / "m.keras"
+    )
+    with pytest.raises(ArgumentError, match="predicts probabilities, but the labels are numbers"):
+        trainer.run(root / "e", tmp_path / "m", model=str(tmp_path / "m.keras"))
+    with pytest.raises(ArgumentError, match="an ensemble needs classes"):
+        ensembler.run(root / "e", tmp_path / "t", estimators=["ebab"], model="mlp")
+    facts = examples.run(
+        str(root / "houses.csv"), tmp_path / "e3", label="rent", decoder_fraction=0.5
+    )
+    assert facts["numbers"] == 1 and facts["decoder"] == 120
+    bound = prior.bound('{"levels": 4}')
+    with pytest.raises(ArgumentError, match="a decoder needs classes"):
+        prior.parts(tmp_path / "e3", bound, 10)
+
+
+def test_a_loss_of_the_users_sees_the_labels_themselves(houses, tmp_path):
+    root, _ = houses
+    model = '{"name": "mlp", "hidden": [2], "loss": "mse"}'
+    assert trainer.run(root / "e", tmp_path / "m", model=model, epochs=1)["val_rmse"] > 1e4
+
+
+@pytest.mark.parametrize(("scale", "largest"), [("images", 1), ("none", 255)])
+def test_scales_of_images(scale, largest, tmp_path):
+    x = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)
+    x[0] = 255
+    np.savez(
+        tmp_path / "d.npz", x_train=x, y_train=np.arange(40) % 2, x_test=x, y_test=x[:, 0, 0] % 2
+    )
+    examples.run(str(tmp_path / "d.npz"), tmp_path / "e", scale=scale)
+    loaded = read_examples(tmp_path / "e").x_train
+    assert loaded.dtype == np.float32 and loaded.max() == largest
+    with pytest.raises(ArgumentError, match="`scale` does not apply.*no columns"):
+        examples.run(str(tmp_path / "d.npz"), tmp_path / "e2", scale="columns")
+    with pytest.raises(ArgumentError, match="`scale` is unknown.*'columns'"):
+        examples.run(str(tmp_path / "d.npz"), tmp_path / "e2", scale="column")
+
+
+def test_constant_columns_are_scaled_to_zero(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(20.0), "b": 7.0, "y": np.arange(20) % 2})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    examples.run(str(tmp_path / "t.csv"), tmp_path / "e", scale="columns")
+    loaded = read_examples(tmp_path / "e")
+    assert (loaded.x_train[:, 1] == 0).all() and (loaded.x_test[:, 1] == 0).all()
+
+
+def test_a_folder_of_images_of_one_size(tmp_path):
+    import tensorflow as tf
+
+    for i in range(8):
+        path = tmp_path / "d" / "xy"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_png(np.full((6, 6, 1), 30 * i, np.uint8)).numpy())
+    facts = examples.run(str(tmp_path / "d"), tmp_path / "e", image_size="3x4", test_fraction=0.5)
+    assert facts["labels"] == "x / y" and "arrays" not in facts
+    assert read_examples(tmp_path / "e").input_shape == (3, 4, 1)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """A training by Keras alone: checkpoints as models and as weights, and its logs."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "last_year"
+    folder.mkdir()
+    keras.utils.set_random_seed(0)
+    data = ib.datasets.load("szt", seed=1)
+    model = ib.models.szt(seed=1)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    save = keras.callbacks.ModelCheckpoint
+    model.fit(
+        data.x_train, data.y_train, epochs=2, batch_size=512, verbose=0,
+        callbacks=[
+            save(folder / "m.{epoch:02d}-{loss:.2f}.keras"),
+            save(folder / "m.{epoch:02d}-{loss:.2f}.weights.h5", save_weights_only=True),
+            keras.callbacks.CSVLogger(folder / "log.csv"),
+        ],
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["keras", "weights.h5"])
+def test_a_training_that_took_place_elsewhere(kind, chain, elsewhere, tmp_path):
+    root, _ = chain
+    model = {"checkpoints": str(elsewhere / f"*.{kind}"), "logs": str(elsewhere / "log.csv")}
+    if kind != "keras":
+        with pytest.raises(ArgumentError, match="weights without a model.*--model"):
+            trainer.run(root / "examples", tmp_path / "m", model=json.dumps(model))
+        model["name"] = "szt"
+    facts = trainer.run(root / "examples", tmp_path / "m", model=json.dumps(model))
+    assert facts["run"] == "last_year" and facts["checkpoints"] == facts["epochs"] == 2
+    assert facts["loss"] == pytest.approx(pd.read_csv(elsewhere / "log.csv")["loss"].iloc[-1])
+    capturer.run(tmp_path / "m", root / "examples", tmp_path / "s", max_samples=300)
+    store = ib.ActivationStore(tmp_path / "s")
+    x, y = read_examples(root / "examples").split("all")
+    own = ib.replay(
+        tmp_path / "r", elsewhere / "*.keras", x[:300], y[:300], logs=elsewhere / "log.csv"
+    )
+    assert (store.epochs, store.layers, store.run) == ([1, 2], own.layers, "last_year")
+    for epoch in store.epochs:
+        for layer in store.layers:
+            np.testing.assert_array_equal(store.read(epoch, layer), own.read(epoch, layer))
+    pd.testing.assert_frame_equal(store.logs, own.logs)
+    estimator.run(tmp_path / "s", tmp_path / "t", estimator="ebab")
+    assert ib.load(tmp_path / "t")["loss"].notna().all()
+
+
+def test_checkpoints_with_noise_and_without_logs(chain, elsewhere, tmp_path):
+    root, _ = chain
+    model = {"checkpoints": str(elsewhere / "*.keras"), "noise_std": 0.2, "label": "noisy",
+             "layers": ["dense_1", "output"]}  # fmt: skip
+    facts = trainer.run(root / "examples", tmp_path / "m", model=json.dumps(model))
+    assert facts == {"run": "noisy", "checkpoints": 2, "epochs": 2}
+    saved = read_checkpoints(tmp_path / "m")
+    assert saved.load(1).noise_std == {"dense_1": 0.2, "output": 0.0} and not len(saved.logs)
+    capturer.run(tmp_path / "m", root / "examples", tmp_path / "s", max_samples=50)
+    estimator.run(tmp_path / "s", tmp_path / "t", estimator="ebab")
+    reporter.run([tmp_path / "t"], tmp_path / "report")
+    assert sorted(ib.load(tmp_path / "report")["epoch"].unique()) == [1, 2]
+
+
+def test_checkpoints_that_do_not_fit(chain, elsewhere, tmp_path):
+    root, _ = chain
+    for model, message in (
+        (
+            {"checkpoints": str(elsewhere / "*.h5"), "name": "mlp", "hidden": [4]},
+            "does not fit the model",
+        ),
+        ({"checkpoints": str(elsewhere / "x*")}, "There are no checkpoints"),
+        ({"checkpoints": str(elsewhere / "*.keras"), "pattern": "("}, "`pattern` is invalid"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            trainer.run(root / "examples", tmp_path / "m", model=json.dumps(model))
+        assert not (tmp_path / "m").exists()
+    # The inputs must fit; the labels may be others than those of the training.
+    examples.run("digits", tmp_path / "e")
+    with pytest.raises(ArgumentError, match=r"does not fit the data. Expected inputs \(64,\)\."):
+        trainer.run(tmp_path / "e", tmp_path / "m", model=json.dumps(
+            {"checkpoints": str(elsewhere / "*.keras")}))  # fmt: skip
+    with pytest.raises(ArgumentError, match="An ensemble is trained here"):
+        ensembler.run(root / "examples", tmp_path / "t", estimators=["ebab"], model=json.dumps(
+            {"checkpoints": str(elsewhere / "*.keras")}))  # fmt: skip
 
 
 def test_examples_from_before_there_were_names(tmp_path):

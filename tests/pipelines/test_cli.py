@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
 
+import ib_keras as ib
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import (
     adaptive_estimators,
@@ -20,6 +22,7 @@ from ib_keras.pipelines import (
     information_plane,
     lossy_compression,
     noisy_dnn,
+    resnet_decoder,
 )
 
 PIPELINE = information_plane.information_plane
@@ -84,6 +87,12 @@ def test_bad_settings(setting, message):
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"noise_std": -1.0}, "noise_std"),
+        ({"scale": "column"}, "`scale` is unknown.*'columns'"),
+        ({"data": "digits", "label": "y"}, "`label` does not apply"),
+        ({"data": "digits", "image_size": "8"}, "`image_size` does not apply"),
+        ({"models": ['{"checkpoints": "no/*.keras"}']}, "There are no checkpoints"),
+        ({"models": ['{"name": "szt", "pattern": "x"}']}, "'pattern'.* do not apply"),
+        ({"models": ['{"name": "szt", "checkpoints": "a.keras", "logs": "no.csv"}']}, "`logs`"),
     ],
 )
 def test_settings_are_checked_before_the_first_task(settings, message):
@@ -215,6 +224,18 @@ def broken(input_shape):
         ({"models": ['{"name": "szt", "activation": "tan"}']}, "'szt-tan' cannot be built"),
         ({"models": ['{"name": "szt", "layers": ["conv_*"]}']}, "conv_"),
         ({"data": "{npz}"}, "lacks 'y'.*taken for x = 'inputs'"),
+        ({"data": "{csv}", "label": "price", "models": ["mlp"]}, None),
+        ({"data": "{csv}", "label": "b", "models": ["mlp"]}, None),
+        ({"data": "{csv}", "label": "a,b", "models": ["models_of_mine:build"]}, "probabilities"),
+        ({"data": "{csv}", "label": "price"}, "'szt'.* does not fit the data"),
+        ({"data": "{csv}", "models": ["mlp"]}, "not clear which column"),
+        ({"data": "{csv}", "label": "cost", "models": ["mlp"]}, "names no column"),
+        ({"models": ['{"checkpoints": "{run}/*.keras"}']}, None),
+        (
+            {"models": ['{"checkpoints": "{run}/*.h5", "name": "mlp", "hidden": [4]}']},
+            "2.weights.h5' does not fit the model",
+        ),
+        ({"models": ['{"checkpoints": "{run}/*.keras"}'], "data": "digits"}, "does not fit the"),
     ],
 )
 def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
@@ -222,13 +243,41 @@ def test_a_model_must_fit_the_data(settings, message, tmp_path, monkeypatch):
     np.savez(tmp_path / "d.npz", inputs=np.zeros((9, 3)))
     monkeypatch.syspath_prepend(tmp_path)
     sys.modules.pop("models_of_mine", None)
-    if settings.get("data") == "{npz}":
-        settings = {"data": str(tmp_path / "d.npz")}
+    rows = np.random.default_rng(0).normal(size=(20, 3))
+    frame = pd.DataFrame(rows, columns=["a", "price", "c"]).assign(b=np.arange(20) % 2)
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    if "{run}" in str(settings):
+        ib.models.szt().save(tmp_path / "1.keras")
+        ib.models.szt().save_weights(tmp_path / "2.weights.h5")
+    places = {"{npz}": "/d.npz", "{csv}": "/d.csv", "{run}": ""}
+    text = json.dumps(settings)
+    for place, name in places.items():
+        text = text.replace(place, f"{tmp_path}{name}")
+    settings = json.loads(text)
     if message is None:
         cli.check_arguments("information_plane", None, settings)
     else:
         with pytest.raises(ArgumentError, match=message):
             cli.check_arguments("information_plane", None, settings)
+
+
+@pytest.mark.parametrize("module", [adaptive_estimators, resnet_decoder])
+def test_pipelines_that_need_classes(module, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((20, 2)), y=np.random.default_rng(0).normal(size=20))
+    settings = {"data": str(tmp_path / "d.npz"), "models": ["mlp"], "cells": []}
+    with pytest.raises(ArgumentError, match="labels are numbers, but this pipeline needs classes"):
+        module.check(settings)
+
+
+def test_checkpoints_in_pipelines(tmp_path):
+    ib.models.szt().save(tmp_path / "run-3.keras")
+    model = json.dumps({"checkpoints": str(tmp_path / "*.keras"), "label": "old"})
+    with pytest.raises(ArgumentError, match="An ensemble is trained here"):
+        adaptive_estimators.check({"models": [model]})
+    cell = '{"run": "old", "layer": "dense_1", "epochs": [%d]}'
+    resnet_decoder.check({"models": [model], "cells": [cell % 3]})
+    with pytest.raises(ArgumentError, match=r"without a checkpoint: \[4\]. Expected some of \[3\]"):
+        resnet_decoder.check({"models": [model], "cells": [cell % 4]})
 
 
 def test_what_lies_in_a_bucket_is_not_looked_at():
@@ -245,10 +294,59 @@ def test_own_model_and_data(tmp_path, monkeypatch):
     given = cli.own_model_and_data(PIPELINE, ["m.h5", "my.nets:build"], "digits")
     assert given == {"models": [str(tmp_path / "m.h5"), "my.nets:build"], "data": "digits"}
     assert cli.own_model_and_data(PIPELINE, [], "gs://b/d.npz") == {"data": "gs://b/d.npz"}
+    for name in ("digits", "birds"):
+        (tmp_path / name).mkdir()
+    assert cli.own_model_and_data(PIPELINE, [], "birds") == {"data": str(tmp_path / "birds")}
+    assert cli.own_model_and_data(PIPELINE, [], "digits") == {"data": "digits"}
     pairs = cli.pipeline_of(lossy_compression, "synthetic")
     for models, data, flag in (([], "d.npz", "--data"), (["szt"], None, "--model")):
         with pytest.raises(ArgumentError, match=f"{flag} cannot be given.*Expected.*'cells'"):
             cli.own_model_and_data(pairs, models, data)
+
+
+def test_own_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def models(*arguments):
+        return list(map(json.loads, cli.own_model_and_data(PIPELINE, *arguments)["models"]))
+
+    files = str(tmp_path / "run/*.keras")
+    assert models([], None, ["run/*.keras"]) == [{"checkpoints": files}]
+    assert models([], None, [files, "gs://b/*.keras"]) == [
+        {"checkpoints": files}, {"checkpoints": "gs://b/*.keras"},
+    ]  # fmt: skip
+    assert models(["my.nets:build"], None, ["run/*.keras"]) == [
+        {"name": "my.nets:build", "checkpoints": files}
+    ]
+    assert models(['{"name": "mlp", "hidden": [4]}'], None, ["run/*.keras"]) == [
+        {"name": "mlp", "hidden": [4], "checkpoints": files}
+    ]
+    with pytest.raises(ArgumentError, match="--checkpoints are of one network"):
+        models(["mlp", "szt"], None, ["run/*.keras"])
+    with pytest.raises(ArgumentError, match="The model's JSON does not parse"):
+        models(["{"], None, ["run/*.keras"])
+    # TensorFlow's checkpoints have no suffix.
+    assert models([], None, ["run/ckpt-*"]) == [{"checkpoints": str(tmp_path / "run/ckpt-*")}]
+    given = {"checkpoints": "run/*.keras", "logs": "log.csv", "label": "a.b"}
+    assert models([json.dumps(given)], None) == [
+        {"checkpoints": files, "logs": str(tmp_path / "log.csv"), "label": "a.b"}
+    ]
+    for text in ('{"name": "mlp",  "hidden": [4]}', "{"):
+        assert cli.own_model_and_data(PIPELINE, [text], None) == {"models": [text]}
+    pairs = cli.pipeline_of(lossy_compression, "synthetic")
+    with pytest.raises(ArgumentError, match="--checkpoints cannot be given"):
+        cli.own_model_and_data(pairs, [], None, ["run/*.keras"])
+
+
+def test_a_model_that_was_set_is_that_of_the_checkpoints(monkeypatch):
+    calls = []
+    monkeypatch.setitem(cli._RUN, "local", lambda *given: calls.append(given[2]) or 0)
+    for given in (["--model=my.nets:build"], ["--set=models=my.nets:build"]):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["ib-keras", "--checkpoints=gs://b/*.h5", *given])
+            assert cli.run([""]) == 0
+    both = {"models": ['{"name": "my.nets:build", "checkpoints": "gs://b/*.h5"}']}
+    assert calls == [both, both]
 
 
 def test_remote_runners_are_handed_everything(monkeypatch, tmp_path):

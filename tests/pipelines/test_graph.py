@@ -120,3 +120,35 @@ def test_a_files_content_is_an_input(tmp_path, monkeypatch):
         # Tasks that do not read the file are not concerned.
         assert variables(given, "exec-capturer") is None
     assert variables({}, "exec-examples") is None
+
+
+def test_folders_and_globs_are_inputs(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "1.png").write_text("1")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("1.keras", "ckpt-1.index", "ckpt-1.data-00000-of-00001"):
+        (run / name).write_text("1")
+    for given, label, path in [
+        ({"data": str(folder)}, "exec-examples", folder / "a" / "1.png"),
+        ({"models": [json.dumps({"checkpoints": f"{run}/*.keras"})]}, "exec-trainer",
+         run / "1.keras"),
+        ({"models": [json.dumps({"checkpoints": f"{run}/ckpt-*"})]}, "exec-trainer",
+         run / "ckpt-1.index"),
+        ({"models": [json.dumps({"checkpoints": f"{run}/ckpt-?"})]}, "exec-trainer",
+         run / "ckpt-1.index"),
+    ]:  # fmt: skip
+        before = variables(given, label)
+        assert before is not None and variables(given, label) == before
+        path.write_text(path.read_text() + "x")
+        changed = variables(given, label)
+        assert changed not in (before, None)
+        # A further file, and a file of another name, are changes, too.
+        other = path.with_name(path.name.replace("1", "2"))
+        path.rename(other)
+        assert variables(given, label) not in (before, changed, None)
+        other.rename(path)
+        assert variables(given, label) == changed
+    # A folder named by another parameter, such as that of unfinished work, is no input.
+    assert variables({"models": [str(folder)]}, "exec-trainer") is None

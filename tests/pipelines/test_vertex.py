@@ -1,5 +1,6 @@
 """The job that Vertex AI is sent, by the real client, to a service on this machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -207,6 +208,14 @@ def test_files_of_this_machine_are_refused_and_those_of_buckets_mounted(tmp_path
         run({"data": str(tmp_path / "mine.npz")}, dry_run=True)
     with pytest.raises(ArgumentError, match="`models` is a file of this machine"):
         run({"models": [str(tmp_path / "mine.keras")]}, dry_run=True)
+    checkpoints = json.dumps({"checkpoints": str(tmp_path / "*.keras")})
+    with pytest.raises(ArgumentError, match="`models` is a file of this machine"):
+        run({"models": [checkpoints]}, dry_run=True)
+    with pytest.raises(ArgumentError, match="a folder of this machine.*storage cp -r FOLDER"):
+        run({"data": str(tmp_path)}, dry_run=True)
+    for name in ("t.csv", "t.csv.gz", "t.parquet"):
+        with pytest.raises(ArgumentError, match="`data` is a file of this machine"):
+            run({"data": str(tmp_path / name)}, dry_run=True)
     settings = {"data": "gs://b/mine.npz", "models": ["szt", "gs://b/mine.keras"]}
     run(settings, dry_run=True, output="-")
     job = yaml.safe_load(capsys.readouterr().out)["pipelineJob"]

@@ -1,0 +1,88 @@
+"""Inputs with labels, and the names under which they are found in files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ib_keras.errors import ArgumentError
+
+# Other accepted names of the inputs x and the labels y, in upper or lower case.
+ALIASES = {
+    "x": ("f", "data", "input", "inputs", "feature", "features", "image", "images"),
+    "y": ("label", "labels", "target", "targets", "class", "classes"),
+}
+# The largest number of names that an error lists.
+_LISTED = 12
+
+
+class Found(NamedTuple):
+    """The data set in a file or folder.
+
+    Args:
+        parts: ``(x, y)`` of all rows, or one pair of the training and one of the test rows.
+        names: the names of the arrays or columns that were read; empty if they have no names.
+        label: the name of the labels in error messages.
+    """
+
+    parts: list[tuple[np.ndarray, np.ndarray]]
+    names: tuple[str, ...] = ()
+    label: str = "y"
+
+
+def plain(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def described(names: Sequence[str]) -> str:
+    """Return names for an error; of many names, only the first and their number."""
+    more = [f"… {len(names)} in all"] if len(names) > _LISTED else []
+    return ", ".join([*names[:_LISTED], *more])
+
+
+def message_of(error: Exception) -> str:
+    """Return the message of an error without the operation that TensorFlow adds to it."""
+    return re.sub(r"^\{\{.*?\}\} ", "", str(error).partition(" [Op:")[0])
+
+
+def choose_labels(
+    label: str | Sequence[str] | None, names: Sequence[str], place: str, kind: str
+) -> list[str]:
+    """Return the names of the labels among the names of columns.
+
+    Args:
+        label: one name, several names, or several in one text with commas between them. ``None``
+            for the only column that is called y, label, target or class.
+        names: the names of the columns.
+        place: the file, for errors.
+        kind: ``"column"``, or another word for what the names denote, for errors.
+
+    Raises:
+        ArgumentError: If a name is missing or repeated, or it is not clear which column it is.
+    """
+    if label is None:
+        usual = [name for name in names if plain(name) in ("y", *ALIASES["y"])]
+        if len(usual) == 1:
+            return usual
+        raise ArgumentError(
+            f"It is not clear which {kind} of {place!r} has the labels",
+            f"label=… with the name of the {kind} (in pipelines --set label=…)",
+            f"the {kind}s {described(list(map(repr, names)))}",
+        )
+    if isinstance(label, str):
+        label = [label] if label in names else [one.strip() for one in label.split(",")]
+    chosen = list(label)
+    unknown = [one for one in chosen if one not in names]
+    if unknown or not chosen or len(set(chosen)) < len(chosen):
+        raise ArgumentError(
+            f"`label` names no {kind} of {place!r}: {', '.join(map(repr, unknown))}"
+            if unknown
+            else "`label` is empty or repeats a name",
+            f"one or more of the {kind}s {described(list(map(repr, names)))}",
+            repr(label),
+        )
+    return chosen
