@@ -100,7 +100,7 @@ class SamplePropagation(BaseEstimator):
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 3.
         Goldfeld, Greenewald & Polyanskiy, arXiv:1810.11589, eqs. 6, 7 and 14.
         Upper bound: Alemi et al., ICLR 2017, arXiv:1612.00410, eq. 14. Lower bound: Poole et al.,
-        ICML 2019, arXiv:1905.06922, section 2.4, with the known conditional density.
+        ICML 2019, arXiv:1905.06922, eq. 12.
     """
 
     mc_draws: int | None = None

@@ -20,6 +20,7 @@ from ib_keras.models.networks import (
     resnet,
     resnet_autoencoder,
     szt,
+    vib,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "resnet",
     "resnet_autoencoder",
     "szt",
+    "vib",
 ]

@@ -22,6 +22,7 @@ from ib_keras.models.networks import (
     resnet,
     resnet_autoencoder,
     szt,
+    vib,
 )
 from ib_keras.storage import keras_files
 
@@ -31,7 +32,7 @@ Identifier = str | os.PathLike | Mapping[str, Any]
 _TRAINING_KEYS = ("label", "layers", "loss", "noise_std")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
-    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt)
+    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt, vib)
 }
 
 
