@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,26 +197,58 @@ class Propagations:
         weights = np.full(batches.size, 1 / batches.size)
         return average(values, weights, random=True)
 
-    def half(self, rng: np.random.Generator, *, halve_inputs: bool) -> Propagations | None:
-        """Return half of the propagations and optionally of the rows; ``None`` for too few."""
+    def from_halves(
+        self, mc_draws: int | None, rng: np.random.Generator, *, halve_inputs: bool
+    ) -> tuple[Mean | None, Mean | None]:
+        """Estimate I(X;T) and I(T;Y) from each half of the samples, and return the means of both.
+
+        The choice of the halves hardly changes these means, so that their difference from the
+        estimate of all samples is due to the number of samples.
+
+        Args:
+            mc_draws: see ``draws_each``.
+            rng: the source of the halves and draws.
+            halve_inputs: whether the rows are halved, or only the propagations.
+
+        Returns:
+            The means, which are ``None`` if there are too few samples; the second also without
+            labels.
+        """
+        found = [half.information(mc_draws, rng) for half in self._halves(rng, halve_inputs)]
+        if not found:
+            return None, None
+        xt, ty = (_mean_of([one for one in each if one]) for each in zip(*found, strict=True))
+        return xt, ty
+
+    def _halves(self, rng: np.random.Generator, halve_inputs: bool) -> list[Propagations]:
+        """Return the halves of the propagations and optionally of the rows, if there are enough."""
         n, n_x = len(self.s), 0 if self.propagated is None else self.propagated.shape[1]
-        keep = np.ones(n, bool)
+        keep = [np.ones(n, bool)] * 2
         if halve_inputs and n >= _SAMPLE:
             inputs = np.unique(self.codes)
             if len(inputs) > n // 2:
-                keep = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
+                first = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
             else:  # repeated inputs: every second row of each
                 order = np.lexsort((rng.permutation(n), self.codes))
                 start = np.searchsorted(self.codes[order], self.codes[order])
-                keep[order] = (np.arange(n) - start) % 2 == 0
+                first = np.empty(n, bool)
+                first[order] = (np.arange(n) - start) % 2 == 0
+            keep = [first, ~first]
         elif n_x < 4:
-            return None
+            return []
+        size = max(2, n_x // 2)
+        propagations = slice(size), slice(n_x - size, n_x)
+        halves = [self._part(*of) for of in zip(keep, propagations, strict=True)]
+        return [half for half in halves if half is not None]
+
+    def _part(self, keep: np.ndarray, propagations: slice) -> Propagations | None:
+        """Return some of the rows and propagations; ``None`` if no propagated row is among them."""
         labels = None if self.labels is None else self.labels[keep]
         if labels is not None:
             labels = np.unique(labels, return_inverse=True)[1]
         propagated, rows = self.propagated, self.rows
         if propagated is not None:
-            propagated = propagated[:, : max(2, n_x // 2)]
+            propagated = propagated[:, propagations]
             if rows is not None:
                 inside = np.isin(self.codes[rows], self.codes[keep])
                 if not inside.any():
@@ -474,6 +507,16 @@ def average(values: np.ndarray, weights: np.ndarray, *, random: bool, rows: int 
             choice = math.sqrt(max(0.0, spread) / (rows - 1))
     error = math.sqrt(float(np.square(weights) @ square) + _unseen(len(each), values.size))
     return Mean(mean, error, choice)
+
+
+def _mean_of(means: Sequence[Mean]) -> Mean | None:
+    """Return the mean of independent means; ``None`` of none."""
+    if not means:
+        return None
+    values, errors, choices = np.array(means).T
+    n = len(means)
+    norm = np.linalg.norm
+    return Mean(float(values.mean()), float(norm(errors)) / n, float(norm(choices)) / n)
 
 
 def draws_each(mc_draws: int | None, centres: int, dim: int) -> int:

@@ -76,9 +76,9 @@ class SamplePropagation(BaseEstimator):
     draws, from the propagations, and from the choice of m inputs out of n; for a declared
     distribution, the errors from the draws and from the choice of the n inputs. Flags:
     ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound is near ln K;
-    ``high_dim`` if half of the inputs and of the propagations give a different estimate, by more
-    than 3 standard errors. In that case there are too few samples for this dimension, and the value
-    describes these samples but not their distribution.
+    ``high_dim`` if the two halves of the inputs and of the propagations give, on average, a
+    different estimate, by more than 3 standard errors. In that case there are too few samples for
+    this dimension, and the value describes these samples but not their distribution.
 
     Cost: n times the number of draws, in one fused pass, with memory for one tile.
 
@@ -185,8 +185,7 @@ class SamplePropagation(BaseEstimator):
         rng = np.random.default_rng(self.seed)
         xt, ty = data.information(self.mc_draws, rng, sampled=sampled)
         rng = np.random.default_rng([self.seed, 1])
-        half = data.half(rng, halve_inputs=not self.population)
-        half_xt, half_ty = (None, None) if half is None else half.information(self.mc_draws, rng)
+        half_xt, half_ty = data.from_halves(self.mc_draws, rng, halve_inputs=not self.population)
         flags = (*saturation(xt.value, n, entropy(codes)), *_high_dim(xt, half_xt))
         information = Estimate(xt.value, xt.stderr, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:
@@ -272,8 +271,7 @@ def mixture_entropy(
 def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
     if half is None:
         return ()
-    # The error of choosing all rows is also that of choosing half of them.
-    error = math.hypot(mean.error, half.error, mean.choice)
+    error = math.hypot(mean.error, half.error)
     return ("high_dim",) if abs(mean.value - half.value) > 3 * error else ()
 
 

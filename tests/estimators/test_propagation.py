@@ -261,6 +261,13 @@ def test_flags():
     assert "high_dim" in wide.flags and "saturated" not in wide.flags
     alone = sp.estimate(rng.normal(size=(200, 20)), noise_std=0.01).xt
     assert set(alone.flags) == {"saturated", "high_dim"}
+    # The choice of the half makes no difference: enough samples are rarely flagged.
+    flagged = 0
+    for _ in range(10):
+        t = np.tanh(rng.normal(size=(500, 1)))
+        found = sp.estimate(t, noise_std=0.3, y=t[:, 0] > 0)
+        flagged += len(found.xt.flags) + len(found.ty.flags)
+    assert flagged <= 1
     # All inputs there are: their number is no error.
     whole = SamplePropagation(population=True).estimate(rng.normal(size=(2000, 20)), noise_std=1.0)
     assert whole.xt.flags == ()
@@ -540,6 +547,10 @@ def test_flags_of_declared_distributions():
     )
     assert "high_dim" in wide.xt.flags and wide.others["I(X;T) lower"].flags == ("log_batch",)
     assert wide.others["I(X;T) lower"].value <= math.log(256)
+    # The bias is twice the standard error, which two halves show and one would not.
+    means, scale, exact = linear_gaussian(8, 1000, 0)
+    few = SamplePropagation().estimate(means, scale=scale).xt
+    assert few.value < exact - few.stderr and few.flags == ("high_dim",)
     alone = SamplePropagation().estimate(
         rng.normal(size=(200, 20)), scale=rng.uniform(1e-3, 1e-2, size=(200, 20))
     )

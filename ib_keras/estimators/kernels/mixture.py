@@ -178,9 +178,8 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any, scaled: 
         exponent = tf.matmul(left, right) + shift[:, :, None] + columns[:, None, :]
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
-    shapes = ((many, height, dim), (many, height), (many, dim, width), (many, width))
-    if scaled:
-        shapes = (*shapes, (many, dim, width))
+    shapes: list[tuple[int, ...]] = [(many, height, dim), (many, height)]
+    shapes += [(many, dim, width), (many, width), *([(many, dim, width)] if scaled else [])]
     wide = scaled_product if scaled else product
     program = tf.function(
         differences if dim <= NARROW else wide, jit_compile=True, autograph=False,
