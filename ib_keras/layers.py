@@ -35,9 +35,9 @@ class GaussianChannel(keras.layers.Layer):
     returned unchanged and no random numbers are drawn.
 
     With ``relative=True``, T = S + stddev·S·Z: the noise of each value is proportional to the
-    value. This bounds I(X;T) only if no values are close to zero. An exact zero has no noise, so
-    the zeros of a ReLU reveal exactly which units are inactive; and if S has a density at 0, the
-    information is infinite for any ``stddev``.
+    value, and vanishes near zero. I(X;T) is finite if E ln|S| is, as for any bounded density of S,
+    but T tells small values precisely, and an exact zero has no noise: the zeros of a ReLU reveal
+    exactly which units are inactive.
 
     Args:
         stddev: standard deviation, >= 0, in the unit of the activations; with ``relative``, as a
@@ -215,6 +215,24 @@ class GaussianSampling(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "kl_weight": self.kl_weight, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+def log_variance(x: Any) -> Any:
+    """Return 2 ln σ of σ = softplus(x − 5), an activation for the ``log_var`` of a sampling layer.
+
+    For x = 0, as at the start of a training, σ = 0.0067.
+
+    Args:
+        x: a tensor of any shape.
+
+    References:
+        Alemi et al., ICLR 2017, arXiv:1612.00410, section 4.1.
+    """
+    y = x - 5.0
+    # Far below 0, softplus(y) is exp(y), which would underflow.
+    above = keras.ops.log(keras.ops.softplus(keras.ops.maximum(y, -15.0)))
+    return 2 * keras.ops.where(y < -15.0, y, above)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")

@@ -20,6 +20,8 @@ from ib_keras.interface import Estimate, LayerInformation, Traits
 
 # An estimate above this share of its ceiling is flagged: it may say nothing about the network.
 SATURATION = 0.99
+# Share of the logarithm of the batch size above which a bound by contrasts is flagged.
+_BATCH_CEILING = 0.8
 
 
 class BaseEstimator(Configured):
@@ -274,6 +276,11 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
     """Return ``("saturated",)`` if ``value`` is within 1 % of ln n, or of a lower ceiling H(X)."""
     limit = math.log(n) if ceiling is None else min(math.log(n), ceiling)
     return ("saturated",) if limit > 0 and value >= SATURATION * limit else ()
+
+
+def log_batch(value: float, batch_size: int) -> tuple[str, ...]:
+    """Return ``("log_batch",)`` if ``value`` is near ln(batch_size), which it cannot exceed."""
+    return ("log_batch",) if value > _BATCH_CEILING * math.log(batch_size) else ()
 
 
 def network_noise(noise_std: float) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.base import FromPairs, log_batch
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
@@ -34,8 +34,6 @@ _EVERY = 50
 _CLIP = 10.0
 # Number of compiled critics that are cached.
 _CRITICS = 16
-# Share of ln(batch_size) above which InfoNCE is flagged.
-_CEILING = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,7 +296,7 @@ class InfoNCE(_Neural):
     name: ClassVar[str] = "infonce"
 
     def _flags(self, value: float) -> tuple[str, ...]:
-        return ("log_batch",) if value > _CEILING * math.log(self.batch_size) else ()
+        return log_batch(value, self.batch_size)
 
     def _loss(self, scores: Any, state: Any) -> Any:
         import tensorflow as tf
