@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -35,6 +36,16 @@ class Source(Protocol):
         """Whether S is random given the input: by earlier noise, or by draws of the network."""
         ...
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether this layer, or another one of the same network, has noise of its own."""
+        ...
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S, the output before the layer's own noise, is available."""
+        ...
+
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
         ...
@@ -51,17 +62,34 @@ class Source(Protocol):
         """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         ...
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the smallest and largest value of T over all epochs at which it is finite."""
+    def extent_of_all(self) -> Extent:
+        """Return the smallest and largest finite value, of all layers and epochs of a store."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredLayer:
-    """A layer of a store at one epoch. Its arrays are memory-mapped."""
+    """A layer of a store at one epoch. Its arrays are memory-mapped.
+
+    Args:
+        where: the run, the epoch and the layer.
+        store: the store.
+        whole: function that returns the smallest and largest value of the store.
+    """
 
     where: Where
     store: ActivationStore
+    whole: Callable[[], Extent]
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether a layer of the store has noise of its own, even if it was not selected."""
+        return any(stddev > 0 for stddev in self.store.noise_std(self.where.epoch).values())
+
+    @property
+    def has_clean(self) -> bool:
+        """A store always has S, because S equals T where it was not recorded."""
+        return True
 
     @property
     def random(self) -> bool:
@@ -84,11 +112,9 @@ class StoredLayer:
         """Return the recorded smallest and largest value of T; ``None`` if not finite."""
         return self.store.extent(self.where.epoch, self.where.layer)
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the recorded range of T over all epochs at which it is finite."""
-        extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
-        finite = [extent for extent in extents if extent is not None]
-        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
+    def extent_of_all(self) -> Extent:
+        """Return the recorded range of all layers and epochs, even if they were not selected."""
+        return self.whole()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +135,16 @@ class CapturedLayer:
     repeated: tuple[np.ndarray, np.ndarray] | None = None
     random: bool = False
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether the layer has noise of its own."""
+        return self.where.noise_std > 0
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S was captured."""
+        return self.s is not None
+
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
         return self.t
@@ -126,9 +162,40 @@ class CapturedLayer:
         low, high = float(self.t.min()), float(self.t.max())
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
-    def extent_over_epochs(self) -> Extent:
+    def extent_of_all(self) -> Extent:
         """Return the range of T in the only pass."""
         return self.extent()
+
+
+class StoredInputs(Sequence[np.ndarray]):
+    """The inputs of a store, which are read when they are needed.
+
+    Args:
+        store: the store.
+    """
+
+    def __init__(self, store: ActivationStore) -> None:
+        self._store = store
+
+    @functools.cached_property
+    def _arrays(self) -> list[np.ndarray]:
+        return flat_inputs(self._store.inputs())
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        return self._arrays[index]
+
+    def __len__(self) -> int:
+        return self._store.input_count
+
+    def codes(self) -> np.ndarray:
+        """Return integer codes of the distinct inputs, ``(n,)``, without reading the inputs."""
+        return self._store.input_codes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +207,7 @@ class Samples:
         labels: codes of the labels, ``(n,)``; ``None`` for no labels.
         inputs: codes of the inputs, ``(n,)``; ``None`` if all are distinct.
         draws: number of passes over the rows.
-        raw: the inputs themselves, as a tuple of arrays ``(n, ...)``.
+        raw: the inputs themselves, arrays ``(n, ...)``.
         label_names: the names of the labels, in the order of their codes.
     """
 
@@ -148,7 +215,7 @@ class Samples:
     labels: np.ndarray | None
     inputs: np.ndarray | None
     draws: int = 1
-    raw: tuple[np.ndarray, ...] = ()
+    raw: Sequence[np.ndarray] = ()
     label_names: tuple[Name, ...] | None = None
 
     @classmethod
@@ -160,19 +227,19 @@ class Samples:
         Args:
             n: number of rows.
             targets: the labels, ``(n,)``, or ``None``.
-            inputs: X, ``(n, ...)``, or ``None``.
+            inputs: X, ``(n, ...)``, or ``StoredInputs``, or ``None``.
             draws: number of passes over the rows.
             names: the names of the classes, if the targets are already codes.
         """
         encoded = None if targets is None else encode_labels(targets, n, "targets")
-        codes = None
+        codes, stored = None, isinstance(inputs, StoredInputs)
         if inputs is not None:
-            codes = input_codes(inputs, n)
+            codes = inputs.codes() if stored else input_codes(inputs, n)
             if draws == 1 and int(codes.max()) == n - 1:
                 codes = None  # all distinct
         elif draws > 1:
             codes = np.arange(n)
-        raw = () if inputs is None else tuple(flat_inputs(inputs))
+        raw = () if inputs is None else inputs if stored else tuple(flat_inputs(inputs))
         if encoded is None:
             return cls(n, None, codes, draws, raw)
         label_names = encoded.names if names is None else tuple(names)
@@ -206,11 +273,8 @@ def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
 ) -> tuple[Samples, list[Source]]:
     """Return the samples and sources of a store."""
+    chosen = all_epochs(store) if epochs is None else check_epochs(epochs)
     recorded = store.epochs
-    selected = None if epochs is None else check_epochs(epochs)
-    if epochs is None and (missing := store.missing):
-        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
-    chosen = recorded if selected is None else selected
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:
         raise ArgumentError(
@@ -219,16 +283,29 @@ def from_store(
             unknown or chosen,
         )
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
-    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
-
+    inputs = StoredInputs(store)
+    samples = Samples.of(store.n, store.targets(), inputs, store.draws, store.label_names)
+    whole = functools.cache(store.extent_of_all)
     sources: list[Source] = []
     for epoch in chosen:
         noise_std = store.noise_std(epoch)
         for name in names:
             index = store.layers.index(name)
             where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0))
-            sources.append(StoredLayer(where, store))
+            sources.append(StoredLayer(where, store, whole))
     return samples, sources
+
+
+def all_epochs(store: ActivationStore) -> list[int]:
+    """Return the epochs of a store.
+
+    Raises:
+        StoreError: If recorded epochs have disappeared.
+    """
+    recorded = store.epochs
+    if missing := store.missing:
+        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
+    return recorded
 
 
 def check_epochs(epochs: Any) -> list[int]:
