@@ -107,7 +107,7 @@ def test_tensorflow_is_imported_where_it_is_needed(finished):
 
 
 def test_components_that_need_no_tensorflow():
-    names = ("examples", "estimator", "reporter", "known_pairs", "clusterer")
+    names = ("examples", "planner", "estimator", "reporter", "known_pairs", "clusterer")
     code = "\n".join(f"import ib_keras.components.{name}.executor" for name in names)
     code += "\nimport sys; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
