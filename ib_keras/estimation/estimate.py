@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,9 +27,7 @@ from ib_keras.estimation.sources import (
 from ib_keras.estimators.base import BaseEstimator
 from ib_keras.frame import provenance
 from ib_keras.progress import bar
-
-# The start of a URL such as gs://bucket.
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+from ib_keras.storage import buckets
 
 
 def estimate(
@@ -52,7 +49,8 @@ def estimate(
     """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
-        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; a
+        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; the
+            path may be in a bucket (``gs://…``), of which only the selected layers are copied; a
             mapping layer name → ``(n, ...)``, such as the ``Activations`` that ``capture`` returns;
             or a Keras model, whose taps are captured.
         estimators: a name, configuration or estimator object, or a list of these.
@@ -63,8 +61,9 @@ def estimate(
             rows; numbers ``(n,)`` or ``(n, k)``; or several targets, as a dict by name, a matrix of
             several labels, or a list. Each of several targets has its own rows, with the quantity
             ``I(T;Y[name])``. With ``None``, the targets of a data set are taken, if it has any.
-        layers: names or globs of layers; ``None`` for all. For a model that is not instrumented,
-            ``layers`` as for ``instrument``, including ``"blocks"``.
+        layers: names or globs of layers; ``None`` for all. The range of values that some estimators
+            need is always that of all layers and epochs of a store. For a model that is not
+            instrumented, ``layers`` as for ``instrument``, including ``"blocks"``.
         epochs: epochs of a store; ``None`` for all.
         unit: ``"nats"`` or ``"bits"``.
         progress: whether to show a progress bar on a terminal.
@@ -202,15 +201,10 @@ def _stores_or_source(source: Any) -> list[Any]:
     if not isinstance(source, (str, os.PathLike)):
         return [source]
     path = os.fspath(source)
-    if _REMOTE.match(path):
-        raise StoreError(
-            "`estimate` reads local stores only",
-            "a path on this machine; copy remote stores, for example by `gcloud storage cp -r`",
-            repr(path),
-        )
-    if os.path.exists(path) or not glob.has_magic(path):
+    remote = buckets.is_url(path)
+    if not glob.has_magic(path) or (not remote and os.path.exists(path)):
         return [ActivationStore(path)]
-    matches = sorted(glob.glob(path))
+    matches = buckets.matches(path) if remote else sorted(glob.glob(path))
     if not matches:
         raise StoreError(f"{path!r} matches nothing", "a glob of stores", "no path")
     return [ActivationStore(match) for match in matches]

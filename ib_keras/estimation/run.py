@@ -47,10 +47,10 @@ def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], sample
     propagating = [estimator.traits.propagations for estimator in estimators]
     noisy = [source for source in sources if source.where.noise_std > 0]
     # With other estimators, its rows for a network without noise have no value, and a reason.
-    if all(propagating) and not noisy and not any(source.conditional() for source in sources):
+    if all(propagating) and not any(source.has_channel for source in sources):
         check_channel(0.0, random=any(source.random for source in sources))
     for source in noisy if any(propagating) else ():
-        if source.clean() is None and source.conditional() is None:
+        if not source.has_clean:
             raise ArgumentError(
                 "Sample propagation needs S, each layer's output before its own noise",
                 "a store, a model, or `capture(clean=True)`",
@@ -226,7 +226,7 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
     """Prepare the estimator for the range of all layers and epochs if it needs this range."""
     if not estimator.traits.all_epochs:
         return estimator
-    extents = [extent for source in sources if (extent := source.extent_over_epochs()) is not None]
+    extents = [extent for source in sources if (extent := source.extent_of_all()) is not None]
     if not extents:  # each cell fails, with a reason
         return estimator
     return estimator.prepare(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,16 @@ class Source(Protocol):
         """Whether S is random given the input: by earlier noise, or by draws of the network."""
         ...
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether this layer, or another one of the same network, has noise of its own."""
+        ...
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S, the output before the layer's own noise, is available."""
+        ...
+
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
         ...
@@ -61,17 +72,35 @@ class Source(Protocol):
         """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         ...
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the smallest and largest value of T over all epochs at which it is finite."""
+    def extent_of_all(self) -> Extent:
+        """Return the smallest and largest finite value, of all layers and epochs of a store."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredLayer:
-    """A layer of a store at one epoch. Its arrays are memory-mapped."""
+    """A layer of a store at one epoch. Its arrays are memory-mapped.
+
+    Args:
+        where: the run, the epoch and the layer.
+        store: the store.
+        whole: function that returns the smallest and largest value of the store.
+    """
 
     where: Where
     store: ActivationStore
+    whole: Callable[[], Extent]
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether a layer of the store has noise that is known, even if it was not selected."""
+        noise = self.store.noise_std(self.where.epoch).values()
+        return any(stddev > 0 for stddev in noise) or bool(self.store.declared(self.where.epoch))
+
+    @property
+    def has_clean(self) -> bool:
+        """A store always has S, because S equals T where it was not recorded."""
+        return True
 
     @property
     def random(self) -> bool:
@@ -111,11 +140,9 @@ class StoredLayer:
         """Return the recorded smallest and largest value of T; ``None`` if not finite."""
         return self.store.extent(self.where.epoch, self.where.layer)
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the recorded range of T over all epochs at which it is finite."""
-        extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
-        finite = [extent for extent in extents if extent is not None]
-        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
+    def extent_of_all(self) -> Extent:
+        """Return the recorded range of all layers and epochs, even if they were not selected."""
+        return self.whole()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +166,16 @@ class CapturedLayer:
     random: bool = False
     declared: tuple[np.ndarray, np.ndarray] | None = None
     of_rows: np.ndarray | None = None
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether the layer has noise that is known."""
+        return self.where.noise_std > 0 or self.declared is not None
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S was captured, or is not needed."""
+        return self.s is not None or self.declared is not None
 
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
@@ -165,9 +202,58 @@ class CapturedLayer:
         low, high = float(self.t.min()), float(self.t.max())
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
-    def extent_over_epochs(self) -> Extent:
+    def extent_of_all(self) -> Extent:
         """Return the range of T in the only pass."""
         return self.extent()
+
+
+class StoredInputs(examples.Examples):
+    """The inputs of a store, which are read when they are needed.
+
+    Args:
+        store: the store.
+    """
+
+    targets = None
+
+    def __init__(self, store: ActivationStore) -> None:
+        self._store, self.n = store, store.n
+
+    @functools.cached_property
+    def _rows(self) -> examples.Examples:
+        return examples.of(self._store.inputs())
+
+    @property
+    def structure(self) -> dict[str, Any]:  # type: ignore[override]
+        """Description of the structure of the inputs."""
+        return self._rows.structure
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:  # type: ignore[override]
+        """The shape of a row of each array."""
+        return self._rows.shapes
+
+    @property
+    def dtypes(self) -> list[np.dtype]:  # type: ignore[override]
+        """The dtype of each array."""
+        return self._rows.dtypes
+
+    @property
+    def checksums(self) -> list[str]:  # type: ignore[override]
+        """A checksum of each array."""
+        return self._rows.checksums
+
+    def codes(self) -> np.ndarray:
+        """Return integer codes of the distinct inputs, ``(n,)``, without reading the inputs."""
+        return self._store.input_codes()
+
+    def batches(self, size: int) -> Iterator[list[np.ndarray]]:
+        """Yield the arrays of all rows in order, ``size`` rows at a time."""
+        return self._rows.batches(size)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return the memory-mapped arrays."""
+        return self._rows.arrays()
 
 
 def rows_of_positions(shape: tuple[int, ...], mask: np.ndarray | None) -> np.ndarray:
@@ -275,11 +361,8 @@ def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
 ) -> tuple[Samples, list[Source]]:
     """Return the samples and sources of a store."""
+    chosen = all_epochs(store) if epochs is None else check_epochs(epochs)
     recorded = store.epochs
-    selected = None if epochs is None else check_epochs(epochs)
-    if epochs is None and (missing := store.missing):
-        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
-    chosen = recorded if selected is None else selected
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:
         raise ArgumentError(
@@ -288,8 +371,8 @@ def from_store(
             unknown or chosen,
         )
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
-    samples = Samples.of(store.n, store.all_targets(), store.inputs(), store.draws)
-
+    samples = Samples.of(store.n, store.all_targets(), StoredInputs(store), store.draws)
+    whole = functools.cache(store.extent_of_all)
     sources: list[Source] = []
     views = store.views
     for epoch in chosen:
@@ -298,8 +381,20 @@ def from_store(
             index = store.layers.index(name)
             view = views.get(name, "")
             where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0), view)
-            sources.append(StoredLayer(where, store))
+            sources.append(StoredLayer(where, store, whole))
     return samples, sources
+
+
+def all_epochs(store: ActivationStore) -> list[int]:
+    """Return the epochs of a store.
+
+    Raises:
+        StoreError: If recorded epochs have disappeared.
+    """
+    recorded = store.epochs
+    if missing := store.missing:
+        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
+    return recorded
 
 
 def check_epochs(epochs: Any) -> list[int]:

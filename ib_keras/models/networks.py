@@ -81,6 +81,7 @@ def vib(
     latent: int = 8,
     hidden: Sequence[int] = (128, 128),
     activation: str = "relu",
+    regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a deep variational information bottleneck, whose representation is the layer ``z``.
@@ -106,6 +107,7 @@ def vib(
         latent: dimension of Z.
         hidden: widths of the encoder's hidden layers.
         activation: activation of the hidden layers.
+        regression: whether the last layer is linear, for targets of numbers.
         seed: seed of the initial weights and of the draws.
 
     Raises:
@@ -131,7 +133,7 @@ def vib(
         for i, (name, function) in enumerate((("mean", None), ("log_var", log_variance)))
     ]
     z = GaussianSampling(kl_weight=beta, seed=seed, name="z")(parameters)
-    outputs = _softmax(n_classes, _initializer("softmax", seed, depth + 2))(z)
+    outputs = _output(n_classes, _initializer("softmax", seed, depth + 2), regression)(z)
     return keras.Model(inputs, outputs, name="vib")
 
 

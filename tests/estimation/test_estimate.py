@@ -212,8 +212,6 @@ def test_several_stores(tmp_path, arrays):
         ib.estimate(str(tmp_path / "no-*"), "ebab")
     with pytest.raises(StoreError, match="nosuch.*Expected the folder of an `ActivationStore`"):
         ib.estimate("nosuch", "ebab")
-    with pytest.raises(StoreError, match="reads local stores only"):
-        ib.estimate("gs://bucket/*", "ebab")
     with pytest.raises(ArgumentError, match="stores or their paths"):
         ib.estimate([3], "ebab")
 
