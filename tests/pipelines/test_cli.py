@@ -84,6 +84,8 @@ def test_bad_settings(setting, message):
         ({"epochs": 0}, "epochs"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"noise_std": -1.0}, "noise_std"),
+        ({"shards": 101}, "`shards` is too large. Expected at most 100"),
+        ({"shards": -1}, "shards"),
     ],
 )
 def test_settings_are_checked_before_the_first_task(settings, message):
