@@ -16,7 +16,7 @@ import pandas as pd
 
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.frame import provenance
-from ib_keras.frame.table import TYPES, check_columns, columns, fill_details, validate
+from ib_keras.frame.table import TYPES, check_columns, columns, fill_texts, validate
 from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
 
 def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
     """Join each table with its own logs, and all in one frame; one conversion to pandas is fast."""
-    table = fill_details(_stacked([own for own, _ in read]))
+    table = fill_texts(_stacked([own for own, _ in read]))
     table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
     logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
     if not logs:

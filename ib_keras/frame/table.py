@@ -188,15 +188,15 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     tables = [validate(table, f"frames[{i}]") for i, table in enumerate(frames)]
     if not tables:
         raise ArgumentError("`frames` is empty", "at least one table of estimates", "none")
-    joined = fill_details(pd.concat(tables, ignore_index=True))
+    joined = fill_texts(pd.concat(tables, ignore_index=True))
     joined.attrs.clear()
     joined.attrs.update(provenance.merged([dict(table.attrs) for table in tables]))
     return joined
 
 
-def fill_details(joined: pd.DataFrame) -> pd.DataFrame:
-    """Return joined tables with empty details where only some of the tables had this column."""
-    return joined.fillna({"details": ""}) if "details" in joined else joined
+def fill_texts(joined: pd.DataFrame) -> pd.DataFrame:
+    """Return joined tables with empty texts in columns that only some of the tables had."""
+    return joined.fillna({column: "" for column in OPTIONAL if column in _TEXT})
 
 
 def groups_of_truth(table: pd.DataFrame) -> pd.Series:

@@ -26,6 +26,17 @@ def test_collisions_of_the_hash_are_found(monkeypatch):
     assert len(np.unique(row_coding.row_codes(rows))) == expected
 
 
+def test_large_samples_are_read_in_parts(monkeypatch, tmp_path):
+    rows = np.random.default_rng(0).integers(0, 2, (500, 3)).astype(float)
+    whole = row_coding.row_codes(rows)
+    monkeypatch.setattr(row_coding, "_PART_BYTES", 10 * rows[0].nbytes)
+    monkeypatch.setattr(row_coding, "_BLOCK_BYTES", 7 * rows[0].nbytes)
+    np.save(tmp_path / "rows.npy", rows)
+    parts = row_coding.row_codes(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    np.testing.assert_array_equal(parts, whole)
+    assert len(np.unique(parts)) == 8
+
+
 def test_negative_zero_is_zero():
     assert row_coding.row_codes(np.array([[0.0, 1.0], [-0.0, 1.0]])).tolist() == [0, 0]
 

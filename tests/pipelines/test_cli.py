@@ -93,6 +93,8 @@ def test_bad_settings(setting, message):
         ({"models": ['{"checkpoints": "no/*.keras"}']}, "There are no checkpoints"),
         ({"models": ['{"name": "szt", "pattern": "x"}']}, "'pattern'.* do not apply"),
         ({"models": ['{"name": "szt", "checkpoints": "a.keras", "logs": "no.csv"}']}, "`logs`"),
+        ({"shards": 101}, "`shards` is too large. Expected at most 100"),
+        ({"shards": -1}, "shards"),
     ],
 )
 def test_settings_are_checked_before_the_first_task(settings, message):
