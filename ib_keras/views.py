@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -311,6 +312,29 @@ def _is_layer(value: Any) -> bool:
     import keras
 
     return isinstance(value, keras.layers.Layer)
+
+
+def parse(text: str) -> Any:
+    """Return the argument ``views`` from a text.
+
+    Args:
+        text: the name of a view, JSON of names or globs of layers and views, or empty.
+
+    Raises:
+        ArgumentError: If a view is unknown, or JSON does not parse.
+    """
+    views: Any = text.strip() or None
+    if views is not None and views.startswith("{"):
+        try:
+            views = json.loads(views)
+        except ValueError as error:
+            raise ArgumentError(
+                f"The JSON of `views` does not parse ({error})",
+                'a name such as "mean", or JSON such as {"block*": "mean"}',
+                text,
+            ) from None
+    patterns(views)
+    return views
 
 
 def patterns(views: Any) -> dict[str, View | None]:

@@ -11,6 +11,7 @@ from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.estimation.shards import check_shards
 from ib_keras.training.schedule import parse as parse_record
 from ib_keras.training.schedule import selector
+from ib_keras.views import parse as parse_views
 
 _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
@@ -47,6 +48,7 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     if "data" in settings:
         ib_keras.datasets.check(settings["data"], **names)
     check_scale(settings.get("scale", "images"))
+    views = parse_views(settings.get("views", ""))
     selector(parse_record(settings.get("record", "log")))
     if settings.get("split", "all") not in ("train", "test", "all"):
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", settings["split"])
@@ -60,7 +62,9 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
         check_stddev(settings.get(key, 0.0), key)
     if "data" in settings and "models" in settings:
         noise_std = settings.get("noise_std", 0.0)
-        check_fit(settings["models"], settings["data"], noise_std, classes=classes, **names)
+        check_fit(
+            settings["models"], settings["data"], noise_std, classes=classes, views=views, **names
+        )
 
 
 def check_fit(
@@ -71,6 +75,7 @@ def check_fit(
     label: str | None = None,
     image_size: str | None = None,
     classes: bool = False,
+    views: Any = None,
 ) -> None:
     """Check that all models can be built for the data and instrumented.
 
@@ -83,6 +88,7 @@ def check_fit(
         label: as for ``ib_keras.datasets.load``.
         image_size: as for ``ib_keras.datasets.load``.
         classes: whether the labels must be classes.
+        views: as for ``ib_keras.Recorder``.
 
     Raises:
         ArgumentError: If the data cannot be read, the labels are not classes although they must be,
@@ -116,11 +122,12 @@ def check_fit(
                 from_checkpoints.open_all(files, model)
             if not isinstance(model, ib_keras.InstrumentedModel):
                 model_noise = ib_keras.models.noise_std(identifier)
-                ib_keras.instrument(
+                model = ib_keras.instrument(
                     model,
                     noise_std if model_noise is None else model_noise,
                     layers=ib_keras.models.layers(identifier),
                 )
+            model.views(model.tap_names, views)
         except IbKerasError:
             raise
         except Exception as error:

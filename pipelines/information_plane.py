@@ -52,6 +52,7 @@ def information_plane(
     record: str = "log",
     split: str = "all",
     max_samples: int = 10000,
+    views: str = "",
     shards: int = 0,
     seed: int = 0,
 ) -> dsl.Dataset:
@@ -76,6 +77,8 @@ def information_plane(
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
+        views: functions of the layers to record in their place: the name of a view of ib_keras.views
+            such as "mean", or JSON of names or globs of layers and views, {"block*": "mean"}.
         shards: the number of tasks, up to 100, over which the estimates of one model are split.
             With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
@@ -97,6 +100,7 @@ def information_plane(
             examples=data_task.outputs["output"],
             split=split,
             max_samples=max_samples,
+            views=views,
             seed=seed,
         )
         plan_task = planner(

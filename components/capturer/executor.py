@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from ib_keras import ActivationStore, Recorder
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import examples
 from ib_keras.errors import ArgumentError
+from ib_keras.views import parse
 
 # Maximum number of rows on which views are fitted.
 _FITTED = 1000
@@ -55,7 +55,7 @@ def run(
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
         batch_size=batch_size, conditional_inputs=conditional_inputs, propagations=propagations,
-        views=_parsed(views), view_inputs=_others(loaded, split, x_all, len(x)), run=saved.run,
+        views=parse(views), view_inputs=_others(loaded, split, x_all, len(x)), run=saved.run,
     )  # fmt: skip
     recorder.replay(
         model,
@@ -66,22 +66,6 @@ def run(
     store = ActivationStore(output)
     counts = {"n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}
     return {"run": saved.run, **counts}
-
-
-def _parsed(views: str) -> Any:
-    """Return the argument ``views`` of ``Recorder``."""
-    if not views.strip():
-        return None
-    if not views.lstrip().startswith("{"):
-        return views
-    try:
-        return json.loads(views)
-    except ValueError as error:
-        raise ArgumentError(
-            f"The JSON of `views` does not parse ({error})",
-            'a name such as "mean", or JSON such as {"block*": "mean"}',
-            views,
-        ) from None
 
 
 def _others(
