@@ -77,8 +77,9 @@ def information_plane(
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
-        views: functions of the layers to record in their place: the name of a view of ib_keras.views
-            such as "mean", or JSON of names or globs of layers and views, {"block*": "mean"}.
+        views: functions of the layers to record in their place: the name of a view of
+            ib_keras.views, such as "mean", or JSON of names or globs of layers and views, such as
+            {"block*": "mean"}.
         shards: the number of tasks, up to 100, over which the estimates of one model are split.
             With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
