@@ -396,6 +396,8 @@ def _is_chosen(layer: keras.layers.Layer, layers: Layers) -> bool:
 def default_taps(traced: Trace) -> list[Call]:
     """Choose T_1…T_L: the output of each layer with weights, after the activation of the layer.
 
+    A layer that declares the distribution p(T|X) is chosen, too.
+
     An activation or normalisation layer belongs to the layer before it if that layer's output is
     its only input and no other layer takes this output. A normalisation that belongs to no layer
     with weights has no tap. A layer that returns its input unchanged, such as a linear activation
@@ -414,6 +416,7 @@ def default_taps(traced: Trace) -> list[Call]:
 def _weighted(traced: Trace) -> list[Call]:
     found = set()
     for call in traced.leaves:
-        if call.weights and not blocks.belongs_to_others(call.layer) and not call.returns_input:
+        own = call.weights or call.declares
+        if own and not blocks.belongs_to_others(call.layer) and not call.returns_input:
             found.add(id(call if call.in_loop else blocks.last_of_group(traced, call)))
     return [call for call in traced.calls if id(call) in found]

@@ -61,6 +61,11 @@ class Call:
         """The layer's weights; an operation has none."""
         return self.layer.weights if isinstance(self.layer, keras.layers.Layer) else []
 
+    @property
+    def declares(self) -> bool:
+        """Whether the layer has a method ``conditional``, which returns p(T|X)."""
+        return callable(getattr(self.layer, "conditional", None))
+
     @functools.cached_property
     def value(self) -> Any:
         """The tensor where the output of this call was computed."""
@@ -146,9 +151,7 @@ class Trace:
         return frozenset(
             tap.name
             for tap in taps
-            if tap.first
-            and callable(getattr(tap.layer, "conditional", None))
-            and random.isdisjoint(x.name for x in tap.inputs)
+            if tap.first and tap.declares and random.isdisjoint(x.name for x in tap.inputs)
         )
 
     def _random(self, taps: Sequence[Call]) -> set[str]:
