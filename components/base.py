@@ -25,6 +25,8 @@ MARK = "ib-keras:"
 DEFAULT_IMAGE = "ib-keras-python:latest"
 # A cache compares a task's inputs, image and environment, but not the library's code.
 VERSION_VARIABLE = "IB_KERAS_VERSION"
+# A fingerprint of the user's files that the arguments of a task name.
+FILES_VARIABLE = "IB_KERAS_FILES"
 
 
 def component(function: Any) -> Any:
@@ -67,6 +69,15 @@ def publish(artifact: Any, facts: dict[str, Any]) -> None:
         facts: short names with JSON values.
     """
     artifact.metadata.update(facts)
+    log(facts)
+
+
+def log(facts: dict[str, Any]) -> None:
+    """Print an executor's facts to the task's log.
+
+    Args:
+        facts: short names with JSON values.
+    """
     text = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in facts.items()

@@ -69,6 +69,7 @@ _OBJECTS = {
 _MODULES = (
     "clustering", "compression", "datasets", "ensembles", "errors", "estimators", "frame",
     "layers", "models", "pixelcnn", "plot", "regularizers", "report", "studies", "synthetic",
+    "views",
 )  # fmt: skip
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])

@@ -131,9 +131,9 @@ def measures(
             "`width`, such as 10 times the noise of a noisy version of the network",
             "width=None",
         )
-    labels = samples.arguments()["y"]
     rows = []
-    for where, t in ((source.where, source.read()) for source in sources):
+    for source in sources:
+        where, t, labels = source.where, source.read(), samples.labels(source.rows())
         key = (*where[:4], len(t), where.noise_std)
         side = width if width is not None else width_factor * where.noise_std
         if side > 0:
@@ -177,10 +177,12 @@ def histograms(
     """
     check_count(bins, "bins")
     samples, sources = _source(source, targets, layers, epochs)
-    labels = samples.arguments()["y"]
     similarities = [
-        (source.where, pairs(source.read(), labels, max_samples=max_samples, seed=seed))
-        for source in sources
+        (
+            one.where,
+            pairs(one.read(), samples.labels(one.rows()), max_samples=max_samples, seed=seed),
+        )
+        for one in sources
     ]
     largest: dict[tuple[str, str], float] = {}
     for where, similarity in similarities:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ib_keras import datasets, frame
+from ib_keras import datasets, examples, frame
 from ib_keras.arrays.checks import check_count, check_positive
 from ib_keras.arrays.labels import Name, encode_labels, provenance_of, recode
-from ib_keras.arrays.structures import fingerprint, flat_inputs
+from ib_keras.arrays.targets import as_targets
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import sources
 from ib_keras.estimation.capture import Captured
@@ -207,7 +207,7 @@ class Ensemble:
         def one(weights: Any) -> list[Any]:
             outputs: dict[str, Any] = {}
 
-            def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
+            def record(name: str, layer: Any, args: tuple, kwargs: dict, output: Any) -> Any:
                 outputs[name] = output
                 return output
 
@@ -280,7 +280,7 @@ def study(
                 rows += part
     table = frame.from_rows(rows)
     origin = {
-        "data": fingerprint(flat_inputs(data.x), data.y),
+        "data": examples.fingerprint(examples.of(data.x), as_targets(data.y, len(data.x))),
         "model": provenance.of_model(ensemble._model),
         "seeds": ensemble.seeds,
         "labels": provenance_of(data.label_names),

@@ -152,6 +152,16 @@ _ALL = (
         "Add noise to the network, or compare layers and epochs only at equal n.",
     ),
     Flag(
+        "binned_target",
+        CARE,
+        "the numbers of Y were binned",
+        "Y consists of numbers, and this estimator needs classes, so Y was divided into "
+        "`target_bins` cells of equal counts. The value is the information about the cell, which "
+        "is at most I(T;Y), and at most the logarithm of `target_bins`.",
+        "Compare only values of equal `target_bins`, and believe what does not change with it. To "
+        "use the numbers themselves, choose `ksg`, `kl`, `gaussian` or a critic.",
+    ),
+    Flag(
         "integer_inputs",
         CARE,
         "distances between integer inputs mean nothing if they are ids",
@@ -160,6 +170,22 @@ _ALL = (
         "nothing, and neither does the value.",
         "If they are counts or pixels, convert them to float. If they are ids, use an estimator "
         "that does not compare inputs: `ebab`, `binning`, `kde`, or `sp` with noise.",
+    ),
+    Flag(
+        "view",
+        NONE,
+        "the values are of a function of the layer with fewer dimensions",
+        "The value is the information of the view in the column `view`, which is a function of the "
+        "layer's output. The layer has at least this information, and may have more.",
+        "Compare layers, epochs and networks by the same view; compare several views.",
+    ),
+    Flag(
+        "dependent",
+        CARE,
+        "the rows are not independent, so the errors are too small",
+        "The rows are not independent of each other, such as the positions of one image. The "
+        "standard error assumes that they are, and is too small.",
+        "Judge the error by the spread over networks or over different inputs.",
     ),
     Flag(
         "clipped",

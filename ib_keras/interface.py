@@ -60,7 +60,7 @@ class LayerInformation:
 
     Args:
         xt: I(X;T).
-        ty: I(T;Y); ``None`` without labels.
+        ty: I(T;Y); ``None`` without Y.
         others: further quantities by name, such as ``"H(X|T)"``.
     """
 
@@ -111,7 +111,8 @@ class Estimator(Protocol):
 
         Args:
             t: the layer's outputs, ``(n, ...)``, which are flattened to ``(n, d)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``: floats that are not labels.
             x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
             noise_std: standard deviation of the Gaussian noise that the network adds to this layer.
             conditional: outputs for m inputs, each propagated n_x times, ``(m, n_x, ...)``, for

@@ -1,4 +1,4 @@
-"""Keras layers that make a network noisy."""
+"""Keras layers that make a network random: noise, sampling and rounding of representations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_interval, check_stddev
+from ib_keras.arrays.checks import check_interval, check_nonnegative, check_stddev
 from ib_keras.errors import ArgumentError
 
 if keras.backend.backend() != "tensorflow":
@@ -35,9 +35,9 @@ class GaussianChannel(keras.layers.Layer):
     returned unchanged and no random numbers are drawn.
 
     With ``relative=True``, T = S + stddev·S·Z: the noise of each value is proportional to the
-    value. This bounds I(X;T) only if no values are close to zero. An exact zero has no noise, so
-    the zeros of a ReLU reveal exactly which units are inactive; and if S has a density at 0, the
-    information is infinite for any ``stddev``.
+    value, and vanishes near zero. I(X;T) is finite if E ln|S| is, as for any bounded density of S,
+    but T tells small values precisely, and an exact zero has no noise: the zeros of a ReLU reveal
+    exactly which units are inactive.
 
     Args:
         stddev: standard deviation, >= 0, in the unit of the activations; with ``relative``, as a
@@ -94,6 +94,11 @@ class GaussianChannel(keras.layers.Layer):
         self._stddev.variable.assign(check_stddev(value))
 
     @property
+    def scale(self) -> Any:
+        """The standard deviation as a tensor, which has the current value in compiled functions."""
+        return self._stddev.variable.value
+
+    @property
     def variables(self) -> list:
         """All variables, including the standard deviation and the state of the seed."""
         return [*super().variables, self._stddev.variable]
@@ -113,8 +118,7 @@ class GaussianChannel(keras.layers.Layer):
         stddev = self._stddev.variable.value
 
         def noisy() -> Any:
-            seed = tf.cast(tf.math.floormod(make_seed(), tf.int32.max - 1), tf.int32)
-            noise = tf.cast(normal(inputs, seed, stddev), inputs.dtype)
+            noise = tf.cast(normal(inputs, _int32(make_seed()), stddev), inputs.dtype)
             return inputs + (inputs * noise if self.relative else noise)
 
         return tf.cond(stddev > 0, noisy, lambda: tf.identity(inputs))
@@ -131,6 +135,104 @@ class GaussianChannel(keras.layers.Layer):
             "relative": self.relative,
             "seed": self.seed,
         }
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+class GaussianSampling(keras.layers.Layer):
+    """Draws Z ~ N(mean, diag exp(log_var)) for each input, in training *and* at inference.
+
+    z = mean + exp(log_var/2)·ε with ε ~ N(0, I), with new numbers for every element, sample and
+    call. It is the stochastic layer of variational autoencoders and of the variational information
+    bottleneck. A representation that is random is also random when it is measured, so that I(X;Z)
+    is finite: the layer declares its distribution q(z|x) by ``conditional``, from which
+    ``estimators.SamplePropagation`` estimates I(X;Z) and its bounds.
+
+    With ``kl_weight`` β > 0, the layer adds to the loss of the model
+
+        β · (1/n) Σ_i KL(q(z|x_i) ‖ N(0, I)) = β · (1/2n) Σ_i Σ_k (σ_ik² + μ_ik² − 1 − ln σ_ik²),
+
+    in nats per sample, which bounds β·I(X;Z) from above. Any values of ``log_var`` are used as they
+    are, without clipping.
+
+    Any other layer declares its distribution if it has a method ``conditional(inputs)`` that takes
+    the inputs of its ``call`` and returns a distribution of TensorFlow Probability.
+
+    Args:
+        kl_weight: β, the weight of the divergence in the loss, >= 0; 0 adds no loss.
+        seed: integer seed of the draws; ``None`` for a random seed.
+        **kwargs: arguments of ``keras.layers.Layer``.
+
+    Raises:
+        ArgumentError: If ``kl_weight`` is negative or not finite, or the layer is called on
+            anything but ``[mean, log_var]`` of equal shapes ``(batch, ...)``.
+
+    References:
+        Kingma & Welling, ICLR 2014, arXiv:1312.6114, sections 2.3 and 2.4; Alemi et al., ICLR 2017,
+        arXiv:1612.00410, eq. 17.
+    """
+
+    def __init__(self, *, kl_weight: float = 0.0, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kl_weight = check_nonnegative(kl_weight, "kl_weight")
+        self.supports_masking = True
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape: Any) -> None:
+        """Check the shapes of ``[mean, log_var]``."""
+        shapes = [tuple(s) if isinstance(s, (list, tuple)) else () for s in input_shape]
+        if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) < 2:
+            raise ArgumentError(
+                f"The inputs of the layer {self.name!r} do not fit",
+                "[mean, log_var], two tensors of the same shape (batch, ...)",
+                f"shapes {input_shape}",
+            )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """Draw z from ``inputs``, which are ``[mean, log_var]``."""
+        mean, log_var = (_at_least_float32(x) for x in inputs)
+        if self.kl_weight:
+            self.add_loss(self.kl_weight * _mean_divergence(mean, log_var))
+        noise = normal(mean, _int32(self.seed_generator.next()))
+        return tf.cast(mean + tf.exp(log_var / 2) * noise, inputs[0].dtype)
+
+    def conditional(self, inputs: Any) -> Any:
+        """Return q(z|x), a ``MultivariateNormalDiag`` of TensorFlow Probability.
+
+        Args:
+            inputs: ``[mean, log_var]``.
+        """
+        import tensorflow_probability as tfp
+
+        mean, log_var = (_at_least_float32(x) for x in inputs)
+        return tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_var / 2))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the mean."""
+        return input_shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "kl_weight": self.kl_weight, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+def log_variance(x: Any) -> Any:
+    """Return 2 ln σ of σ = softplus(x − 5), an activation for the ``log_var`` of a sampling layer.
+
+    For x = 0, as at the start of a training, σ = 0.0067.
+
+    Args:
+        x: a tensor of any shape.
+
+    References:
+        Alemi et al., ICLR 2017, arXiv:1612.00410, section 4.1.
+    """
+    y = x - 5.0
+    # Far below 0, softplus(y) is exp(y), which would underflow.
+    above = keras.ops.log(keras.ops.softplus(keras.ops.maximum(y, -15.0)))
+    return 2 * keras.ops.where(y < -15.0, y, above)
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -206,6 +308,21 @@ _RANGES = {
     "hard_sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
 }
+
+
+def _int32(seed: Any) -> Any:
+    """Convert the seed of a ``SeedGenerator`` to a seed of TensorFlow's stateless operations."""
+    return tf.cast(tf.math.floormod(seed, tf.int32.max - 1), tf.int32)
+
+
+def _at_least_float32(x: Any) -> Any:
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
+def _mean_divergence(mean: Any, log_var: Any) -> Any:
+    """Return the mean of KL(N(mean, exp(log_var)) ‖ N(0, I)) over the batch."""
+    each = tf.square(mean) + tf.math.expm1(log_var) - log_var
+    return tf.reduce_sum(each) / 2 / tf.cast(tf.shape(mean)[0], each.dtype)
 
 
 def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:

@@ -8,6 +8,7 @@ import ib_keras
 from ib_keras.arrays.checks import check_count, check_positive, check_stddev
 from ib_keras.components.examples.executor import check_scale
 from ib_keras.errors import ArgumentError, IbKerasError
+from ib_keras.estimation.shards import check_shards
 from ib_keras.training.schedule import parse as parse_record
 from ib_keras.training.schedule import selector
 
@@ -52,6 +53,7 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     for key in _COUNTS:
         if key in settings:
             check_count(settings[key], key)
+    check_shards(settings.get("shards", 0))
     if "learning_rate" in settings:
         check_positive(settings["learning_rate"], "learning_rate")
     for key in ("noise_std", "width"):

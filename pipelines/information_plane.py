@@ -7,6 +7,7 @@ from kfp import dsl
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
+from ib_keras.components.planner.component import planner
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines.checks import check as check
@@ -23,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 # Loops whose items may be grouped, see graph.grouped.
-GROUPS = ("models", "estimators")
+GROUPS = ("models",)
 
 
 @dsl.pipeline(
@@ -51,6 +52,7 @@ def information_plane(
     record: str = "log",
     split: str = "all",
     max_samples: int = 10000,
+    shards: int = 0,
     seed: int = 0,
 ) -> dsl.Dataset:
     """Train models, record them at log-spaced epochs and estimate I(X;T) and I(T;Y).
@@ -74,6 +76,8 @@ def information_plane(
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
+        shards: the number of tasks, up to 100, over which the estimates of one model are split.
+            With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
     """
     data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
@@ -95,8 +99,11 @@ def information_plane(
             max_samples=max_samples,
             seed=seed,
         )
-        with dsl.ParallelFor(estimators) as identifier:
-            estimate_task = estimator(store=capture_task.outputs["output"], estimator=identifier)
+        plan_task = planner(
+            store=capture_task.outputs["output"], estimators=estimators, shards=shards
+        )
+        with dsl.ParallelFor(plan_task.output) as shard:
+            estimate_task = estimator(store=capture_task.outputs["output"], shard=shard)
         # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))

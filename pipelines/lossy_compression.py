@@ -9,6 +9,7 @@ from ib_keras.components.capturer.component import capturer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.known_pairs.component import known_pairs
+from ib_keras.components.planner.component import planner
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import checks
@@ -123,6 +124,7 @@ def lossy_compression(
     record: str = "log",
     split: str = "test",
     max_samples: int = 10000,
+    shards: int = 0,
     seed: int = 0,
     title: str = "Lossy compression",
 ) -> dsl.Dataset:
@@ -145,6 +147,8 @@ def lossy_compression(
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
+        shards: the number of tasks, up to 100, over which the estimates of one model are split.
+            With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
         title: title of the report.
     """
@@ -166,10 +170,16 @@ def lossy_compression(
             max_samples=max_samples,
             seed=seed,
         )
-        estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
+        plan_task = planner(
+            store=capture_task.outputs["output"], estimators=estimators, shards=shards
+        )
+        with dsl.ParallelFor(plan_task.output) as shard:
+            estimate_task = estimator(store=capture_task.outputs["output"], shard=shard)
+        # Collected per model first, because not every engine can collect from nested loops.
+        model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(
         study="lossy_compression",
-        estimates=dsl.Collected(estimate_task.outputs["output"]),
+        estimates=dsl.Collected(model_task.outputs["output"]),
         title=title,
     )
     return report_task.outputs["output"]

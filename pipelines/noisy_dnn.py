@@ -8,6 +8,7 @@ from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer.component import clusterer
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
+from ib_keras.components.planner.component import planner
 from ib_keras.components.reporter.component import reporter
 from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines.checks import check as check
@@ -74,6 +75,7 @@ def noisy_dnn(
     max_samples: int = 10000,
     conditional_inputs: int = 2048,
     propagations: int = 32,
+    shards: int = 0,
     seed: int = 0,
     title: str = "Noisy networks",
 ) -> dsl.Dataset:
@@ -100,6 +102,8 @@ def noisy_dnn(
         max_samples: the maximum number of rows to record.
         conditional_inputs: number of inputs that are propagated repeatedly.
         propagations: number of times each of these inputs is propagated.
+        shards: the number of tasks, up to 100, over which the estimates of one model are split.
+            With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
         title: title of the report.
     """
@@ -123,11 +127,17 @@ def noisy_dnn(
             propagations=propagations,
             seed=seed,
         )
-        estimate_task = estimator(store=capture_task.outputs["output"], estimators=estimators)
+        plan_task = planner(
+            store=capture_task.outputs["output"], estimators=estimators, shards=shards
+        )
+        with dsl.ParallelFor(plan_task.output) as shard:
+            estimate_task = estimator(store=capture_task.outputs["output"], shard=shard)
+        # Collected per model first, because not every engine can collect from nested loops.
+        model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
         cluster_task = clusterer(store=capture_task.outputs["output"], width=width, seed=seed)
     report_task = reporter(
         study="noisy_dnn",
-        estimates=dsl.Collected(estimate_task.outputs["output"]),
+        estimates=dsl.Collected(model_task.outputs["output"]),
         clusters=dsl.Collected(cluster_task.outputs["output"]),
         title=title,
     )

@@ -24,7 +24,7 @@ def test_public_names():
         "LayerInformation", "MutualInformation", "Recorder", "__version__", "calibrate",
         "clustering", "compare", "compression", "datasets", "ensembles", "errors", "estimate",
         "estimators", "frame", "instrument", "layers", "load", "models", "mutual_information",
-        "pixelcnn", "plot", "regularizers", "replay", "report", "studies", "synthetic",
+        "pixelcnn", "plot", "regularizers", "replay", "report", "studies", "synthetic", "views",
     ]  # fmt: skip
     for name in ib.__all__:
         assert getattr(ib, name) is not None

@@ -76,7 +76,7 @@ def test_bad_input():
         clustering.binned_entropy(t, 0.0)
     with pytest.raises(ArgumentError, match="has no activations"):
         clustering.measures(3, width=1.0)
-    with pytest.raises(ArgumentError, match="one label for each"):
+    with pytest.raises(ArgumentError, match="one value for each"):
         clustering.histograms({"a": t}, targets=[1, 2])
     constant = clustering.measures({"a": t}, targets=[0, 0, 1, 1, 1], width=0.1)
     assert constant.set_index("measure").loc["H(Bin(T))", "value"] == 0

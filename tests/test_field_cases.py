@@ -20,7 +20,6 @@ from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras import flags
-from ib_keras.errors import ArgumentError
 from ib_keras.frame import verdict
 from ib_keras.report import embedded
 
@@ -88,24 +87,27 @@ def test_the_report_opens_on_an_estimator_with_both_quantities(recorded):
 
 
 @pytest.mark.parametrize("made", ["dataset", "batches", "generator"])
-def test_what_is_no_array_is_said(made, tmp_path):
-    x = np.zeros((8, 3), "float32")
+def test_data_sets_are_read_as_arrays_are(made, tmp_path):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
     dataset = tf.data.Dataset.from_tensor_slices(x)
-    given = {
-        "dataset": dataset,
-        "batches": dataset.batch(4),
-        "generator": (row for row in x),
-    }[made]
     model = ib.instrument(keras.Sequential([keras.Input((3,)), L.Dense(2, name="a")]))
-    for use in (
-        lambda: model.capture(given),
-        lambda: ib.Recorder(tmp_path / "run", given, None),
-        lambda: ib.estimate({"a": x}, "ksg", inputs=given),
-    ):
-        with pytest.raises(ArgumentError, match=r"`inputs` is not an array.*np\.stack"):
-            use()
-    with pytest.raises(ArgumentError, match="`targets`.*one label for each of the 8 samples"):
-        ib.estimate({"a": x}, "ebab", targets=given)
+
+    def given():
+        return {
+            "dataset": dataset,
+            "batches": dataset.batch(4),
+            "generator": (row for row in x),
+        }[made]
+
+    expected = model.capture(x)
+    np.testing.assert_array_equal(model.capture(given())["a"], expected["a"])
+    table = ib.estimate(dict(expected), "gaussian", inputs=x, targets=None)
+    other = ib.estimate(dict(expected), "gaussian", inputs=given())
+    assert table["value"].tolist() == other["value"].tolist()
+    model.compile("sgd", "mse")
+    recorder = ib.Recorder(tmp_path / "run", given(), run="one", epochs=[0])
+    model.fit(x, x[:, :2], epochs=1, callbacks=[recorder], verbose=0)
+    np.testing.assert_array_equal(ib.ActivationStore(tmp_path / "run").inputs(), x)
 
 
 def test_ids_are_no_distances():

@@ -20,6 +20,7 @@ from ib_keras import flags
         ("inconsistent", flags.NOTHING),
         ("infinite", flags.CARE),
         ("integer_inputs", flags.CARE),
+        ("binned_target", flags.CARE),
     ],
 )
 def test_the_worst_flag_decides(text, doubt):

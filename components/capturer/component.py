@@ -15,6 +15,7 @@ def capturer(
     draws: int = 1,
     conditional_inputs: int = 128,
     propagations: int = 64,
+    views: str = "",
     seed: int = 0,
 ):
     """Record the hidden representations at every checkpoint.
@@ -28,6 +29,9 @@ def capturer(
         draws: number of noisy forward passes per epoch.
         conditional_inputs: number of rows that are propagated repeatedly, for sample propagation.
         propagations: number of times each of these rows is propagated.
+        views: functions of the layers' outputs to record in their place: the name of a view, such
+            as "mean", or JSON of names or globs of layers and views, {"block*": "mean"}. See
+            ib_keras.views. The views "pca:k" are fitted on rows that are not recorded.
         seed: seed of the noise.
     """
     from ib_keras.components.base import each, parts, publish
@@ -45,6 +49,7 @@ def capturer(
                 draws=draws,
                 conditional_inputs=conditional_inputs,
                 propagations=propagations,
+                views=views,
                 seed=seed,
             ),
             output.path,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from typing import Any, Literal
+
+import numpy as np
 
 from ib_keras import ActivationStore, Recorder
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import examples
 from ib_keras.errors import ArgumentError
+
+# Maximum number of rows on which views are fitted.
+_FITTED = 1000
 
 
 def run(
@@ -22,6 +28,7 @@ def run(
     draws: int = 1,
     conditional_inputs: int = 128,
     propagations: int = 64,
+    views: str = "",
     seed: int = 0,
     batch_size: int = 256,
 ) -> dict[str, Any]:
@@ -42,13 +49,13 @@ def run(
         raise ArgumentError("`split` is unknown", "'train', 'test' or 'all'", repr(split))
     saved = trainer.read(checkpoints)
     loaded = examples.read(data)
-    x, y = loaded.split(split)
-    x, y = x[:max_samples], loaded.labels(y[:max_samples])
+    x_all, y_all = loaded.split(split)
+    x, y = x_all[:max_samples], loaded.labels(y_all[:max_samples])
     model = saved.load(saved.epochs[0])
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
         batch_size=batch_size, conditional_inputs=conditional_inputs, propagations=propagations,
-        run=saved.run,
+        views=_parsed(views), view_inputs=_others(loaded, split, x_all, len(x)), run=saved.run,
     )  # fmt: skip
     recorder.replay(
         model,
@@ -59,3 +66,29 @@ def run(
     store = ActivationStore(output)
     counts = {"n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}
     return {"run": saved.run, **counts}
+
+
+def _parsed(views: str) -> Any:
+    """Return the argument ``views`` of ``Recorder``."""
+    if not views.strip():
+        return None
+    if not views.lstrip().startswith("{"):
+        return views
+    try:
+        return json.loads(views)
+    except ValueError as error:
+        raise ArgumentError(
+            f"The JSON of `views` does not parse ({error})",
+            'a name such as "mean", or JSON such as {"block*": "mean"}',
+            views,
+        ) from None
+
+
+def _others(
+    loaded: examples.Examples, split: str, rows: np.ndarray, recorded: int
+) -> np.ndarray | None:
+    """Return inputs that are not recorded, on which views are fitted; ``None`` without any."""
+    others = loaded.x_train if split == "test" else rows[recorded:]
+    if not len(others) and split == "train":
+        others = loaded.x_test
+    return others[:_FITTED] if len(others) else None

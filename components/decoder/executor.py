@@ -12,7 +12,7 @@ import numpy as np
 
 from ib_keras import frame
 from ib_keras.arrays.labels import provenance_of
-from ib_keras.arrays.structures import fingerprint
+from ib_keras.arrays.structures import checksum, join_checksums
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import prior as image_prior
 from ib_keras.components.artifacts import samples
@@ -124,7 +124,9 @@ def run(
     logs.insert(0, "run", wanted.run)
     table = frame.from_rows(rows)
     origin = {
-        "data": fingerprint(parts.inputs, np.concatenate(parts.labels)),
+        "data": join_checksums(
+            [*map(checksum, parts.inputs), checksum(np.concatenate(parts.labels))]
+        ),
         "model": provenance.of_model(saved.load(wanted.epochs[0])),
         "labels": provenance_of(parts.label_names),
     }

@@ -13,8 +13,9 @@ def estimator(
     output: dsl.Output[dsl.Dataset],
     estimator: str = "ebab",
     estimators: List[str] = [],  # noqa: B006, UP006
+    shard: str = "",
 ):
-    """Estimate I(X;T) and I(T;Y) for every layer and epoch.
+    """Estimate I(X;T) and I(T;Y) for every layer and epoch, or for a part of them.
 
     Args:
         store: activations, from the component ``capturer``.
@@ -22,16 +23,26 @@ def estimator(
         estimator: a name ("ebab"), or JSON with parameters ({"name": "kde", "variance": 0.1});
             or a JSON list of these.
         estimators: list of several estimators; if given, ``estimator`` is ignored.
+        shard: the layers, epochs and estimator of this task, from the component ``planner``; if
+            given, ``estimator`` and ``estimators`` are ignored.
     """
+    from ib_keras.components.artifacts import shards
     from ib_keras.components.base import each, items, parts, publish
     from ib_keras.components.estimator import executor
 
-    chosen = estimators or items(estimator)
-    publish(
-        output,
-        each(
-            lambda folder, part: executor.run(part, folder, estimator=chosen),
+    stores = parts(store.path)
+    if shard:
+        facts = each(
+            lambda folder, part: executor.run_part(stores, folder, part),
             output.path,
-            parts(store.path),
-        ),
-    )
+            shards.read(shard),
+        )
+    else:
+        facts = each(
+            lambda folder, path: executor.run(
+                path, folder, estimator=estimators or items(estimator)
+            ),
+            output.path,
+            stores,
+        )
+    publish(output, facts)

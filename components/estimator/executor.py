@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import ib_keras
 from ib_keras import frame
+from ib_keras.errors import ArgumentError
+from ib_keras.estimation.shards import Part
 
 
-def run(store: str | os.PathLike, output: str | os.PathLike, *, estimator: Any) -> dict[str, Any]:
-    """Run one or more estimators on every layer and epoch of a store.
+def run(
+    store: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    estimator: Any,
+    layers: Sequence[str] | None = None,
+    epochs: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Run one or more estimators on the layers and epochs of a store.
+
+    The rows of a part of the layers and epochs are the same as in the table of all of them. Of the
+    store's arrays, only those of the selected layers and epochs are read.
 
     Args:
         store: the ``ib_keras.ActivationStore`` that ``capturer`` wrote.
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
         estimator: a name, or JSON with parameters, as ``ib_keras.estimators.get`` accepts it; or a
             list of these.
+        layers: names of the layers; ``None`` for all.
+        epochs: the epochs; ``None`` for all.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
     recorded = ib_keras.ActivationStore(store)
-    table = ib_keras.estimate(recorded, estimator, progress=False)
+    table = ib_keras.estimate(recorded, estimator, layers=layers, epochs=epochs, progress=False)
     logs = recorded.logs
     logs.insert(0, "run", recorded.run)
     frame.write(table, output, logs=logs)
     names = ", ".join(table["estimator"].unique())
     return {"run": recorded.run, "estimator": names, "rows": len(table), "unit": "nats"}
+
+
+def run_part(
+    stores: Sequence[str | os.PathLike], output: str | os.PathLike, part: Part
+) -> dict[str, Any]:
+    """Run the estimator of a part of a shard, as ``run`` does.
+
+    Args:
+        stores: the stores that a ``capturer`` task wrote.
+        output: the folder to write.
+        part: a part of the shard.
+
+    Returns:
+        Facts about the estimates, for the artifact's metadata.
+
+    Raises:
+        ArgumentError: If the store of the shard is missing.
+    """
+    if not 0 <= part.store < len(stores):
+        raise ArgumentError("The shard names an unknown store", f"< {len(stores)}", part.store)
+    chosen = {"estimator": part.estimator, "layers": part.layers, "epochs": part.epochs}
+    return run(stores[part.store], output, **chosen)

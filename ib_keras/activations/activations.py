@@ -16,6 +16,10 @@ class Activations(Mapping[str, np.ndarray]):
             layers that are left out.
         clean: whether the arrays are the outputs before each layer's own noise.
         random: the layers whose output before their own noise is random given the input.
+        views: layer name → name of the view that was captured in place of the output; ``"flat"``
+            for layers that are left out.
+        masks: layer name → which positions are valid, ``(n, positions)``, for the view
+            ``"positions"``.
     """
 
     def __init__(
@@ -25,8 +29,12 @@ class Activations(Mapping[str, np.ndarray]):
         noise_std: Mapping[str, float] | None = None,
         clean: bool = False,
         random: Collection[str] = (),
+        views: Mapping[str, str] | None = None,
+        masks: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._arrays = dict(arrays)
+        self.views = {k: view for k, view in (views or {}).items() if k in self._arrays}
+        self.masks = {k: mask for k, mask in (masks or {}).items() if k in self._arrays}
         self.noise_std = {name: (noise_std or {}).get(name, 0.0) for name in self._arrays}
         self.clean = clean
         self.random = frozenset(random) & self._arrays.keys()
@@ -50,7 +58,14 @@ class Activations(Mapping[str, np.ndarray]):
             draws: the number of draws; with 1 there is no axis to merge.
         """
         arrays = {name: merge_draws(array, draws) for name, array in self._arrays.items()}
-        return Activations(arrays, noise_std=self.noise_std, clean=self.clean, random=self.random)
+        return Activations(
+            arrays,
+            noise_std=self.noise_std,
+            clean=self.clean,
+            random=self.random,
+            views=self.views,
+            masks={name: merge_draws(mask, draws) for name, mask in self.masks.items()},
+        )
 
     @property
     def nbytes(self) -> int:

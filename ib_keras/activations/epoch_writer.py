@@ -12,12 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from ib_keras.activations.kinds import NOISY, PROPAGATED
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import atomic, journal, locks, manifests
 
 SCHEMA, VERSION = "ib_keras.activations.epoch", 1
-# The kinds of arrays: T; S, before the layer's own noise; S of some rows, propagated many times.
-NOISY, CLEAN, PROPAGATED = "noisy", "clean", "propagated"
 ROWS = "propagated-rows.npy"
 
 
@@ -74,7 +73,7 @@ class EpochWriter:
         Args:
             layer: the layer's name.
             chunk: ``(rows, *shape)``, the next rows; with several draws, one draw after the other.
-            kind: ``"noisy"``, ``"clean"`` or ``"propagated"``.
+            kind: a kind of ``activations.kinds``.
         """
         file = self._files.get((layer, kind))
         if file is None:

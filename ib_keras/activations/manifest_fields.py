@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ib_keras.activations.epoch_writer import CLEAN, NOISY, PROPAGATED
+from ib_keras.activations import kinds
 from ib_keras.arrays import labels
 from ib_keras.storage import manifests
 
@@ -36,6 +36,17 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _are_targets(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, dict)
+        and set(one) == {"name", "file", "class_names"}
+        and _is_text(one["name"])
+        and _is_text(one["file"])
+        and (one["class_names"] is None or labels.are_names(one["class_names"]))
+        for one in value
+    )
+
+
 FIELDS: dict[str, Callable[[Any], bool]] = {
     "run": lambda value: value is None or _is_text(value),
     "n": manifests.is_count,
@@ -50,6 +61,8 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
 # Fields that older stores do not have.
 LATER_FIELDS: dict[str, Callable[[Any], bool]] = {
     "label_names": lambda value: value is None or labels.are_names(value),
+    "targets": lambda value: value is None or _are_targets(value),
+    "views": lambda value: isinstance(value, dict) and manifests.is_texts(list(value.values())),
 }
 
 EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
@@ -65,7 +78,7 @@ EPOCH_FIELDS: dict[str, Callable[[Any], bool]] = {
 
 FILE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "layer": _is_text,
-    "kind": lambda value: value in (NOISY, CLEAN, PROPAGATED),
+    "kind": lambda value: value in kinds.ALL,
     "file": _is_text,
     "shape": lambda value: isinstance(value, list) and all(map(manifests.is_count, value)),
     "sha256": _is_text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -14,15 +15,21 @@ import pandas as pd
 
 from ib_keras.activations import epoch_writer
 from ib_keras.activations.activations import merge_draws
-from ib_keras.activations.epoch_writer import CLEAN, NOISY, PROPAGATED, EpochWriter
+from ib_keras.activations.epoch_writer import EpochWriter
+from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, PROPAGATED, SCALE
 from ib_keras.activations.manifest_fields import EPOCH_FIELDS, FIELDS, FILE_FIELDS, LATER_FIELDS
 from ib_keras.arrays import labels
-from ib_keras.arrays.structures import fingerprint, flatten
+from ib_keras.arrays.structures import array_codes, pack, unpack
+from ib_keras.arrays.targets import Target, as_targets
 from ib_keras.errors import ArgumentError, StoreError
-from ib_keras.storage import atomic, journal, locks, manifests, npy
+from ib_keras.examples import Examples, fingerprint, of
+from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
+# Rows of inputs that are copied at a time.
+_ROWS = 1024
 _EPOCH = re.compile(r"epoch-([0-9]{6,})")
+_CODES = "input-codes.npy"
 
 
 class ActivationStore:
@@ -32,11 +39,15 @@ class ActivationStore:
 
         manifest.json               schema version, layers, checksums, provenance; written last
         journal.jsonl               a line for each epoch that was recorded, removed or logged
-        inputs-0.npy  targets.npy   X and Y, in the order of the rows
+        inputs-0.npy  targets.npy   X and Y, in the order of the rows; several targets have a
+                                    number, targets-1.npy
         rows.npy                    the rows' ids in the data set
+        input-codes.npy             integers that are equal where the inputs are equal
         epoch-000010/manifest.json  files with shapes, checksums and extents, logs; written last
         epoch-000010/003-block_dense.npy        T: (n, *shape) or (draws, n, *shape), float32
         epoch-000010/003-block_dense.clean.npy  S, if the layer has noise
+        epoch-000010/003-block_dense.mean.npy, .scale.npy  the parameters of a declared p(T|X)
+        epoch-000010/003-block_dense.mask.npy  the valid positions of the view "positions"
         epoch-000010/propagated-rows.npy        the rows that were propagated repeatedly, (m,)
         epoch-000010/003-block_dense.propagated.npy  their S, (n_x, m, *shape), behind noise
 
@@ -45,19 +56,29 @@ class ActivationStore:
     first time, it compares the file with its checksum. Only one process at a time may write; any
     number may read.
 
+    A store in a bucket can be read, but not written. Each file is copied to a temporary folder when
+    it is needed, so reading one layer copies that layer only. Of the layers' arrays, only the
+    copies of the last few are kept.
+
     Args:
-        path: an existing store. ``ActivationStore.create`` makes a new one.
+        path: an existing store, on this machine or in a bucket (``gs://…``, or any other URL that
+            fsspec reads). ``ActivationStore.create`` makes a new one.
 
     Raises:
-        StoreError: If the path does not exist, is not a store, is damaged, or has another schema
-            version.
+        StoreError: If the path does not exist, is not a store, is damaged, has another schema
+            version, or is in a bucket that cannot be read.
+        MissingExtraError: If the package that reads the bucket is not installed.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = pathlib.Path(path)
+        self._bucket = buckets.Mirror(os.fspath(path)) if buckets.is_url(path) else None
+        self.path = pathlib.Path(path) if self._bucket is None else self._bucket.folder
+        if not self._fetch(manifests.MANIFEST):
+            raise StoreError(f"{path!r} is not a store", "the URL of a store", "nothing")
         manifest = manifests.read_manifest(self.path, _SCHEMA, _VERSION)
         self._manifest = manifests.check_fields(self.path, manifest, FIELDS)
-        manifests.check_fields(self.path, {"label_names": None, **manifest}, LATER_FIELDS)
+        later = {"label_names": None, "targets": None, "views": {}, **manifest}
+        manifests.check_fields(self.path, later, LATER_FIELDS)
         self._epochs: dict[int, dict[str, Any]] = {}
 
     @classmethod
@@ -72,45 +93,46 @@ class ActivationStore:
         run: str | None = None,
         draws: int = 1,
         made: Mapping[str, Any] | None = None,
+        views: Mapping[str, str] | None = None,
     ) -> ActivationStore:
         """Make an empty store.
 
         Args:
             path: a path that does not exist, or an empty folder.
-            inputs: an array ``(n, ...)``, or a list or dict of arrays of this kind.
+            inputs: inputs in any form, as for ``InstrumentedModel.capture``. A data set is copied
+                to the store one batch at a time.
             targets: class labels of any kind, which are stored as codes 0…K−1 with their names;
-                numbers ``(n,)`` or ``(n, k)``; or ``None``.
+                numbers ``(n,)`` or ``(n, k)``; several targets by name; or ``None`` for the targets
+                of a data set, if it has any.
             layers: the layers' names, in order.
             rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
             run: the name of the run in tables; the folder's name by default.
             draws: number of noisy passes per epoch.
             made: the provenance that tables of this store show, such as its model and seed; it
                 must be serialisable to JSON.
+            views: layer name → name of the view that is recorded in place of the layer's output.
 
         Raises:
-            ArgumentError: If the path is taken, the lengths differ, or the labels are not classes.
+            ArgumentError: If the path is taken or in a bucket, the lengths differ, or the targets
+                are invalid.
         """
+        if buckets.is_url(path):
+            raise _read_only(path)
         path = pathlib.Path(path)
-        arrays, structure = flatten(inputs)
-        n = len(arrays[0])
+        examples = of(inputs, targets)
+        n = examples.n
         rows = np.arange(n) if rows is None else np.asarray(rows)
-        original = None if targets is None else np.asarray(targets)
-        lengths = {"inputs": n, "rows": len(rows)}
-        lengths |= {f"inputs[{i}]": len(a) for i, a in enumerate(arrays[1:], start=1)}
-        if original is not None:
-            lengths["targets"] = len(original) if original.ndim else 0
-        if len(set(lengths.values())) > 1:
-            raise ArgumentError("Lengths differ", "as many targets as inputs", str(lengths))
-        stored, names = original, None
-        if targets is not None and labels.are_labels(targets):
-            stored, names = labels.encode_labels(targets, n, "targets")
+        if len(rows) != n:
+            raise ArgumentError("Lengths differ", f"{n} rows, as inputs", f"{len(rows)} rows")
+        several = as_targets(examples.targets if targets is None else targets, n)
+        files = ["targets.npy", *(f"targets-{i}.npy" for i in range(1, len(several)))]
 
         def fill(folder: pathlib.Path) -> None:
-            for i, array in enumerate(arrays):
-                np.save(folder / f"inputs-{i}.npy", array, allow_pickle=False)
-            if stored is not None:
-                np.save(folder / "targets.npy", stored, allow_pickle=False)
+            _write_inputs(folder, examples)
+            for one, file in zip(several, files, strict=False):
+                np.save(folder / file, _flat(one.values), allow_pickle=False)
             np.save(folder / "rows.npy", rows, allow_pickle=False)
+            np.save(folder / _CODES, examples.codes(), allow_pickle=False)
             manifests.write_manifest(
                 folder,
                 _SCHEMA,
@@ -119,9 +141,13 @@ class ActivationStore:
                 n=n,
                 draws=draws,
                 layers=list(layers),
-                inputs=structure,
-                fingerprint=fingerprint(arrays, original),
-                label_names=None if names is None else list(names),
+                views=dict(views or {}),
+                inputs=examples.structure,
+                targets=[
+                    {"name": one.name, "file": file, "class_names": one.class_names}
+                    for one, file in zip(several, files, strict=False)
+                ],
+                fingerprint=fingerprint(examples, several),
                 made=dict(made or {}),
                 files=manifests.checksums(folder),
             )
@@ -163,31 +189,74 @@ class ActivationStore:
     @property
     def epochs(self) -> list[int]:
         """The recorded epochs in ascending order; epoch 0 is before training."""
-        found = [_EPOCH.fullmatch(entry.name) for entry in os.scandir(self.path) if entry.is_dir()]
+        if self._bucket is None:
+            names = [entry.name for entry in os.scandir(self.path) if entry.is_dir()]
+        else:
+            names = self._bucket.folders()
+        found = [_EPOCH.fullmatch(name) for name in names]
         return sorted(int(m[1]) for m in found if m and m[0] == _folder(int(m[1])))
 
     def inputs(self) -> Any:
         """X, an array or a list or dict of arrays, as passed to ``create``; memory-mapped."""
         structure = self._manifest["inputs"]
-        arrays = [self._own(f"inputs-{i}.npy") for i in range(structure["count"])]
-        if structure["keys"] is not None:
-            return dict(zip(structure["keys"], arrays, strict=True))
-        return arrays[0] if structure["single"] else arrays
+        return pack([self._own(f"inputs-{i}.npy") for i in range(structure["count"])], structure)
 
-    def targets(self) -> np.ndarray | None:
-        """Y, with labels as codes 0…K−1; ``None`` if the store has no targets."""
-        return self._own("targets.npy") if "targets.npy" in self._manifest["files"] else None
+    def input_codes(self) -> np.ndarray:
+        """Return integers that are equal where the inputs are equal, ``(n,)``.
+
+        Unlike ``inputs``, this does not read X, unless an older version made the store.
+        """
+        if _CODES not in self._manifest["files"]:
+            return array_codes(unpack(self.inputs())[0], self.n, "inputs")
+        codes = self._own(_CODES)
+        if codes.ndim != 1 or codes.dtype.kind != "i":
+            path = str(self.path / _CODES)
+            raise StoreError(f"{path!r} is damaged", "integers (n,)", f"{codes.dtype}")
+        return codes
+
+    def targets(self) -> Any:
+        """Y, with labels as codes 0…K−1: an array, or a dict of several targets by name.
+
+        ``None`` if the store has no targets.
+        """
+        several = {one.name: _flat(one.values) for one in self.all_targets()}
+        return several[""] if list(several) == [""] else several or None
+
+    def all_targets(self) -> tuple[Target, ...]:
+        """Return all targets, each with its name and the names of its classes."""
+        if (recorded := self._manifest.get("targets")) is None:
+            return self._older_targets()
+        return tuple(
+            Target(
+                one["name"],
+                _wide(self._own(one["file"]), one["class_names"]),
+                None if one["class_names"] is None else tuple(one["class_names"]),
+            )
+            for one in recorded
+        )
+
+    def _older_targets(self) -> tuple[Target, ...]:
+        """Return the target of a store that has only one, without a name."""
+        if "targets.npy" not in self._manifest["files"]:
+            return ()
+        values, names = self._own("targets.npy"), self._manifest.get("label_names")
+        if names is not None:
+            return (Target("", values, tuple(names)),)
+        if labels.are_labels(values):  # the oldest stores have the labels themselves
+            encoded = labels.recode(values, self.n, "targets")
+            return (Target("", encoded.codes, encoded.names),)
+        return as_targets(values, self.n)
 
     @property
     def label_names(self) -> tuple[str | int, ...] | None:
-        """The labels' names, in the order of their codes; ``None`` if there are no labels."""
-        if "label_names" in self._manifest:
-            names = self._manifest["label_names"]
-            return None if names is None else tuple(names)
-        targets = self.targets()  # older stores have the labels themselves
-        if targets is None or not labels.are_labels(targets):
-            return None
-        return labels.recode(targets, self.n, "targets").names
+        """The names of the classes of the only target, in the order of their codes, or ``None``."""
+        targets = self.all_targets()
+        return targets[0].class_names if len(targets) == 1 else None
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Layer name → name of the recorded view, without layers that are recorded as they are."""
+        return dict(self._manifest.get("views", {}))
 
     def rows(self) -> np.ndarray:
         """Return the rows' ids in the data set, ``(n,)``."""
@@ -197,7 +266,7 @@ class ActivationStore:
     def missing(self) -> list[int]:
         """The recorded epochs whose folders have disappeared."""
         recorded: set[int] = set()
-        for entry in journal.read(self.path, required=True):
+        for entry in self._journal():
             if "recorded" in entry:
                 recorded.add(entry["recorded"])
             elif "removed" in entry:
@@ -219,6 +288,20 @@ class ActivationStore:
         """Return the smallest and largest value of a layer; ``None`` if a value is not finite."""
         extent = self._file(epoch, layer, clean=False)["extent"]
         return None if extent is None else (extent[0], extent[1])
+
+    def extent_of_all(self) -> tuple[float, float] | None:
+        """Return the smallest and largest value of all layers and epochs at which all are finite.
+
+        Returns:
+            The values; ``None`` if no layer is finite at any epoch. No array is read.
+        """
+        pairs = [(epoch, layer) for epoch in self.epochs for layer in self.layers]
+        finite = [extent for pair in pairs if (extent := self.extent(*pair)) is not None]
+        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
+
+    def shape(self, epoch: int, layer: str) -> tuple[int, ...]:
+        """Return the shape of the array that ``read`` returns, without reading it."""
+        return tuple(self._file(epoch, layer, clean=False)["shape"])
 
     def read_flat(self, epoch: int, layer: str, clean: bool = False) -> np.ndarray:
         """Read as ``read`` does, and merge the axis of several draws into that of the samples."""
@@ -249,6 +332,30 @@ class ActivationStore:
         """
         return frozenset(self._epoch(epoch)["random"])
 
+    def conditional(self, epoch: int, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Read the parameters of p(T|X) = N(mean, scale²) of a layer that declares it.
+
+        Returns:
+            The means and standard deviations, each ``(n, *shape)`` or ``(draws, n, *shape)``;
+            ``None`` for other layers.
+        """
+        mean, scale = (self._optional(epoch, layer, kind) for kind in (MEAN, SCALE))
+        return None if mean is None or scale is None else (mean, scale)
+
+    def declared(self, epoch: int) -> frozenset[str]:
+        """Return the layers whose p(T|X) was recorded."""
+        return frozenset(e["layer"] for e in self._epoch(epoch)["files"] if e["kind"] == MEAN)
+
+    def mask(self, epoch: int, layer: str) -> np.ndarray | None:
+        """Read which positions are valid, ``(n, positions)``; ``None`` if all are."""
+        return self._optional(epoch, layer, MASK)
+
+    def _optional(self, epoch: int, layer: str, kind: str) -> np.ndarray | None:
+        for entry in self._epoch(epoch)["files"]:
+            if (entry["layer"], entry["kind"]) == (layer, kind):
+                return merge_draws(self._read(epoch, entry), self.draws)
+        return None
+
     def propagations(self, epoch: int, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Read the rows that were propagated repeatedly; ``SamplePropagation`` uses them.
 
@@ -274,7 +381,7 @@ class ActivationStore:
             StoreError: If an epoch or a file is missing, or its content has changed.
         """
         for name in self._manifest["files"]:
-            manifests.checked_file(self.path, self._manifest, name)
+            self._checked(name)
         if missing := self.missing:
             raise StoreError(f"{str(self.path)!r} is damaged", f"the epochs {missing}", self.epochs)
         for epoch in self.epochs:
@@ -302,7 +409,11 @@ class ActivationStore:
             random: the layers whose S is random given the input.
             propagated: the rows ``(m,)`` that are propagated repeatedly and the number n_x of their
                 propagations; ``None`` if there are none.
+
+        Raises:
+            ArgumentError: If the store is in a bucket.
         """
+        self._check_local()
         return EpochWriter(
             self.path / _folder(epoch),
             epoch,
@@ -317,6 +428,7 @@ class ActivationStore:
 
     def remove(self, epoch: int) -> None:
         """Remove a recorded epoch; a resumed training does so before it records the epoch again."""
+        self._check_local()
         self._epochs.pop(epoch, None)
         folder = self.path / _folder(epoch)
         temporary = atomic.sibling(folder)
@@ -331,6 +443,7 @@ class ActivationStore:
         Args:
             row: Keras's logs, with the key ``epoch``.
         """
+        self._check_local()
         journal.append(self.path, {"logs": epoch_writer.finite(row)})
 
     def noted(self, epoch: int) -> list[dict[str, Any]]:
@@ -342,13 +455,14 @@ class ActivationStore:
         written = {
             row["epoch"] for e in self.epochs if e <= epoch for row in self._epoch(e)["logs"]
         }
-        entries = journal.read(self.path, required=True)
+        entries = self._journal()
         rows = {entry["logs"]["epoch"]: entry["logs"] for entry in entries if "logs" in entry}
         return [rows[e] for e in sorted(rows) if e <= epoch and e not in written]
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         if epoch not in self._epochs:
             folder = self.path / _folder(epoch)
+            self._fetch(_folder(epoch), manifests.MANIFEST)
             if not folder.is_dir():
                 if epoch in self.missing:
                     raise StoreError(f"{str(folder)!r} is missing", "the recorded epoch", "nothing")
@@ -390,15 +504,69 @@ class ActivationStore:
 
     def _load(self, folder: str, name: str, checksum: str) -> np.ndarray:
         path = manifests.inside(self.path, folder, name)
+        self._fetch(folder, name, passing=True)
         manifests.compare(path, checksum)
         return npy.read_npy(path)
 
     def _own(self, name: str) -> np.ndarray:
-        array = npy.read_npy(manifests.checked_file(self.path, self._manifest, name))
+        array = npy.read_npy(self._checked(name))
         if array.ndim == 0 or len(array) != self.n:
             path = self.path / name
             raise StoreError(f"{str(path)!r} is damaged", f"{self.n} rows", f"shape {array.shape}")
         return array
+
+    def _checked(self, name: str) -> pathlib.Path:
+        manifests.inside(self.path, name)
+        self._fetch(name)
+        return manifests.checked_file(self.path, self._manifest, name)
+
+    def _journal(self) -> list[dict[str, Any]]:
+        self._fetch(journal.NAME, again=True)
+        return journal.read(self.path, required=True)
+
+    def _fetch(self, *names: str, again: bool = False, passing: bool = False) -> bool:
+        """Copy a file of a store in a bucket; return ``False`` if the bucket does not have it."""
+        return self._bucket is None or self._bucket.fetch(*names, again=again, passing=passing)
+
+    def _check_local(self) -> None:
+        if self._bucket is not None:
+            raise _read_only(self._bucket.url)
+
+
+def _read_only(path: Any) -> ArgumentError:
+    return ArgumentError(
+        "A store in a bucket cannot be written",
+        "a store on this machine, which can be copied to the bucket",
+        repr(os.fspath(path)),
+    )
+
+
+def _write_inputs(folder: pathlib.Path, examples: Examples) -> None:
+    """Write the arrays of inputs as ``.npy`` files, one batch at a time."""
+    with contextlib.ExitStack() as stack:
+        files = []
+        for i, (shape, dtype) in enumerate(zip(examples.shapes, examples.dtypes, strict=True)):
+            file = stack.enter_context(open(folder / f"inputs-{i}.npy", "xb"))
+            header = {
+                "descr": np.lib.format.dtype_to_descr(dtype),
+                "fortran_order": False,
+                "shape": (examples.n, *shape),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            files.append(file)
+        for batch in examples.batches(_ROWS):
+            for file, array in zip(files, batch, strict=True):
+                file.write(np.ascontiguousarray(array).tobytes())
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Return a single column of numbers as a vector."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _wide(values: np.ndarray, class_names: Any) -> np.ndarray:
+    """Return numbers as a matrix."""
+    return values if class_names is not None else values.reshape(len(values), -1)
 
 
 def _folder(epoch: int) -> str:

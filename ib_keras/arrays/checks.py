@@ -106,6 +106,13 @@ def check_positive(value: Any, name: str) -> float:
     return float(value)
 
 
+def check_nonnegative(value: Any, name: str) -> float:
+    """Return ``value`` as a finite float >= 0."""
+    if not _is_number(value) or not 0 <= value < float("inf"):
+        raise ArgumentError(f"`{name}` is out of range", "a finite number >= 0", repr(value))
+    return float(value)
+
+
 def check_count(value: Any, name: str, minimum: int = 1) -> int:
     """Return ``value`` as an int of at least ``minimum``."""
     whole = isinstance(value, (int, np.integer)) or (
@@ -155,12 +162,8 @@ def check_interval(value: Any, name: str) -> tuple[float, float]:
 
 
 def check_stddev(value: Any, name: str = "noise_std") -> float:
-    """Return ``value`` as a finite float >= 0."""
-    if not _is_number(value) or not 0 <= value < float("inf"):
-        raise ArgumentError(
-            f"`{name}` is not a standard deviation", "a finite number >= 0", repr(value)
-        )
-    return float(value)
+    """Return a standard deviation as a finite float >= 0."""
+    return check_nonnegative(value, name)
 
 
 def check_lengths(a: Sized, b: Sized) -> None:

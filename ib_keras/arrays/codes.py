@@ -13,6 +13,9 @@ from ib_keras.arrays.rows import slices
 from ib_keras.interface import Estimate
 
 _BLOCK_BYTES = 1 << 22
+# Larger samples are read from a memory map in parts of this size.
+_PART_BYTES = 1 << 26
+_WORD = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -20,7 +23,8 @@ def row_codes(rows: Any) -> np.ndarray:
     """Return an integer code for each row; two codes are equal if and only if the rows are.
 
     The rows are hashed to 64 bits, and the groups of equal hashes are then compared with the rows,
-    so a collision of hashes costs time but does not change the result.
+    so a collision of hashes costs time but does not change the result. Memory maps are read in
+    parts.
 
     Args:
         rows: array ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 are equal.
@@ -28,14 +32,16 @@ def row_codes(rows: Any) -> np.ndarray:
     Returns:
         Codes 0…K−1, ``(n,)``, in order of first appearance.
     """
-    words = _words(np.asarray(rows))
-    if words.shape[1] == 1:
-        return pd.factorize(words[:, 0])[0]
-    codes = pd.factorize(_hash(words))[0]
+    rows = np.asarray(rows)
+    width = rows[:1].nbytes
+    if width <= _WORD:
+        return pd.factorize(_words(rows)[:, 0])[0]
+    parts = slices(len(rows), _PART_BYTES // width)
+    codes = pd.factorize(np.concatenate([_hash(_words(rows[part])) for part in parts]))[0]
     first = first_rows(codes)
-    for part in slices(len(words), _BLOCK_BYTES // words[0].nbytes):
-        if not np.array_equal(words[part], words[first[codes[part]]]):
-            return np.unique(words, axis=0, return_inverse=True)[1].reshape(-1)
+    for part in slices(len(rows), _BLOCK_BYTES // width):
+        if not np.array_equal(_words(rows[part]), _words(rows[first[codes[part]]])):
+            return np.unique(_words(rows), axis=0, return_inverse=True)[1].reshape(-1)
     return codes
 
 
@@ -56,7 +62,7 @@ def _words(rows: np.ndarray) -> np.ndarray:
     if flat.dtype.kind == "f":
         flat = flat + flat.dtype.type(0)  # −0.0 becomes 0.0
     data = np.ascontiguousarray(flat).view(np.uint8).reshape(len(flat), -1)
-    short = -data.shape[1] % 8
+    short = -data.shape[1] % _WORD
     if short:
         data = np.pad(data, ((0, 0), (0, short)))
     return data.view(np.uint64)

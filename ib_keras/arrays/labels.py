@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ib_keras.arrays.checks import as_numbers
 from ib_keras.errors import ArgumentError
 
 Name = str | int
@@ -61,7 +62,8 @@ def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
         examples = ", ".join(map(repr, labels.names[:3]))
         raise ArgumentError(
             f"`{name}` is an identifier, not a class: nearly every row has a different label",
-            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; bin quantities",
+            f"at most {int(_IDENTIFIER * n)} different labels in {n} rows; convert quantities to "
+            "floats, by .astype(float)",
             f"{k} different ones, {examples}, …",
         )
     return labels
@@ -74,13 +76,13 @@ def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
 
 def are_labels(y: Any) -> bool:
     """Return whether targets ``(n, ...)`` are class labels by the rules of ``encode_labels``."""
-    if _categorical(y) is not None:
+    if categorical(y) is not None:
         return True
-    array = _column(_array(y, "targets"))
+    array = column(as_plain(y, "targets"))
     if array.dtype.kind not in "iuf":
         return True
     if array.ndim == 2:
-        return _is_one_hot(array)
+        return is_one_hot(array)
     return array.ndim == 1 and (array.dtype.kind != "f" or _are_whole_and_few(array))
 
 
@@ -98,12 +100,12 @@ def provenance_of(names: Sequence[Name] | None) -> list[Name] | int | None:
 
 def recode(y: Any, n: int, name: str = "y") -> Labels:
     """Encode any number of labels, otherwise as ``encode_labels``."""
-    if (categories := _categorical(y)) is not None:
+    if (categories := categorical(y)) is not None:
         _check_length(categories.codes, n, name)
         return _of_categories(categories, name)
-    array = _array(y, name)
+    array = as_plain(y, name)
     _check_length(array, n, name)
-    array = _column(array)
+    array = column(array)
     kind = array.dtype.kind
     if kind == "f" and np.isnan(array).any():
         raise _missing(name, int(np.isnan(array).sum()), array.size)
@@ -132,7 +134,7 @@ def _of_categories(categories: pd.Categorical, name: str) -> Labels:
 
 
 def _of_one_hot(array: np.ndarray, y: Any, name: str) -> Labels:
-    if not _is_one_hot(array):
+    if not is_one_hot(array):
         raise ArgumentError(
             f"`{name}` is a matrix but not one-hot",
             "class labels (n,), or rows (n, classes) with a single 1 each",
@@ -160,8 +162,17 @@ def _of_objects(array: np.ndarray, name: str) -> Labels:
     return Labels(np.fromiter((code[v] for v in values), np.int64, len(values)), tuple(names))
 
 
-def _array(y: Any, name: str) -> np.ndarray:
-    """Return ``y`` as an array in which strings stay objects and numeric objects become floats."""
+def as_plain(y: Any, name: str) -> np.ndarray:
+    """Return ``y`` as an array in which strings stay objects and numeric objects become floats.
+
+    Missing values beside floats become NaN, and floats that NumPy does not know, such as bfloat16,
+    become float32.
+
+    Raises:
+        ArgumentError: If the rows differ in length, or values of a masked array are masked.
+    """
+    if isinstance(y, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(y))) > 0:
+        raise _missing(name, masked, y.size)
     try:
         array = np.asarray(y)
         if array.dtype.kind in "UST" and not isinstance(y, np.ndarray):
@@ -170,17 +181,20 @@ def _array(y: Any, name: str) -> np.ndarray:
         raise ArgumentError(f"`{name}` is not an array", "rows of equal length", error) from None
     if array.dtype.kind == "T":  # NumPy's strings of variable length
         array = array.astype(object)
+    if array.dtype.kind == "V" and array.dtype.names is None:  # floats of ml_dtypes
+        array = as_numbers(array, name)
     if array.dtype.kind == "O" and array.size:
-        kinds = {type(value) for value in array.flat}
+        absent = pd.isna(array)
+        kinds = {type(value) for value in array[~absent]}
         if any(issubclass(kind, (float, np.floating)) for kind in kinds) and all(
             issubclass(kind, (float, int, np.floating, np.integer)) and kind is not bool
             for kind in kinds
         ):
-            array = array.astype(np.float64)
+            array = np.where(absent, np.nan, array).astype(np.float64)
     return array
 
 
-def _categorical(y: Any) -> pd.Categorical | None:
+def categorical(y: Any) -> pd.Categorical | None:
     """Return ``y`` as a pandas Categorical if it is one or holds one."""
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
@@ -189,11 +203,13 @@ def _categorical(y: Any) -> pd.Categorical | None:
     return pd.Categorical(y)
 
 
-def _column(array: np.ndarray) -> np.ndarray:
+def column(array: np.ndarray) -> np.ndarray:
+    """Return the column of an array ``(n, 1)``, and other arrays unchanged."""
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 
-def _is_one_hot(array: np.ndarray) -> bool:
+def is_one_hot(array: np.ndarray) -> bool:
+    """Return whether each row of numbers or booleans has a single 1 and otherwise 0."""
     return bool(((array == 0) | (array == 1)).all() and ((array == 1).sum(axis=1) == 1).all())
 
 

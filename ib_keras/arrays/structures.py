@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,49 +12,76 @@ from ib_keras.arrays.checks import as_array
 from ib_keras.arrays.codes import row_codes
 from ib_keras.errors import ArgumentError
 
-
-def fingerprint(arrays: Sequence[np.ndarray], targets: np.ndarray | None) -> str:
-    """Return a checksum of arrays, their shapes and dtypes."""
-    digest = hashlib.sha256()
-    for array in (*arrays, *(() if targets is None else (targets,))):
-        if array.dtype.hasobject:  # the bytes of objects are addresses
-            array = array.astype(str)
-        digest.update(f"{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+_BLOCK_BYTES = 1 << 24
 
 
-def flat_inputs(inputs: Any) -> list[np.ndarray]:
-    """Return the arrays of a structure of inputs."""
-    return flatten(inputs)[0]
+class Checksum:
+    """SHA-256 of an array's values, shape and dtype, whose rows are added in parts."""
+
+    def __init__(self) -> None:
+        self._hash, self._row, self.rows = hashlib.sha256(), "", 0
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows ``(m, ...)``."""
+        self.rows += len(rows)
+        self._row = f"{rows.shape[1:]}{rows.dtype}"
+        if rows.dtype.hasobject:  # the bytes of objects are addresses
+            rows = rows.astype(str)
+        self._hash.update(np.ascontiguousarray(rows).data.cast("B") if rows.size else b"")
+
+    def digest(self) -> str:
+        """Return the checksum of the rows so far."""
+        whole = self._hash.copy()
+        whole.update(f"{self.rows}{self._row}".encode())
+        return whole.hexdigest()
 
 
-def flatten(inputs: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Return the arrays of a structure of inputs, and a description to restore the structure."""
+def checksum(array: np.ndarray) -> str:
+    """Return a checksum of an array's values, shape and dtype."""
+    whole = Checksum()
+    size = max(1, _BLOCK_BYTES // max(1, array[:1].nbytes)) if array.ndim else 1
+    for start in range(0, max(1, len(array)), size):  # a memory-mapped file is read in parts
+        whole.add(array[start : start + size])
+    return whole.digest()
+
+
+def join_checksums(checksums: Iterable[str]) -> str:
+    """Return one checksum of the checksums of several arrays."""
+    return hashlib.sha256("".join(checksums).encode()).hexdigest()
+
+
+def unpack(inputs: Any, name: str = "inputs") -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Return the arrays of a structure of inputs, and a description to restore the structure.
+
+    Args:
+        inputs: an array or a nested list of numbers, ``(n, ...)``; or a list or dict of arrays.
+        name: name of the argument in errors.
+
+    Returns:
+        The arrays; and the number of arrays ``count``, the ``keys`` of a dict or ``None``, and
+        whether there is a ``single`` array, not in a list.
+    """
     keys = None
     if isinstance(inputs, Mapping):
         keys, values = list(inputs), list(inputs.values())
     elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
         values = list(inputs)
     else:
-        return [as_array(inputs, "inputs")], {"count": 1, "keys": None, "single": True}
-    arrays = [as_array(value, "inputs") for value in values]
+        return [as_array(inputs, name)], {"count": 1, "keys": None, "single": True}
+    if not values:
+        raise ArgumentError(f"`{name}` has no arrays", "at least one", repr(inputs))
+    if keys is not None and not all(isinstance(key, str) for key in keys):
+        raise ArgumentError(f"`{name}` has keys that are not names", "strings", repr(keys))
+    places = [f"{name}[{key!r}]" for key in (keys or range(len(values)))]
+    arrays = [as_array(value, place) for value, place in zip(values, places, strict=True)]
     return arrays, {"count": len(values), "keys": keys, "single": False}
 
 
-def take(inputs: Any, rows: np.ndarray) -> Any:
-    """Select rows of a structure of inputs."""
-    if isinstance(inputs, Mapping):
-        return {key: np.asarray(value)[rows] for key, value in inputs.items()}
-    arrays = flat_inputs(inputs)
-    if isinstance(inputs, (list, tuple)) and len(arrays) == len(inputs) > 1:
-        return [array[rows] for array in arrays]
-    return arrays[0][rows]
-
-
-def input_codes(inputs: Any, n: int) -> np.ndarray:
-    """Return integer codes of the distinct inputs, ``(n,)``."""
-    return array_codes(flat_inputs(inputs), n, "inputs")
+def pack(arrays: Sequence[Any], structure: Mapping[str, Any]) -> Any:
+    """Return arrays in the structure that ``unpack`` described."""
+    if structure["keys"] is not None:
+        return dict(zip(structure["keys"], arrays, strict=True))
+    return arrays[0] if structure["single"] else list(arrays)
 
 
 def array_codes(arrays: Sequence[np.ndarray], n: int, name: str) -> np.ndarray:

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
+from ib_keras import examples
 from ib_keras.arrays.checks import check_count
-from ib_keras.arrays.labels import encode_labels
-from ib_keras.arrays.structures import fingerprint, flat_inputs
+from ib_keras.arrays.targets import as_targets
 from ib_keras.callbacks import tensorboard
 from ib_keras.callbacks.sinks import Recording, Sink, StoreSink, TableSink
 from ib_keras.errors import ArgumentError
@@ -23,6 +22,7 @@ from ib_keras.frame import provenance
 from ib_keras.instrumentation.model import InstrumentedModel, instrument
 from ib_keras.instrumentation.taps import Layers
 from ib_keras.training.schedule import Epochs, selector
+from ib_keras.views import patterns
 
 
 class Recorder(keras.callbacks.Callback):
@@ -40,8 +40,13 @@ class Recorder(keras.callbacks.Callback):
     Args:
         path: folder to write: an ``ActivationStore``, or a table with ``keep="estimates"``. It must
             not exist, unless training resumes.
-        inputs: ``(n, ...)`` X, or the structure of arrays that the model accepts.
-        targets: ``(n,)`` class labels or ``(n, classes)`` one-hot; ``None`` for no labels.
+        inputs: X in any form that Keras accepts: an array ``(n, ...)``, a list or dict of arrays,
+            or a data set (``tf.data.Dataset``, ``keras.utils.PyDataset``, an iterator that ends) of
+            inputs, or of inputs and targets. A data set is read once at the start of training and
+            once for each recorded epoch, one batch at a time; its rows must be the same each time.
+        targets: Y: class labels ``(n,)`` or one-hot rows; numbers ``(n,)`` or ``(n, k)``; several
+            targets as a dict by name, a matrix of several labels, or a list. ``None`` takes the
+            targets of a data set; arrays then have none.
         epochs: ``"log"`` (0, about 20 per decade, and the last), an integer k for every k-th epoch,
             a list of epochs, or a predicate of the epoch.
         layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
@@ -59,6 +64,11 @@ class Recorder(keras.callbacks.Callback):
             that comes after noise. 0 for none. Layers with more than 512 values are left out,
             because it would not help at that width.
         propagations: n_x, the number of times each of these rows is propagated.
+        views: functions of the layers' outputs that are recorded in their place (see
+            ``ib_keras.views``): a view for all layers that it fits, or names or globs of layers →
+            views, such as ``{"block*": "mean"}``. Only the views are stored.
+        view_inputs: inputs on which the views ``"pca:k"`` are fitted at each recorded epoch. They
+            should not be among ``inputs``.
         batch_size: number of samples per forward pass.
         seed: seed of the recorded noise.
         run: name of the run in tables; the default is the name of the folder.
@@ -85,7 +95,7 @@ class Recorder(keras.callbacks.Callback):
         self,
         path: str | os.PathLike,
         inputs: Any,
-        targets: Any,
+        targets: Any = None,
         *,
         epochs: Epochs = "log",
         layers: Layers = None,
@@ -94,6 +104,8 @@ class Recorder(keras.callbacks.Callback):
         draws: int = 1,
         conditional_inputs: int = 128,
         propagations: int = 64,
+        views: Any = None,
+        view_inputs: Any = None,
         batch_size: int = 256,
         seed: int = 0,
         run: str | None = None,
@@ -103,11 +115,12 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self.path = pathlib.Path(path)
         self.inputs = inputs
-        arrays = flat_inputs(inputs)
-        self._n = len(arrays[0])
         self.targets = targets
-        if targets is not None:
-            encode_labels(targets, self._n, "targets")
+        self.views, self.view_inputs = views, view_inputs
+        patterns(views)  # unknown views are noticed before the training
+        self._examples = examples.of(inputs, targets)
+        if not examples.is_data_set(inputs):
+            as_targets(targets, self._examples.n)
         self.draws = check_count(draws, "draws")
         self.batch_size = check_count(batch_size, "batch_size")
         self.conditional_inputs = check_count(conditional_inputs, "conditional_inputs", 0)
@@ -134,7 +147,6 @@ class Recorder(keras.callbacks.Callback):
                     "range='global'",
                 )
         self._selects = selector(epochs)
-        self._fingerprint = fingerprint(arrays, None if targets is None else np.asarray(targets))
         self._logs: list[dict[str, Any]] = []
         self._sink: Sink | None = None
         self._tensorboard = None if log_dir is None else tensorboard.TensorBoard(log_dir)
@@ -150,22 +162,27 @@ class Recorder(keras.callbacks.Callback):
         """Select the taps, and check that the inputs fit the model."""
         own = isinstance(self.model, InstrumentedModel)
         tapped = self.model if own else instrument(self.model, layers=self.layers)
-        tapped.check_inputs(self.inputs)
+        rows = tapped.examples(self._examples)
+        targets = as_targets(rows.targets, rows.n)
+        names = tapped.select_taps(self.layers if own else None)
+        viewed = tapped.views(names, self.views)
+        viewed.check_inputs(self.view_inputs)
         self._recording = Recording(
             path=self.path,
             run=self.run,
-            inputs=self.inputs,
-            targets=self.targets,
-            n=self._n,
+            inputs=rows,
+            targets=targets,
             tapped=tapped,
-            names=tuple(tapped.select_taps(self.layers if own else None)),
+            names=tuple(names),
+            viewed=viewed,
+            view_inputs=self.view_inputs,
             estimators=tuple(self._estimators),
-            rows=capture.propagated_rows(self._n, self.conditional_inputs, self.seed),
+            rows=capture.propagated_rows(rows.n, self.conditional_inputs, self.seed),
             propagations=self.propagations,
             draws=self.draws,
             batch_size=self.batch_size,
             seed=self.seed,
-            fingerprint=self._fingerprint,
+            fingerprint=examples.fingerprint(rows, targets),
             origin={"model": provenance.of_model(self.model), "recorder_seed": self.seed},
         )
         self._sink = None

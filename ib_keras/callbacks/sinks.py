@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -12,14 +13,16 @@ import pandas as pd
 
 from ib_keras import frame
 from ib_keras.activations import ActivationStore, epoch_writer
-from ib_keras.arrays.labels import provenance_of
-from ib_keras.arrays.structures import take
+from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, PROPAGATED, SCALE
+from ib_keras.arrays.targets import Target
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import capture, sources
 from ib_keras.estimation.run import run_all
 from ib_keras.estimators.base import BaseEstimator
+from ib_keras.examples import Examples
 from ib_keras.frame import files, provenance
 from ib_keras.instrumentation.model import InstrumentedModel
+from ib_keras.instrumentation.viewed import Viewed
 from ib_keras.storage import atomic, journal, locks, manifests
 
 # The entry of a record's journal at the end of training.
@@ -33,11 +36,12 @@ class Recording:
     Args:
         path: the folder of the record.
         run: name of the run in tables.
-        inputs: ``(n, ...)`` X, or a structure of such arrays.
-        targets: ``(n,)`` Y, or ``None``.
-        n: number of rows.
+        inputs: the rows of X.
+        targets: the targets of these rows.
         tapped: the model whose layers are recorded.
         names: names of the recorded layers.
+        viewed: the views of these layers.
+        view_inputs: inputs on which views are fitted.
         estimators: the estimators that run at each recorded epoch.
         rows: ``(m,)`` the rows that are propagated repeatedly.
         propagations: number of times each of these rows is propagated.
@@ -50,11 +54,12 @@ class Recording:
 
     path: pathlib.Path
     run: str
-    inputs: Any
-    targets: Any
-    n: int
+    inputs: Examples
+    targets: tuple[Target, ...]
     tapped: InstrumentedModel
     names: tuple[str, ...]
+    viewed: Viewed
+    view_inputs: Any
     estimators: tuple[BaseEstimator, ...]
     rows: np.ndarray
     propagations: int
@@ -64,14 +69,27 @@ class Recording:
     fingerprint: str
     origin: Mapping[str, Any]
 
-    def propagate(self, names: list[str], epoch: int) -> Iterator[dict[str, np.ndarray]]:
+    @functools.cached_property
+    def repeated(self) -> Examples:
+        """The rows that are propagated repeatedly."""
+        return self.inputs.take(self.rows)
+
+    def fitted(self, epoch: int) -> Viewed:
+        """Return the views, fitted at this epoch."""
+        return self.tapped.fit_views(
+            self.viewed, self.view_inputs, (self.seed, epoch, 4), self.batch_size
+        )
+
+    def propagate(
+        self, names: list[str], epoch: int, viewed: Viewed
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield S of the chosen rows, one forward pass at a time."""
-        inputs = take(self.inputs, self.rows)
         for k in range(self.propagations if names else 0):
-            for _, _, _, clean in self.tapped.stream(
-                inputs, [], names, batch_size=self.batch_size, seed=(self.seed, epoch, k, 1)
-            ):
-                yield clean
+            for _, batch in self.tapped.stream(
+                self.repeated, {CLEAN: names}, viewed=viewed, batch_size=self.batch_size,
+                seed=(self.seed, epoch, k, 1),
+            ):  # fmt: skip
+                yield batch[CLEAN]
 
 
 class Sink(Protocol):
@@ -130,6 +148,7 @@ class StoreSink(Sink):
             run=recording.run,
             draws=recording.draws,
             made=recording.origin,
+            views=recording.viewed.names,
         )
         self._lock = locks.acquire(recording.path)
         atomic.remove_unfinished(recording.path)
@@ -146,11 +165,13 @@ class StoreSink(Sink):
         if not start and not (begun and store.made == self._r.origin):
             _check_free(path)
         same = store.fingerprint == self._r.fingerprint
-        if not same or store.layers != names:
+        views = self._r.viewed.names
+        if not same or store.layers != names or store.views != views:
             raise ArgumentError(
                 f"The record at {str(path)!r} is of other data or layers",
-                "the inputs, targets and layers of the existing record, or a new path",
-                f"layers {names}, recorded {store.layers}; data {'equal' if same else 'different'}",
+                "the inputs, targets, layers and views of the existing record, or a new path",
+                f"layers {names}, recorded {store.layers}; views {views}, recorded {store.views}; "
+                f"data {'equal' if same else 'different'}",
             )
         return store
 
@@ -178,28 +199,35 @@ class StoreSink(Sink):
             self._store.remove(epoch)
             self._stale.remove(epoch)
         r = self._r
-        noise = {name: r.tapped.noise_std[name] for name in r.names}
-        noisy_layers = [name for name, stddev in noise.items() if stddev > 0]
-        propagated = capture.propagated_taps(r.tapped, r.names) if len(r.rows) else []
+        viewed = r.fitted(epoch)
+        noise = {name: r.tapped.view_noise(viewed)[name] for name in r.names}
+        declared = [name for name in r.tapped.declared_taps(viewed) if name in r.names]
+        wanted = {
+            NOISY: r.names,
+            CLEAN: [name for name, stddev in noise.items() if stddev > 0],
+            MEAN: declared,
+            SCALE: declared,
+            MASK: r.tapped.masked_positions(viewed),
+        }
+        propagated = capture.propagated_taps(r.tapped, r.names, viewed) if len(r.rows) else []
         with self._store.writer(
             epoch,
             noise_std=noise,
             logs=logs,
-            random=r.tapped.random_taps.intersection(r.names),
+            random=r.tapped.random_views(viewed).intersection(r.names),
             propagated=(r.rows, r.propagations) if propagated else None,
         ) as writer:
             for draw in range(r.draws):
-                seed = (r.seed, epoch, draw)
-                for _, _, noisy, clean in r.tapped.stream(
-                    r.inputs, r.names, noisy_layers, batch_size=r.batch_size, seed=seed
-                ):
-                    for name, values in noisy.items():
-                        writer.write(name, values)
-                    for name, values in clean.items():
-                        writer.write(name, values, epoch_writer.CLEAN)
-            for clean in r.propagate(propagated, epoch):
+                for _, batch in r.tapped.stream(
+                    r.inputs, wanted, viewed=viewed, batch_size=r.batch_size,
+                    seed=(r.seed, epoch, draw),
+                ):  # fmt: skip
+                    for kind, arrays in batch.items():
+                        for name, values in arrays.items():
+                            writer.write(name, values, kind)
+            for clean in r.propagate(propagated, epoch, viewed):
                 for name, chunk in clean.items():
-                    writer.write(name, chunk, epoch_writer.PROPAGATED)
+                    writer.write(name, chunk, PROPAGATED)
         if not r.estimators:
             return []
         samples, layers = sources.from_store(self._store, epochs=[epoch])
@@ -228,12 +256,12 @@ class TableSink(Sink):
         else:
             _check_free(recording.path)
         self._samples = sources.Samples.of(
-            recording.n, recording.targets, recording.inputs, recording.draws
+            recording.inputs.n, recording.targets, recording.inputs, recording.draws
         )
         self._attrs = provenance.attrs(
             recording.estimators,
             data=recording.fingerprint,
-            labels=provenance_of(self._samples.label_names),
+            labels=self._samples.provenance(),
             **recording.origin,
         )
 
@@ -269,7 +297,8 @@ class TableSink(Sink):
         r = self._r
         captured = capture.capture(
             r.tapped, r.inputs, r.names, r.estimators, rows=r.rows, propagations=r.propagations,
-            draws=r.draws, batch_size=r.batch_size, seed=(r.seed, epoch),
+            draws=r.draws, batch_size=r.batch_size, seed=(r.seed, epoch), viewed=r.viewed,
+            view_inputs=r.view_inputs,
         )  # fmt: skip
         layers = sources.sources_of(captured, run=r.run, epoch=epoch)
         rows = list(run_all(layers, r.estimators, self._samples))

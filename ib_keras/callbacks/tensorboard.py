@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from ib_keras import frame, plot
 from ib_keras.errors import MissingExtraError
+from ib_keras.frame.table import target_quantity
 
 _SYMBOLS = {"I(X;T)": "I_XT", "I(T;Y)": "I_TY", "H(T)": "H_T"}
 # Characters that some trackers do not accept in names.
@@ -24,10 +25,14 @@ _UNIT = "_nats/"
 def name(row: Mapping[str, Any]) -> str:
     """Return the name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
 
+    The information about one of several targets is ``I_TY_name_nats/…``.
+
     It consists of letters, digits and ``_ / . -``, which TensorBoard, MLflow and others accept.
     """
     parts = (row["estimator"], row["layer"])
-    symbol = _SYMBOLS.get(row["quantity"]) or _plain(row["quantity"])
+    quantity, _, target = row["quantity"].removesuffix("])").partition("[")
+    symbol = _SYMBOLS.get(f"{quantity})" if target else quantity) or _plain(quantity)
+    symbol += f"_{_plain(target)}" if target else ""
     return symbol + _UNIT + "/".join(_plain(part) for part in parts)
 
 
@@ -85,7 +90,7 @@ class TensorBoard:
     def draw(self) -> None:
         """Write the current information plane as an image, at the step of its last epoch."""
         table = frame.from_rows(dict(row) for row in self._rows)
-        if self._drawn or not {"I(X;T)", "I(T;Y)"} <= set(table["quantity"]):
+        if self._drawn or not {"I(X;T)", target_quantity(table)} <= set(table["quantity"]):
             return
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 

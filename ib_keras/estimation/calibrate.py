@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import estimators as registry
+from ib_keras import examples
 from ib_keras.activations import Activations
 from ib_keras.arrays.checks import (
     as_array,
@@ -112,7 +113,8 @@ def calibrate(
         estimator: a name, a configuration or an estimator.
         like: a layer's outputs ``(n, ...)``, or the ``Activations`` of one layer.
         mi: the known values of I(X;T) in nats; the samples are made as close to them as possible.
-        inputs: X, ``(n, ...)``; ``None`` for normal inputs of the layer's dimension.
+        inputs: X, ``(n, ...)``, in any form that ``InstrumentedModel.capture`` takes; ``None`` for
+            normal inputs of the layer's dimension.
         noise_std: standard deviation of the layer's own noise; ``None`` for that of the
             ``Activations``, or no noise for arrays.
         repeats: the number of samples for each known value.
@@ -130,7 +132,7 @@ def calibrate(
     values, recorded_noise = _layer(like)
     as_samples(values, "like")
     noise = check_stddev(recorded_noise if noise_std is None else noise_std)
-    x = None if inputs is None else as_array(inputs, "inputs")
+    x = None if inputs is None else examples.of(inputs).matrix()
     if x is not None:
         as_samples(x, "inputs")
         if len(x) != len(values):

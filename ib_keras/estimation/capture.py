@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ib_keras.activations import Activations
-from ib_keras.arrays.structures import take
+from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, SCALE
 from ib_keras.estimators.base import BaseEstimator
+from ib_keras.examples import Examples
 
 if TYPE_CHECKING:
     from ib_keras.instrumentation.model import InstrumentedModel
+    from ib_keras.instrumentation.viewed import Viewed
 
 # The largest dimension of a layer whose propagations are captured. A mixture of that few
 # propagations cannot describe more dimensions.
@@ -30,17 +31,19 @@ class Captured:
         clean: S of each layer, if an estimator propagates S.
         rows: the rows ``(m,)`` that were propagated repeatedly, if any.
         propagated: S of these rows, ``(m, n_x, *shape)``, of each layer behind noise.
+        declared: mean and standard deviation of T given each input, of layers that declare them.
     """
 
     noisy: Mapping[str, Any]
     clean: Activations | None = None
     rows: np.ndarray | None = None
     propagated: Activations | None = None
+    declared: Mapping[str, tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 def capture(
     tapped: InstrumentedModel,
-    inputs: Any,
+    inputs: Examples,
     names: Sequence[str],
     estimators: Sequence[BaseEstimator],
     *,
@@ -49,12 +52,14 @@ def capture(
     draws: int = 1,
     batch_size: int = 256,
     seed: tuple[int, ...] | None = None,
+    viewed: Viewed,
+    view_inputs: Any = None,
 ) -> Captured:
     """Capture T, and for estimators that propagate, also S and repeated passes over some rows.
 
     Args:
         tapped: the instrumented model.
-        inputs: the model's inputs, ``(n, ...)``.
+        inputs: the rows of the inputs.
         names: the taps to capture.
         estimators: the estimators.
         rows: the rows that are propagated repeatedly.
@@ -62,31 +67,38 @@ def capture(
         draws: the number of noisy passes over all rows.
         batch_size: samples per forward pass.
         seed: integers that determine the noise; ``None`` for a random seed.
+        viewed: the views of the taps.
+        view_inputs: inputs on which views are fitted.
     """
     if seed is None:
         seed = tuple(np.random.SeedSequence().generate_state(2).tolist())
-
-    def passes(clean: bool) -> Activations:
-        captured = tapped.capture(
-            inputs, layers=names, batch_size=batch_size, draws=draws, seed=seed, clean=clean
-        )
-        return captured.flat(draws)
-
-    noisy = passes(clean=False)
-    if not any(estimator.traits.propagations for estimator in estimators):
-        return Captured(noisy)
-    clean = passes(clean=True)  # the same seed gives the same noise, so S and T belong together
-    layers = propagated_taps(tapped, names) if len(rows) else []
+    viewed = tapped.fit_views(viewed, view_inputs, (*seed, 4), batch_size)
+    wanted = {NOISY: names, MASK: tapped.masked_positions(viewed)}
+    propagates = any(estimator.traits.propagations for estimator in estimators)
+    if propagates:
+        declared = [name for name in tapped.declared_taps(viewed) if name in names]
+        wanted |= {CLEAN: names, MEAN: declared, SCALE: declared}
+    found = {
+        kind: gathered.flat(draws)
+        for kind, gathered in tapped.gather(
+            inputs, wanted, viewed=viewed, draws=draws, batch_size=batch_size, seed=seed
+        ).items()
+    }
+    if not propagates:
+        return Captured(found[NOISY])
+    given = {name: (found[MEAN][name], found[SCALE][name]) for name in found[MEAN]}
+    layers = propagated_taps(tapped, names, viewed) if len(rows) else []
     if not layers:
-        return Captured(noisy, clean)
+        return Captured(found[NOISY], found[CLEAN], declared=given)
     propagated = tapped.propagate(
-        take(inputs, rows),
+        inputs.take(rows),
         propagations=propagations,
         layers=layers,
         batch_size=batch_size,
         seed=seed,
+        views=viewed,
     )
-    return Captured(noisy, clean, rows, propagated)
+    return Captured(found[NOISY], found[CLEAN], rows, propagated, given)
 
 
 def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
@@ -94,8 +106,15 @@ def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
-def propagated_taps(tapped: InstrumentedModel, names: Sequence[str]) -> list[str]:
+def propagated_taps(tapped: InstrumentedModel, names: Sequence[str], viewed: Viewed) -> list[str]:
     """Select the taps that are random given the input, have own noise, and are narrow enough."""
-    noise, random = tapped.noise_std, tapped.random_taps
-    sizes = {t.name: math.inf if None in t.shape else math.prod(t.shape) for t in tapped.plan.taps}
-    return [n for n in names if n in random and noise[n] > 0 and sizes[n] <= _WIDEST]
+    noise, random = tapped.view_noise(viewed), tapped.random_taps
+    taps = {tap.name: tap for tap in tapped.plan.taps}
+    return [
+        name
+        for name in names
+        if name in random
+        and noise[name] > 0
+        and name not in viewed.positions
+        and viewed.size(taps[name]) <= _WIDEST
+    ]

@@ -5,17 +5,13 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ib_keras import frame
+from ib_keras import examples, frame
 from ib_keras.activations import ActivationStore
-from ib_keras.arrays.labels import provenance_of
-from ib_keras.arrays.structures import fingerprint, flat_inputs
 from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, check_on_error
@@ -31,9 +27,7 @@ from ib_keras.estimation.sources import (
 from ib_keras.estimators.base import BaseEstimator
 from ib_keras.frame import provenance
 from ib_keras.progress import bar
-
-# The start of a URL such as gs://bucket.
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+from ib_keras.storage import buckets
 
 
 def estimate(
@@ -48,19 +42,28 @@ def estimate(
     progress: bool = True,
     calibrate: bool | Mapping[str, Any] = False,
     on_error: OnError = "flag",
+    views: Any = None,
+    view_inputs: Any = None,
+    batch_size: int = 256,
 ) -> pd.DataFrame:
     """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
-        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; a
+        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; the
+            path may be in a bucket (``gs://…``), of which only the selected layers are copied; a
             mapping layer name → ``(n, ...)``, such as the ``Activations`` that ``capture`` returns;
             or a Keras model, whose taps are captured.
         estimators: a name, configuration or estimator object, or a list of these.
-        inputs: X, ``(n, ...)``, for a mapping or a model; a store has its own. If a mapping has no
-            inputs, all n are assumed to be distinct.
-        targets: class labels ``(n,)``, for a mapping or a model; a store has its own.
-        layers: names or globs of layers; ``None`` for all. For a model that is not instrumented,
-            ``layers`` as for ``instrument``, including ``"blocks"``.
+        inputs: X in any form that ``InstrumentedModel.capture`` takes, arrays or data sets, for a
+            mapping or a model; a store has its own. If a mapping has no inputs, all n are assumed
+            to be distinct.
+        targets: Y, for a mapping or a model; a store has its own. Class labels ``(n,)`` or one-hot
+            rows; numbers ``(n,)`` or ``(n, k)``; or several targets, as a dict by name, a matrix of
+            several labels, or a list. Each of several targets has its own rows, with the quantity
+            ``I(T;Y[name])``. With ``None``, the targets of a data set are taken, if it has any.
+        layers: names or globs of layers; ``None`` for all. The range of values that some estimators
+            need is always that of all layers and epochs of a store. For a model that is not
+            instrumented, ``layers`` as for ``instrument``, including ``"blocks"``.
         epochs: epochs of a store; ``None`` for all.
         unit: ``"nats"`` or ``"bits"``.
         progress: whether to show a progress bar on a terminal.
@@ -75,6 +78,9 @@ def estimate(
             ``not_estimated``, or the value inf and the flag ``infinite`` if the information is
             infinite, and the reason in ``details``. With ``"raise"``, the error is raised, and
             names layer, epoch and estimator.
+        views: functions of the layers of a model, as for ``InstrumentedModel.capture``.
+        view_inputs: inputs on which the views ``"pca:k"`` are fitted.
+        batch_size: samples per forward pass, for a model.
 
     Returns:
         A frame in long form, with one row for each run, epoch, layer, estimator and quantity, and
@@ -99,7 +105,7 @@ def estimate(
     check_on_error(on_error)
     epochs = None if epochs is None else check_epochs(epochs)
     parts = [
-        _Part(one, *_sources_of(one, estimators, inputs, targets, layers, epochs))
+        _part(one, estimators, inputs, targets, layers, epochs, views, view_inputs, batch_size)
         for one in _stores_or_source(source)
     ]
     for part in parts:
@@ -107,7 +113,7 @@ def estimate(
 
     def table_so_far() -> pd.DataFrame:
         started = [part for part in parts if part.rows] or parts[:1]
-        tables = [_table(part, estimators, unit, inputs, targets) for part in started]
+        tables = [_table(part, estimators, unit) for part in started]
         table = tables[0] if len(parts) == 1 else frame.concat(tables)
         table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
         return table
@@ -146,39 +152,40 @@ class _Part:
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-def _sources_of(
+def _part(
     source: Any, estimators: Sequence[BaseEstimator], inputs: Any, targets: Any, layers: Any,
-    epochs: Any,
-) -> tuple[Samples, list[Source]]:  # fmt: skip
+    epochs: Any, views: Any, view_inputs: Any, batch_size: int,
+) -> _Part:  # fmt: skip
     if isinstance(source, ActivationStore):
-        _refuse(inputs=inputs, targets=targets)
-        return from_store(source, layers, epochs)
+        _refuse(inputs=inputs, targets=targets, views=views, view_inputs=view_inputs)
+        return _Part(source, *from_store(source, layers, epochs))
     _refuse(epochs=epochs)
     if isinstance(source, Mapping):
-        return from_arrays(source, inputs, targets, layers)
-    return from_model(source, inputs, targets, layers, estimators)
+        _refuse(views=views, view_inputs=view_inputs)
+        return _Part(source, *from_arrays(source, inputs, targets, layers))
+    return _Part(
+        source,
+        *from_model(source, inputs, targets, layers, estimators, views, view_inputs, batch_size),
+    )
 
 
-def _table(
-    part: _Part, estimators: Sequence[BaseEstimator], unit: str, inputs: Any, targets: Any
-) -> pd.DataFrame:
+def _table(part: _Part, estimators: Sequence[BaseEstimator], unit: str) -> pd.DataFrame:
     """Make the table of the estimates so far, with its provenance."""
     table = frame.convert(frame.from_rows(part.rows), unit)
-    origin = _origin(part.source, inputs, targets)
-    origin["labels"] = provenance_of(part.samples.label_names)
+    origin = {**_origin(part), "labels": part.samples.provenance()}
     table.attrs.update(provenance.attrs(estimators, **origin))
     table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     return table
 
 
-def _origin(source: Any, inputs: Any, targets: Any) -> dict[str, Any]:
+def _origin(part: _Part) -> dict[str, Any]:
     """Return the data and the model of a table, as far as they are known."""
-    if isinstance(source, ActivationStore):
-        return {"data": source.fingerprint, **source.made}
-    arrays = None if inputs is None else flat_inputs(inputs)
-    labels = None if targets is None else np.asarray(targets)
-    model = None if isinstance(source, Mapping) else provenance.of_model(source)
-    return {"data": None if arrays is None else fingerprint(arrays, labels), "model": model}
+    if isinstance(part.source, ActivationStore):
+        return {"data": part.source.fingerprint, **part.source.made}
+    raw = part.samples.raw
+    data = None if raw is None else examples.fingerprint(raw, part.samples.targets)
+    model = None if isinstance(part.source, Mapping) else provenance.of_model(part.source)
+    return {"data": data, "model": model}
 
 
 def _stores_or_source(source: Any) -> list[Any]:
@@ -194,15 +201,10 @@ def _stores_or_source(source: Any) -> list[Any]:
     if not isinstance(source, (str, os.PathLike)):
         return [source]
     path = os.fspath(source)
-    if _REMOTE.match(path):
-        raise StoreError(
-            "`estimate` reads local stores only",
-            "a path on this machine; copy remote stores, for example by `gcloud storage cp -r`",
-            repr(path),
-        )
-    if os.path.exists(path) or not glob.has_magic(path):
+    remote = buckets.is_url(path)
+    if not glob.has_magic(path) or (not remote and os.path.exists(path)):
         return [ActivationStore(path)]
-    matches = sorted(glob.glob(path))
+    matches = buckets.matches(path) if remote else sorted(glob.glob(path))
     if not matches:
         raise StoreError(f"{path!r} matches nothing", "a glob of stores", "no path")
     return [ActivationStore(match) for match in matches]
@@ -213,6 +215,6 @@ def _refuse(**arguments: Any) -> None:
     if passed:
         raise ArgumentError(
             f"`{passed[0]}` cannot be used with this source",
-            "inputs and targets for arrays and models, epochs for stores",
+            "inputs and targets for arrays and models, views for models, epochs for stores",
             passed,
         )

@@ -83,7 +83,7 @@ def mutual_information(a: Any, b: Any, *, neural: bool = True, seed: int = 0) ->
         codes = as_labels(labels, len(scores), "a" if discrete[0] else "b")
         if not scores.shape[1]:
             return _result(0.0, 0.0, {}, (), n=len(scores))
-        ksg = KSG().with_labels(scores, codes)
+        ksg = KSG().with_classes(scores, codes)
         return _result(ksg.value, ksg.stderr, {"ksg": ksg}, ksg.flags, n=ksg.n)
     first, second = varying(as_samples(a, "a")), varying(as_samples(b, "b"))
     parts: dict[str, Estimate] = {}

@@ -13,7 +13,7 @@ import numpy as np
 from ib_keras import estimators as registry
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.calibrate import Calibrator
-from ib_keras.estimation.cells import OnError, estimated
+from ib_keras.estimation.cells import OnError, estimated, located, lost
 from ib_keras.estimation.consistency import flagged
 from ib_keras.estimation.sources import Samples, Source
 from ib_keras.estimators.base import BaseEstimator, adapted, renamed
@@ -38,7 +38,7 @@ def make_estimators(identifiers: Any) -> list[BaseEstimator]:
 def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], samples: Samples) -> None:
     """Check the estimators and the samples before anything is estimated."""
     for estimator in estimators:
-        if estimator.traits.inputs and not samples.raw:
+        if estimator.traits.inputs and samples.raw is None:
             raise ArgumentError(
                 f"{estimator} compares T with X, and there are no inputs",
                 "`inputs`, (n, ...), beside the activations",
@@ -47,10 +47,10 @@ def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], sample
     propagating = [estimator.traits.propagations for estimator in estimators]
     noisy = [source for source in sources if source.where.noise_std > 0]
     # With other estimators, its rows for a network without noise have no value, and a reason.
-    if all(propagating) and not noisy:
+    if all(propagating) and not any(source.has_channel for source in sources):
         check_channel(0.0, random=any(source.random for source in sources))
     for source in noisy if any(propagating) else ():
-        if source.clean() is None:
+        if not source.has_clean:
             raise ArgumentError(
                 "Sample propagation needs S, each layer's output before its own noise",
                 "a store, a model, or `capture(clean=True)`",
@@ -79,52 +79,55 @@ def run_all(
     Yields:
         The rows, with values in nats.
     """
-    arguments = samples.arguments()
-    with_inputs = any(estimator.traits.inputs for estimator in estimators)
-    with_values = {**arguments, "x": samples.values() if with_inputs else None}
     methods = []
+    with_inputs = any(estimator.traits.inputs for estimator in estimators)
+    values = samples.values() if with_inputs else None
     for original in estimators:
         over_all = _over_all(original, sources)
-        prepared = _of_inputs(over_all, with_values, on_error)
-        own = with_values if original.traits.inputs else arguments
-        methods.append(_Method(original, over_all, prepared, own))
-    y_of_x = samples.y_of_x
+        prepared = over_all
+        if original.traits.inputs and values is not None:
+            prepared = _of_inputs(over_all, values, samples.labels(), on_error)
+        methods.append(_Method(original, over_all, prepared))
+    functions_of_x = {target.quantity: samples.y_of_x(target) for target in samples.targets}
+    y_of_x = all(functions_of_x.values())
     for source in sources:
-        where, t, extent = source.where, source.read(), source.extent()
+        where, t, extent, of_rows = source.where, source.read(), source.extent(), source.rows()
+        codes = samples.input_codes(of_rows)
+        targets = {
+            target.quantity: samples.target_values(target, of_rows) for target in samples.targets
+        }
         for method in methods:
             start = time.perf_counter()
-            result = _cell(method, source, t, extent, on_error)
+            x = codes
+            if method.original.traits.inputs:
+                x = values if of_rows is None else samples.values(of_rows)
+            xt, others = _cell(method, source, t, extent, x, targets, on_error)
             seconds = time.perf_counter() - start
             name = method.original
-            rows = [row(where, name, "I(X;T)", result.xt, seconds)]
+            rows = [row(where, name, "I(X;T)", xt, seconds)]
             if calibrator is not None:
-                x = method.arguments["x"]
-                columns = calibrator.columns(method.over_all, t, x, where.noise_std, result.xt)
-                if columns.pop("untrusted") and math.isfinite(result.xt.value):
+                columns = calibrator.columns(method.over_all, t, x, where.noise_std, xt)
+                if columns.pop("untrusted") and math.isfinite(xt.value):
                     rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
                 rows[0] |= columns
-            if result.ty is not None:
-                rows.append(row(where, name, "I(T;Y)", result.ty, seconds))
-            rows += [row(where, name, q, value, seconds) for q, value in result.others.items()]
+            rows += [row(where, name, q, value, seconds) for q, value in others.items()]
             yield from flagged(rows, y_of_x)
             done()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Method:
-    """An estimator at the stages of its preparation, and its arguments.
+    """An estimator at the stages of its preparation.
 
     Args:
         original: the estimator that was passed, whose name is in the table.
         over_all: the same, prepared for the range of all layers and epochs.
         prepared: the same, also prepared for the inputs.
-        arguments: the keyword arguments ``x`` and ``y`` of ``estimate``.
     """
 
     original: Any
     over_all: Any
     prepared: Any
-    arguments: Mapping[str, Any]
 
 
 def _cell(
@@ -132,10 +135,26 @@ def _cell(
     source: Source,
     t: np.ndarray,
     extent: tuple[float, float] | None,
+    x: np.ndarray | None,
+    targets: Mapping[str, Any],
     on_error: OnError,
-) -> LayerInformation:
-    """Estimate one layer at one epoch; ``extent`` is ``None`` if a value is not finite."""
-    where, estimator, y = source.where, method.prepared, method.arguments["y"]
+) -> tuple[Estimate, dict[str, Estimate]]:
+    """Estimate one layer at one epoch.
+
+    Args:
+        method: the estimator.
+        source: the layer and epoch.
+        t: T, ``(n, d)``.
+        extent: the range of T; ``None`` if a value is not finite.
+        x: the inputs or their codes.
+        targets: quantity → target.
+        on_error: ``"flag"`` or ``"raise"``.
+
+    Returns:
+        I(X;T); and the other quantities by name, first those of the targets.
+    """
+    where, estimator = source.where, method.prepared
+    place = f"Layer {where.layer!r} at epoch {where.epoch}, {method.original}"
 
     def run(y: Any) -> LayerInformation:
         if extent is None:
@@ -145,10 +164,9 @@ def _cell(
                 "a non-finite value",
             )
         estimator.check_extent(*extent)
-        arguments = {**method.arguments, "y": y}
         if estimator.traits.propagations:
-            return _propagate(estimator, source, t, arguments)
-        result = estimator.estimate(t, noise_std=where.noise_std, **arguments)
+            return _propagate(estimator, source, t, {"x": x, "y": y})
+        result = estimator.estimate(t, noise_std=where.noise_std, x=x, y=y)
         if not source.random or where.noise_std > 0:
             return result
         # The layer has noise although it has no channel: from earlier layers or random draws.
@@ -159,27 +177,56 @@ def _cell(
             flags = (*flags, "network_noise")
         return dataclasses.replace(result, xt=dataclasses.replace(result.xt, flags=flags))
 
-    def labels_only() -> Estimate | None:
-        with renamed(a="t"):
-            return method.original.with_labels(t, y)
-
     separate = method.original.traits.labels_alone and extent is not None
-    return estimated(
-        run,
-        labels_only if separate else None,
-        y,
-        n=len(t),
-        dim=t[0].size,
-        where=f"Layer {where.layer!r} at epoch {where.epoch}, {method.original}",
-        on_error=on_error,
-    )
+
+    def both(y: Any, quantity: str) -> LayerInformation:
+        def labels_only() -> Estimate | None:
+            with renamed(a="t"):
+                return method.original.with_labels(t, y)
+
+        return estimated(
+            run,
+            labels_only if separate else None,
+            y,
+            n=len(t),
+            dim=t[0].size,
+            where=f"{place}, {quantity}" if len(targets) > 1 else place,
+            on_error=on_error,
+        )
+
+    quantities = list(targets)
+    first = quantities[0] if quantities else ""
+    result = both(targets.get(first), first)
+    others = {} if result.ty is None else {first: result.ty}
+    for quantity in quantities[1:]:
+        y = targets[quantity]
+        if separate:
+            more = _alone(method.original, t, y, f"{place}, {quantity}", on_error)
+        else:
+            more = both(y, quantity).ty
+        if more is not None:
+            others[quantity] = more
+    return result.xt, {**others, **result.others}
+
+
+def _alone(
+    estimator: BaseEstimator, t: np.ndarray, y: Any, place: str, on_error: OnError
+) -> Estimate | None:
+    """Estimate I(T;Y) of a further target, without I(X;T)."""
+    try:
+        with renamed(a="t"):
+            return estimator.with_labels(t, y)
+    except Exception as error:  # custom estimators may raise any error
+        if on_error == "raise":
+            raise located(error, place) from error
+        return lost(error, len(t), t[0].size)
 
 
 def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstimator:
     """Prepare the estimator for the range of all layers and epochs if it needs this range."""
     if not estimator.traits.all_epochs:
         return estimator
-    extents = [extent for source in sources if (extent := source.extent_over_epochs()) is not None]
+    extents = [extent for source in sources if (extent := source.extent_of_all()) is not None]
     if not extents:  # each cell fails, with a reason
         return estimator
     return estimator.prepare(
@@ -188,13 +235,11 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
 
 
 def _of_inputs(
-    estimator: BaseEstimator, values: dict[str, Any], on_error: OnError
+    estimator: BaseEstimator, values: np.ndarray, labels: np.ndarray | None, on_error: OnError
 ) -> BaseEstimator:
     """Prepare the estimator for the inputs; an error of this is raised again in each cell."""
-    if values["x"] is None or not estimator.traits.inputs:
-        return estimator
     try:
-        return estimator.prepare(inputs=values["x"], labels=values["y"])
+        return estimator.prepare(inputs=values, labels=labels)
     except Exception as error:
         if on_error == "raise":
             raise
@@ -215,6 +260,9 @@ def _propagate(
     estimator: Any, source: Source, t: np.ndarray, arguments: dict[str, Any]
 ) -> LayerInformation:
     """Estimate by propagation; the result is NaN with a flag without noise or propagations."""
+    if (declared := source.conditional()) is not None:
+        mean, scale = declared
+        return estimator.estimate(mean, scale=scale, **arguments)
     noise_std, repeated = source.where.noise_std, source.propagated()
     if not noise_std > 0 or (source.random and repeated is None):
         missing = "no_propagations" if noise_std > 0 else "no_channel"

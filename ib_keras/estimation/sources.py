@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from ib_keras import examples
 from ib_keras.activations import Activations, ActivationStore, layer_names
 from ib_keras.arrays.checks import as_samples, check_count
-from ib_keras.arrays.labels import Name, encode_labels
-from ib_keras.arrays.structures import flat_inputs, input_codes
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.targets import Target, as_targets
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimation.capture import Captured, capture, propagated_rows
 from ib_keras.estimators.base import BaseEstimator
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.frame.table import Where
+from ib_keras.views import POSITIONS
 
 Extent = tuple[float, float] | None
 
@@ -35,6 +38,16 @@ class Source(Protocol):
         """Whether S is random given the input: by earlier noise, or by draws of the network."""
         ...
 
+    @property
+    def has_channel(self) -> bool:
+        """Whether this layer, or another one of the same network, has noise of its own."""
+        ...
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S, the output before the layer's own noise, is available."""
+        ...
+
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
         ...
@@ -47,21 +60,47 @@ class Source(Protocol):
         """Return the rows that were propagated repeatedly, and their S; ``None`` without them."""
         ...
 
+    def conditional(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return mean and standard deviation of T given each input, if the layer declares them."""
+        ...
+
+    def rows(self) -> np.ndarray | None:
+        """Return the row of the inputs of each sample; ``None`` if each row has one sample."""
+        ...
+
     def extent(self) -> Extent:
         """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         ...
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the smallest and largest value of T over all epochs at which it is finite."""
+    def extent_of_all(self) -> Extent:
+        """Return the smallest and largest finite value, of all layers and epochs of a store."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredLayer:
-    """A layer of a store at one epoch. Its arrays are memory-mapped."""
+    """A layer of a store at one epoch. Its arrays are memory-mapped.
+
+    Args:
+        where: the run, the epoch and the layer.
+        store: the store.
+        whole: function that returns the smallest and largest value of the store.
+    """
 
     where: Where
     store: ActivationStore
+    whole: Callable[[], Extent]
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether a layer of the store has noise that is known, even if it was not selected."""
+        noise = self.store.noise_std(self.where.epoch).values()
+        return any(stddev > 0 for stddev in noise) or bool(self.store.declared(self.where.epoch))
+
+    @property
+    def has_clean(self) -> bool:
+        """A store always has S, because S equals T where it was not recorded."""
+        return True
 
     @property
     def random(self) -> bool:
@@ -70,11 +109,28 @@ class StoredLayer:
 
     def read(self) -> np.ndarray:
         """Read T from the store."""
-        return self.store.read_flat(self.where.epoch, self.where.layer)
+        return self._samples(self.store.read_flat(self.where.epoch, self.where.layer))
 
     def clean(self) -> np.ndarray | None:
         """Read S from the store; ``None`` if it was not recorded."""
-        return self.store.read_flat(self.where.epoch, self.where.layer, clean=True)
+        return self._samples(self.store.read_flat(self.where.epoch, self.where.layer, clean=True))
+
+    def _samples(self, values: np.ndarray) -> np.ndarray:
+        return valid_positions(values, self._mask()) if self.where.view == POSITIONS else values
+
+    def _mask(self) -> np.ndarray | None:
+        return self.store.mask(self.where.epoch, self.where.layer)
+
+    def rows(self) -> np.ndarray | None:
+        """Return the row of each position, for the view ``"positions"``."""
+        if self.where.view != POSITIONS:
+            return None
+        shape = self.store.read_flat(self.where.epoch, self.where.layer).shape
+        return rows_of_positions(shape, self._mask())
+
+    def conditional(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Read mean and standard deviation of T given each input, if the layer declares them."""
+        return self.store.conditional(self.where.epoch, self.where.layer)
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Read the propagated rows and their S; ``None`` if none were recorded."""
@@ -84,11 +140,9 @@ class StoredLayer:
         """Return the recorded smallest and largest value of T; ``None`` if not finite."""
         return self.store.extent(self.where.epoch, self.where.layer)
 
-    def extent_over_epochs(self) -> Extent:
-        """Return the recorded range of T over all epochs at which it is finite."""
-        extents = [self.store.extent(epoch, self.where.layer) for epoch in self.store.epochs]
-        finite = [extent for extent in extents if extent is not None]
-        return (min(e[0] for e in finite), max(e[1] for e in finite)) if finite else None
+    def extent_of_all(self) -> Extent:
+        """Return the recorded range of all layers and epochs, even if they were not selected."""
+        return self.whole()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +151,12 @@ class CapturedLayer:
 
     Args:
         where: the run, the epoch and the layer.
-        t: T, ``(n, d)``.
-        s: S, ``(n, d)``, if it was captured.
+        t: T, ``(n, ...)``.
+        s: S, ``(n, ...)``, if it was captured.
         repeated: the rows that were propagated repeatedly, and their S.
         random: whether S is random given the input.
+        declared: mean and standard deviation of T given each input, if the layer declares them.
+        of_rows: the row of the inputs of each sample; ``None`` if each row has one sample.
     """
 
     where: Where
@@ -108,6 +164,18 @@ class CapturedLayer:
     s: np.ndarray | None = None
     repeated: tuple[np.ndarray, np.ndarray] | None = None
     random: bool = False
+    declared: tuple[np.ndarray, np.ndarray] | None = None
+    of_rows: np.ndarray | None = None
+
+    @property
+    def has_channel(self) -> bool:
+        """Whether the layer has noise that is known."""
+        return self.where.noise_std > 0 or self.declared is not None
+
+    @property
+    def has_clean(self) -> bool:
+        """Whether S was captured, or is not needed."""
+        return self.s is not None or self.declared is not None
 
     def read(self) -> np.ndarray:
         """Return T, ``(n, d)``."""
@@ -121,96 +189,180 @@ class CapturedLayer:
         """Return the rows that were propagated repeatedly, and their S."""
         return self.repeated
 
+    def conditional(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return mean and standard deviation of T given each input, if the layer declares them."""
+        return self.declared
+
+    def rows(self) -> np.ndarray | None:
+        """Return the row of the inputs of each sample."""
+        return self.of_rows
+
     def extent(self) -> Extent:
         """Return the smallest and largest value of T; ``None`` if a value is not finite."""
         low, high = float(self.t.min()), float(self.t.max())
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
-    def extent_over_epochs(self) -> Extent:
+    def extent_of_all(self) -> Extent:
         """Return the range of T in the only pass."""
         return self.extent()
 
 
+class StoredInputs(examples.Examples):
+    """The inputs of a store, which are read when they are needed.
+
+    Args:
+        store: the store.
+    """
+
+    targets = None
+
+    def __init__(self, store: ActivationStore) -> None:
+        self._store, self.n = store, store.n
+
+    @functools.cached_property
+    def _rows(self) -> examples.Examples:
+        return examples.of(self._store.inputs())
+
+    @property
+    def structure(self) -> dict[str, Any]:  # type: ignore[override]
+        """Description of the structure of the inputs."""
+        return self._rows.structure
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:  # type: ignore[override]
+        """The shape of a row of each array."""
+        return self._rows.shapes
+
+    @property
+    def dtypes(self) -> list[np.dtype]:  # type: ignore[override]
+        """The dtype of each array."""
+        return self._rows.dtypes
+
+    @property
+    def checksums(self) -> list[str]:  # type: ignore[override]
+        """A checksum of each array."""
+        return self._rows.checksums
+
+    def codes(self) -> np.ndarray:
+        """Return integer codes of the distinct inputs, ``(n,)``, without reading the inputs."""
+        return self._store.input_codes()
+
+    def batches(self, size: int) -> Iterator[list[np.ndarray]]:
+        """Yield the arrays of all rows in order, ``size`` rows at a time."""
+        return self._rows.batches(size)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return the memory-mapped arrays."""
+        return self._rows.arrays()
+
+
+def rows_of_positions(shape: tuple[int, ...], mask: np.ndarray | None) -> np.ndarray:
+    """Return the row of each valid position of a layer ``(n, positions, channels)``."""
+    rows = np.repeat(np.arange(shape[0]), shape[1])
+    return rows if mask is None else rows[mask.reshape(-1) > 0]
+
+
+def valid_positions(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Return the valid positions of a layer ``(n, positions, channels)`` as samples."""
+    flat = values.reshape(-1, values.shape[-1])
+    return flat if mask is None else flat[mask.reshape(-1) > 0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """The labels and inputs of the rows of all layers.
+    """The targets and inputs of the rows of all layers.
 
     Args:
         n: number of rows.
-        labels: codes of the labels, ``(n,)``; ``None`` for no labels.
+        targets: the targets.
         inputs: codes of the inputs, ``(n,)``; ``None`` if all are distinct.
         draws: number of passes over the rows.
-        raw: the inputs themselves, as a tuple of arrays ``(n, ...)``.
-        label_names: the names of the labels, in the order of their codes.
+        raw: the inputs themselves; ``None`` without them.
     """
 
     n: int
-    labels: np.ndarray | None
+    targets: tuple[Target, ...]
     inputs: np.ndarray | None
     draws: int = 1
-    raw: tuple[np.ndarray, ...] = ()
-    label_names: tuple[Name, ...] | None = None
+    raw: examples.Examples | None = None
 
     @classmethod
-    def of(
-        cls, n: int, targets: Any, inputs: Any, draws: int = 1, names: Sequence[Name] | None = None
-    ) -> Samples:
+    def of(cls, n: int, targets: Any, inputs: Any, draws: int = 1) -> Samples:
         """Check targets and inputs, and encode them.
 
         Args:
             n: number of rows.
-            targets: the labels, ``(n,)``, or ``None``.
-            inputs: X, ``(n, ...)``, or ``None``.
+            targets: the targets in any form, or ``None`` for those of a data set.
+            inputs: X in any form, or ``None``.
             draws: number of passes over the rows.
-            names: the names of the classes, if the targets are already codes.
         """
-        encoded = None if targets is None else encode_labels(targets, n, "targets")
+        raw = None if inputs is None else examples.of(inputs)
+        if targets is None and raw is not None:
+            targets = raw.targets
+        several = as_targets(targets, n)
         codes = None
-        if inputs is not None:
-            codes = input_codes(inputs, n)
+        if raw is not None:
+            if raw.n != n:
+                raise ArgumentError(
+                    "`inputs` has the wrong length",
+                    f"one input for each of the {n} samples",
+                    f"{raw.n} inputs",
+                )
+            codes = raw.codes()
             if draws == 1 and int(codes.max()) == n - 1:
                 codes = None  # all distinct
         elif draws > 1:
             codes = np.arange(n)
-        raw = () if inputs is None else tuple(flat_inputs(inputs))
-        if encoded is None:
-            return cls(n, None, codes, draws, raw)
-        label_names = encoded.names if names is None else tuple(names)
-        return cls(n, encoded.codes, codes, draws, raw, label_names)
+        return cls(n, several, codes, draws, raw)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments ``y`` and ``x`` of an estimator."""
-        codes = {"y": self.labels, "x": self.inputs}
-        return {k: None if c is None else np.tile(c, self.draws) for k, c in codes.items()}
+    def input_codes(self, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the codes of the inputs of some samples, by default of each row of each draw."""
+        if rows is not None and self.inputs is None:
+            return rows % self.n
+        return self._of_samples(self.inputs, rows)
 
-    @property
-    def y_of_x(self) -> bool:
-        """Whether Y is a function of X, so that equal inputs have equal labels."""
-        if self.inputs is None or self.labels is None:
+    def target_values(self, target: Target, rows: np.ndarray | None = None) -> Any:
+        """Return a target of some samples: codes of classes, or a ``Target`` of numbers."""
+        values = self._of_samples(target.values, rows)
+        return dataclasses.replace(target, values=values) if target.is_continuous else values
+
+    def labels(self, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the codes of the first target that has classes, of some samples."""
+        classes = [target for target in self.targets if not target.is_continuous]
+        return self._of_samples(classes[0].values if classes else None, rows)
+
+    def y_of_x(self, target: Target) -> bool:
+        """Whether a target is a function of X, so that equal inputs have equal targets."""
+        if self.inputs is None:
             return True
-        pairs = np.unique(np.stack([self.inputs, self.labels]), axis=1).shape[1]
-        return pairs == len(np.unique(self.inputs))
+        _, first = np.unique(self.inputs, return_index=True)
+        of_first = np.zeros(int(self.inputs.max()) + 1, np.int64)
+        of_first[self.inputs[first]] = first
+        return bool((target.values == target.values[of_first[self.inputs]]).all())
 
-    def values(self) -> np.ndarray | None:
-        """Return the inputs, ``(n · draws, ...)``, for estimators that compare T with X."""
-        if not self.raw:
+    def values(self, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the inputs of some samples, for estimators that compare T with X."""
+        return None if self.raw is None else self._of_samples(self.raw.matrix(), rows)
+
+    def _of_samples(self, values: np.ndarray | None, rows: np.ndarray | None) -> Any:
+        if values is None:
             return None
-        if len(self.raw) == 1:
-            values = self.raw[0]
-        else:
-            values = np.concatenate([a.reshape(len(a), -1) for a in self.raw], axis=1)
+        if rows is not None:
+            return values[rows % self.n]
         return values if self.draws == 1 else np.concatenate([values] * self.draws)
+
+    def provenance(self) -> Any:
+        """Return the names of the classes for the provenance of a table."""
+        names = {target.name: provenance_of(target.class_names) for target in self.targets}
+        return names[""] if list(names) == [""] else names or None
 
 
 def from_store(
     store: ActivationStore, layers: Any = None, epochs: Iterable[int] | None = None
 ) -> tuple[Samples, list[Source]]:
     """Return the samples and sources of a store."""
+    chosen = all_epochs(store) if epochs is None else check_epochs(epochs)
     recorded = store.epochs
-    selected = None if epochs is None else check_epochs(epochs)
-    if epochs is None and (missing := store.missing):
-        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
-    chosen = recorded if selected is None else selected
     unknown = sorted(set(chosen) - set(recorded))
     if unknown or not chosen:
         raise ArgumentError(
@@ -219,16 +371,30 @@ def from_store(
             unknown or chosen,
         )
     names = store.layers if layers is None else layer_names.select(layers, store.layers)
-    samples = Samples.of(store.n, store.targets(), store.inputs(), store.draws, store.label_names)
-
+    samples = Samples.of(store.n, store.all_targets(), StoredInputs(store), store.draws)
+    whole = functools.cache(store.extent_of_all)
     sources: list[Source] = []
+    views = store.views
     for epoch in chosen:
         noise_std = store.noise_std(epoch)
         for name in names:
             index = store.layers.index(name)
-            where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0))
-            sources.append(StoredLayer(where, store))
+            view = views.get(name, "")
+            where = Where(store.run, epoch, name, index, noise_std.get(name, 0.0), view)
+            sources.append(StoredLayer(where, store, whole))
     return samples, sources
+
+
+def all_epochs(store: ActivationStore) -> list[int]:
+    """Return the epochs of a store.
+
+    Raises:
+        StoreError: If recorded epochs have disappeared.
+    """
+    recorded = store.epochs
+    if missing := store.missing:
+        raise StoreError(f"{str(store.path)!r} is damaged", f"the epochs {missing}", recorded)
+    return recorded
 
 
 def check_epochs(epochs: Any) -> list[int]:
@@ -251,7 +417,7 @@ def from_arrays(
     names = list(arrays) if layers is None else layer_names.select(layers, list(arrays))
     clean = arrays if isinstance(arrays, Activations) and arrays.clean else None
     sources = sources_of(Captured(arrays, clean), names, run="activations")
-    sizes = {source.where.layer: len(source.read()) for source in sources}
+    sizes = {name: len(arrays[name]) for name in names}
     if len(set(sizes.values())) > 1:
         raise ArgumentError("Layers differ in length", "one number of samples", sizes)
     return Samples.of(next(iter(sizes.values())), targets, inputs), sources
@@ -262,26 +428,43 @@ def sources_of(
 ) -> list[Source]:
     """Return the sources of one pass over the inputs."""
     arrays = captured.noisy
-    noise = arrays.noise_std if isinstance(arrays, Activations) else {}
-    random = arrays.random if isinstance(arrays, Activations) else frozenset()
+    if not isinstance(arrays, Activations):
+        arrays = Activations(arrays)
 
     def source(name: str) -> Source:
         repeated = None
         if captured.rows is not None and captured.propagated and name in captured.propagated:
             repeated = captured.rows, captured.propagated[name]
+        view, index = arrays.views.get(name, ""), list(arrays).index(name)
+        t, s, rows = arrays[name], None, None
+        if captured.clean is not None:
+            s = captured.clean[name]
+        if view == POSITIONS:
+            mask = arrays.masks.get(name)
+            rows = rows_of_positions(t.shape, mask)
+            t, s = valid_positions(t, mask), None if s is None else valid_positions(s, mask)
         return CapturedLayer(
-            Where(run, epoch, name, list(arrays).index(name), noise.get(name, 0.0)),
-            as_samples(arrays[name], name, finite=False),
-            None if captured.clean is None else captured.clean[name],
+            Where(run, epoch, name, index, arrays.noise_std.get(name, 0.0), view),
+            as_samples(t, name, finite=False),
+            s,
             repeated,
-            name in random,
+            name in arrays.random,
+            captured.declared.get(name),
+            rows,
         )
 
     return [source(name) for name in (arrays if names is None else names)]
 
 
 def from_model(
-    model: Any, inputs: Any, targets: Any, layers: Any, estimators: Sequence[BaseEstimator]
+    model: Any,
+    inputs: Any,
+    targets: Any,
+    layers: Any,
+    estimators: Sequence[BaseEstimator],
+    views: Any = None,
+    view_inputs: Any = None,
+    batch_size: int = 256,
 ) -> tuple[Samples, list[Source]]:
     """Capture the taps of a model, and return its samples and sources."""
     import keras
@@ -295,24 +478,29 @@ def from_model(
             repr(type(model)),
         )
     if inputs is None:
-        raise ArgumentError("A model needs `inputs`", "an array (n, ...)", None)
-    n = len(flat_inputs(inputs)[0])
-    samples = Samples.of(n, targets, inputs)  # checks the targets before the forward passes
+        raise ArgumentError("A model needs `inputs`", "an array (n, ...) or a data set", None)
     instrumented = isinstance(model, InstrumentedModel)
+    rows = examples.of(inputs)
+    if not examples.is_data_set(inputs):
+        as_targets(targets, rows.n)  # before the model is traced
     tapped = model if instrumented else instrument(model, layers=layers)
-    tapped.check_inputs(inputs)
+    rows = tapped.examples(rows)
+    samples = Samples.of(rows.n, targets, rows)
     names = tapped.select_taps(layers if instrumented else None)
+    viewed = tapped.views(names, views)
     propagating = [one for one in estimators if one.traits.propagations]
-    if len(propagating) == len(estimators) and not any(
-        tapped.noise_std[name] > 0 for name in names
-    ):
+    usable = any(tapped.noise_std[name] > 0 for name in names) or tapped.declared_taps(viewed)
+    if len(propagating) == len(estimators) and not usable:
         check_channel(0.0, random=bool(tapped.random_taps))
     captured = capture(
         tapped,
-        inputs,
+        rows,
         names,
         estimators,
-        rows=propagated_rows(n, max([0, *(e.conditional_inputs for e in propagating)]), 0),
+        rows=propagated_rows(rows.n, max([0, *(e.conditional_inputs for e in propagating)]), 0),
         propagations=max([2, *(e.propagations for e in propagating)]),
+        batch_size=batch_size,
+        viewed=viewed,
+        view_inputs=view_inputs,
     )
     return samples, sources_of(captured, run=tapped.model.name)

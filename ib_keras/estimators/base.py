@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays import memory
+from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.targets import Target, as_target, classes_of
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation, Traits
 
 # An estimate above this share of its ceiling is flagged: it may say nothing about the network.
 SATURATION = 0.99
+# Share of the logarithm of the batch size above which a bound by contrasts is flagged.
+_BATCH_CEILING = 0.8
 
 
 class BaseEstimator(Configured):
@@ -53,7 +57,8 @@ class BaseEstimator(Configured):
             extent: smallest and largest value of all layers and epochs, for estimators with the
                 trait ``all_epochs``.
             inputs: X, ``(n, ...)``, for estimators with the trait ``inputs``.
-            labels: Y, ``(n,)``, which is given together with the inputs.
+            labels: Y, which is given together with the inputs: class labels ``(n,)``, or numbers
+                ``(n, k)``.
 
         Returns:
             The estimator whose ``estimate`` is called instead.
@@ -83,7 +88,7 @@ class BaseEstimator(Configured):
         raise NotImplementedError(f"{self} does not estimate I(A;B) of two variables")
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
-        """Estimate I(A;Y) from class labels, for estimators with the trait ``labels_alone``."""
+        """Estimate I(A;Y) of one target, for estimators with the trait ``labels_alone``."""
         raise NotImplementedError(f"{self} estimates I(T;Y) only together with I(X;T)")
 
 
@@ -107,7 +112,9 @@ class Adapted(BaseEstimator):
         return self.wrapped.get_config()
 
     def estimate(self, *args: Any, **kwargs: Any) -> LayerInformation:
-        """Call ``estimate`` of the object."""
+        """Call ``estimate`` of the object, with the values of a target as an array."""
+        if isinstance(kwargs.get("y"), Target):
+            kwargs["y"] = kwargs["y"].values
         return self.wrapped.estimate(*args, **kwargs)
 
     def __str__(self) -> str:
@@ -120,6 +127,32 @@ class Adapted(BaseEstimator):
 def adapted(estimator: Any) -> Any:
     """Wrap an estimator in ``Adapted`` unless it derives from ``BaseEstimator``."""
     return estimator if isinstance(estimator, BaseEstimator) else Adapted(estimator)
+
+
+class FromClasses(BaseEstimator):
+    """Base class of estimators of I(T;Y) for classes, which divide a Y of numbers into cells.
+
+    Attributes:
+        target_bins: the number of cells, at least 2.
+    """
+
+    target_bins: int = 10
+
+    def check_target_bins(self) -> None:
+        """Convert ``target_bins`` to an integer, and raise an error if it is below 2."""
+        bins = check_count(self.target_bins, "target_bins", 2)
+        object.__setattr__(self, "target_bins", bins)
+
+    def classes(self, y: Any, n: int, name: str = "y") -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """Return the classes of a target as codes ``(n,)``, and flags.
+
+        Args:
+            y: class labels, or numbers, which are divided into ``target_bins`` cells of equal
+                counts and flagged ``binned_target``; or ``None``.
+            n: expected number of rows.
+            name: name of the argument in error messages.
+        """
+        return (None, ()) if y is None else classes_of(y, n, self.target_bins, name)
 
 
 class FromPairs(BaseEstimator):
@@ -139,11 +172,12 @@ class FromPairs(BaseEstimator):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
     ) -> LayerInformation:
-        """Estimate I(X;T) and, if the estimator takes labels, I(T;Y).
+        """Estimate I(X;T) and, if the estimator takes such a Y, I(T;Y).
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are compared with T as they are.
             x: the inputs, ``(n, ...)``.
             noise_std: standard deviation of the layer's own noise. With 0, the result has the flag
                 ``no_noise``: I(X;T) is infinite unless noise acts before the layer, and the
@@ -159,6 +193,7 @@ class FromPairs(BaseEstimator):
         if x is None:
             raise ArgumentError(f"{self} compares T with X", "`x`, the inputs (n, ...)", "x=None")
         n, dim, itemsize = _size(t)
+        target = None if y is None else as_target(y, n).values
         self.check_rows(x, t)
         check_memory(self, n, dim, _size(x)[1], itemsize)
         with renamed(a="x", b="t"):
@@ -169,14 +204,39 @@ class FromPairs(BaseEstimator):
         if dtype.kind in "iu" and dtype.itemsize > 2:  # ids of tokens rather than bytes of images
             xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
         with renamed(a="t"):
-            return LayerInformation(xt, None if y is None else self.with_labels(t, y))
+            return LayerInformation(xt, None if target is None else self.with_labels(t, target))
 
     def check_rows(self, a: Any, b: Any) -> None:
         """Raise if there are too few rows for variables of this width."""
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
-        """Estimate I(A;Y) of a continuous variable and class labels; ``None`` if unsupported."""
+        """Estimate I(A;Y) of a continuous variable and a target, in nats.
+
+        Args:
+            a: samples of A, ``(n, ...)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, of which I(A;Y) is estimated as of any two continuous variables.
+
+        Returns:
+            The estimate; ``None`` if the estimator does not take classes.
+
+        Raises:
+            ArgumentError: If the samples or the target are invalid. ``with_classes`` and
+                ``mutual_information`` have further conditions.
+        """
+        target = as_target(y, _size(a)[0])
+        if not target.is_continuous:
+            return self.with_classes(a, target.values)
+        with renamed(a="y", b="a"):
+            return self.with_numbers(a, target.values)
+
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate | None:
+        """Estimate I(A;Y) of a continuous variable and classes 0…K−1; ``None`` if unsupported."""
         return None
+
+    def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
+        """Estimate I(A;Y) of a continuous variable and numbers ``(n, k)``."""
+        return self.mutual_information(y, a)
 
 
 @contextlib.contextmanager
@@ -216,6 +276,11 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
     """Return ``("saturated",)`` if ``value`` is within 1 % of ln n, or of a lower ceiling H(X)."""
     limit = math.log(n) if ceiling is None else min(math.log(n), ceiling)
     return ("saturated",) if limit > 0 and value >= SATURATION * limit else ()
+
+
+def log_batch(value: float, batch_size: int) -> tuple[str, ...]:
+    """Return ``("log_batch",)`` if ``value`` is near ln(batch_size), which it cannot exceed."""
+    return ("log_batch",) if value > _BATCH_CEILING * math.log(batch_size) else ()
 
 
 def network_noise(noise_std: float) -> tuple[str, ...]:

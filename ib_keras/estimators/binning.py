@@ -42,6 +42,7 @@ class Binning(PlugIn):
         width: width of the bins, in the unit of the activations.
         quantile: whether bins are equally filled instead of equally wide.
         clip: whether values outside ``range=(lo, hi)`` are counted in the outermost bins.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid or contradicts another.
@@ -57,11 +58,13 @@ class Binning(PlugIn):
     width: float | None = None
     quantile: bool = False
     clip: bool = False
+    target_bins: int = 10
 
     name: ClassVar[str] = "binning"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bins", check_count(self.bins, "bins"))
+        self.check_target_bins()
         if self.width is not None:
             object.__setattr__(self, "width", check_positive(self.width, "width"))
             if self.quantile or self.range != "layer" or self.clip:

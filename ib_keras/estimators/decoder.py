@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, check_counts, check_share
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import BaseEstimator, check_memory
+from ib_keras.estimators.base import FromClasses, check_memory
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
 from ib_keras.pixelcnn.comparison import compared, prior
 from ib_keras.pixelcnn.inputs import condition
@@ -32,7 +31,7 @@ _LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
-class DecoderBound(BaseEstimator):
+class DecoderBound(FromClasses):
     """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
 
     Both terms are evaluated on images that no decoder has seen. NLL_h = E[−ln q(x|h)] is an upper
@@ -72,6 +71,7 @@ class DecoderBound(BaseEstimator):
         test_fraction: the share of the rows that is evaluated.
         image_shape: height, width and channels, for images that are passed as flat rows.
         seed: the seed of the division of rows, of the weights and of the batches.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -97,6 +97,7 @@ class DecoderBound(BaseEstimator):
     test_fraction: float = 1 / 3
     image_shape: tuple[int, ...] | None = None
     seed: int = 0
+    target_bins: int = 10
 
     name: ClassVar[str] = "decoder"
 
@@ -107,6 +108,7 @@ class DecoderBound(BaseEstimator):
         if self.image_shape is not None:
             check_counts(self.image_shape, "image_shape")
         check_share(self.test_fraction, "test_fraction")
+        self.check_target_bins()
         self.settings()
 
     def __str__(self) -> str:
@@ -174,7 +176,8 @@ class DecoderBound(BaseEstimator):
 
         Args:
             t: the outputs of the layer ``(n, ...)``; maps are ``(n, height, width, channels)``.
-            y: class labels ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
             x: the images ``(n, ...)``.
             noise_std: not used, because decoders see the noisy T.
             conditional: not used.
@@ -196,7 +199,7 @@ class DecoderBound(BaseEstimator):
             raise ArgumentError("`t` and `x` differ in length", "one length", f"{n}, {len(images)}")
         if round((1 - self.test_fraction) * n) < _MIN_TRAINING_ROWS:
             raise ArgumentError("Too few rows train a decoder", f">= {_MIN_TRAINING_ROWS}", n)
-        labels = None if y is None else as_labels(y, n)
+        labels, binned = self.classes(y, n)
         check_memory(self, n, h[0].size, images[0].size)
         unconditional = self._prior(images, labels)
         train, test = self._parts(n)
@@ -209,6 +212,7 @@ class DecoderBound(BaseEstimator):
         if labels is not None:
             both = (h[train], labels[train]), (h[test], labels[test])
             ty = self.labels(*both, classes=int(labels.max()) + 1)
+            ty = dataclasses.replace(ty, flags=(*ty.flags, *binned))
         return LayerInformation(xt, ty, bounds)
 
     def prepare(
@@ -223,12 +227,12 @@ class DecoderBound(BaseEstimator):
         Args:
             extent: not used.
             inputs: the images that ``estimate`` will be called with.
-            labels: their labels ``(n,)``.
+            labels: Y, ``(n,)``, or numbers ``(n, k)``.
         """
         if inputs is None:
             return self
         images = self.images(inputs)
-        codes = None if labels is None else as_labels(labels, len(images))
+        codes = self.classes(labels, len(images), "labels")[0]
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _OfImages(**fields, prior=self._prior(images, codes))
 

@@ -30,9 +30,10 @@ class EBAB(PlugIn):
 
     Args:
         bins: number of bins.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
-        ArgumentError: If ``bins`` is not a positive integer.
+        ArgumentError: If ``bins`` is not a positive integer, or ``target_bins`` is below 2.
 
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037. The definition follows the
@@ -41,11 +42,13 @@ class EBAB(PlugIn):
     """
 
     bins: int = 30
+    target_bins: int = 10
 
     name: ClassVar[str] = "ebab"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bins", check_count(self.bins, "bins"))
+        self.check_target_bins()
 
     def edges(self, t: np.ndarray) -> np.ndarray:
         """Return the bin edges, ``(bins + 1,)``, in the dtype of ``t``; none for a dead layer."""

@@ -10,11 +10,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ib_keras.arrays.checks import as_samples, check_positive
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import magnitude, moderate
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
+from ib_keras.estimators.base import FromClasses, check_memory, network_noise, saturation
 from ib_keras.estimators.kernels.mixture import NARROW, log_sums
 from ib_keras.estimators.kernels.pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation
@@ -22,7 +21,7 @@ from ib_keras.interface import Estimate, Kind, LayerInformation
 _FLAG = "measurement_noise"
 
 
-class _KDE(BaseEstimator):
+class _KDE(FromClasses):
     """Bounds from pairwise distances; subclasses define the variance."""
 
     kind: Literal["upper", "lower"]
@@ -48,7 +47,8 @@ class _KDE(BaseEstimator):
 
         Args:
             t: the layer's outputs, ``(n, ...)``, flattened to ``(n, d)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
             x: not used. T is assumed to be a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
             noise_std: standard deviation of the network's noise in this layer. If it is positive,
                 the estimates have the flag ``network_noise``: the network's noise counts as
@@ -66,7 +66,7 @@ class _KDE(BaseEstimator):
         samples = as_samples(t)
         n, dim = samples.shape
         check_memory(self, n, dim, itemsize=samples.itemsize)
-        labels = None if y is None else as_labels(y, n)
+        labels, binned = self.classes(y, n)
         everything, within = self._log_means(samples, labels)
         xt = max(0.0, -float(everything.mean()))
         flags = (*saturation(xt, n), _FLAG, *network_noise(noise_std))
@@ -76,6 +76,7 @@ class _KDE(BaseEstimator):
             return LayerInformation(information)
         ty = float((within - everything).mean())
         ty = 0.0 if abs(ty) < 1e-12 else ty  # rounding in a constant layer
+        flags = (*flags, *binned)
         return LayerInformation(information, Estimate(ty, flags=flags, n=n, dim=dim))
 
     def entropy(self, a: np.ndarray) -> Estimate:
@@ -149,6 +150,7 @@ class KDE(_KDE):
     Args:
         variance: σ², in the squared unit of the activations.
         kind: ``"upper"`` or ``"lower"``.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -160,12 +162,14 @@ class KDE(_KDE):
 
     variance: float = 1e-3
     kind: Literal["upper", "lower"] = "upper"
+    target_bins: int = 10
 
     name: ClassVar[str] = "kde"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variance", check_positive(self.variance, "variance"))
         self._check_kind()
+        self.check_target_bins()
 
     def kernel_variance(self, t: np.ndarray) -> float:
         """Return σ², which does not depend on the samples."""
@@ -183,6 +187,7 @@ class AdaptiveKDE(_KDE):
         scale: factor of the variance. The paper does not state its constant.
         power: exponent, 1 or 2.
         kind: ``"upper"`` or ``"lower"``.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -194,6 +199,7 @@ class AdaptiveKDE(_KDE):
     scale: float = 1e-3
     power: int = 1
     kind: Literal["upper", "lower"] = "upper"
+    target_bins: int = 10
 
     name: ClassVar[str] = "akde"
 
@@ -203,6 +209,7 @@ class AdaptiveKDE(_KDE):
             raise ArgumentError("`power` is unknown", "1 or 2", repr(self.power))
         object.__setattr__(self, "power", int(self.power))
         self._check_kind()
+        self.check_target_bins()
 
     def kernel_variance(self, t: np.ndarray) -> float:
         """Return scale · max|t|^power."""

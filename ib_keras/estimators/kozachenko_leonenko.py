@@ -13,7 +13,6 @@ from scipy.special import digamma, gammaln
 
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
@@ -146,12 +145,12 @@ class KozachenkoLeonenko(Neighbors):
             terms(slice(None)), flags, b.shape[1], self.excess_variance(terms, joint)
         )
 
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) from class labels, in nats.
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
+        """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) of classes, in nats.
 
         Args:
             a: samples of A, ``(n, ...)``.
-            y: class labels, ``(n,)``.
+            labels: classes 0…K−1, ``(n,)``.
 
         Returns:
             The estimate, at most H(Y) of these labels.
@@ -162,7 +161,6 @@ class KozachenkoLeonenko(Neighbors):
         """
         samples, flags = as_continuous(a, "a", self.k)
         samples = _independent_columns(shorten_tails(samples)[0])
-        labels = as_labels(y, len(samples))
         dim = samples.shape[1]
         if not dim:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.special import digamma
 
 from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.continuous import (
@@ -103,12 +102,12 @@ class KSG(Neighbors):
         neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
         return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
 
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """Estimate I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ from class labels, in nats.
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
+        """Estimate I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of classes, in nats.
 
         Args:
             a: samples of A, ``(n, ...)``.
-            y: class labels, ``(n,)``. In a class of at most k samples, all other samples are
+            labels: classes 0…K−1, ``(n,)``. In a class of at most k samples, all other samples are
                 neighbours; classes of a single sample are left out.
 
         Returns:
@@ -118,7 +117,6 @@ class KSG(Neighbors):
             ArgumentError: If n ≤ k, or all classes have a single sample.
         """
         samples, flags = as_continuous(a, "a", self.k)
-        labels = as_labels(y, len(samples))
         counts = np.bincount(labels)[labels]
         samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
         if not len(samples):

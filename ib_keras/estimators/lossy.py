@@ -17,7 +17,6 @@ from ib_keras.arrays.checks import (
     check_share,
 )
 from ib_keras.arrays.codes import at_most_entropy
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
@@ -116,22 +115,41 @@ class LossyCompression(FromPairs):
         Raises:
             ArgumentError: If the samples are invalid or their lengths differ.
         """
-        return self._between(self._side(a, "a", self.compress_x), b)
+        return self._between(self._side(a, "a", self.compress_x), b, self.k_x)
 
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
-        """Estimate I(E(A);Y) of a compressed variable and class labels, in nats.
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate | None:
+        """Estimate I(E(A);Y) of a compressed variable and classes, in nats.
 
         Args:
             a: samples of A, ``(n, ...)``.
-            y: class labels, ``(n,)``.
+            labels: classes 0…K−1, ``(n,)``.
 
         Returns:
             The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
-        labels = as_labels(y, side.n)
         estimate = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
         return at_most_entropy(estimate, labels)
+
+    def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
+        """Estimate I(E(A);E(Y)) of a compressed variable and numbers, in nats.
+
+        Args:
+            a: samples of A, ``(n, ...)``.
+            y: numbers ``(n, d)``, which are compressed by PCA if d is above k.
+
+        Raises:
+            ArgumentError: If the numbers are to be compressed, but no rows are left to fit.
+        """
+        side = self._side(y, "a", "pca")
+        if side.dim > self.k and len(side.rest) == side.n:
+            raise ArgumentError(
+                "`a` is wider than the codes, and both compressors are fitted already, so no rows "
+                "are set aside to fit its own",
+                f"at most {self.k} columns, or a compressor that is not fitted",
+                f"{side.dim} columns",
+            )
+        return self._between(side, a, None)
 
     def baseline(
         self, a: np.ndarray, b: np.ndarray, *, repeats: int = 5, seed: int = 0
@@ -171,13 +189,13 @@ class LossyCompression(FromPairs):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _OfInputs(**fields, inputs=self._side(x, "x", self.compress_x))
 
-    def _between(self, first: _Side, b: Any) -> MutualInformation:
+    def _between(self, first: _Side, b: Any, k_a: int | None) -> MutualInformation:
         second = self._side(b, "b", self.compress_t)
         check_lengths(first.values, second.values)
         parts: dict[str, Estimate] = {}
         k = self.k
         while True:
-            of_a, of_b = first.codes(self.k_x or k), second.codes(k)
+            of_a, of_b = first.codes(k_a or k), second.codes(k)
             estimate = self._neighbors().mutual_information(of_a[0], of_b[0])
             best = max(parts.values(), key=float, default=None)
             parts[f"k={k}"] = estimate
@@ -245,4 +263,4 @@ class _OfInputs(LossyCompression):
     inputs: Any = None
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
-        return self._between(self.inputs, b)
+        return self._between(self.inputs, b, self.k_x)

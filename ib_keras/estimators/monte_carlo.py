@@ -1,10 +1,11 @@
-"""Monte-Carlo averages for sample propagation. All lengths are in units of the noise β."""
+"""Monte-Carlo averages for sample propagation. All lengths are in units of the noise."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,24 @@ _LARGEST = 1e100
 # Smallest number of rows that is halved.
 _SAMPLE = 32
 
-# An average and its standard error.
-Mean = tuple[float, float]
+
+class Mean(NamedTuple):
+    """An average over rows and Monte-Carlo draws.
+
+    Args:
+        value: the average.
+        error: its standard error for these rows.
+        choice: its standard error from the choice of the rows, if they are a sample.
+    """
+
+    value: float
+    error: float
+    choice: float = 0.0
+
+    @property
+    def stderr(self) -> float:
+        """The standard error from both."""
+        return math.hypot(self.error, self.choice)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +51,7 @@ class Propagations:
 
     | case | method | I(X;T) |
     |---|---|---|
-    | S is a function of X | ``_distinct`` | −E ln p̂(t)/φ(t − s) |
+    | S is a function of X | ``distinct`` | −E ln p̂(t)/φ(t − s) |
     | S is random, rows known | ``_jointly`` | Σ_i v_i E_{t~p̂_i} ln p̂_i(t)/p̂(t) |
     | S is random, rows unknown | ``_separately`` | −E ln p̂(t)/φ(t − s) + (1/m) Σ_i E ln p̂_i/φ |
 
@@ -51,12 +68,16 @@ class Propagations:
 
     I(T;Y) = E ln p̂(t|y)/p̂(t) in all cases, where p̂(t|y) has the centres with the label y.
 
+    In the first case, the noise may have different standard deviations for each row and coordinate.
+    φ is then the density of the component from which t was drawn.
+
     Args:
         s: S, ``(n, d)``.
         codes: integer codes of the distinct inputs, ``(n,)``.
         labels: class codes 0…K−1, ``(n,)``, or ``None``.
         propagated: S of the propagated inputs, ``(m, n_x, d)``; ``None`` if S is a function of X.
         rows: rows that have these inputs, ``(m,)``; ``None`` if unknown.
+        scale: standard deviations of the noise of each row, ``(n, d)``; ``None`` if all are 1.
     """
 
     s: Rows
@@ -64,6 +85,7 @@ class Propagations:
     labels: np.ndarray | None
     propagated: np.ndarray | None = None
     rows: np.ndarray | None = None
+    scale: Rows | None = None
 
     @classmethod
     def of(
@@ -80,7 +102,12 @@ class Propagations:
         check_scale(samples, noise_std, "t")
         s = Rows.of(samples).centred().divided(noise_std)
         if conditional is None:
-            _check_function(samples, codes)
+            _check_function(
+                samples,
+                codes,
+                "`t` differs between equal inputs: S is not a function of X, as after noise",
+                "`conditional`: S of some inputs, each propagated n_x times with new noise",
+            )
             return cls(s, codes, labels)
         array = as_array(conditional, "conditional")
         size = math.prod(array.shape[2:]) if array.ndim >= 2 else 0
@@ -96,38 +123,132 @@ class Propagations:
         propagated = ((flat - s.shift) / noise_std).reshape(m, n_x, dim)
         return cls(s, codes, labels, propagated, _rows(rows, m, codes))
 
+    @classmethod
+    def declared(
+        cls, means: np.ndarray, scale: np.ndarray, codes: np.ndarray, labels: np.ndarray | None
+    ) -> Propagations:
+        """Check means and standard deviations of T given each input, and convert their units.
+
+        Args:
+            means: the means of T, ``(n, d)``.
+            scale: the standard deviations, ``(n, d)``.
+            codes: integer codes of the distinct inputs, ``(n,)``.
+            labels: class codes 0…K−1, ``(n,)``, or ``None``.
+        """
+        check_scale(means, scale, "t")
+        for name, values in (("t", means), ("scale", scale)):
+            _check_function(
+                values,
+                codes,
+                f"`{name}` differs between equal inputs: the distribution of T is not a function "
+                "of X, as after noise",
+                "means and standard deviations without noise or dropout before the layer; "
+                "otherwise an estimator that needs only samples, such as 'ksg'",
+            )
+        s, deviations = Rows.of(means).centred(), Rows.of(scale)
+        first = deviations[:1]
+        if all((tile == first).all() for tile in deviations.tiles()):
+            return cls(s.divided(first[0]), codes, labels)
+        unit = deviations.centre()
+        return cls(s.divided(unit), codes, labels, scale=deviations.divided(unit))
+
     def information(
-        self, mc_draws: int | None, rng: np.random.Generator
+        self, mc_draws: int | None, rng: np.random.Generator, *, sampled: bool = False
     ) -> tuple[Mean, Mean | None]:
-        """Estimate I(X;T) and, with labels, I(T;Y), in nats."""
+        """Estimate I(X;T) and, with labels, I(T;Y), in nats.
+
+        Args:
+            mc_draws: see ``draws_each``.
+            rng: the source of the draws.
+            sampled: whether the rows are a sample, whose choice has an error; only if S is a
+                function of X.
+        """
         if self.propagated is None:
-            return self._distinct().information(mc_draws, rng, random=False)
+            rows = len(self.s) if sampled else 0
+            return self.distinct().information(mc_draws, rng, random=False, rows=rows)
         if self.rows is None:
             return self._separately(self.propagated, mc_draws, rng)
         pool = self._pool(self.propagated, self.rows)
         ty = None if self.labels is None else pool.information(mc_draws, rng, random=True)[1]
         return self._jointly(self.propagated, self.rows, pool, mc_draws, rng), ty
 
-    def half(self, rng: np.random.Generator, *, halve_inputs: bool) -> Propagations | None:
-        """Return half of the propagations and optionally of the rows; ``None`` for too few."""
+    def in_batches(self, size: int, mc_draws: int | None, rng: np.random.Generator) -> Mean:
+        """Estimate the mean information about the choice among the rows of a random batch.
+
+        This is the mean of ln q_i(t) / ((1/K) Σ_j q_j(t)) over rows i, draws t from q_i, and
+        disjoint batches of K rows. Rows that do not fill a batch are left out.
+
+        Args:
+            size: K, the number of rows in each batch.
+            mc_draws: see ``draws_each``.
+            rng: the source of the batches and draws.
+        """
+        n, dim = self.s.shape
+        batches = rng.permutation(n)[: n // size * size].reshape(-1, size)
+        draws = draws_each(mc_draws, batches.size, dim)
+        log_weights = np.full(size, -math.log(size))
+        values = np.empty((batches.size, draws))
+        for part in slices(len(batches), TILE // (size * draws * dim)):
+            rows = batches[part]
+            centres, scale = self.s[rows], None if self.scale is None else self.scale[rows]
+            points, noise = _drawn(centres, draws, rng, scale)
+            logs = _log_sums(points, noise, centres, log_weights, scale)
+            values[part.start * size : part.stop * size] = -logs.reshape(-1, draws)
+        weights = np.full(batches.size, 1 / batches.size)
+        return average(values, weights, random=True)
+
+    def from_halves(
+        self, mc_draws: int | None, rng: np.random.Generator, *, halve_inputs: bool
+    ) -> tuple[Mean | None, Mean | None]:
+        """Estimate I(X;T) and I(T;Y) from each half of the samples, and return the means of both.
+
+        The choice of the halves hardly changes these means, so that their difference from the
+        estimate of all samples is due to the number of samples.
+
+        Args:
+            mc_draws: see ``draws_each``.
+            rng: the source of the halves and draws.
+            halve_inputs: whether the rows are halved, or only the propagations.
+
+        Returns:
+            The means, which are ``None`` if there are too few samples; the second also without
+            labels.
+        """
+        found = [half.information(mc_draws, rng) for half in self._halves(rng, halve_inputs)]
+        if not found:
+            return None, None
+        xt, ty = (_mean_of([one for one in each if one]) for each in zip(*found, strict=True))
+        return xt, ty
+
+    def _halves(self, rng: np.random.Generator, halve_inputs: bool) -> list[Propagations]:
+        """Return the halves of the propagations and optionally of the rows, if there are enough."""
         n, n_x = len(self.s), 0 if self.propagated is None else self.propagated.shape[1]
-        keep = np.ones(n, bool)
+        keep = [np.ones(n, bool)] * 2
         if halve_inputs and n >= _SAMPLE:
             inputs = np.unique(self.codes)
             if len(inputs) > n // 2:
-                keep = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
+                first = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
             else:  # repeated inputs: every second row of each
                 order = np.lexsort((rng.permutation(n), self.codes))
                 start = np.searchsorted(self.codes[order], self.codes[order])
-                keep[order] = (np.arange(n) - start) % 2 == 0
+                first = np.empty(n, bool)
+                first[order] = (np.arange(n) - start) % 2 == 0
+            keep = [first, ~first]
         elif n_x < 4:
-            return None
+            return []
+        size = max(2, n_x // 2)
+        propagations = slice(size), slice(n_x - size, n_x)
+        halves = [self._part(*of) for of in zip(keep, propagations, strict=True)]
+        return [half for half in halves if half is not None]
+
+    def _part(self, keep: np.ndarray, propagations: slice) -> Propagations | None:
+        """Return some of the rows and propagations; ``None`` if no propagated row is among them."""
         labels = None if self.labels is None else self.labels[keep]
         if labels is not None:
             labels = np.unique(labels, return_inverse=True)[1]
         propagated, rows = self.propagated, self.rows
         if propagated is not None:
-            propagated = propagated[:, : max(2, n_x // 2)]
+            propagated = propagated[:, propagations]
             if rows is not None:
                 inside = np.isin(self.codes[rows], self.codes[keep])
                 if not inside.any():
@@ -135,16 +256,20 @@ class Propagations:
                 propagated = propagated[inside]
                 where = {code: i for i, code in reversed(list(enumerate(self.codes[keep])))}
                 rows = np.array([where[code] for code in self.codes[rows[inside]]])
-        return Propagations(self.s.take(keep), self.codes[keep], labels, propagated, rows)
+        scale = None if self.scale is None else self.scale.take(keep)
+        return Propagations(self.s.take(keep), self.codes[keep], labels, propagated, rows, scale)
 
-    def _distinct(self) -> Mixture:
+    def distinct(self) -> Mixture:
         """Return the mixture of the distinct rows."""
         n = len(self.s)
         labels = np.zeros(n, int) if self.labels is None else self.labels
         pairs = self.codes * (int(labels.max()) + 1) + labels
         _, first, counts = np.unique(pairs, return_index=True, return_counts=True)
         return Mixture(
-            self.s.take(first), counts / n, None if self.labels is None else labels[first]
+            self.s.take(first),
+            counts / n,
+            None if self.labels is None else labels[first],
+            None if self.scale is None else self.scale.take(first),
         )
 
     def _complete(self, rows: np.ndarray) -> bool:
@@ -179,7 +304,7 @@ class Propagations:
         """Estimate h(T) and the mean of h(T|x_i) from separate draws."""
         n = len(self.s)
         rows = Mixture(self.s, np.full(n, 1 / n), self.labels)
-        (outer, outer_error), ty = rows.information(mc_draws, rng, random=True)
+        (outer, outer_error, _), ty = rows.information(mc_draws, rng, random=True)
         m, n_x, _ = propagated.shape
         draws = draws_each(mc_draws, m * n_x, self.s.shape[1])
         points, noise = _drawn(propagated, draws, rng)
@@ -189,7 +314,7 @@ class Propagations:
         share = 1 - m / len(np.unique(self.codes))
         within = logs.mean(axis=2).var(axis=1, ddof=1).mean() / (n_x * m)
         error = math.sqrt(outer_error**2 + share * _spread(inner) / m + within)
-        return (outer + float(inner.mean()), error), ty
+        return Mean(outer + float(inner.mean()), error), ty
 
     def _jointly(
         self,
@@ -222,10 +347,10 @@ class Propagations:
         within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
         unseen = _unseen(len(pool.s), ratio.size)
         if self._complete(rows):
-            return float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen)
+            return Mean(float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen))
         share = 1 - m / len(np.unique(self.codes))
         error = math.sqrt(share * _spread(each) / m + within.mean() / m + unseen)
-        return float(each.mean()), error
+        return Mean(float(each.mean()), error)
 
     def _of_inputs(self, pool: Mixture, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the pool's centres of each input, ``(m, c, d)``, and log weights (−∞: padding)."""
@@ -243,21 +368,36 @@ class Propagations:
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """A Gaussian mixture: centres in units of the noise, weights that sum to 1, and labels."""
+    """A Gaussian mixture in units of the noise.
+
+    Args:
+        s: the centres, ``(n, d)``.
+        weights: weights that sum to 1, ``(n,)``.
+        labels: class codes 0…K−1, ``(n,)``, or ``None``.
+        scale: standard deviations of the components, ``(n, d)``; ``None`` if all are 1.
+    """
 
     s: Rows
     weights: np.ndarray
     labels: np.ndarray | None = None
+    scale: Rows | None = None
 
     def information(
-        self, mc_draws: int | None, rng: np.random.Generator, *, random: bool
+        self, mc_draws: int | None, rng: np.random.Generator, *, random: bool, rows: int = 0
     ) -> tuple[Mean, Mean | None]:
-        """Estimate h(T) − h(Z) = −E ln p̂/φ and, with labels, E ln p̂(t|y)/p̂(t)."""
+        """Estimate h(T) − E h(T|S) = −E ln p̂/φ and, with labels, E ln p̂(t|y)/p̂(t).
+
+        Args:
+            mc_draws: see ``draws_each``.
+            rng: the source of the draws.
+            random: see ``average``.
+            rows: see ``average``.
+        """
         everything, within = self.logs(mc_draws, rng)
-        xt = average(-everything, self.weights, random=random)
+        xt = average(-everything, self.weights, random=random, rows=rows)
         if self.labels is None:
             return xt, None
-        return xt, average(within - everything, self.weights, random=random)
+        return xt, average(within - everything, self.weights, random=random, rows=rows)
 
     def logs(self, mc_draws: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return ln p̂/φ and ln p̂(·|y)/φ at points drawn from each centre, each ``(n, draws)``."""
@@ -267,7 +407,8 @@ class Mixture:
         classes = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
         everything, within = np.full((n, draws), -np.inf), np.empty((n, draws))
         for block in slices(n, TILE // (draws * dim)):
-            points, noise = _drawn(self.s[block][None], draws, rng)
+            scale = None if self.scale is None else self.scale[block][None]
+            points, noise = _drawn(self.s[block][None], draws, rng, scale)
             total, conditional = everything[block], within[block]
             for label, members in enumerate(classes):
                 sums = self.sums(points, noise, members).reshape(total.shape)
@@ -283,51 +424,99 @@ class Mixture:
         step -= step % 512 if step > 512 else 0  # a multiple of the kernel's tiles
         for tile in slices(len(members), step):
             some = members[tile]
-            part = log_sums(points, noise, self.s[some][None], np.log(self.weights[some]))[0]
+            scale = None if self.scale is None else self.scale[some][None]
+            log_weights = np.log(self.weights[some])
+            part = _log_sums(points, noise, self.s[some][None], log_weights, scale)[0]
             total = np.logaddexp(total, part)
         return total
 
 
-def check_scale(samples: np.ndarray, noise_std: float, name: str) -> None:
-    """Raise an ``ArgumentError`` if squared distances in units of the noise would overflow."""
-    largest = float(magnitude(samples)[0, 0])
-    if not largest / _LARGEST < min(1.0, noise_std):
+def check_scale(samples: np.ndarray, noise_std: float | np.ndarray, name: str) -> None:
+    """Raise an ``ArgumentError`` if squared distances in units of the noise would overflow.
+
+    Args:
+        samples: the centres, ``(n, d)``.
+        noise_std: standard deviation of the noise, or those of each row, ``(n, d)``.
+        name: name of the samples in the error message.
+    """
+    least, largest = float(np.min(noise_std)), float(magnitude(samples)[0, 0])
+    if np.ndim(noise_std):
+        largest = max(largest, float(np.max(noise_std)))
+    if not largest / _LARGEST < min(1.0, least):
         raise ArgumentError(
             f"`{name}` is too large for its noise",
             f"magnitudes below {_LARGEST:.0e} standard deviations of the noise",
-            f"max|{name}| = {largest:.3g}, noise_std={noise_std:.3g}",
+            f"max|{name}| = {largest:.3g}, noise_std={least:.3g}",
         )
 
 
+def _log_sums(
+    points: np.ndarray,
+    noise: np.ndarray,
+    centres: np.ndarray,
+    log_weights: np.ndarray,
+    scale: np.ndarray | None,
+) -> np.ndarray:
+    """Call ``log_sums`` for components with standard deviations ``scale (b, c, d)``."""
+    if scale is None:
+        return log_sums(points, noise, centres, log_weights)
+    log_weights = log_weights - np.log(scale).sum(axis=-1)
+    return log_sums(points, noise, centres, log_weights, inverse=1 / scale)
+
+
 def _drawn(
-    centres: np.ndarray, draws: int, rng: np.random.Generator
+    centres: np.ndarray, draws: int, rng: np.random.Generator, scale: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw points around centres ``(b, n, d)``: ``(b, n · draws, d)``, with their |z|²/2."""
+    """Draw points around centres ``(b, n, d)``: ``(b, n · draws, d)``, with their |z|²/2.
+
+    With standard deviations ``scale (b, n, d)``, Σ ln scale is added to |z|²/2.
+    """
     batch, n, dim = centres.shape
     z = rng.standard_normal((batch, n, draws, dim))
-    points = centres[:, :, None] + z
+    points = centres[:, :, None] + (z if scale is None else z * scale[:, :, None])
     # The noise after rounding, which far from 0 removes most of it.
     np.subtract(points, centres[:, :, None], out=z)
-    noise = 0.5 * np.square(z).sum(axis=-1).reshape(batch, n * draws)
-    return points.reshape(batch, n * draws, dim), noise
+    if scale is not None:
+        z /= scale[:, :, None]
+    noise = 0.5 * np.square(z).sum(axis=-1)
+    if scale is not None:
+        noise += np.log(scale).sum(axis=-1)[:, :, None]
+    return points.reshape(batch, n * draws, dim), noise.reshape(batch, n * draws)
 
 
-def average(values: np.ndarray, weights: np.ndarray, *, random: bool) -> Mean:
+def average(values: np.ndarray, weights: np.ndarray, *, random: bool, rows: int = 0) -> Mean:
     """Return the weighted mean over centres of the mean over draws, with its standard error.
 
     Args:
         values: one value for each draw from each centre, ``(n, draws)``.
         weights: weights of the centres, which sum to 1, ``(n,)``.
         random: whether the centres are a sample, or only the draws are random.
+        rows: the number of independent rows, of which each centre's share is its weight, to
+            estimate the error of their choice separately from that of the draws; otherwise 0.
     """
     each = values.mean(axis=1)
     mean = float(weights @ each)
     draws = values.shape[1]
+    choice = 0.0
     if random or draws < 2:
         square = np.square(each - mean) * len(each) / max(1, len(each) - 1)
     else:
         square = values.var(axis=1, ddof=1) / draws
-    return mean, math.sqrt(float(np.square(weights) @ square) + _unseen(len(each), values.size))
+        if rows > 1:  # the spread of the centres' means, without what the draws add to it
+            spread = float(weights @ (np.square(each - mean) - square))
+            choice = math.sqrt(max(0.0, spread) / (rows - 1))
+    error = math.sqrt(float(np.square(weights) @ square) + _unseen(len(each), values.size))
+    return Mean(mean, error, choice)
+
+
+def _mean_of(means: Sequence[Mean]) -> Mean | None:
+    """Return the mean of independent means; ``None`` of none."""
+    if not means:
+        return None
+    values, errors, choices = np.array(means).T
+    n = len(means)
+    norm = np.linalg.norm
+    return Mean(float(values.mean()), float(norm(errors)) / n, float(norm(choices)) / n)
 
 
 def draws_each(mc_draws: int | None, centres: int, dim: int) -> int:
@@ -366,14 +555,11 @@ def _rows(rows: Any, m: int, codes: np.ndarray) -> np.ndarray | None:
     return rows
 
 
-def _check_function(samples: np.ndarray, codes: np.ndarray) -> None:
+def _check_function(samples: np.ndarray, codes: np.ndarray, otherwise: str, expected: str) -> None:
+    """Raise an ``ArgumentError`` if rows with the same code differ."""
     first = np.unique(codes, return_index=True)[1][codes]
     repeated = np.flatnonzero(first != np.arange(len(codes)))
     for part in slices(len(repeated), TILE // samples.shape[1]):
         some = repeated[part]
         if not np.array_equal(samples[some], samples[first[some]]):
-            raise ArgumentError(
-                "`t` differs between equal inputs: S is not a function of X, as after noise",
-                "`conditional`: S of some inputs, each propagated n_x times with new noise",
-                "conditional=None",
-            )
+            raise ArgumentError(otherwise, expected, "different rows for one input")

@@ -19,12 +19,11 @@ from ib_keras.arrays.checks import (
     check_positive,
     check_seed,
 )
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.base import FromPairs, log_batch
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
@@ -35,8 +34,6 @@ _EVERY = 50
 _CLIP = 10.0
 # Number of compiled critics that are cached.
 _CRITICS = 16
-# Share of ln(batch_size) above which InfoNCE is flagged.
-_CEILING = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +95,13 @@ class _Neural(FromPairs):
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
 
-    def with_labels(self, a: np.ndarray, y: Any) -> Estimate:
-        """Estimate a lower bound on I(A;Y), with the labels as one-hot vectors.
+    def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
+        """Estimate a lower bound on I(A;Y), with the classes as one-hot vectors.
 
         Args:
             a: samples of A, ``(n, ...)``.
-            y: class labels, ``(n,)``.
+            labels: classes 0…K−1, ``(n,)``.
         """
-        labels = as_labels(y, len(a))
         return self.mutual_information(a, np.eye(labels.max() + 1)[labels])
 
     def _flags(self, value: float) -> tuple[str, ...]:
@@ -300,7 +296,7 @@ class InfoNCE(_Neural):
     name: ClassVar[str] = "infonce"
 
     def _flags(self, value: float) -> tuple[str, ...]:
-        return ("log_batch",) if value > _CEILING * math.log(self.batch_size) else ()
+        return log_batch(value, self.batch_size)
 
     def _loss(self, scores: Any, state: Any) -> Any:
         import tensorflow as tf

@@ -12,18 +12,17 @@ from ib_keras.arrays.checks import as_array, as_samples, check_lengths
 from ib_keras.arrays.codes import entropy as entropy_of_codes
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.codes import row_codes
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.arrays.structures import array_codes
-from ib_keras.estimators.base import BaseEstimator, check_memory, network_noise, saturation
+from ib_keras.estimators.base import FromClasses, check_memory, network_noise, saturation
 from ib_keras.interface import Estimate, LayerInformation, Traits
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
 _FEW_EDGES = 64
 
 
-class PlugIn(BaseEstimator, abc.ABC):
+class PlugIn(FromClasses, abc.ABC):
     """Plug-in information of a discretised layer: I(X;T) = H(C) − H(C|X) for the rows' bins C."""
 
     # The flags of all estimates.
@@ -64,7 +63,8 @@ class PlugIn(BaseEstimator, abc.ABC):
 
         Args:
             t: the layer's outputs, ``(n, ...)``, flattened to ``(n, d)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
             x: the inputs, ``(n, ...)``, which are searched for equal rows; ``None`` if all n are
                 distinct, so that H(C|X) = 0.
             noise_std: standard deviation of the network's noise in this layer. If it is positive,
@@ -74,7 +74,7 @@ class PlugIn(BaseEstimator, abc.ABC):
 
         Returns:
             I(X;T) and I(T;Y) in nats. The flag ``measurement_bins`` says that this is the
-            information of the binned T, not of T.
+            information of the binned T, not of T; ``binned_target`` says the same of Y.
 
         Raises:
             ArgumentError: If the samples or labels are invalid, or values are outside a fixed
@@ -83,7 +83,7 @@ class PlugIn(BaseEstimator, abc.ABC):
         samples = as_samples(t)
         n, dim = samples.shape
         check_memory(self, n, dim, itemsize=samples.itemsize)
-        labels = None if y is None else as_labels(y, n)
+        labels, binned = self.classes(y, n)
         inputs = None if x is None else array_codes([as_array(x, "x")], n, "x")
         bins, flags = self.discretise(samples)
         codes = row_codes(bins)
@@ -98,6 +98,7 @@ class PlugIn(BaseEstimator, abc.ABC):
         if labels is None:
             return LayerInformation(information)
         relevant = information_of_codes(codes, labels)
+        flags = (*flags, *binned)
         return LayerInformation(information, Estimate(relevant, flags=flags, n=n, dim=dim))
 
     def entropy(self, a: np.ndarray) -> Estimate:

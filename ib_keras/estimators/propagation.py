@@ -1,4 +1,4 @@
-"""Sample propagation: I(X;T) and I(T;Y) of noisy networks from Gaussian mixtures."""
+"""Sample propagation: I(X;T) and I(T;Y) of random representations from Gaussian mixtures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ib_keras.arrays.checks import as_array, as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.checks import (
+    as_array,
+    as_samples,
+    check_count,
+    check_positive,
+    check_seed,
+    check_stddev,
+)
 from ib_keras.arrays.codes import entropy
-from ib_keras.arrays.labels import as_labels
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.rows import Rows
+from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.structures import array_codes
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import BaseEstimator, check_memory, saturation
+from ib_keras.estimators.base import FromClasses, check_memory, log_batch, saturation
 from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,
@@ -25,11 +31,11 @@ from ib_keras.estimators.monte_carlo import (
     check_scale,
     draws_each,
 )
-from ib_keras.interface import Estimate, LayerInformation, Traits
+from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
 
 
 @dataclasses.dataclass(frozen=True)
-class SamplePropagation(BaseEstimator):
+class SamplePropagation(FromClasses):
     """I(X;T) = h(T) − E h(T|X) of a noisy network, T = S + N(0, β²I), by propagating samples.
 
     Given samples s_1…s_n of S, T has the known density p̂(t) = (1/n) Σ_j φ_β(t − s_j). If S is a
@@ -47,10 +53,30 @@ class SamplePropagation(BaseEstimator):
     error of the draws. The bias of first order in 1/n_x is removed. If the inputs of the
     propagations are unknown, the two entropies are estimated separately, as in the paper.
 
+    A layer may also declare its distribution q(t|x) = N(μ(x), diag σ(x)²), as
+    ``layers.GaussianSampling`` does. Then p̂(t) = (1/n) Σ_j q(t|x_j) has components of different
+    scales, and
+
+        I(X;T) = (1/n) Σ_i E_{t~q(·|x_i)} ln q(t|x_i)/p̂(t).
+
+    The n inputs are a sample of a population, unless ``population`` is set. The value is at most
+    ln n, and its expectation is below the population's I(X;T), for large n by at least
+    (e^I − 1)/2n. Two bounds are estimated beside it:
+
+        upper: E KL(q(t|x) ‖ N(0, I)), which exceeds I(X;T) by KL(p(t) ‖ N(0, I));
+        lower: E ln q(t_i|x_i) / ((1/K) Σ_j q(t_i|x_j)) over batches of K inputs, at most ln K.
+
+    Both hold for the population and for X uniform on the inputs. The upper bound is the penalty of
+    variational autoencoders and of the variational information bottleneck. The lower bound is
+    InfoNCE with the optimal critic. For K = n it would be the estimate itself; batches of the size
+    that is usual in training show how much such a bound loses.
+
     ``value`` is for X uniform on the samples. ``stderr`` combines the errors from the Monte-Carlo
-    draws, from the propagations, and from the choice of m inputs out of n. Flags: ``saturated`` if
-    the value is within 1 % of H(X); ``high_dim`` if half of the inputs and of the propagations give
-    a different estimate, by more than 3 standard errors. In that case there are too few samples for
+    draws, from the propagations, and from the choice of m inputs out of n; for a declared
+    distribution, the errors from the draws and from the choice of the n inputs. Flags:
+    ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound is near ln K;
+    ``high_dim`` if the two halves of the inputs and of the propagations give, on average, a
+    different estimate, by more than 3 standard errors. In that case there are too few samples for
     this dimension, and the value describes these samples but not their distribution.
 
     Cost: n times the number of draws, in one fused pass, with memory for one tile.
@@ -60,8 +86,12 @@ class SamplePropagation(BaseEstimator):
         propagations: n_x, if the source is a model and the estimator propagates samples itself.
         conditional_inputs: m, in the same case.
         population: whether the inputs are the whole population rather than a sample. If so, only
-            the number of propagations is halved for ``high_dim``.
+            the number of propagations is halved for ``high_dim``, and the choice of the inputs has
+            no error.
+        batch_size: K, the number of inputs in each batch of the lower bound, for declared
+            distributions. If n is not a multiple of it, the batches are smaller.
         seed: seed of the draws.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -69,22 +99,27 @@ class SamplePropagation(BaseEstimator):
     References:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, section 3.
         Goldfeld, Greenewald & Polyanskiy, arXiv:1810.11589, eqs. 6, 7 and 14.
+        Upper bound: Alemi et al., ICLR 2017, arXiv:1612.00410, eq. 14. Lower bound: Poole et al.,
+        ICML 2019, arXiv:1905.06922, eq. 12.
     """
 
     mc_draws: int | None = None
     propagations: int = 64
     conditional_inputs: int = 256
     population: bool = False
+    batch_size: int = 256
     seed: int = 0
+    target_bins: int = 10
 
     name: ClassVar[str] = "sp"
 
     def __post_init__(self) -> None:
         if self.mc_draws is not None:
             object.__setattr__(self, "mc_draws", check_count(self.mc_draws, "mc_draws"))
-        for field, least in (("propagations", 2), ("conditional_inputs", 1)):
+        for field, least in (("propagations", 2), ("conditional_inputs", 1), ("batch_size", 2)):
             object.__setattr__(self, field, check_count(getattr(self, field), field, least))
         object.__setattr__(self, "seed", check_seed(self.seed))
+        self.check_target_bins()
 
     @property
     def traits(self) -> Traits:
@@ -105,46 +140,86 @@ class SamplePropagation(BaseEstimator):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
         conditional_rows: np.ndarray | Sequence[int] | None = None,
+        scale: np.ndarray | None = None,
     ) -> LayerInformation:
         """Estimate I(X;T) and I(T;Y).
 
         Args:
             t: S, the layer's outputs *before* its own noise, from one noisy pass, ``(n, ...)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``.
+                With ``scale``, the means μ of T given each input.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
             x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
-            noise_std: β, the standard deviation of the layer's own noise, > 0.
+            noise_std: β, the standard deviation of the layer's own noise; > 0, or with ``scale``
+                also 0. It is added to the randomness of a declared distribution.
             conditional: S of m inputs, each propagated n_x times, ``(m, n_x, ...)``; ``None`` if S
                 is a function of X.
             conditional_rows: rows of ``t`` that have these inputs, ``(m,)``. By default, these are
                 all rows in order if m = n, the distinct inputs in order of appearance if there are
                 m of them, and unknown otherwise.
+            scale: σ, the standard deviations of T given each input, ``(n, ...)`` as ``t``, > 0, of
+                a layer that declares its distribution; ``None`` for other layers. μ and σ must be
+                functions of X.
 
         Returns:
-            I(X;T) and I(T;Y) in nats, with standard errors.
+            I(X;T) and I(T;Y) in nats, with standard errors. With ``scale``, also the bounds
+            ``"I(X;T) upper"`` and ``"I(X;T) lower"``; the latter has K in its details.
 
         Raises:
-            ArgumentError: If ``noise_std`` is 0, the shapes do not match, or S is not a function
-                of X and ``conditional`` is missing.
+            ArgumentError: If ``noise_std`` is 0 without ``scale``, the shapes do not match,
+                ``scale`` is not positive, S is not a function of X and ``conditional`` is missing,
+                or both ``scale`` and ``conditional`` are given.
         """
-        check_channel(noise_std)
+        declared = scale is not None
+        beta = check_stddev(noise_std) if declared else check_channel(noise_std)
         samples = as_samples(t)
         n, dim = samples.shape
         check_memory(self, n, dim, itemsize=samples.itemsize)
-        labels = None if y is None else as_labels(y, n)
+        labels, binned = self.classes(y, n)
         codes = np.arange(n) if x is None else array_codes([as_array(x, "x")], n, "x")
-        data = Propagations.of(samples, noise_std, codes, labels, conditional, conditional_rows)
-        xt, ty = data.information(self.mc_draws, np.random.default_rng(self.seed))
+        others: dict[str, Estimate] = {}
+        if declared:
+            deviations = _deviations(scale, samples, beta, conditional)
+            data = Propagations.declared(samples, deviations, codes, labels)
+            others = self._bounds(data, samples, deviations)
+        else:
+            data = Propagations.of(samples, beta, codes, labels, conditional, conditional_rows)
+        sampled = declared and not self.population
+        rng = np.random.default_rng(self.seed)
+        xt, ty = data.information(self.mc_draws, rng, sampled=sampled)
         rng = np.random.default_rng([self.seed, 1])
-        half = data.half(rng, halve_inputs=not self.population)
-        half_xt, half_ty = (None, None) if half is None else half.information(self.mc_draws, rng)
-        flags = (*saturation(xt[0], n, entropy(codes)), *_high_dim(xt, half_xt))
-        information = Estimate(*xt, flags=flags, n=n, dim=dim)
+        half_xt, half_ty = data.from_halves(self.mc_draws, rng, halve_inputs=not self.population)
+        flags = (*saturation(xt.value, n, entropy(codes)), *_high_dim(xt, half_xt))
+        information = Estimate(xt.value, xt.stderr, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:
-            return LayerInformation(information)
+            return LayerInformation(information, others=others)
         # If all samples are separate, I(T;Y) is H(Y) for any labels.
-        separate = "saturated" in flags and bool(saturation(ty[0], n, entropy(labels)))
-        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty))
-        return LayerInformation(information, Estimate(*ty, flags=flags, n=n, dim=dim))
+        separate = "saturated" in flags and bool(saturation(ty.value, n, entropy(labels)))
+        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty), *binned)
+        of_labels = Estimate(ty.value, ty.stderr, flags=flags, n=n, dim=dim)
+        return LayerInformation(information, of_labels, others)
+
+    def _bounds(
+        self, data: Propagations, means: np.ndarray, deviations: np.ndarray
+    ) -> dict[str, Estimate]:
+        """Estimate the bounds of I(X;T) for a declared distribution."""
+        n, dim = means.shape
+        divergences = _divergences(means, deviations)
+        spread = 0.0 if self.population else float(divergences.std(ddof=1)) / math.sqrt(n)
+        size = n // -(-n // self.batch_size)
+        lower = data.in_batches(size, self.mc_draws, np.random.default_rng([self.seed, 2]))
+        return {
+            "I(X;T) upper": Estimate(float(divergences.mean()), spread, kind="upper", n=n, dim=dim),
+            "I(X;T) lower": MutualInformation(
+                lower.value,
+                lower.stderr,
+                kind="lower",
+                flags=log_batch(lower.value, size),
+                n=n,
+                dim=dim,
+                details={"batch_size": size},
+            ),
+        }
 
 
 def mixture_entropy(
@@ -191,7 +266,7 @@ def mixture_entropy(
     w = w / w.sum()
     rng = np.random.default_rng(check_seed(seed))
     logs = Mixture(Rows.of(s).centred().divided(noise_std), w).logs(mc_draws, rng)[0]
-    mean, error = average(logs, w, random=False)
+    mean, error, _ = average(logs, w, random=False)
     noise = dim / 2 * math.log(2 * math.pi * math.e * noise_std**2)
     return Estimate(noise - mean, error, n=n, dim=dim)
 
@@ -199,7 +274,44 @@ def mixture_entropy(
 def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
     if half is None:
         return ()
-    return ("high_dim",) if abs(mean[0] - half[0]) > 3 * math.hypot(mean[1], half[1]) else ()
+    error = math.hypot(mean.error, half.error)
+    return ("high_dim",) if abs(mean.value - half.value) > 3 * error else ()
+
+
+def _deviations(scale: Any, samples: np.ndarray, noise_std: float, conditional: Any) -> np.ndarray:
+    """Return the standard deviations of T given each input, ``(n, d)``, with the layer's noise."""
+    if conditional is not None:
+        raise ArgumentError(
+            "`scale` and `conditional` exclude each other",
+            "`scale` if the mean and the scale are functions of the input, without noise before "
+            "the layer; otherwise an estimator that needs only samples, such as 'ksg'",
+            "both",
+        )
+    deviations = as_samples(scale, "scale")
+    if deviations.shape != samples.shape:
+        raise ArgumentError(
+            "`scale` has the wrong shape",
+            f"one standard deviation for each value of `t`, {samples.shape}",
+            f"shape {np.shape(scale)}",
+        )
+    if not deviations.min() > 0:
+        raise ArgumentError(
+            "`scale` is not positive",
+            "standard deviations > 0: where they are 0, as after the exponential of a very "
+            "negative log_var, the value is not random and I(X;T) is infinite",
+            f"min {deviations.min():.3g}",
+        )
+    return deviations if noise_std == 0 else np.hypot(deviations, noise_std)
+
+
+def _divergences(means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Return KL(N(μ, diag σ²) ‖ N(0, I)) = Σ_k (μ_k² + σ_k² − 1)/2 − ln σ_k, ``(n,)``."""
+    out = np.empty(len(means))
+    for part in slices(len(means), TILE // means.shape[1]):
+        mean, deviation = means[part].astype(np.float64), deviations[part].astype(np.float64)
+        each = (np.square(mean) + np.square(deviation) - 1) / 2 - np.log(deviation)
+        out[part] = each.sum(axis=1)
+    return out
 
 
 def check_channel(noise_std: Any, *, random: bool = False) -> float:

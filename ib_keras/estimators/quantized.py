@@ -21,9 +21,10 @@ class Quantized(PlugIn):
     Args:
         bits: each neuron has at most 2^bits different values. 32 uses the activations as float32
             values, so that nearly every sample is distinct.
+        target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
-        ArgumentError: If ``bits`` is not 1 to 16 or 32.
+        ArgumentError: If ``bits`` is not 1 to 16 or 32, or ``target_bins`` is below 2.
 
     References:
         Lorenzen, Igel & Nielsen, *Information Bottleneck: Exact Analysis of (Quantized) Neural
@@ -31,6 +32,7 @@ class Quantized(PlugIn):
     """
 
     bits: int = 8
+    target_bins: int = 10
 
     name: ClassVar[str] = "quantized"
     # T is not binned, so its information needs no flag.
@@ -39,6 +41,7 @@ class Quantized(PlugIn):
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or self.bits not in (*range(1, 17), 32):
             raise ArgumentError("`bits` is invalid", "1 to 16, or 32", repr(self.bits))
+        self.check_target_bins()
 
     def bytes_a_value(self, itemsize: int) -> int:
         """Return the memory for codes in bytes per value; the codes are the values themselves."""

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.frame import provenance
-from ib_keras.frame.table import TYPES, check_columns, columns, validate
+from ib_keras.frame.table import TYPES, check_columns, columns, fill_details, validate
 from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def read_logs(path: str | os.PathLike) -> pd.DataFrame:
 
 def _read(path: str) -> list[tuple[pa.Table, pa.Table | None]]:
     """Return the estimates and the logs of each folder or file that a path names."""
-    if "://" in path:
+    if buckets.is_url(path):
         with buckets.files(path, (ESTIMATES, LOGS, manifests.MANIFEST)) as copies:
             return [_read_one(copy, name) for name, copy in copies]
     matches = [path] if os.path.exists(path) else sorted(glob.glob(path))
@@ -308,7 +308,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
 
 def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
     """Join each table with its own logs, and all in one frame; one conversion to pandas is fast."""
-    table = _stacked([own for own, _ in read])
+    table = fill_details(_stacked([own for own, _ in read]))
     table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
     logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]
     if not logs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ COLUMNS = [
     "kind", "flags", "noise_std", "seconds", "unit",
 ]  # fmt: skip
 # Columns that only some tables have.
-OPTIONAL = ["calibrated_lower", "calibrated_upper", "details"]
-_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "details")
+OPTIONAL = ["view", "calibrated_lower", "calibrated_upper", "details"]
+_TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "view", "details")
 _INTEGER = ("epoch", "layer_index", "dim", "n")
 TYPES = {
     **dict.fromkeys([*COLUMNS, *OPTIONAL], "number"),
@@ -31,6 +32,8 @@ NOT_ESTIMATED = "not_estimated"
 # An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
+# The information about a target, perhaps with its name.
+TARGET = re.compile(r"I\(T;Y(\[.+\])?\)")
 # The beginnings of the quantities that have a unit: informations and entropies.
 _IN_UNITS = ("I(", "H(", "h(")
 
@@ -116,6 +119,35 @@ def has_unit(quantity: str) -> bool:
     return str(quantity).startswith(_IN_UNITS)
 
 
+def target_quantities(frame: pd.DataFrame) -> list[str]:
+    """Return the quantities about targets, ``"I(T;Y)"`` or ``"I(T;Y[name])"``, in their order."""
+    return [q for q in dict.fromkeys(frame["quantity"]) if TARGET.fullmatch(q)]
+
+
+def target_name(quantity: str) -> str:
+    """Return the name of the target in ``"I(T;Y[name])"``; empty for ``"I(T;Y)"``."""
+    return quantity.removeprefix("I(T;Y").removesuffix(")").strip("[]")
+
+
+def target_quantity(frame: pd.DataFrame, target: str | None = None) -> str:
+    """Return the quantity of a target.
+
+    Args:
+        frame: a table of estimates.
+        target: name of the target; ``None`` for the first of the table.
+
+    Raises:
+        ArgumentError: If the table has no target of this name.
+    """
+    known = target_quantities(frame)
+    if target is None:
+        return known[0] if known else "I(T;Y)"
+    wanted = f"I(T;Y[{target}])"
+    if wanted not in known:
+        raise ArgumentError("`target` is not in the table", f"one of the names in {known}", target)
+    return wanted
+
+
 def check_unit(unit: str) -> str:
     """Return ``unit`` if it is known.
 
@@ -156,10 +188,15 @@ def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     tables = [validate(table, f"frames[{i}]") for i, table in enumerate(frames)]
     if not tables:
         raise ArgumentError("`frames` is empty", "at least one table of estimates", "none")
-    joined = pd.concat(tables, ignore_index=True)
+    joined = fill_details(pd.concat(tables, ignore_index=True))
     joined.attrs.clear()
     joined.attrs.update(provenance.merged([dict(table.attrs) for table in tables]))
     return joined
+
+
+def fill_details(joined: pd.DataFrame) -> pd.DataFrame:
+    """Return joined tables with empty details where only some of the tables had this column."""
+    return joined.fillna({"details": ""}) if "details" in joined else joined
 
 
 def groups_of_truth(table: pd.DataFrame) -> pd.Series:
@@ -186,6 +223,7 @@ class Where(NamedTuple):
         layer: name of the layer.
         layer_index: position of the layer in the run.
         noise_std: standard deviation of the layer's own noise.
+        view: name of the view of the layer; empty for the layer as it is.
     """
 
     run: str
@@ -193,6 +231,7 @@ class Where(NamedTuple):
     layer: str
     layer_index: int
     noise_std: float = 0.0
+    view: str = ""
 
 
 def row(
@@ -219,10 +258,11 @@ def row(
         "value": value.value,
         "stderr": value.stderr,
         "kind": value.kind,
-        "flags": ",".join(flags_of(quantity, value)),
+        "flags": ",".join((*flags_of(quantity, value), *_view_flags(where))),
         "noise_std": where.noise_std,
         "seconds": seconds,
         "unit": "nats",
+        "view": where.view,
         "details": _details(value),
     }
 
@@ -232,6 +272,13 @@ def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
+
+
+def _view_flags(where: Where) -> tuple[str, ...]:
+    """Return the flags of a view."""
+    if not where.view:
+        return ()
+    return ("view", "dependent") if where.view == "positions" else ("view",)
 
 
 def _details(value: Estimate) -> str:

@@ -11,10 +11,11 @@ distribution strategy wait for each other inside a call.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ _watchers: dict[int, int] = {}
 _local = threading.local()
 _METHODS = ("call", "quantized_call")
 
-OnOutput = Callable[[str, keras.Operation, tuple, Any], Any]
+OnOutput = Callable[[str, keras.Operation, tuple, dict[str, Any], Any], Any]
 
 
 class Session:
@@ -32,10 +33,10 @@ class Session:
 
     Args:
         layers: the layers to watch.
-        on_output: function of the name of the call, the layer, the tuple of all its arguments
-            (positional, then keyword) and its output; its result replaces the output. The name is
-            the path of the watched layers that are being called, ``encoder/dense``, with a suffix
-            from the second call of the same path on, ``encoder/dense:1``.
+        on_output: function of the name of the call, the layer, the positional and the keyword
+            arguments, and the output; its result replaces the output. The name is the path of the
+            watched layers that are being called, ``encoder/dense``, with a suffix from the second
+            call of the same path on, ``encoder/dense:1``.
         root: a model that the block may call several times. Each of its calls restarts the count,
             and its name is not part of the paths.
     """
@@ -97,11 +98,21 @@ class Session:
         index = self._calls[path]
         self._calls[path] += 1
         name = f"{path}:{index}" if index else path
-        return self._on_output(name, layer, (*args, *kwargs.values()), output)
+        return self._on_output(name, layer, args, kwargs, output)
 
     def watches(self, layer: keras.Operation) -> bool:
         """Whether this session watches ``layer``."""
         return id(layer) in self._layers
+
+
+@contextlib.contextmanager
+def paused() -> Iterator[None]:
+    """Call layers inside the ``with`` block without interception."""
+    open_sessions, _local.sessions = _sessions(), []
+    try:
+        yield
+    finally:
+        _local.sessions = open_sessions
 
 
 def _sessions() -> list[Session]:

@@ -9,13 +9,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ib_keras import examples
 from ib_keras.activations import Activations, layer_names
-from ib_keras.arrays.checks import as_array, check_count, check_seed
+from ib_keras.activations.kinds import CLEAN, MASK, NOISY
+from ib_keras.arrays.checks import check_count, check_seed
 from ib_keras.errors import ArgumentError
-from ib_keras.instrumentation import custom_steps, taps, trace
+from ib_keras.examples import Examples
+from ib_keras.instrumentation import custom_steps, model_inputs, taps, trace
+from ib_keras.instrumentation import viewed as viewed_taps
 from ib_keras.instrumentation.interception import Session
-from ib_keras.instrumentation.programs import Programs, run
+from ib_keras.instrumentation.programs import Outputs, Programs, Wanted, run
 from ib_keras.instrumentation.taps import Layers
+from ib_keras.instrumentation.viewed import Viewed
 from ib_keras.layers import GaussianChannel
 
 Noise = float | Mapping[str, float]
@@ -225,7 +230,9 @@ class InstrumentedModel(keras.Model):
         with Session(self.plan.watched, self._through_channels):
             return self.model(inputs, training=training)
 
-    def _through_channels(self, name: str, layer: Any, args: tuple, output: Any) -> Any:
+    def _through_channels(
+        self, name: str, layer: Any, args: tuple, kwargs: dict[str, Any], output: Any
+    ) -> Any:
         def add_noise(name: str, tensor: Any) -> Any:
             channel = self.channels.get(name)
             return tensor if channel is None else channel(tensor)
@@ -270,11 +277,16 @@ class InstrumentedModel(keras.Model):
         clean: bool = False,
         draws: int = 1,
         seed: int | tuple[int, ...] | None = None,
+        views: Any = None,
+        view_inputs: Any = None,
     ) -> Activations:
         """Compute the outputs of the tapped layers at inference.
 
         Args:
-            inputs: the model's inputs, an array ``(n, ...)`` or a structure of arrays.
+            inputs: the model's inputs in any form that Keras accepts: an array ``(n, ...)``, a list
+                or dict of arrays, or a data set (``tf.data.Dataset``, ``keras.utils.PyDataset``, an
+                iterator that ends), of which only one batch at a time is in memory. Its rows must
+                be the same in each pass.
             batch_size: samples per forward pass.
             layers: names or globs of taps, or ``"blocks"``; ``None`` for all taps.
             clean: ``True`` returns S, each layer's output before its own noise but with the noise
@@ -283,27 +295,78 @@ class InstrumentedModel(keras.Model):
             seed: seed of the noise and of the random numbers that the model's own layers draw at
                 inference; ``None`` for a new seed at every call. The random numbers of training are
                 not affected.
+            views: functions of the layers' outputs to return in their place (see
+                ``ib_keras.views``): a view for all layers that it fits, or names or globs of layers
+                → views, such as ``{"block*": "mean"}``.
+            view_inputs: inputs on which the views ``"pca:k"`` are fitted; they should not be among
+                ``inputs``.
 
         Returns:
             Tap name → float32 ``(n, *shape)``, or ``(draws, n, *shape)`` for ``draws`` > 1.
 
         Raises:
-            ArgumentError: If the inputs do not fit the model, or no tap matches.
+            ArgumentError: If the inputs do not fit the model or differ between two passes, no tap
+                matches, or a view does not fit.
         """
         draws = check_count(draws, "draws")
-        arrays: dict[str, np.ndarray] = {}
+        rows = self.examples(inputs)
+        names = self.select_taps(layers)
         root = self._state.programs.seed(seed)
+        viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
+        kind = CLEAN if clean else NOISY
+        wanted = {kind: names, MASK: self.masked_positions(viewed)}
+        return self.gather(
+            rows, wanted, viewed=viewed, draws=draws, batch_size=batch_size, seed=root
+        )[kind]
+
+    def gather(
+        self,
+        inputs: Any,
+        wanted: Wanted,
+        *,
+        viewed: Viewed,
+        draws: int,
+        batch_size: int,
+        seed: tuple[int, ...],
+    ) -> dict[str, Activations]:
+        """Compute arrays of several kinds in one or several passes, in memory.
+
+        Args:
+            inputs: see ``capture``.
+            wanted: the kinds of arrays (see ``activations.kinds``), each with the names of taps.
+            viewed: the views of the taps.
+            draws: see ``capture``.
+            batch_size: see ``capture``.
+            seed: integers that determine the noise.
+
+        Returns:
+            Kind → activations.
+        """
+        rows = self.examples(inputs)
+        arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in wanted}
         for draw in range(draws):
-            for start, n, batch in self.capture_batches(
-                inputs, batch_size=batch_size, layers=layers, clean=clean, seed=(*root, draw)
+            for start, batch in self.stream(
+                rows, wanted, viewed=viewed, batch_size=batch_size, seed=(*seed, draw)
             ):
-                for name, value in batch.items():
-                    if name not in arrays:
-                        arrays[name] = np.empty((draws, n, *value.shape[1:]), np.float32)
-                    arrays[name][draw, start : start + len(value)] = value
+                for kind, outputs in batch.items():
+                    for name, value in outputs.items():
+                        if name not in arrays[kind]:
+                            shape = (draws, rows.n, *value.shape[1:])
+                            arrays[kind][name] = np.empty(shape, np.float32)
+                        arrays[kind][name][draw, start : start + len(value)] = value
         if draws == 1:
-            arrays = {name: array[0] for name, array in arrays.items()}
-        return Activations(arrays, noise_std=self.noise_std, clean=clean, random=self.random_taps)
+            arrays = {k: {name: a[0] for name, a in each.items()} for k, each in arrays.items()}
+        return {
+            kind: Activations(
+                each,
+                noise_std=self.view_noise(viewed),
+                clean=kind == CLEAN,
+                random=self.random_views(viewed),
+                views=viewed.names,
+                masks=arrays.get(MASK),
+            )
+            for kind, each in arrays.items()
+        }
 
     def capture_batches(
         self,
@@ -313,6 +376,8 @@ class InstrumentedModel(keras.Model):
         layers: Layers = None,
         clean: bool = False,
         seed: int | tuple[int, ...] | None = None,
+        views: Any = None,
+        view_inputs: Any = None,
     ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
         """Capture as ``capture`` does, one batch at a time, if the outputs do not fit in memory.
 
@@ -322,18 +387,22 @@ class InstrumentedModel(keras.Model):
             layers: see ``capture``.
             clean: see ``capture``.
             seed: see ``capture``; it may also be a tuple of integers.
+            views: see ``capture``.
+            view_inputs: see ``capture``.
 
         Yields:
             The index of the batch's first row, the total number of rows, and tap name → float32
             ``(batch, *shape)``.
         """
-        self.check_inputs(inputs)
+        rows = self.examples(inputs)
         names = self.select_taps(layers)
-        cleaned = names if clean else []
-        for start, n, noisy, before in self.stream(
-            inputs, names, cleaned, batch_size=batch_size, seed=self._state.programs.seed(seed)
+        root = self._state.programs.seed(seed)
+        viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
+        kind = CLEAN if clean else NOISY
+        for start, batch in self.stream(
+            rows, {kind: names}, viewed=viewed, batch_size=batch_size, seed=root
         ):
-            yield start, n, before if clean else noisy
+            yield start, rows.n, batch[kind]
 
     def propagate(
         self,
@@ -343,6 +412,8 @@ class InstrumentedModel(keras.Model):
         layers: Layers = None,
         batch_size: int = 256,
         seed: int | tuple[int, ...] | None = None,
+        views: Any = None,
+        view_inputs: Any = None,
     ) -> Activations:
         """Compute S of the layers behind noise, for many passes of each input with new noise.
 
@@ -355,24 +426,99 @@ class InstrumentedModel(keras.Model):
             layers: names or globs of taps; ``None`` for all taps.
             batch_size: see ``capture``.
             seed: see ``capture``.
+            views: see ``capture``.
+            view_inputs: see ``capture``.
 
         Returns:
             Tap name → float32 ``(m, n_x, *shape)``.
         """
         propagations = check_count(propagations, "propagations")
+        rows = self.examples(inputs)
         names = [name for name in self.select_taps(layers) if name in self.random_taps]
         arrays: dict[str, np.ndarray] = {}
         root = self._state.programs.seed(seed)
+        viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
         for k in range(propagations) if names else ():
             # The last number keeps these draws apart from those of ``capture`` at this seed.
-            for start, n, _, clean in self.stream(
-                inputs, [], names, batch_size=batch_size, seed=(*root, k, 1)
+            for start, batch in self.stream(
+                rows, {CLEAN: names}, viewed=viewed, batch_size=batch_size, seed=(*root, k, 1)
             ):
-                for name, value in clean.items():
+                for name, value in batch[CLEAN].items():
                     if name not in arrays:
-                        arrays[name] = np.empty((n, propagations, *value.shape[1:]), np.float32)
+                        shape = (rows.n, propagations, *value.shape[1:])
+                        arrays[name] = np.empty(shape, np.float32)
                     arrays[name][start : start + len(value), k] = value
-        return Activations(arrays, noise_std=self.noise_std, clean=True, random=self.random_taps)
+        return Activations(
+            arrays,
+            noise_std=self.view_noise(viewed),
+            clean=True,
+            random=self.random_views(viewed),
+            views=viewed.names,
+        )
+
+    def views(self, names: Sequence[str], views: Any) -> Viewed:
+        """Assign views to taps; see ``capture``.
+
+        Args:
+            names: the taps.
+            views: see ``capture``.
+
+        Raises:
+            ArgumentError: If a view is unknown or does not fit.
+        """
+        if isinstance(views, Viewed):
+            return views
+        return viewed_taps.resolve(self.plan, names, views)
+
+    def fit_views(
+        self, viewed: Viewed, inputs: Any, seed: tuple[int, ...], batch_size: int = 256
+    ) -> Viewed:
+        """Fit the views that have to be fitted, on inputs that are not evaluated.
+
+        Args:
+            viewed: the views.
+            inputs: the inputs; see ``capture``.
+            seed: integers that determine the noise.
+            batch_size: samples per forward pass.
+
+        Raises:
+            ArgumentError: If there are no inputs, or too few.
+        """
+        if not viewed.fitted:
+            return viewed
+        viewed.check_inputs(inputs)
+        samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.fitted}
+        for _, batch in self.stream(
+            self.examples(inputs), {NOISY: viewed.fitted}, batch_size=batch_size, seed=seed
+        ):
+            for name, values in batch[NOISY].items():
+                samples[name].append(values.copy())
+        return viewed.with_fitted({name: np.concatenate(each) for name, each in samples.items()})
+
+    def view_noise(self, viewed: Viewed) -> dict[str, float]:
+        """Return the standard deviation of the noise of each tap, or of its view."""
+        return {name: viewed.noise_std(name, own) for name, own in self.noise_std.items()}
+
+    def random_views(self, viewed: Viewed) -> frozenset[str]:
+        """Return the taps whose S is random, also by a view of Gaussian noise that is not."""
+        changed = self.view_noise(viewed)
+        lost = {name for name, own in self.noise_std.items() if own > 0 and not changed[name] > 0}
+        return self.random_taps | lost
+
+    def masked_positions(self, viewed: Viewed) -> list[str]:
+        """Return the taps of which each position is a sample, and some are masked."""
+        return [name for name in viewed.positions if viewed.taps[name].masked]
+
+    def declared_taps(self, viewed: Viewed) -> list[str]:
+        """Return the taps that declare the distribution p(T|X), and are recorded as they are."""
+        noise, upstream = self.noise_std, self.plan.upstream
+        return [
+            name
+            for name in self.tap_names
+            if name in self.plan.declared
+            and name not in viewed.views
+            and not any(noise[u] > 0 for u in upstream[name])
+        ]
 
     @property
     def random_taps(self) -> frozenset[str]:
@@ -389,34 +535,34 @@ class InstrumentedModel(keras.Model):
     def stream(
         self,
         inputs: Any,
-        names: Sequence[str],
-        cleaned: Sequence[str],
+        wanted: Wanted,
         *,
+        viewed: Viewed | None = None,
         batch_size: int,
         seed: tuple[int, ...],
-    ) -> Iterator[tuple[int, int, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-        """Compute T of the taps ``names`` and S of the taps ``cleaned`` in one pass, by batches.
+    ) -> Iterator[tuple[int, Outputs]]:
+        """Compute arrays of several kinds in one pass, by batches.
 
         Args:
             inputs: see ``capture``.
-            names: the taps of which T is computed.
-            cleaned: the taps of which S is computed.
+            wanted: the kinds of arrays (see ``activations.kinds``), each with the names of taps.
+            viewed: the views of the taps.
             batch_size: see ``capture``.
             seed: integers that determine the noise.
 
         Yields:
-            The index of the batch's first row, the total number of rows, T and S, both as tap name
-            → float32 ``(batch, *shape)``.
+            The index of the batch's first row; and kind → tap name → float32 ``(batch, *shape)``.
         """
         batch_size = check_count(batch_size, "batch_size")
-        flat, n = self.check_inputs(inputs)
-        spec = self.plan.spec if self._state.defined else taps.spec_of(_arrays(inputs))
+        rows = self.examples(inputs)
+        viewed = Viewed() if viewed is None else viewed
+        spec = self.plan.spec if self._state.defined else model_inputs.spec_of(rows)
+        order = model_inputs.order(self.model, spec, rows)
         program = self._state.programs.get(
-            self.model, self.plan, self.channels, names, cleaned, spec, seed
+            self.model, self.plan, self.channels, wanted, viewed, spec, seed
         )
-        for start, t, s in run(program, spec, flat, n, batch_size, seed):
-            noisy, clean = dict(zip(names, t, strict=True)), dict(zip(cleaned, s, strict=True))
-            yield start, n, noisy, clean
+        batches = ([batch[i] for i in order] for batch in rows.batches(batch_size))
+        yield from run(program, spec, batches, rows.n, batch_size, viewed, seed)
 
     def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
         """Print the path, class, shape, noise and size of every tap.
@@ -450,41 +596,23 @@ class InstrumentedModel(keras.Model):
         )
         return cls(model, **config)
 
-    def check_inputs(self, inputs: Any) -> tuple[list[Any], int]:
-        """Check that inputs fit the model.
+    def examples(self, inputs: Any) -> Examples:
+        """Return the rows of inputs, checked for this model.
 
         Args:
             inputs: see ``capture``.
 
-        Returns:
-            The arrays in the model's order, and the number of rows.
-
         Raises:
             ArgumentError: If the inputs do not fit the model.
         """
-        flat = keras.tree.flatten(_arrays(inputs))
-        if self._state.plan is None:
-            self._find_taps(taps.spec_of(_arrays(inputs)))
-        specs = keras.tree.flatten(self.plan.spec)
-        if not hasattr(inputs, "shape") and len(flat) != len(specs):
-            flat = [np.asarray(inputs)]  # a list of rows
-        shapes = [tuple(a.shape) for a in flat]
-        expected = [tuple(s.shape) for s in specs]
-        fits = len(flat) == len(specs) and all(
-            len(a) == len(s) and all(j in (None, i) for i, j in zip(a, s, strict=True))
-            for a, s in zip(shapes, expected, strict=True)
-        )
-        # A model without defined inputs may accept other shapes than the first ones.
-        if not (fits or (not self._state.defined and all(shapes))):
-            raise ArgumentError(
-                "`inputs` do not fit the model", f"shapes {expected}", f"shapes {shapes}"
-            )
-        n = shapes[0][0]
-        if n == 0 or any(shape[0] != n for shape in shapes):
-            raise ArgumentError(
-                "`inputs` differ in length or are empty", "the same n >= 1", f"shapes {shapes}"
-            )
-        return flat, n
+        rows = examples.of(inputs)
+        if self._state.plan is not None:
+            rows.expect(model_inputs.ranks(self.plan.spec))
+        else:
+            self._find_taps(model_inputs.spec_of(rows))
+        if self._state.defined:
+            model_inputs.order(self.model, self.plan.spec, rows)
+        return rows
 
     def select_taps(self, layers: Layers = None) -> list[str]:
         """Select taps, in the order of the forward pass.
@@ -509,10 +637,3 @@ class InstrumentedModel(keras.Model):
         if callable(layers):
             raise ArgumentError("`layers` must be names of taps", "names or globs", repr(layers))
         return layer_names.select(layers, self.plan.names)
-
-
-def _arrays(inputs: Any) -> Any:
-    """Convert the leaves of a structure of inputs to arrays."""
-    return keras.tree.map_structure(
-        lambda a: a if hasattr(a, "shape") else as_array(a, "inputs"), inputs
-    )

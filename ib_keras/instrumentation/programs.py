@@ -10,12 +10,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, SCALE
 from ib_keras.arrays.checks import check_seed
-from ib_keras.instrumentation import randomness, trace
-from ib_keras.instrumentation.interception import Session
+from ib_keras.instrumentation import masks, randomness, trace
+from ib_keras.instrumentation.conditionals import gaussian_parameters
+from ib_keras.instrumentation.interception import Session, paused
 from ib_keras.instrumentation.taps import Plan
+from ib_keras.instrumentation.viewed import Viewed
 from ib_keras.layers import GaussianChannel
 from ib_keras.progress import bar
+
+# Kind of array → names of the taps.
+Wanted = Mapping[str, Sequence[str]]
+# Kind of array → name of the tap → float32 ``(batch, *shape)``.
+Outputs = dict[str, dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass
@@ -23,33 +31,39 @@ class Program:
     """A compiled forward pass.
 
     Args:
-        forward: a function of the inputs and a seed, int32 ``(2,)``.
+        forward: a function of the inputs, a seed, int32 ``(2,)``, and the parameters of the views.
+        wanted: the kinds and names of its results.
         written: the variables that a pass writes. They are restored after each batch, so that a
             capture does not change the training.
     """
 
     forward: Callable
+    wanted: Wanted
     written: list[tf.Variable]
 
-    def __call__(self, inputs: Any, seed: Any, entropy: Sequence[int]) -> tuple[list, list]:
+    def __call__(
+        self, inputs: Any, seed: Any, parameters: list[list[Any]], entropy: Sequence[int]
+    ) -> Outputs:
         """Run one batch.
 
         Args:
             inputs: a batch of the model's inputs.
             seed: the seed of the channels' noise, int32 ``(2,)``.
+            parameters: the parameters of each view.
             entropy: integers that seed the random numbers of the model's own layers.
-
-        Returns:
-            T of the noisy taps and S of the clean taps, float32 ``(batch, *shape)``.
         """
         values = [variable.read_value() for variable in self.written]
         try:
             for i, value in randomness.seed_values(self.written, entropy).items():
                 self.written[i].assign(value)
-            return self.forward(inputs, seed)
+            results = self.forward(inputs, seed, parameters)
         finally:
             for variable, value in zip(self.written, values, strict=True):
                 variable.assign(value)
+        return {
+            kind: {name: _array(t) for name, t in zip(names, tensors, strict=True)}
+            for (kind, names), tensors in zip(self.wanted.items(), results, strict=True)
+        }
 
 
 class Programs:
@@ -74,102 +88,144 @@ class Programs:
         model: keras.Model,
         plan: Plan,
         channels: Mapping[str, GaussianChannel],
-        names: Sequence[str],
-        cleaned: Sequence[str],
+        wanted: Wanted,
+        viewed: Viewed,
         spec: Any,
         seed: tuple[int, ...],
     ) -> Program:
-        """Return the program that computes T of ``names`` and S of ``cleaned``.
+        """Return the program that computes arrays of some kinds and taps.
 
         Args:
             model: the tapped model.
             plan: its taps.
             channels: tap → the channel that adds its noise.
-            names: the taps of which T is returned.
-            cleaned: the taps of which S is returned.
+            wanted: the kinds and taps of the arrays.
+            viewed: the views of the taps, with their parameters.
             spec: the structure of the inputs.
             seed: the seed of the capture. TensorFlow's stateful random operations, such as
                 ``tf.random.normal``, keep their state in the compiled program; a model with these
                 operations has a new program for each capture, seeded while it is traced.
         """
-        key = (tuple(names), tuple(cleaned), tuple(keras.tree.flatten(spec)))
+        wanted = {kind: tuple(names) for kind, names in wanted.items()}
+        key = (tuple(wanted.items()), viewed.key, tuple(keras.tree.flatten(spec)))
         if key in self.programs:
             return self.programs[key]
-        names, cleaned, _ = key
         words = np.random.SeedSequence([*seed, 3]).generate_state(1)
+        signature = [spec, tf.TensorSpec([2], tf.int32), viewed.spec]
 
-        @tf.function(autograph=False, input_signature=[spec, tf.TensorSpec([2], tf.int32)])
-        def forward(inputs: Any, noise_seed: Any) -> tuple[list, list]:
-            noisy: dict[str, Any] = {}
-            clean: dict[str, Any] = {}
-
-            def record_tensor(name: str, tensor: Any) -> Any:
-                index = plan.index.get(name)
-                if index is None:
-                    return tensor
-                clean[name] = noisy[name] = tensor
-                if name in channels:
-                    own = tf.random.experimental.stateless_fold_in(noise_seed, index)
-                    noisy[name] = channels[name].with_seed(tensor, own)
-                return noisy[name]
-
-            def record(name: str, layer: Any, args: tuple, output: Any) -> Any:
-                return trace.map_outputs(name, output, record_tensor)
-
+        @tf.function(autograph=False, input_signature=signature)
+        def forward(inputs: Any, noise_seed: Any, parameters: list[list[Any]]) -> list[list[Any]]:
+            found = _Outputs(plan, channels, wanted, viewed, noise_seed, parameters)
             if not tf.executing_eagerly():
                 tf.random.set_seed(int(words[0] >> 1))  # for this graph only
-            with Session(plan.watched, record):
+            with Session(plan.watched, found.record):
                 model(inputs, training=False)
-            return (
-                [tf.cast(noisy[name], tf.float32) for name in names],
-                [tf.cast(clean[name], tf.float32) for name in cleaned],
-            )
+            return [
+                [tf.cast(found.values[kind, name], tf.float32) for name in names]
+                for kind, names in wanted.items()
+            ]
 
         with tf.init_scope():
             graph = forward.get_concrete_function().graph
-        program = Program(forward, randomness.written_variables(graph))
+        program = Program(forward, wanted, randomness.written_variables(graph))
         if not randomness.draws_from_kernels(graph):
             self.programs[key] = program
         return program
 
 
+@dataclasses.dataclass
+class _Outputs:
+    """Collects the outputs of the taps while a forward pass is traced.
+
+    Args:
+        plan: the taps.
+        channels: tap → the channel that adds its noise.
+        wanted: the kinds and taps to collect.
+        viewed: the views of the taps.
+        noise_seed: the seed of the noise.
+        parameters: the parameters of each view.
+    """
+
+    plan: Plan
+    channels: Mapping[str, GaussianChannel]
+    wanted: Wanted
+    viewed: Viewed
+    noise_seed: Any
+    parameters: list[list[Any]]
+    values: dict[tuple[str, str], Any] = dataclasses.field(default_factory=dict)
+
+    def record(
+        self, name: str, layer: Any, args: tuple, kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        """Note the output of a layer, and add the noise of its channel."""
+        if name in self.plan.declared and (name in self.wanted.get(MEAN, ())):
+            with paused():  # the method may call layers that are watched
+                mean, scale = gaussian_parameters(layer.conditional(args[0]))
+            if name in self.channels:
+                scale = tf.sqrt(scale**2 + tf.cast(self.channels[name].scale, scale.dtype) ** 2)
+            self.values[MEAN, name], self.values[SCALE, name] = mean, scale
+        mask = masks.of_output(layer, args, kwargs, output) if self.viewed.views else None
+
+        def note(leaf: str, tensor: Any) -> Any:
+            index = self.plan.index.get(leaf)
+            if index is None:
+                return tensor
+            noisy = tensor
+            if leaf in self.channels:
+                own = tf.random.experimental.stateless_fold_in(self.noise_seed, index)
+                noisy = self.channels[leaf].with_seed(tensor, own)
+            valid = mask if self.plan.taps[index].masked else None
+            for kind, values in ((NOISY, noisy), (CLEAN, tensor)):
+                if leaf in self.wanted.get(kind, ()):
+                    self.values[kind, leaf] = self.viewed(leaf, values, valid, self.parameters)
+            if leaf in self.wanted.get(MASK, ()):
+                self.values[MASK, leaf] = valid
+            return noisy
+
+        return trace.map_outputs(name, output, note)
+
+
 def run(
     program: Program,
     spec: Any,
-    arrays: Sequence[np.ndarray],
+    batches: Iterator[list[np.ndarray]],
     n: int,
     batch_size: int,
+    viewed: Viewed,
     seed: tuple[int, ...],
-) -> Iterator[tuple[int, list[np.ndarray], list[np.ndarray]]]:
+) -> Iterator[tuple[int, Outputs]]:
     """Run a program over all rows.
 
     Args:
         program: a program of ``Programs.get``.
         spec: the structure and dtypes of its inputs.
-        arrays: the flattened inputs, each ``(n, ...)``.
+        batches: the flattened inputs, ``batch_size`` rows at a time.
         n: number of rows.
         batch_size: samples per forward pass.
+        viewed: the views of the taps, with their parameters.
         seed: integers that, with the batch size, determine the noise.
 
     Yields:
-        The index of the batch's first row, T of the noisy taps and S of the clean taps.
+        The index of the batch's first row, and the outputs.
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
     root = np.random.SeedSequence(seed)
-    for start in bar(range(0, n, batch_size), "forward passes", unit="batch"):
-        batch = [
-            tf.constant(np.asarray(a[start : start + batch_size], dtype))
-            for a, dtype in zip(arrays, dtypes, strict=True)
-        ]
+    starts = bar(range(0, n, batch_size), "forward passes", unit="batch")
+    for start, arrays in zip(starts, batches, strict=False):
+        batch = [tf.constant(np.asarray(a, dtype)) for a, dtype in zip(arrays, dtypes, strict=True)]
         state = root.spawn(1)[0].generate_state(2) >> 1
-        noisy, clean = program(
-            keras.tree.pack_sequence_as(spec, batch),
-            tf.constant(state.astype(np.int32)),
-            [*seed, start],
+        yield (
+            start,
+            program(
+                keras.tree.pack_sequence_as(spec, batch),
+                tf.constant(state.astype(np.int32)),
+                viewed.parameters,
+                [*seed, start],
+            ),
         )
-        yield start, [_view(t) for t in noisy], [_view(t) for t in clean]
+    next(batches, None)  # a data set compares the pass with the first one at its end
 
 
-def _view(tensor: Any) -> np.ndarray:
+def _array(tensor: Any) -> np.ndarray:
     """Return a tensor's values, without a copy if it is in the memory of the CPU."""
     return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()

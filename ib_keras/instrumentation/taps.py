@@ -31,12 +31,24 @@ class Tap:
         layer: the layer.
         shape: the shape of the output without the batch axis.
         dtype: the dtype of the output.
+        masked: whether some of the positions of the output are masked.
     """
 
     name: str
     layer: keras.Operation
     shape: tuple
     dtype: str = "float32"
+    masked: bool = False
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the channels come before the positions."""
+        return getattr(self.layer, "data_format", None) == "channels_first" and len(self.shape) > 1
+
+    @property
+    def channels_last(self) -> tuple:
+        """The shape with the channels last."""
+        return (*self.shape[1:], self.shape[0]) if self.channels_first else self.shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Plan:
         upstream: tap → the taps that its output is computed from.
         random_inside: the taps that depend on random numbers that the model itself draws at
             inference.
+        declared: the taps whose layer declares the distribution p(T|X) for given inputs, which
+            have no random numbers before them.
         blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
         n_blocks: the number of the model's blocks.
     """
@@ -61,6 +75,7 @@ class Plan:
     watched: tuple[keras.Operation, ...]
     upstream: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     random_inside: frozenset[str] = frozenset()
+    declared: frozenset[str] = frozenset()
     blocks: frozenset[str] = frozenset()
     n_blocks: int = 0
 
@@ -160,13 +175,20 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
     return Plan(
         spec,
         tuple(
-            Tap(call.name, call.layer, tuple(call.output.shape[1:]), call.output.dtype.name)
+            Tap(
+                call.name,
+                call.layer,
+                tuple(call.output.shape[1:]),
+                call.output.dtype.name,
+                call.masked,
+            )
             for call in chosen
         ),
         frozenset(outputs),
         tuple(watched.values()),
         traced.upstream(chosen),
         traced.random_inside(chosen),
+        traced.declared(chosen),
         frozenset(call.name for call in chosen if id(call) in stages),
         len(stages),
     )

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.instrumentation import randomness
+from ib_keras.instrumentation import masks, randomness
 from ib_keras.instrumentation.interception import Session
 
 # Operations of TensorFlow that return their input unchanged.
@@ -33,6 +33,7 @@ class Call:
         holders: the layers whose calls contain this call, the outermost first.
         in_loop: whether the call is inside a loop or branch of the graph; its output cannot be
             tapped then.
+        masked: whether some of the positions of the output are masked.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Call:
     children: bool
     holders: tuple[keras.Operation, ...]
     in_loop: bool
+    masked: bool
 
     @property
     def path(self) -> str:
@@ -132,8 +134,25 @@ class Trace:
 
     def random_inside(self, taps: Sequence[Call]) -> frozenset[str]:
         """Return the taps whose output depends on random numbers that layers draw at inference."""
-        random = randomness.random_tensors(taps[0].output.graph)
+        random = self._random(taps)
         return frozenset(tap.name for tap in taps if tap.output.name in random)
+
+    def declared(self, taps: Sequence[Call]) -> frozenset[str]:
+        """Return the taps whose layer declares p(T|X), as a distribution of given inputs.
+
+        The layer has a method ``conditional``, and its inputs depend on no random numbers.
+        """
+        random = self._random(taps)
+        return frozenset(
+            tap.name
+            for tap in taps
+            if tap.first
+            and callable(getattr(tap.layer, "conditional", None))
+            and random.isdisjoint(x.name for x in tap.inputs)
+        )
+
+    def _random(self, taps: Sequence[Call]) -> set[str]:
+        return randomness.random_tensors(taps[0].output.graph)
 
 
 def base_path(name: str) -> str:
@@ -197,11 +216,16 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
             tensors.clear()
         parents: set[str] = set()
 
-        def note(name: str, layer: keras.Operation, args: tuple, output: Any) -> Any:
+        def note(
+            name: str, layer: keras.Operation, args: tuple, kwargs: dict[str, Any], output: Any
+        ) -> Any:
             path = base_path(name)
             children = path in parents
             parents.update(path[:i] for i, c in enumerate(path) if c == "/")
-            sources = tuple(x for x in keras.tree.flatten(args) if isinstance(x, tf.Tensor))
+            sources = tuple(
+                x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor)
+            )
+            mask = masks.of_output(layer, args, kwargs, output)
             holders = session.holders
             first = True
 
@@ -210,7 +234,10 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
                 # A new operation distinguishes this call from others that return the same tensor.
                 own = tf.identity(tensor)
                 in_loop = own.graph is not graph
-                calls.append(Call(leaf, layer, sources, own, first, children, holders, in_loop))
+                masked = first and mask is not None
+                calls.append(
+                    Call(leaf, layer, sources, own, first, children, holders, in_loop, masked)
+                )
                 first = False
                 return own
 

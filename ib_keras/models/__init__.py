@@ -22,6 +22,7 @@ from ib_keras.models.networks import (
     resnet,
     resnet_autoencoder,
     szt,
+    vib,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "resnet",
     "resnet_autoencoder",
     "szt",
+    "vib",
 ]

@@ -22,6 +22,7 @@ from ib_keras.models.networks import (
     resnet,
     resnet_autoencoder,
     szt,
+    vib,
 )
 from ib_keras.storage import checkpoint_files, keras_files
 from ib_keras.training import logs as training_logs
@@ -32,7 +33,7 @@ Identifier = str | os.PathLike | Mapping[str, Any]
 _TRAINING_KEYS = ("checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern")
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
-    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt)
+    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt, vib)
 }
 
 

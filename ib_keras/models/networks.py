@@ -9,7 +9,7 @@ import keras
 
 from ib_keras.arrays.checks import check_count
 from ib_keras.errors import ArgumentError
-from ib_keras.layers import GaussianChannel
+from ib_keras.layers import GaussianChannel, GaussianSampling, log_variance
 from ib_keras.regularizers import Orthonormal
 
 # For all other activations, the variance of the initial weights is doubled.
@@ -56,9 +56,7 @@ def mlp(
             "at most one penalty",
             f"l2={l2}, orthonormal={orthonormal}",
         )
-    x = inputs = keras.Input(tuple(input_shape))
-    if len(tuple(input_shape)) != 1:
-        x = keras.layers.Flatten(name="flatten")(x)
+    inputs, x = _flat_inputs(input_shape)
     function = {"prelu": None, "abs": keras.ops.abs}.get(activation, activation)
     for i, width in enumerate(hidden):
         penalty = Orthonormal(orthonormal) if orthonormal else None
@@ -73,6 +71,70 @@ def mlp(
             x = keras.layers.PReLU(name=f"dense_{i + 1}_prelu")(x)
     outputs = _output(n_classes, _initializer("softmax", seed, len(hidden)), regression)(x)
     return keras.Model(inputs, outputs, name="mlp")
+
+
+def vib(
+    input_shape: Sequence[int],
+    n_classes: int,
+    *,
+    beta: float = 1e-3,
+    latent: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    activation: str = "relu",
+    regression: bool = False,
+    seed: int | None = None,
+) -> keras.Model:
+    """Build a deep variational information bottleneck, whose representation is the layer ``z``.
+
+    The dense layers ``dense_1`` … ``dense_L`` lead to ``mean`` and ``log_var``, from which ``z``, a
+    ``GaussianSampling``, draws Z ~ N(μ, diag σ²) with σ = softplus(s − 5) for the output s of a
+    linear layer. A linear softmax layer, ``output``, classifies Z. Trained with cross-entropy, the
+    loss of the model is
+
+        E[−ln q(y|z)] + β · E KL(q(z|x) ‖ N(0, I)),
+
+    which bounds −I(Z;Y) + β·I(X;Z) from above, up to H(Y). Z is drawn anew in every pass, also at
+    inference; the mean of the outputs of several passes is a better prediction.
+
+    The defaults suit small data. The paper's network for MNIST is ``vib((784,), 10, hidden=(1024,
+    1024), latent=256)`` with β from 1e-9 to 1, trained for 200 epochs of batches of 100 with Adam
+    at a rate of 1e-4 that decays by 0.97 every two epochs; its predictions average 12 passes.
+
+    Args:
+        input_shape: shape of one input; inputs with several axes are flattened.
+        n_classes: number of classes.
+        beta: β, the weight of the divergence, >= 0.
+        latent: dimension of Z.
+        hidden: widths of the encoder's hidden layers.
+        activation: activation of the hidden layers.
+        regression: whether the last layer is linear, for targets of numbers.
+        seed: seed of the initial weights and of the draws.
+
+    Raises:
+        ArgumentError: If ``beta`` is negative or not finite, or ``latent`` is not a count.
+
+    References:
+        Alemi, Fischer, Dillon & Murphy, *Deep Variational Information Bottleneck*, ICLR 2017,
+        arXiv:1612.00410, eq. 17 and section 4.1.
+    """
+    latent, depth = check_count(latent, "latent"), len(hidden)
+    inputs, x = _flat_inputs(input_shape)
+    for i, width in enumerate(hidden):
+        start = _initializer(activation, seed, i)
+        name = f"dense_{i + 1}"
+        x = keras.layers.Dense(width, activation=activation, kernel_initializer=start, name=name)(x)
+    parameters = [
+        keras.layers.Dense(
+            latent,
+            activation=function,
+            kernel_initializer=_initializer("linear", seed, depth + i),
+            name=name,
+        )(x)
+        for i, (name, function) in enumerate((("mean", None), ("log_var", log_variance)))
+    ]
+    z = GaussianSampling(kl_weight=beta, seed=seed, name="z")(parameters)
+    outputs = _output(n_classes, _initializer("softmax", seed, depth + 2), regression)(z)
+    return keras.Model(inputs, outputs, name="vib")
 
 
 def szt(
@@ -343,6 +405,14 @@ class _Initializers:
         self._count += 1
         seed = None if self._seed is None else 1000 * self._seed + self._count
         return keras.initializers.VarianceScaling(scale, "fan_in", "truncated_normal", seed)
+
+
+def _flat_inputs(input_shape: Sequence[int]) -> tuple[Any, Any]:
+    """Return the inputs of a model, and the inputs with a single axis."""
+    x = inputs = keras.Input(tuple(input_shape))
+    if len(tuple(input_shape)) != 1:
+        x = keras.layers.Flatten(name="flatten")(x)
+    return inputs, x
 
 
 def _image_inputs(input_shape: Sequence[int], least: int = 22) -> tuple[Any, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-XT, TY = "I(X;T)", "I(T;Y)"
+XT = "I(X;T)"
 _LEGEND_ROWS = 18
 MARKERS = "osD^vP*Xph<>8"
 _BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
@@ -85,11 +85,16 @@ def select(
     return frames.over_seeds(table) if over_seeds else table
 
 
-def points_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each point of the plane: x, y, their errors, and the larger doubt."""
+def points_of(table: pd.DataFrame, relevant: str) -> pd.DataFrame:
+    """Return a row for each point of the plane: x, y, their errors, and the larger doubt.
+
+    Args:
+        table: a table of estimates.
+        relevant: the quantity of the vertical axis, such as ``"I(T;Y)"``.
+    """
     keys = ["run", "estimator", "layer_index", "layer", "epoch"]
     sides = []
-    for quantity in (XT, TY):
+    for quantity in (XT, relevant):
         side = table[table["quantity"] == quantity].set_index(keys)
         sides.append(side[~side.index.duplicated()])
     x, y = sides

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
-from ib_keras.frame.table import one_unit
+from ib_keras.frame.table import one_unit, target_quantity
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import one, one_or_grid
 
@@ -40,7 +40,8 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
     """
     figures = drawing.matplotlib("plot.ensemble_planes()")
     table = drawing.select(frame, None, estimator)
-    points = drawing.points_of(table)
+    relevant = target_quantity(table)
+    points = drawing.points_of(table, relevant)
     if points.empty:
         raise ArgumentError("There is nothing to draw", "both I(X;T) and I(T;Y)", "no rows")
     points["group"] = frames.without_seed(points["run"])
@@ -62,7 +63,7 @@ def ensemble_planes(frame: pd.DataFrame, *, estimator: str, ax: Axes | None = No
             axes.scatter(first["x"], first["y"], facecolors="white", **ring)
             axes.scatter(last["x"], last["y"], color=colours[place], s=34, zorder=3)
         axes.set_title(f"{group} ({part['run'].nunique()} seeds)", fontsize=10)
-        axes.set(xlabel=f"I(X;T) [{unit}]", ylabel=f"I(T;Y) [{unit}]")
+        axes.set(xlabel=f"I(X;T) [{unit}]", ylabel=f"{relevant} [{unit}]")
     handles = [
         figures.Line2D([], [], color=colours[place], label=name, linewidth=2)
         for place, name in names.items()

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras.errors import ArgumentError
+from ib_keras.frame.table import target_quantity
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
@@ -22,6 +23,7 @@ def information_plane(
     *,
     run: str | Sequence[str] | None = None,
     estimator: str | Sequence[str] | None = None,
+    target: str | None = None,
     over_seeds: bool = False,
     ax: Axes | None = None,
 ) -> Figure:
@@ -35,6 +37,7 @@ def information_plane(
         frame: a table of estimates.
         run: the runs to draw; all by default.
         estimator: names of the estimators to draw, as in the table; all by default.
+        target: name of the target Y, if the table has several; the first by default.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
             ``tanh-1``), with bars of one standard deviation over these runs, which are
             longer than the standard error of the mean.
@@ -49,15 +52,16 @@ def information_plane(
     """
     figures = drawing.matplotlib("plot.information_plane()")
     table = drawing.select(frame, run, estimator, over_seeds)
-    points = drawing.points_of(table)
-    if points.empty and not {drawing.XT, drawing.TY} <= set(table["quantity"]):
+    relevant = target_quantity(table, target)
+    points = drawing.points_of(table, relevant)
+    if points.empty and not {drawing.XT, relevant} <= set(table["quantity"]):
         raise ArgumentError(
             "There is nothing to draw",
-            f"rows of both {drawing.XT} and {drawing.TY}",
+            f"rows of both {drawing.XT} and {relevant}",
             f"quantities {sorted(table['quantity'].unique())}",
         )
     if points.empty:
-        return drawing.nothing(figures, ax, f"{drawing.XT} and {drawing.TY}")
+        return drawing.nothing(figures, ax, f"{drawing.XT} and {relevant}")
     norm = figures.SymLogNorm(linthresh=1, vmin=0, vmax=max(1, points["epoch"].max()))
     layers = drawing.layers_of(points)
     figure, panels = drawing.panels(figures, points, ax)
@@ -74,7 +78,7 @@ def information_plane(
         unit = part["unit"].iloc[0]
         axes.set(
             xlabel=f"{drawing.XT} [{unit}]",
-            ylabel=f"{drawing.TY} [{unit}]",
+            ylabel=f"{relevant} [{unit}]",
             title=drawing.title_of(part, panel_run, panel_estimator, points),
         )
         axes.margins(0.06)

@@ -16,16 +16,16 @@ import pandas as pd
 
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
-from ib_keras.frame.table import has_unit
+from ib_keras.frame.table import has_unit, target_name, target_quantities, target_quantity
 
 # The smallest of Plotly's bundles that the page can use, as published on npm
 # (plotly.js-basic-dist-min): a quarter of the size in the Python package, and three times as fast.
 PLOTLY = "plotly-basic-4.1.1.min.js"
-_HEADS = ("I(X;T)", "I(T;Y)")
+_INPUT = "I(X;T)"
 
 CONTROLS = """<h2>Information plane</h2>
 <p>Each marker is a layer at the selected epoch. Layers further to the right have more information
-about the input, and layers further up more information about the label. The thin line is the path
+about the input, and layers further up more information about the target. The thin line is the path
 of a layer during training. <b>Hollow markers say nothing</b> about the network, and <b>pale markers
 must be interpreted with care</b>: point at a marker to see the reason, and read
 <a href="#believe">how much to believe</a>.</p>
@@ -34,6 +34,7 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <div class="controls">
 <label>Run <select id="run"></select></label>
 <label>Estimator <select id="estimator"></select></label>
+<label id="targets">Target <select id="target"></select></label>
 </div>
 <div class="time">
 <button id="play" type="button">▶ Play</button>
@@ -46,7 +47,7 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <div class="controls"><button id="every" type="button">All</button>
 <button id="none" type="button">None</button></div></fieldset>
 <details><summary>Values as a table</summary><div class="scroll"><table id="now"><thead><tr>
-<th scope="col">layer</th><th scope="col">I(X;T)</th><th scope="col">I(T;Y)</th>
+<th scope="col">layer</th><th scope="col">I(X;T)</th><th scope="col" id="relevant"></th>
 <th scope="col">flags</th></tr></thead><tbody></tbody></table></div></details>
 <h2>During training</h2>
 <div class="controls"><label>Quantity <select id="quantity"></select></label></div>
@@ -74,6 +75,8 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
     runs = [run for runs in groups.values() for run in runs if single_runs or len(runs) == 1]
     views += [{"name": run, "runs": [run]} for run in runs]
     quantities = list(dict.fromkeys(table["quantity"]))
+    targets = target_quantities(table)
+    heads = [_INPUT, *targets]
     content = {
         "rows": len(table),
         "columns": [_column(str(name), table[name]) for name in table.columns],
@@ -86,7 +89,11 @@ def data(table: pd.DataFrame, *, single_runs: bool) -> str:
             key=lambda name: _doubts(table[table["estimator"] == name]),
         ),
         "nothing": [f.name for f in flagging.FLAGS.values() if f.doubt == flagging.NOTHING],
-        "quantities": sorted(quantities, key=lambda q: (q not in _HEADS, q != _HEADS[0])),
+        "quantities": [
+            *(q for q in heads if q in quantities),
+            *(q for q in quantities if q not in heads),
+        ],
+        "targets": [{"quantity": q, "name": target_name(q) or q} for q in targets],
     }
     text = json.dumps(content, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return safe(text)
@@ -186,7 +193,7 @@ def html_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _doubts(own: pd.DataFrame) -> tuple[bool, float, float]:
     """Return whether a quantity of the plane is missing, and the fractions of doubtful values."""
-    both = set(_HEADS) <= set(own.loc[np.isfinite(own["value"]), "quantity"])
+    both = {_INPUT, target_quantity(own)} <= set(own.loc[np.isfinite(own["value"]), "quantity"])
     doubts = own["flags"].map(flagging.doubt)
     return (
         not both,

@@ -20,7 +20,7 @@ from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance, verdict
-from ib_keras.frame.table import one_unit
+from ib_keras.frame.table import one_unit, target_quantities
 from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
@@ -162,7 +162,8 @@ def last_epoch_table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     wide = _last_epoch(frames.validate(frame), "value", "mean").dropna(how="all")
     estimators = sorted(set(wide.columns.get_level_values(0)))
-    pairs = [(e, q) for e in estimators for q in ("I(X;T)", "I(T;Y)") if (e, q) in wide.columns]
+    heads = ("I(X;T)", *target_quantities(frame))
+    pairs = [(e, q) for e in estimators for q in heads if (e, q) in wide.columns]
     return wide[[*pairs, *(c for c in wide.columns if c not in pairs)]]
 
 

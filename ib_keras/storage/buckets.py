@@ -2,19 +2,117 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
+import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ib_keras.errors import MissingExtraError, StoreError
+from ib_keras.storage import atomic
 
 _ACCESS = {
     "gs": "credentials (gcloud auth application-default login) that have "
     "roles/storage.objectViewer on the bucket",
 }
+
+# The start of a URL such as gs://bucket.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+# The number of passing copies that a mirror keeps.
+_KEPT = 4
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Whether a path is the URL of a bucket, such as ``gs://bucket/folder``."""
+    return _URL.match(os.fspath(path)) is not None
+
+
+def matches(url: str) -> list[str]:
+    """Return the URLs that a glob of URLs matches, in order; or the URL itself if it exists.
+
+    Raises:
+        StoreError: If the bucket cannot be read.
+        MissingExtraError: If the package that reads URLs of this protocol is not installed.
+    """
+    system, path = _system(url)
+    with _readable(url):
+        return [system.unstrip_protocol(match) for match in _matching(system, path)]
+
+
+class Mirror:
+    """A folder in a bucket, whose files are copied to this machine when they are needed.
+
+    The copies are in a temporary folder, which is removed with this object.
+
+    Args:
+        url: the URL of the folder.
+
+    Attributes:
+        folder: the folder of the copies; its path ends with the path in the bucket.
+
+    Raises:
+        StoreError: If the protocol is unknown.
+        MissingExtraError: If the package that reads URLs of this protocol is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._system, self._root = _system(self.url)
+        self._temporary = tempfile.TemporaryDirectory(prefix="ib-keras-")
+        parts = [part for part in self._root.split("/") if part not in ("", ".", "..")]
+        self.folder = pathlib.Path(self._temporary.name, *parts)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._passing: collections.deque[pathlib.Path] = collections.deque()
+
+    def fetch(self, *names: str, again: bool = False, passing: bool = False) -> bool:
+        """Copy a file, unless there is a copy of it.
+
+        Args:
+            *names: the subfolders and the file in it.
+            again: whether to replace an earlier copy, for files that change.
+            passing: whether the copy may be removed when other passing copies are made, for large
+                files that are read once. Memory maps of a removed copy stay valid.
+
+        Returns:
+            Whether there is a copy; ``False`` if the file does not exist in the bucket.
+
+        Raises:
+            StoreError: If the bucket cannot be read.
+        """
+        copy = self.folder.joinpath(*names)
+        if copy.exists() and not again:
+            return True
+        temporary = atomic.sibling(self.folder / names[-1])
+        with _readable(self.url):
+            try:
+                self._system.get_file("/".join((self._root, *names)), str(temporary))
+            except FileNotFoundError:
+                copy.unlink(missing_ok=True)
+                return False
+            copy.parent.mkdir(exist_ok=True)
+            os.replace(temporary, copy)
+        if passing:
+            self._passing.append(copy)
+            while len(self._passing) > _KEPT:
+                with contextlib.suppress(OSError):  # an open file stays on Windows
+                    self._passing.popleft().unlink()
+        return True
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in the folder.
+
+        Raises:
+            StoreError: If the bucket cannot be read.
+        """
+        with _readable(self.url):
+            self._system.invalidate_cache()
+            entries = self._system.ls(self._root, detail=True)
+        names = [entry["name"] for entry in entries if entry["type"] == "directory"]
+        return [name.rstrip("/").rpartition("/")[2] for name in names]
 
 
 @contextlib.contextmanager
@@ -38,14 +136,17 @@ def files(url: str, wanted: Sequence[str]) -> Iterator[list[tuple[str, pathlib.P
     system, path = _system(url)
     with tempfile.TemporaryDirectory() as folder:
         with _readable(url):
-            matches = [path] if system.exists(path) else sorted(system.glob(path))
             copies = [
                 _copy(system, match, wanted, pathlib.Path(folder, str(number)))
-                for number, match in enumerate(matches)
+                for number, match in enumerate(_matching(system, path))
             ]
         if not copies:
             raise StoreError(f"{url!r} does not exist", f"a folder with {wanted[0]}", "nothing")
         yield copies
+
+
+def _matching(system: Any, path: str) -> list[str]:
+    return [path] if system.exists(path) else sorted(system.glob(path))
 
 
 def _copy(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ib_keras import plot
+from ib_keras.frame.table import target_name, target_quantities
 from ib_keras.report import Section
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 # The columns of the tables of findings.
 COLUMNS = ["finding", "run", "layer", "paper", "measured"]
 PICTURE = "information_plane.png"
+# Characters that are replaced in names of files.
+_OTHER = re.compile(r"[^\w.-]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,5 +69,14 @@ def findings_section(findings: pd.DataFrame) -> Section:
 
 def plane(table: pd.DataFrame) -> dict[str, Figure]:
     """Return the information plane by file name; empty if the table lacks I(X;T) or I(T;Y)."""
-    both = {"I(X;T)", "I(T;Y)"} <= set(table["quantity"])
-    return {PICTURE: plot.information_plane(table)} if both else {}
+    if "I(X;T)" not in set(table["quantity"]):
+        return {}
+    several = {target_name(quantity): quantity for quantity in target_quantities(table)}
+    if len(several) < 2:
+        return {PICTURE: plot.information_plane(table)} if several else {}
+    return {
+        PICTURE.replace(".", f"_{_OTHER.sub('_', target)}."): plot.information_plane(
+            table, target=target
+        )
+        for target in several
+    }

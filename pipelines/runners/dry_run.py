@@ -64,7 +64,9 @@ def summary(
 ) -> list[str]:
     """Return the lines of the summary of a job; see ``show``."""
     names = graph.in_order(spec)
-    count = collections.Counter(task.executor for task in graph.tasks(spec, settings))
+    tasks = graph.tasks(spec, settings)
+    count = collections.Counter(task.executor for task in tasks)
+    planned = {task.executor for task in tasks if task.planned}
     containers = {
         label: executor["container"]
         for label, executor in spec["deploymentSpec"]["executors"].items()
@@ -77,8 +79,10 @@ def summary(
     lines.append("  tasks, in their order:")
     width = max(len(name) for name, _ in names)
     for name, label in names:
-        times = f"× {count[label]}" if count[label] > 1 else ""
-        lines.append(f"    {name:<{width}} {times:<5} {_machine(containers.get(label, {}))}")
+        factors = [str(count[label])] if count[label] > 1 else []
+        factors += ["shards"] if label in planned else []
+        times = "".join(f"× {factor} " for factor in factors)
+        lines.append(f"    {name:<{width}} {times:<6}{_machine(containers.get(label, {}))}")
     lines.append("  parameters given:" + ("" if settings else " none, the defaults are used"))
     lines += [line for name, value in settings.items() for line in valued(f"{name}=", value, 4)]
     return lines + [f"  {line}" for line in hints(settings)]

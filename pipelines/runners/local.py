@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kfp import components, local
@@ -66,18 +66,18 @@ def run(
     spec = graph.specification(pipeline)
     arguments = graph.grouped(spec, arguments, groups)
     graph.stamp(spec, arguments)
-    total = len(graph.tasks(spec, arguments))
+    expected = graph.tasks(spec, arguments)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWNED).touch()
     with locks.held(folder):
-        return _run(folder, spec, arguments, total, enable_caching)
+        return _run(folder, spec, arguments, expected, enable_caching)
 
 
 def _run(
     folder: pathlib.Path,
     spec: dict[str, Any],
     arguments: dict[str, Any],
-    total: int,
+    expected: Sequence[graph.Task],
     enable_caching: bool,
 ) -> pathlib.Path:
     started = datetime.datetime.now()
@@ -96,7 +96,7 @@ def _run(
     failure: RuntimeError | None = None
     with (
         open(log, "w", buffering=1) as file,
-        progress_shown(file, sys.stdout, total) as progress,
+        progress_shown(file, sys.stdout, expected) as progress,
     ):
         try:
             result = stamped(**arguments)

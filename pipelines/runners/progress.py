@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import contextlib
 import io
 import logging
@@ -10,10 +11,11 @@ import pathlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ib_keras.components.base import MARK
+from ib_keras.pipelines.spec.graph import Task
 
 LOG = "log.txt"
 _COLOUR = re.compile(r"\x1b\[\d+m")
@@ -75,14 +77,16 @@ class Progress(logging.Filter):
 
     Args:
         screen: the stream to print to.
-        total: number of tasks, if it is known.
+        expected: the tasks of the run, as far as they are known; empty if they are not known.
     """
 
-    def __init__(self, screen: IO[str], total: int | None = None) -> None:
+    def __init__(self, screen: IO[str], expected: Sequence[Task] = ()) -> None:
         super().__init__()
         self.failures: list[Failure] = []
-        self.ran = self.cached = 0
-        self._screen, self._total, self._begin = screen, total, time.monotonic()
+        self._expected = collections.Counter(task.name for task in expected)
+        self._planned = any(task.planned for task in expected)
+        self._done: collections.Counter[str] = collections.Counter()
+        self._screen, self._begin = screen, time.monotonic()
         # A loop runs its iterations in threads; each thread runs one task at a time.
         self._running: dict[int, _Running] = {}
         self._lock = threading.Lock()
@@ -104,14 +108,14 @@ class Progress(logging.Filter):
             self._running[thread] = _Running(match[1])
             self._say(f"{match[1]} started")
         elif match := _CACHED.search(text):
-            self.cached += 1
+            self._done[match[1]] += 1
             self._say(f"{match[1]} unchanged, not run again{self._left()}")
         elif match := _ENDED.search(text):
             running = self._running.pop(thread, None) or _Running(match[1])
             running.close()
             took = f"{time.monotonic() - running.since:.0f} s"
             if match[2] == "SUCCESS":
-                self.ran += 1
+                self._done[match[1]] += 1
                 facts = running.facts and f": {running.facts}"
                 self._say(f"{match[1]} done in {took}{facts}{self._left()}")
             else:
@@ -120,9 +124,12 @@ class Progress(logging.Filter):
         return True
 
     def _left(self) -> str:
-        if self._total is None:
+        if not self._expected:
             return ""
-        return f" ({max(0, self._total - self.ran - self.cached)} of {self._total} tasks left)"
+        left = (self._expected - self._done).total()
+        if self._planned and left:
+            return f" (at least {left} tasks left)"
+        return f" ({left} of {max(self._expected.total(), self._done.total())} tasks left)"
 
     def _say(self, text: str) -> None:
         with self._lock:
@@ -166,16 +173,16 @@ class _Log(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def shown(log: IO[str], screen: IO[str], total: int | None) -> Iterator[Progress]:
+def shown(log: IO[str], screen: IO[str], expected: Sequence[Task]) -> Iterator[Progress]:
     """Redirect the output of the engine and the tasks to ``log``, and progress to ``screen``.
 
     Args:
         log: the log of the whole run; each task also has a log of its own in its folder.
         screen: the stream that the user sees.
-        total: number of tasks, if it is known.
+        expected: the tasks of the run, as far as they are known.
     """
     root, plain_print = logging.getLogger(), builtins.print
-    progress, handlers, level = Progress(screen, total), root.handlers[:], root.level
+    progress, handlers, level = Progress(screen, expected), root.handlers[:], root.level
     root.addFilter(progress)
     # The engine usually replaces the handlers; it reports skipped tasks at the level INFO.
     root.handlers = [logging.StreamHandler(log)]

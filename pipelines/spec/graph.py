@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ib_keras.components.base import FILES_VARIABLE
 from ib_keras.errors import ArgumentError
 
 # The maximum number of artifacts that Vertex AI passes to one task.
 MAX_FAN_IN = 100
-FILES_VARIABLE = "IB_KERAS_FILES"
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -29,11 +29,14 @@ class Task:
         name: name of the task in the pipeline.
         executor: label of its executor in the specification.
         arguments: the arguments that are known before the run.
+        planned: whether it stands for all iterations of a loop whose items another task plans, so
+            that their number is not known before the run.
     """
 
     name: str
     executor: str
     arguments: Mapping[str, Any]
+    planned: bool = False
 
 
 def specification(pipeline: Any) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tasks(spec: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[Task]:
-    """All tasks of a run, one for each iteration of a loop.
+    """All tasks of a run, one for each iteration of a loop, or one for a loop that is planned.
 
     Args:
         spec: specification of the pipeline.
@@ -138,18 +141,22 @@ def _walk(
         inputs = dict(_known(task.get("inputs", {}).get("parameters", {}), known))
         loop = task.get("parameterIterator")
         over: list[Any] = []
-        iterations = [inputs]
+        iterations, planned = [inputs], False
         if loop is not None:
             source = loop["items"]
-            items = inputs.get(
-                source.get("inputParameter"), json.loads(source.get("raw", "[null]"))
-            )
-            over = [items]
-            iterations = [{**inputs, loop["itemInput"]: item} for item in items]
+            if "raw" in source:
+                over = [json.loads(source["raw"])]
+            elif source["inputParameter"] in inputs:
+                over = [inputs[source["inputParameter"]]]
+            else:
+                planned = True
+            for items in over:
+                iterations = [{**inputs, loop["itemInput"]: item} for item in items]
         for values in iterations:
             if "dag" in component:
                 for inner, inner_over in _walk(spec, component["dag"], values):
-                    yield inner, over + inner_over
+                    marked = dataclasses.replace(inner, planned=planned or inner.planned)
+                    yield marked, over + inner_over
             else:
                 declared = component.get("inputDefinitions", {}).get("parameters", {})
                 arguments = {key: value for key, value in values.items() if key in declared}

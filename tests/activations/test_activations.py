@@ -95,7 +95,7 @@ def test_dict_inputs_and_no_targets(tmp_path):
 
 
 def test_lengths_must_agree(tmp_path):
-    with pytest.raises(ArgumentError, match="Lengths differ"):
+    with pytest.raises(ArgumentError, match="wrong length"):
         ib.ActivationStore.create(
             tmp_path / "s", inputs=np.zeros((3, 2)), targets=np.zeros(4, int), layers=["a"]
         )

@@ -169,7 +169,8 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
     x, y = inputs
     for arguments in (
         {"targets": y[:5]},
-        {"targets": y + 0.5},
+        {"targets": y + np.nan},
+        {"views": "means"},
         {"epochs": "sometimes"},
         {"epochs": 0},
         {"epochs": [1, -2]},

@@ -140,6 +140,52 @@ def test_mixtures_of_every_width_and_scale(dim, scale):
         np.testing.assert_allclose(found[b], exact, atol=1e-3)
 
 
+def mixture_of_scales(dim, spread, n=40):
+    """Arguments of ``log_sums`` for two mixtures whose components have scales within e^±spread."""
+    rng = np.random.default_rng(dim)
+    c = 3 * rng.normal(size=(2, n, dim))
+    c[:, n // 2 :] = c[:, : n // 2] + rng.normal(size=(2, n // 2, dim)) / math.sqrt(dim)
+    sigma = np.exp(rng.uniform(-spread, spread, size=c.shape))
+    u = c + sigma * rng.normal(size=c.shape)
+    noise = 0.5 * np.square((u - c) / sigma).sum(axis=-1) + np.log(sigma).sum(axis=-1)
+    weights = np.log(rng.dirichlet(np.ones(n))) - np.log(sigma).sum(axis=-1)
+    return u, noise, c, weights, 1 / sigma
+
+
+@pytest.mark.parametrize("dim", [1, 3, 16, 17, 200])
+@pytest.mark.parametrize("spread", [0.5, 3, 6, 14])
+def test_components_of_different_scales(dim, spread):
+    u, noise, c, weights, inverse = mixture_of_scales(dim, spread)
+    found = mixture.log_sums(u, noise, c, weights, inverse=inverse)
+    for b in range(2):
+        squared = np.square((u[b, :, None] - c[b]) * inverse[b]).sum(axis=-1)
+        exact = logsumexp(weights[b] + noise[b, :, None] - squared / 2, axis=1)
+        np.testing.assert_allclose(found[b], exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("dim", [3, 200])
+def test_equal_scales_are_a_case_of_different_ones(dim):
+    u, noise, c, weights, inverse = mixture_of_scales(dim, 0)
+    assert (inverse == 1).all()
+    plain = mixture.log_sums(u, noise, c, weights)
+    np.testing.assert_allclose(
+        mixture.log_sums(u, noise, c, weights, inverse=inverse), plain, atol=1e-9
+    )
+    # In another unit, all of it is the same up to the unit's logarithm.
+    scaled = mixture.log_sums(7 * u, noise, 7 * c, weights, inverse=inverse / 7)
+    np.testing.assert_allclose(scaled, plain, atol=1e-5)
+
+
+def test_a_narrow_component_inside_a_broad_one_does_not_overflow():
+    # The point lies at the narrow centre, whose density is e^1200 times that of its own component.
+    c, sigma = np.zeros((1, 2, 20)), np.full((1, 2, 20), 1e26)
+    sigma[0, 1] = 1.0
+    noise = np.log(sigma[:, :1]).sum(axis=-1)
+    weights = np.log([0.5, 0.5]) - np.log(sigma).sum(axis=-1)
+    found = mixture.log_sums(c[:, :1], noise, c, weights, inverse=1 / sigma)
+    assert found[0, 0] == pytest.approx(20 * math.log(1e26) + math.log(0.5), rel=1e-12)
+
+
 def test_entropy_of_mixtures():
     one = mixture_entropy(np.zeros((1, 3)), 0.5, seed=1)
     assert one.value == pytest.approx(1.5 * math.log(2 * math.pi * math.e * 0.25), abs=1e-6)
@@ -215,6 +261,13 @@ def test_flags():
     assert "high_dim" in wide.flags and "saturated" not in wide.flags
     alone = sp.estimate(rng.normal(size=(200, 20)), noise_std=0.01).xt
     assert set(alone.flags) == {"saturated", "high_dim"}
+    # The choice of the half makes no difference: enough samples are rarely flagged.
+    flagged = 0
+    for _ in range(10):
+        t = np.tanh(rng.normal(size=(500, 1)))
+        found = sp.estimate(t, noise_std=0.3, y=t[:, 0] > 0)
+        flagged += len(found.xt.flags) + len(found.ty.flags)
+    assert flagged <= 1
     # All inputs there are: their number is no error.
     whole = SamplePropagation(population=True).estimate(rng.normal(size=(2000, 20)), noise_std=1.0)
     assert whole.xt.flags == ()
@@ -331,6 +384,225 @@ def test_captures_are_wanted_clean(noisy):
     assert ib.estimate(clean, "sp", targets=y)["value"].notna().all()
     assert model.propagate(x[:3], propagations=5)["dense_2"].shape == (3, 5, 7)
     assert "dense_1" not in model.propagate(x[:3], propagations=2)
+
+
+def linear_gaussian(d, n, seed):
+    """Means and scales of Z = WX + diag(σ)ε for n X ~ N(0, I), and I(X;Z) in closed form."""
+    rng = np.random.default_rng(d)
+    w, sigma = rng.normal(size=(d, d)) / math.sqrt(d), np.exp(rng.uniform(-1, 1, size=d))
+    exact = np.linalg.slogdet(np.eye(d) + w @ w.T / sigma[:, None] ** 2)[1] / 2
+    x = np.random.default_rng([d, seed]).normal(size=(n, d))
+    return x @ w.T, np.tile(sigma, (n, 1)), exact
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_declared_distributions_of_a_linear_gaussian_case(d):
+    found = []
+    for seed in range(12):
+        means, scale, exact = linear_gaussian(d, 1000, seed)
+        result = SamplePropagation(seed=seed, batch_size=100).estimate(means, scale=scale)
+        upper, lower = (result.others[f"I(X;T) {end}"] for end in ("upper", "lower"))
+        assert (upper.kind, lower.kind) == ("upper", "lower")
+        assert upper.value > exact - 3 * upper.stderr
+        assert lower.value < exact + 3 * lower.stderr
+        assert lower.value < result.xt.value + 3 * lower.stderr < upper.value + 6 * upper.stderr
+        assert result.xt.flags == () and lower.details == {"batch_size": 100}
+        found.append(result.xt)
+    assert within(found, exact) >= 11
+    # The errors that are stated are those that occur.
+    spread = np.std([e.value for e in found], ddof=1)
+    assert spread == pytest.approx(np.mean([e.stderr for e in found]), rel=0.7)
+
+
+def test_the_upper_bound_exceeds_the_information_by_the_divergence_of_the_marginal():
+    # p(z) = N(0, w² + σ²), whose divergence from N(0, 1) is known.
+    w, sigma, n = 2.0, 0.5, 4000
+    x = np.random.default_rng(0).normal(size=(n, 1))
+    found = SamplePropagation(mc_draws=1).estimate(w * x, scale=np.full((n, 1), sigma))
+    upper = found.others["I(X;T) upper"]
+    variance = w**2 + sigma**2
+    exact = math.log(variance / sigma**2) / 2 + (variance - 1 - math.log(variance)) / 2
+    assert upper.value == pytest.approx(exact, abs=3 * upper.stderr)
+    # Of N(0, 1) for every input there is no divergence and no information.
+    nothing = SamplePropagation().estimate(0 * x[:50], scale=np.ones((50, 1)))
+    assert nothing.others["I(X;T) upper"].value == 0
+    for estimate in (nothing.xt, nothing.others["I(X;T) lower"]):
+        assert estimate.value == pytest.approx(0, abs=1e-6)
+
+
+def by_quadrature(mean, scale):
+    """I(X;Z) of X ~ N(0, 1) and Z ~ N(mean(X), scale(X)²): h(Z) − h(Z|X) on a grid."""
+    x = np.linspace(-7, 7, 2001)
+    share = np.exp(-x * x / 2) / np.exp(-x * x / 2).sum()
+    m, s = mean(x), scale(x)
+    z = np.linspace((m - 8 * s).min(), (m + 8 * s).max(), 20_001)
+    p = sum(
+        w * np.exp(-(((z - a) / b) ** 2) / 2) / b for w, a, b in zip(share, m, s, strict=True)
+    ) / math.sqrt(2 * math.pi)
+    entropy = -np.trapezoid(p * np.log(np.maximum(p, 1e-300)), z)
+    return entropy - share @ np.log(s) - math.log(2 * math.pi * math.e) / 2
+
+
+@pytest.mark.parametrize(
+    ("mean", "scale"),
+    [
+        (lambda x: np.tanh(2 * x), lambda x: 0.3 * np.exp(x / 2)),
+        (lambda x: 0 * x, lambda x: np.exp(x / 2)),  # only the scale tells of x
+        (lambda x: x, lambda x: 0.1 + np.abs(x)),
+    ],
+)
+def test_scales_that_depend_on_the_input(mean, scale):
+    exact = by_quadrature(mean, scale)
+    found = []
+    for seed in range(12):
+        x = np.random.default_rng(seed).normal(size=(1000, 1))
+        result = SamplePropagation(seed=seed).estimate(mean(x), scale=scale(x), y=x[:, 0] > 0)
+        found.append(result.xt)
+        assert result.ty.value <= min(result.xt.value, math.log(2)) + 3 * result.ty.stderr
+        upper, lower = (result.others[f"I(X;T) {end}"] for end in ("upper", "lower"))
+        assert lower.value - 3 * lower.stderr < exact < upper.value + 3 * upper.stderr
+    assert within(found, exact) >= 11
+
+
+@pytest.mark.parametrize("dim", [2, 25])
+def test_declared_distributions_against_brute_force(dim):
+    """All densities in NumPy, at draws of its own, of repeated inputs and with labels."""
+    rng = np.random.default_rng(dim)
+    n, draws = 60, 300
+    x = np.repeat(np.arange(n // 2), 2)
+    means = rng.normal(size=(n // 2, dim))[x] / math.sqrt(dim)
+    scale = np.exp(rng.uniform(-1, 1, size=(n // 2, dim)))[x]
+    y = x % 3
+    z = means[:, None] + scale[:, None] * rng.normal(size=(n, draws, dim))
+    z = z.reshape(-1, dim)
+    logs = sum(
+        -np.square((z[:, k, None] - means[:, k]) / scale[:, k]) / 2 - np.log(scale[:, k])
+        for k in range(dim)
+    )
+    own = logs[np.arange(n * draws), np.repeat(np.arange(n), draws)]
+    same = np.repeat(y, draws)[:, None] == y
+    of_class = logsumexp(np.where(same, logs, -np.inf), axis=1) - np.log(same.sum(axis=1))
+    everything = logsumexp(logs, axis=1) - math.log(n)
+    sp = SamplePropagation(population=True, mc_draws=draws, batch_size=2 * n)
+    result = sp.estimate(means, scale=scale, x=x, y=y)
+    for estimate, values in ((result.xt, own - everything), (result.ty, of_class - everything)):
+        error = math.hypot(estimate.stderr, values.std() / math.sqrt(len(values)))
+        assert estimate.value == pytest.approx(values.mean(), abs=3 * error)
+    # One batch of all rows is the estimate itself.
+    lower = result.others["I(X;T) lower"]
+    assert lower.details == {"batch_size": n}
+    assert lower.value == pytest.approx(result.xt.value, abs=3 * lower.stderr)
+    assert result.others["I(X;T) upper"].stderr == 0
+    # Of half of the coordinates, in another unit each, nothing changes.
+    unit = 10.0 ** rng.integers(-5, 5, size=dim)
+    scaled = sp.estimate(unit * means, scale=unit * scale, x=x, y=y)
+    assert scaled.xt.value == pytest.approx(result.xt.value, abs=1e-5)
+
+
+def test_equal_scales_are_noise():
+    rng = np.random.default_rng(0)
+    t, y = np.tanh(rng.normal(size=(300, 3))), rng.integers(0, 2, 300)
+    sp = SamplePropagation()
+    noisy = sp.estimate(t, noise_std=0.3, y=y)
+    declared = sp.estimate(t, scale=np.full((300, 3), 0.3), y=y)
+    assert declared.xt.value == noisy.xt.value and declared.ty.value == noisy.ty.value
+    assert not noisy.others
+    # The rows are a sample, unless they are all that there are.
+    assert declared.xt.stderr > 2 * noisy.xt.stderr
+    whole = SamplePropagation(population=True).estimate(t, scale=np.full((300, 3), 0.3), y=y)
+    assert (whole.xt.value, whole.xt.stderr) == (noisy.xt.value, noisy.xt.stderr)
+    # Noise behind the layer is added: 0.18² + 0.24² = 0.3².
+    both = sp.estimate(t, scale=np.full((300, 3), 0.18), noise_std=0.24, y=y)
+    assert both.xt.value == pytest.approx(noisy.xt.value, abs=1e-5)
+    # A scale that differs in one row takes the other way through the kernel.
+    scale = np.full((300, 3), 0.3)
+    scale[0] *= 1 + 1e-9
+    other = sp.estimate(t, scale=scale, y=y)
+    assert other.xt.value == pytest.approx(noisy.xt.value, abs=1e-5)
+    assert other.others["I(X;T) lower"].value == pytest.approx(
+        declared.others["I(X;T) lower"].value, abs=1e-5
+    )
+
+
+def test_repeated_inputs_of_declared_distributions():
+    # Three inputs, told apart: ln 3 up to the error of their shares among 150 rows.
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, 150)
+    result = SamplePropagation().estimate(x, scale=np.full(150, 0.01), x=x)
+    shares = np.bincount(x) / 150
+    assert result.xt.value == pytest.approx(-shares @ np.log(shares), abs=1e-6)
+    surprise = -np.log(shares[x])
+    assert result.xt.stderr == pytest.approx(surprise.std(ddof=1) / math.sqrt(150), rel=0.01)
+    assert "saturated" in result.xt.flags
+    with pytest.raises(ArgumentError, match="`t` differs between equal inputs.*'ksg'"):
+        SamplePropagation().estimate(x + rng.normal(size=150), scale=np.ones(150), x=x)
+    with pytest.raises(ArgumentError, match="`scale` differs between equal inputs"):
+        SamplePropagation().estimate(x, scale=rng.uniform(1, 2, 150), x=x)
+
+
+def test_flags_of_declared_distributions():
+    rng = np.random.default_rng(0)
+    wide = SamplePropagation().estimate(
+        rng.normal(size=(1000, 20)), scale=rng.uniform(0.5, 1, size=(1000, 20))
+    )
+    assert "high_dim" in wide.xt.flags and wide.others["I(X;T) lower"].flags == ("log_batch",)
+    assert wide.others["I(X;T) lower"].value <= math.log(256)
+    # The bias is twice the standard error, which two halves show and one would not.
+    means, scale, exact = linear_gaussian(8, 1000, 0)
+    few = SamplePropagation().estimate(means, scale=scale).xt
+    assert few.value < exact - few.stderr and few.flags == ("high_dim",)
+    alone = SamplePropagation().estimate(
+        rng.normal(size=(200, 20)), scale=rng.uniform(1e-3, 1e-2, size=(200, 20))
+    )
+    assert set(alone.xt.flags) == {"saturated", "high_dim"}
+
+
+@pytest.mark.parametrize("dim", [1, 4, 20])
+@pytest.mark.parametrize("scales", [(1e-6, 1e-6), (1e6, 1e6), (1e-6, 1e6), (1e-30, 1e30)])
+def test_extreme_scales(dim, scales):
+    rng = np.random.default_rng(dim)
+    t, y = rng.normal(size=(64, dim)), np.arange(64) % 2
+    scale = np.exp(rng.uniform(*np.log(scales), size=(64, dim)))
+    result = SamplePropagation().estimate(t, scale=scale, y=y)
+    for estimate in (result.xt, result.ty, *result.others.values()):
+        assert np.isfinite(estimate.value) and np.isfinite(estimate.stderr)
+    lower, upper = (result.others[f"I(X;T) {end}"] for end in ("lower", "upper"))
+    assert -1e-6 - 3 * result.xt.stderr <= result.xt.value <= math.log(64) + 1e-6
+    assert lower.value <= result.xt.value + 3 * lower.stderr
+    assert result.xt.value <= upper.value + 3 * result.xt.stderr
+    if scales == (1e-6, 1e-6):
+        assert result.xt.value == pytest.approx(math.log(64), abs=1e-6)
+    if scales == (1e6, 1e6):
+        assert result.xt.value == pytest.approx(0, abs=1e-6)
+
+
+def test_bad_scales():
+    sp, t = SamplePropagation(), np.zeros((5, 2, 3))
+    good = np.ones((5, 2, 3))
+    assert sp.estimate(t, scale=good).xt.value == pytest.approx(0, abs=1e-6)
+    for value, message in {
+        0.0: "`scale` is not positive.*log_var",
+        -1.0: "`scale` is not positive",
+        np.nan: "`scale` has NaN or infinite",
+        np.inf: "`scale` has NaN or infinite",
+    }.items():
+        bad = good.copy()
+        bad[2, 1, 0] = value
+        with pytest.raises(ArgumentError, match=message):
+            sp.estimate(t, scale=bad)
+    for bad in (1.0, np.ones(5), np.ones((4, 2, 3)), np.ones((5, 2))):
+        with pytest.raises(ArgumentError, match=r"`scale` has (the wrong shape|too few samples)"):
+            sp.estimate(t, scale=bad)
+    with pytest.raises(ArgumentError, match="`scale` is not numeric"):
+        sp.estimate(t, scale=good.astype(str))
+    with pytest.raises(ArgumentError, match="`scale` and `conditional` exclude each other"):
+        sp.estimate(t, scale=good, conditional=np.zeros((5, 8, 2, 3)))
+    with pytest.raises(ArgumentError, match="`noise_std`"):
+        sp.estimate(t, scale=good, noise_std=-1)
+    with pytest.raises(ArgumentError, match="too large for its noise"):
+        sp.estimate(t, scale=np.where(np.arange(3) == 0, 1e-60, 1e60) * good)
+    with pytest.raises(ArgumentError, match="batch_size"):
+        SamplePropagation(batch_size=1)
 
 
 def test_bad_input(mlp, inputs):

@@ -12,6 +12,7 @@ def of_store(path):
         ("x",): flat(store.inputs()),
         ("y",): flat(store.targets()),
         ("r",): flat(store.rows()),
+        ("c",): flat(store.input_codes()),
     }
     found["layers", store.n, store.draws, store.run] = store.layers
     for epoch in store.epochs:

@@ -19,7 +19,7 @@ from nursery import SOAK
 
 import ib_keras as ib
 from ib_keras import datasets, models, report
-from ib_keras.arrays import labels
+from ib_keras.arrays import labels, targets
 from ib_keras.components import base
 from ib_keras.components.artifacts import examples, samples
 from ib_keras.components.artifacts import prior as image_prior
@@ -442,3 +442,8 @@ def test_labels(y, as_objects, repeat):
         codes, names = labels.encode_labels(given_labels, len(y))
         assert codes.tolist() == [] or sorted(set(codes.tolist())) == list(range(len(names)))
         assert json.loads(json.dumps(names)) == list(names)
+    with our_errors():
+        for target in targets.as_targets(given_labels, len(y)):
+            assert target.is_continuous == (target.values.ndim == 2)
+            assert len(target.values) == len(y)
+            targets.classes_of(target.values, len(y), 3)

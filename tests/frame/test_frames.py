@@ -29,7 +29,7 @@ def folder(tmp_path):
 def test_many_are_read_as_pandas_reads_each(folder):
     loaded = ib.load(str(folder / "*"))
     parts = [pd.read_parquet(folder / run / frame.ESTIMATES) for run in "ab"]
-    wanted = pd.concat(parts, ignore_index=True)
+    wanted = pd.concat(parts, ignore_index=True).fillna({"details": ""})
     pd.testing.assert_frame_equal(loaded[wanted.columns.tolist()], wanted)
     losses = loaded[loaded["run"] == "a"].groupby("epoch")["loss"].unique()
     assert [list(values) for values in losses] == [[3.0], [2.0], [1.0]]

@@ -8,7 +8,7 @@ import numpy as np
 from ib_keras.instrumentation.interception import Session
 
 
-def add_one(name, layer, args, output):
+def add_one(name, layer, args, kwargs, output):
     return output + 1
 
 
@@ -26,7 +26,7 @@ def test_sessions_nest_on_one_layer(mlp):
     x = np.zeros((1, 4), "float32")
     layer = mlp.get_layer("first")
     before = layer(x).numpy()
-    double = lambda name, layer, args, output: output * 2  # noqa: E731
+    double = lambda name, layer, args, kwargs, output: output * 2  # noqa: E731
     with Session([layer], add_one):
         with Session([layer], double):
             # The one opened last is the nearest to the layer.
@@ -52,7 +52,7 @@ def test_names_count_the_calls_of_a_path():
     dense = inner.layers[0]
     names = []
 
-    def note(name, layer, args, output):
+    def note(name, layer, args, kwargs, output):
         names.append(name)
         return output
 

@@ -4,6 +4,7 @@ import pytest
 
 from ib_keras import instrument, models
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import SamplePropagation
 
 SZT = {"input_shape": (12,), "n_classes": 2}
 
@@ -37,6 +38,72 @@ def test_cnn(shape):
     model = models.mnist_cnn(shape, 7)
     assert model.output_shape == (None, 7)
     assert instrument(model).tap_names == ["conv_1", "conv_2", "conv_3", "dense_1", "output"]
+
+
+def test_variational_information_bottleneck(tmp_path):
+    model = models.build(
+        {"name": "vib", "beta": 0.5, "latent": 3, "hidden": [6]},
+        input_shape=(4, 5), n_classes=7, seed=1,
+    )  # fmt: skip
+    names = ["flatten", "dense_1", "mean", "log_var", "z", "output"]
+    assert [layer.name for layer in model.layers[1:]] == names
+    # 20·6+6, twice 6·3+3, 3·7+7
+    assert model.count_params() == 126 + 42 + 28
+    x = np.random.default_rng(0).normal(size=(9, 4, 5)).astype("float32")
+    z = model.get_layer("z")
+    parts = keras.Model(model.input, [model.get_layer(name).output for name in ("mean", "log_var")])
+    mean, log_var = (part.numpy() for part in parts(x))
+    # The standard deviation is softplus(s − 5) of the linear layer's s.
+    kernel, bias = model.get_layer("log_var").get_weights()
+    hidden = keras.Model(model.input, model.get_layer("dense_1").output)(x).numpy()
+    stddev = np.logaddexp(0, hidden @ kernel + bias - 5)
+    np.testing.assert_allclose(z.conditional([mean, log_var]).stddev(), stddev, rtol=1e-4)
+    model(x)
+    (loss,) = model.losses
+    each = (stddev**2 + mean**2 - 1).sum(axis=1) / 2 - np.log(stddev).sum(axis=1)
+    assert float(loss) == pytest.approx(0.5 * each.mean(), rel=1e-4)
+    assert not np.array_equal(model.predict(x, verbose=0), model.predict(x, verbose=0))
+    # Tapped, trained, saved and loaded as the others.
+    y = np.arange(9) % 7
+    tapped = instrument(model, layers=["z", "output"])
+    tapped.compile("adam", "sparse_categorical_crossentropy")
+    tapped.fit(x, y, verbose=0)
+    assert tapped.random_taps == {"z", "output"}
+    tapped.save(tmp_path / "m.keras", include_optimizer=False)
+    copy = models.load(tmp_path / "m.keras")
+    for a, b in zip(copy.get_weights(), tapped.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(copy.capture(x, seed=3)["z"], tapped.capture(x, seed=3)["z"])
+    for bad in ({"beta": -1}, {"latent": 0}):
+        with pytest.raises(ArgumentError, match="`kl_weight`|`latent`"):
+            models.vib((4,), 2, **bad)
+
+
+def test_the_bottleneck_compresses_with_beta():
+    """On a task of two clusters, more weight of the divergence leaves less information about X."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    x = (3 * (2 * y - 1)[:, None] + rng.normal(size=(600, 2))).astype("float32")
+    rates = []
+    for beta in (0.03, 3.0):
+        keras.utils.set_random_seed(0)
+        model = models.vib((2,), 2, beta=beta, latent=2, hidden=(16,), seed=0)
+        model.compile(
+            keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", steps_per_execution=10
+        )
+        model.fit(x, y, epochs=40, batch_size=60, verbose=0)
+        z = model.get_layer("z")
+        declared = z.conditional(keras.Model(model.input, z.input)(x))
+        found = SamplePropagation().estimate(
+            declared.mean().numpy(), scale=declared.stddev().numpy(), y=y
+        )
+        upper, lower = (found.others[f"I(X;T) {end}"] for end in ("upper", "lower"))
+        error = 3 * np.hypot(found.xt.stderr, lower.stderr)
+        assert lower.value - error < found.xt.value < upper.value + error
+        rates.append(found)
+    little, much = rates
+    assert little.xt.value > 0.8 and little.ty.value > 0.6
+    assert much.xt.value < 0.05 and much.others["I(X;T) upper"].value < 0.05
 
 
 def test_identifiers(tmp_path, monkeypatch):

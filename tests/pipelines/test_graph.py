@@ -21,19 +21,22 @@ def spec(pipeline=PLANE):
 
 def test_tasks_are_counted_with_their_loops():
     tasks = graph.tasks(spec(), {"models": ["a", "b"], "estimators": ["x", "y", "z"]})
-    # One data set; for each model a trainer, a capturer, three estimators, a reporter; a reporter.
-    assert len(tasks) == 1 + 2 * (1 + 1 + 3 + 1) + 1
+    # One data set; for each model a trainer, a capturer, a planner, the estimators that it plans,
+    # and a reporter; a reporter.
+    assert len(tasks) == 1 + 2 * (1 + 1 + 1 + 1 + 1) + 1
     trained = [t.arguments["model"] for t in tasks if t.name == "trainer"]
     assert sorted(trained) == ["a", "b"]
-    estimated = [t.arguments["estimator"] for t in tasks if t.name == "estimator"]
-    assert sorted(estimated) == ["x", "x", "y", "y", "z", "z"]
-    assert len(graph.tasks(spec(adaptive_estimators.adaptive_estimators), {})) == 1 + 16 + 1
+    planned = [t.arguments["estimators"] for t in tasks if t.name == "planner"]
+    assert planned == [["x", "y", "z"]] * 2
+    assert [t.name for t in tasks if t.planned] == ["estimator"] * 2
+    others = graph.tasks(spec(adaptive_estimators.adaptive_estimators), {})
+    assert len(others) == 1 + 16 + 1 and not any(t.planned for t in others)
 
 
 @pytest.mark.parametrize(
     ("module", "pipeline", "loops"),
     [
-        (information_plane, PLANE, {"models", "estimators"}),
+        (information_plane, PLANE, {"models"}),
         (noisy_dnn, noisy_dnn.noisy_dnn, {"models"}),
         (adaptive_estimators, adaptive_estimators.adaptive_estimators, {"models"}),
         (lossy_compression, lossy_compression.lossy_compression, {"models"}),
@@ -56,7 +59,7 @@ def test_what_cannot_be_grouped_is_refused():
 
 
 def test_a_group_is_worked_off_by_its_tasks(tmp_path):
-    """Two models and two estimators with one task of each component: as with a task for each."""
+    """Two models with one task of each component: as with a task for each, in any shards."""
     import ib_keras as ib
 
     def artifact(name, kind=dsl.Dataset):
@@ -64,9 +67,13 @@ def test_a_group_is_worked_off_by_its_tasks(tmp_path):
 
     def run(name, *arguments, **parameters):
         module = importlib.import_module(f"ib_keras.components.{name}.component")
-        getattr(module, name).python_func(*arguments, **parameters)
+        return getattr(module, name).python_func(*arguments, **parameters)
 
-    data, store, table = artifact("data"), artifact("store"), artifact("table")
+    def reported(name, tables):
+        run("reporter", tables, artifact(name), artifact(f"{name}-page", dsl.HTML))
+        return ib.load(tmp_path / name).drop(columns="seconds")
+
+    data, store = artifact("data"), artifact("store")
     checkpoints = artifact("checkpoints", dsl.Model)
     estimators = ["ebab", '{"name": "binning", "bins": 8}']
     models = [
@@ -76,17 +83,19 @@ def test_a_group_is_worked_off_by_its_tasks(tmp_path):
     run("examples", "szt", data)
     run("trainer", data, checkpoints, model=json.dumps(models), epochs=1)
     run("capturer", checkpoints, data, store, max_samples=100)
-    run("estimator", store, table, estimator=json.dumps(estimators))
-    run("reporter", [table], artifact("a"), artifact("a-page", dsl.HTML))
-    apart = []
-    for path in base.parts(store.path):
-        for estimator in estimators:
-            apart.append(artifact(f"table-{len(apart)}"))
-            run("estimator", dsl.Dataset(uri=path), apart[-1], estimator=estimator)
-    run("reporter", apart, artifact("b"), artifact("b-page", dsl.HTML))
-    a, b = (ib.load(tmp_path / name).drop(columns="seconds") for name in ("a", "b"))
-    assert len(a) == 2 * 2 * 2 * 2 * 2 and set(a["run"]) == set(map(ib.models.label, models))
-    assert a.equals(b)
+    run("estimator", store, artifact("table"), estimator=json.dumps(estimators))
+    whole = reported("whole", [artifact("table")])
+    assert len(whole) == 2 * 2 * 2 * 2 * 2
+    assert set(whole["run"]) == set(map(ib.models.label, models))
+    for shards in (0, 3):
+        plan = run("planner", store, estimators=estimators, shards=shards)
+        assert len(plan) == 4 if not shards else 1 <= len(plan) <= shards
+        tables = [artifact(f"shards-{shards}-{i}") for i in range(len(plan))]
+        for shard, table in zip(plan, tables, strict=True):
+            run("estimator", store, table, shard=shard)
+        merged = reported(f"shards-{shards}", tables)
+        assert merged.equals(whole)
+        assert merged.attrs["provenance"] == whole.attrs["provenance"]
 
 
 def variables(arguments, label):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ SETTINGS = {
     "epochs": 2,
     "max_samples": 300,
 }
-TASKS = 1 + 2 * (1 + 1 + 2 + 1) + 1
+TASKS = 1 + 2 * (1 + 1 + 1 + 2 + 1) + 1
 _RUN = """
 import json, sys
 from ib_keras.pipelines import information_plane, local
@@ -106,7 +107,7 @@ def test_tensorflow_is_imported_where_it_is_needed(finished):
 
 
 def test_components_that_need_no_tensorflow():
-    names = ("examples", "estimator", "reporter", "known_pairs", "clusterer")
+    names = ("examples", "planner", "estimator", "reporter", "known_pairs", "clusterer")
     code = "\n".join(f"import ib_keras.components.{name}.executor" for name in names)
     code += "\nimport sys; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -124,7 +125,7 @@ def test_what_has_not_changed_is_not_run_again(finished, capsys):
     other = {**SETTINGS, "estimators": ["ebab", '{"name": "binning", "bins": 7}']}
     local.run(information_plane.information_plane, other, folder)
     ran, unchanged = outcome(capsys.readouterr().out)
-    assert ran == ["estimator", "estimator", "reporter", "reporter", "reporter-2"]
+    assert ran == ["estimator"] * 2 + ["planner"] * 2 + ["reporter"] * 2 + ["reporter-2"]
     assert unchanged == ["capturer"] * 2 + ["estimator"] * 2 + ["examples"] + ["trainer"] * 2
     local.run(information_plane.information_plane, SETTINGS, folder)
     assert outcome(capsys.readouterr().out)[0] == []
@@ -151,6 +152,55 @@ def test_what_vertex_is_sent_gives_the_same_estimates(finished, service, tmp_pat
     here = values(finished[0])
     here = here[(here["run"] == "szt") & (here["estimator"] == "ebab")].reset_index(drop=True)
     pd.testing.assert_frame_equal(values(there.outputs["Output"].path), here)
+
+
+# Kills a task that has one layer where it puts what it has written in its place.
+_KILL = """
+import os, pathlib, signal, sys
+
+def killing(function):
+    def replacement(source, target, **kwargs):
+        mark = pathlib.Path(os.environ.get("KILL", "none"))
+        has_layer = mark.name in " ".join(sys.argv)
+        if str(target).endswith("/estimator/output") and mark.is_file() and has_layer:
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(source, target, **kwargs)
+    return replacement
+
+os.rename = killing(os.rename)
+"""
+
+
+@pytest.mark.pipeline
+def test_a_killed_shard_is_run_again_alone(finished, tmp_path, monkeypatch, capsys):
+    """The training is taken from the finished run."""
+    folder, run_dir = finished[0], tmp_path / "run"
+    shutil.copytree(folder / "tasks" / "cache", run_dir / "tasks" / "cache")
+    (run_dir / local.OWNED).touch()
+    mark = tmp_path / "dense_1"
+    mark.touch()
+    (tmp_path / "sitecustomize.py").write_text(_KILL)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("KILL", str(mark))
+    settings = {**SETTINGS, "models": ["szt"], "estimators": ["ebab"], "shards": 3}
+    with pytest.raises(local.PipelineError, match="(?s)estimator failed.*Killed"):
+        local.run(information_plane.information_plane, settings, run_dir)
+    assert not mark.exists()
+    printed = capsys.readouterr().out
+    ran, unchanged = outcome(printed)
+    assert ran == ["estimator"] * 2 + ["planner"]
+    assert unchanged == ["capturer", "examples", "trainer"]
+    assert printed.count("FAILED") == 1
+    assert not (run_dir / "estimates.parquet").exists()
+    local.run(information_plane.information_plane, settings, run_dir)
+    ran, unchanged = outcome(capsys.readouterr().out)
+    assert ran == ["estimator", "reporter", "reporter-2"]
+    assert unchanged == ["capturer"] + ["estimator"] * 2 + ["examples", "planner", "trainer"]
+    whole = values(folder)
+    whole = whole[(whole["run"] == "szt") & (whole["estimator"] == "ebab")]
+    pd.testing.assert_frame_equal(values(run_dir), whole.reset_index(drop=True), check_exact=True)
 
 
 def pipeline_of_examples(version="1"):
@@ -249,8 +299,9 @@ def test_readers_find_estimates_with_their_own_logs(tmp_path):
 def cached(run_dir):
     """The artifacts that a later run would take as they are."""
     for entry in (run_dir / "tasks" / "cache").glob("*.json"):
-        for artifact in json.loads(entry.read_text()).values():
-            yield pathlib.Path(artifact["uri"])
+        for output in json.loads(entry.read_text()).values():
+            if isinstance(output, dict):
+                yield pathlib.Path(output["uri"])
 
 
 # Stops a task for good where it puts what it has written in its place.

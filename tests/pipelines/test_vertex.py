@@ -248,11 +248,12 @@ def test_a_dry_run_is_summed_up_and_written_whole(tmp_path, capsys):
     assert "  runs at:    project proj, region europe-west4" in lines
     assert "  image:      host/ib-keras-python:1" in lines
     assert any(line.startswith("  results:    gs://bucket/root;") for line in lines)
-    # Three models, and the default three estimators for each of them.
-    tasks = [line.split() for line in lines[lines.index("  tasks, in their order:") + 1 :][:6]]
-    assert [" ".join(words[:3]) for words in tasks] == [
-        "examples the engine's", "trainer × 3", "capturer × 3", "estimator × 9", "reporter × 3",
-        "reporter-2 the engine's",
+    # Three models; the number of shards of each is planned in the job.
+    tasks = [line.split() for line in lines[lines.index("  tasks, in their order:") + 1 :][:7]]
+    assert [" ".join(words[:5]) for words in tasks] == [
+        "examples the engine's default machine", "trainer × 3 1 NVIDIA_L4,",
+        "capturer × 3 the engine's", "planner × 3 the engine's", "estimator × 3 × shards",
+        "reporter × 3 the engine's", "reporter-2 the engine's default machine",
     ]  # fmt: skip
     assert " ".join(tasks[1][3:]) == "1 NVIDIA_L4, 8 CPUs, 32G memory"
     given = "\n".join(lines[lines.index("  parameters given:") + 1 :])

@@ -9,6 +9,19 @@ so that no maximum has to be found first, and common terms cancel before they ar
 |u − c|² is computed from differences of coordinates, which are small and exact where they matter,
 while |u|² + |c|² − 2u·c loses all digits in float32 if β is small. No n×n array is stored:
 differences, exponential and sum are one fused loop. Wide T use a matrix product in float64.
+
+If every component has its own standard deviations σ_l, one for each coordinate, and the point is
+drawn from component i,
+
+    L(t) = ln Σ_l w_l exp((|z|² − |(u − c_l)/σ_l|²) / 2 + Σ_k ln σ_ik/σ_lk).
+
+The caller adds Σ ln σ_i to |z|²/2 and subtracts Σ ln σ_l from ln w_l, so that differences of
+coordinates cost one more multiplication, by 1/σ_l. If a broad and a narrow component overlap, the
+exponent can be large and positive: the sum of its largest terms decides whether float32 holds
+it, and a sum that overflows in float64 is repeated with its maximum taken out. Differences are
+accurate if |u| and |c| are moderate in units of the smallest σ of their coordinate. Wide T use one
+matrix product of twice the inner dimension, (u, u²)·(2c/σ², −1/σ²)ᵀ. Its terms cancel to about
+|c/σ|²·2⁻⁵³ where the exponent is not negligible, as in the case of equal σ.
 """
 
 from __future__ import annotations
@@ -42,15 +55,17 @@ def log_sums(
     centres: np.ndarray,
     log_weights: np.ndarray,
     *,
+    inverse: np.ndarray | None = None,
     double: bool = False,
 ) -> np.ndarray:
     """Return L of each point, for a batch of mixtures.
 
     Args:
         points: u = s/β + z, ``(b, p, d)``.
-        noise: |z|²/2, ``(b, p)``.
+        noise: |z|²/2, ``(b, p)``; with ``inverse``, plus Σ ln σ of the point's own component.
         centres: s_l/β, ``(b, c, d)``.
-        log_weights: ln w_l, ``(c,)`` or ``(b, c)``.
+        log_weights: ln w_l, ``(c,)`` or ``(b, c)``; with ``inverse``, minus Σ ln σ_l.
+        inverse: 1/σ_l in units of β, ``(b, c, d)``; ``None`` if all are 1.
         double: whether to use float64 even if float32 is accurate to 1e-4.
 
     Returns:
@@ -58,42 +73,57 @@ def log_sums(
     """
     batch, _, dim = points.shape
     log_weights = np.broadcast_to(log_weights, (batch, centres.shape[1]))
-    largest = float(np.abs(centres).max(initial=0))
-    wide = dim > NARROW and float(np.square(centres).sum(-1).max(initial=0)) > _GRAM
+    largest = _largest(points, centres, inverse)
+    wide = dim > NARROW and _squares(centres, inverse) > _GRAM
     if wide or largest > _FAR:
-        return _far_apart(points, noise, centres, log_weights)
-    single = (
-        not double
-        and dim <= NARROW
-        and largest <= _SINGLE
-        and float(noise.max(initial=0)) <= _SINGLE_SHIFT
-    )
+        return _far_apart(points, noise, centres, log_weights, inverse)
+    top = float(noise.max(initial=0)) + float(log_weights.max(initial=0))
+    single = not double and dim <= NARROW and largest <= _SINGLE and top <= _SINGLE_SHIFT
     dtype = np.float32 if single else np.float64
     sums = np.empty(noise.shape)
     height = _tile(points.shape[1], _POINTS if dim <= NARROW else _WIDE_POINTS)
     width = _tile(centres.shape[1], _CENTRES)
     # Small mixtures are computed in batches.
     many = max(1, min(batch, _POINTS * _CENTRES // (height * width)))
-    kernel = _compiled(dim, many, height, width, dtype)
+    kernel = _compiled(dim, many, height, width, dtype, inverse is not None)
     for part in slices(batch, many):
         tiles = [
             (
                 _block(centres[part, columns], many, width, dtype, factor=_HALF, across=True),
                 _block(log_weights[part, columns], many, width, dtype, fill=-np.inf),
+                *(
+                    _block(scales[part, columns], many, width, dtype, across=True)
+                    for scales in (() if inverse is None else (inverse,))
+                ),
             )
             for columns in slices(centres.shape[1], width)
         ]
         for rows in slices(points.shape[1], height):
             u = _block(points[part, rows], many, height, dtype, factor=_HALF)
             h = _block(noise[part, rows], many, height, dtype)
-            pending = [kernel(u, h, c, w) for c, w in tiles]
+            pending = [kernel(u, h, *tile) for tile in tiles]
             total = np.sum([tile.numpy().astype(np.float64) for tile in pending], axis=0)
             target = sums[part, rows]
             target[...] = total[: target.shape[0], : target.shape[1]]
     if not np.isfinite(sums).all():  # a centre is much nearer than the one drawn from
-        return _far_apart(points, noise, centres, log_weights)
+        return _far_apart(points, noise, centres, log_weights, inverse)
     with np.errstate(divide="ignore"):
         return np.log(sums)
+
+
+def _largest(points: np.ndarray, centres: np.ndarray, inverse: np.ndarray | None) -> float:
+    """Return the largest coordinate in units of the smallest standard deviation."""
+    if inverse is None:
+        return float(np.abs(centres).max(initial=0))
+    # A point may be far from all centres if its own component is broad.
+    lengths = np.maximum(np.abs(centres).max(axis=1), np.abs(points).max(axis=1))
+    return float((lengths * inverse.max(axis=1)).max(initial=0))
+
+
+def _squares(centres: np.ndarray, inverse: np.ndarray | None) -> float:
+    """Return the largest |c|² in units of its own standard deviations."""
+    scaled = centres if inverse is None else centres * inverse
+    return float(np.square(scaled).sum(-1).max(initial=0))
 
 
 def _tile(length: int, limit: int) -> int:
@@ -119,17 +149,19 @@ def _block(
 
 
 @functools.cache
-def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
+def _compiled(dim: int, many: int, height: int, width: int, dtype: Any, scaled: bool) -> Any:
     """Compile the sums over a tile of centres for a tile of points, both in units of √2 β.
 
     Each shape has a separate program, because TensorFlow warns if one program is compiled often.
     """
     import tensorflow as tf
 
-    def differences(u: Any, shift: Any, c: Any, log_weights: Any) -> Any:
+    def differences(u: Any, shift: Any, c: Any, log_weights: Any, *inverse: Any) -> Any:
         exponent = shift[:, :, None] + log_weights[:, None, :]
         for k in range(u.shape[2]):
             step = u[:, :, k, None] - c[:, None, k, :]
+            for scale in inverse:
+                step *= scale[:, None, k, :]
             exponent -= step * step
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
@@ -139,22 +171,47 @@ def _compiled(dim: int, many: int, height: int, width: int, dtype: Any) -> Any:
         exponent = 2 * tf.matmul(u, c) + rows[:, :, None] + columns[:, None, :]
         return tf.reduce_sum(tf.exp(exponent), axis=2)
 
-    shapes = ((many, height, dim), (many, height), (many, dim, width), (many, width))
+    def scaled_product(u: Any, shift: Any, c: Any, log_weights: Any, inverse: Any) -> Any:
+        precision = inverse * inverse
+        columns = log_weights - tf.reduce_sum(c * c * precision, axis=1)
+        left, right = tf.concat([u, u * u], 2), tf.concat([2 * c * precision, -precision], 1)
+        exponent = tf.matmul(left, right) + shift[:, :, None] + columns[:, None, :]
+        return tf.reduce_sum(tf.exp(exponent), axis=2)
+
+    shapes: list[tuple[int, ...]] = [(many, height, dim), (many, height)]
+    shapes += [(many, dim, width), (many, width), *([(many, dim, width)] if scaled else [])]
+    wide = scaled_product if scaled else product
     program = tf.function(
-        differences if dim <= NARROW else product, jit_compile=True, autograph=False,
+        differences if dim <= NARROW else wide, jit_compile=True, autograph=False,
         reduce_retracing=False,
     )  # fmt: skip
     return program.get_concrete_function(*(tf.TensorSpec(shape, dtype) for shape in shapes))
 
 
 def _far_apart(
-    points: np.ndarray, noise: np.ndarray, centres: np.ndarray, log_weights: np.ndarray
+    points: np.ndarray,
+    noise: np.ndarray,
+    centres: np.ndarray,
+    log_weights: np.ndarray,
+    inverse: np.ndarray | None,
 ) -> np.ndarray:
-    """Compute the same from SciPy's distances, which is slower but accurate at any scale."""
+    """Compute the same with SciPy or NumPy, which is slower but accurate at any scale."""
     out = np.empty(noise.shape)
     for b in range(len(points)):
         for rows in slices(points.shape[1], _POINTS * 512 // centres.shape[1]):
-            squared = cdist(points[b, rows], centres[b], "sqeuclidean")
+            if inverse is None:
+                squared = cdist(points[b, rows], centres[b], "sqeuclidean")
+            else:
+                squared = _squared_distances(points[b, rows], centres[b], inverse[b])
             exponent = log_weights[b] + noise[b, rows, None] - squared / 2
             out[b, rows] = np.logaddexp.reduce(exponent, axis=1)
     return out
+
+
+def _squared_distances(points: np.ndarray, centres: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Return |(u − c_l)/σ_l|², ``(p, c)``, which is infinite if it overflows."""
+    squared = np.zeros((len(points), len(centres)))
+    with np.errstate(over="ignore"):
+        for u, c, scale in zip(points.T, centres.T, inverse.T, strict=True):
+            squared += np.square((u[:, None] - c) * scale)
+    return squared

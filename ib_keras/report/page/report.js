@@ -168,16 +168,17 @@ function main() {
 
   // ---- state -----------------------------------------------------------------------------------
   const state = { view: 0, estimator: data.estimators[0], quantity: data.quantities[0], at: 0,
+    relevant: data.targets.length ? data.targets[0].quantity : "I(T;Y)",
     shown: new Set(layers), epochs: [] };
   const shown = () => layers.filter((layer) => state.shown.has(layer));
-  const [XT, TY] = ["I(X;T)", "I(T;Y)"];
+  const XT = "I(X;T)";
   function points(layer) {
     const x = curve(state.view, state.estimator, XT, layer);
-    const y = curve(state.view, state.estimator, TY, layer);
+    const y = curve(state.view, state.estimator, state.relevant, layer);
     return [...x.values()].filter((p) => y.has(p.epoch)).map((p) => ({ x: p, y: y.get(p.epoch),
       epoch: p.epoch, flags: flagged(p, y.get(p.epoch)) }));
   }
-  const told = (layer, p) => hover(layer, p.epoch, [valueText(XT, p.x), valueText(TY, p.y)],
+  const told = (layer, p) => hover(layer, p.epoch, [valueText(XT, p.x), valueText(state.relevant, p.y)],
     p.flags);
 
   // Names are above or below their markers, and left out if both places are taken.
@@ -246,7 +247,7 @@ function main() {
     if (xs.length) Object.assign(extent, { x: range(xs), y: range(ys) });
     const { here, trace } = now();
     traces.push(trace);
-    const look = layout(boundOf(XT) + axisTitle(XT), boundOf(TY) + axisTitle(TY));
+    const look = layout(boundOf(XT) + axisTitle(XT), boundOf(state.relevant) + axisTitle(state.relevant));
     if (xs.length) { look.xaxis.range = extent.x; look.yaxis.range = extent.y; }
     else look.annotations = [{ text: "nothing to draw: select a layer or another estimator",
       showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
@@ -288,6 +289,7 @@ function main() {
   // The values as a table, for readers who do not use a pointer.
   function tabulate(here) {
     const body = $("now").tBodies[0];
+    $("relevant").textContent = state.relevant;
     body.replaceChildren(...here.map(([layer, p]) => {
       const line = document.createElement("tr");
       const add = (tag, text) => {
@@ -311,6 +313,8 @@ function main() {
   offer($("run"), data.views.map((view) => view.name));
   offer($("estimator"), data.estimators);
   offer($("quantity"), data.quantities);
+  offer($("target"), data.targets.map((target) => target.name));
+  $("targets").hidden = data.targets.length < 2;
   function chips() {
     $("layers").replaceChildren(...layers.map((layer, i) => {
       const label = document.createElement("label"), box = document.createElement("input");
@@ -387,6 +391,10 @@ function main() {
     stop();
     state.estimator = data.estimators[$("estimator").value];
     rescale();
+    redraw();
+  };
+  $("target").onchange = () => {
+    state.relevant = data.targets[$("target").value].quantity;
     redraw();
   };
   $("quantity").onchange = () => { state.quantity = data.quantities[$("quantity").value]; drawCurves(); };

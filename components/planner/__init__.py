@@ -1,0 +1,1 @@
+"""Planner: splits the estimates of a store over several tasks."""

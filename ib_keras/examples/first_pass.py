@@ -1,0 +1,243 @@
+"""The first pass over a data set: its rows, targets and checksums, and a copy if it needs one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+
+from ib_keras.arrays.codes import row_codes, row_hashes
+from ib_keras.arrays.rows import slices
+from ib_keras.arrays.structures import Checksum, pack
+from ib_keras.errors import ArgumentError
+
+KNOWN_LENGTH = (
+    "a data set that ends: `dataset.take(steps)` for tf.data, `itertools.islice(generator, steps)` "
+    "for a generator"
+)
+# A data set of unknown length counts as endless if it has more rows than this, if its copy has more
+# bytes, or if its elements come in _PERIODS equal periods of together more than _PERIODIC rows.
+_MOST_ROWS, _MOST_BYTES = 10_000_000, 8 << 30
+_PERIODS, _PERIODIC = 8, 20_000
+_COPIED_ROWS = 1024
+
+
+def joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Join batches of several arrays."""
+    return [
+        each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*parts, strict=True)
+    ]
+
+
+class FirstPass:
+    """The rows of a data set, as far as they were read.
+
+    Args:
+        name: name of the data set in errors.
+        ends: whether its length is known.
+        copies: whether to copy the rows to temporary files.
+    """
+
+    def __init__(self, name: str, *, ends: bool, copies: bool) -> None:
+        self._name, self._ends = name, ends
+        self.copy = Copy() if copies else None
+        self.structure: dict[str, Any] = {}
+        self.shapes: list[tuple[int, ...]] = []
+        self.dtypes: list[np.dtype] = []
+        self.n = 0
+        self._sums: list[Checksum] = []
+        self._hashes: list[list[np.ndarray]] = []
+        self._targets: list[Any] = []
+        self._texts: dict[int, list[np.ndarray]] = {}
+        self._elements: list[bytes] = []
+        self._start: list[np.ndarray] = []
+
+    def add(self, arrays: list[np.ndarray], structure: dict[str, Any], targets: Any) -> None:
+        """Add an element: a batch of rows, its structure, and its targets.
+
+        Raises:
+            ArgumentError: If it does not fit the elements before it, or the data set has no end.
+        """
+        if not self.n:
+            self.structure, self._start = structure, arrays
+            self.shapes = [array.shape[1:] for array in arrays]
+            self.dtypes = [array.dtype for array in arrays]
+            self._sums = [Checksum() for _ in arrays]
+            self._hashes = [[] for _ in arrays]
+            self._texts = {i: [] for i, array in enumerate(arrays) if array.dtype.kind == "U"}
+        if structure != self.structure:
+            raise ArgumentError(
+                f"The elements of `{self._name}` differ in structure",
+                str(self.structure),
+                str(structure),
+            )
+        self._check_form(arrays)
+        for i, array in enumerate(arrays):
+            if i in self._texts:
+                self._texts[i].append(array)
+            else:
+                self._keep(i, array)
+        self.n += len(arrays[0])
+        if targets is not None:
+            self._targets.append(targets)
+        if not self._ends:
+            self._check_end(arrays)
+
+    def _keep(self, i: int, array: np.ndarray) -> None:
+        """Add rows of an array to its checksum and its codes, and copy them."""
+        self._sums[i].add(array)
+        self._hashes[i].append(row_hashes(array))
+        if self.copy is not None:
+            self.copy.add(i, array)
+
+    def conform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the arrays of an element with texts of the length of the longest.
+
+        Raises:
+            ArgumentError: If a shape or dtype differs from that of the first element.
+        """
+        self._check_form(arrays)
+        return [a.astype(d, copy=False) for a, d in zip(arrays, self.dtypes, strict=True)]
+
+    def _check_form(self, arrays: Sequence[np.ndarray]) -> None:
+        shapes = [array.shape[1:] for array in arrays]
+        dtypes = [array.dtype for array in arrays]
+        alike = len(dtypes) == len(self.dtypes) and all(
+            a == b or a.kind == b.kind == "U" for a, b in zip(dtypes, self.dtypes, strict=True)
+        )
+        if shapes != self.shapes or not alike:
+            raise ArgumentError(
+                f"The elements of `{self._name}` differ in shape or dtype",
+                f"rows of the shapes {self.shapes} and dtypes {[str(d) for d in self.dtypes]}, as "
+                "at the beginning: pad or crop rows of variable length to one length",
+                f"{shapes} and {[str(d) for d in dtypes]}",
+            )
+
+    def end(self) -> None:
+        """End the pass.
+
+        Raises:
+            ArgumentError: If there are no rows, or only some have targets.
+        """
+        if not self.n:
+            raise ArgumentError(
+                f"`{self._name}` has no rows",
+                "a data set with at least one row; an iterator that was read before has none left",
+                "none",
+            )
+        lengths = sum(len(_first(targets)) for targets in self._targets)
+        if self._targets and lengths != self.n:
+            raise ArgumentError(
+                f"Some elements of `{self._name}` have no targets",
+                f"targets of all {self.n} rows, or of none",
+                f"targets of {lengths} rows",
+            )
+        # The dtype of texts is that of the longest, which is known now.
+        for i, parts in self._texts.items():
+            whole = np.concatenate(parts)
+            self.dtypes[i] = whole.dtype
+            self._keep(i, whole)
+        self._texts = {}
+        if self.copy is not None:
+            self.copy.end(self.structure, self.n, self.shapes, self.dtypes)
+
+    def begins_with(self, arrays: Sequence[np.ndarray]) -> bool:
+        """Return whether the first element is this."""
+        return len(arrays) == len(self._start) and all(
+            a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+            for a, b in zip(arrays, self._start, strict=True)
+        )
+
+    @property
+    def checksums(self) -> list[str]:
+        """A checksum of each array."""
+        return [one.digest() for one in self._sums]
+
+    @functools.cached_property
+    def targets(self) -> Any:
+        """The targets of all rows in the structure of the elements; ``None`` without any."""
+        return _concatenated(self._targets) if self._targets else None
+
+    @functools.cached_property
+    def codes(self) -> np.ndarray:
+        """Integer codes of the distinct rows, ``(n,)``, in order of first appearance."""
+        codes = [pd.factorize(np.concatenate(hashes))[0] for hashes in self._hashes]
+        return codes[0] if len(codes) == 1 else row_codes(np.stack(codes, axis=1))
+
+    def _check_end(self, arrays: Sequence[np.ndarray]) -> None:
+        """Raise if a data set of unknown length seems to have no end."""
+        hashes = np.concatenate([row_hashes(array) for array in arrays])
+        digest = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
+        elements = self._elements
+        if elements and digest == elements[0] and self.n > _PERIODIC:
+            period = len(elements) // _PERIODS
+            if len(elements) % _PERIODS == 0 and elements == elements[:period] * _PERIODS:
+                self._endless(f"{len(elements)} elements that repeat after {period}")
+        elements.append(digest)
+        if self.n > _MOST_ROWS:
+            self._endless(f"more than {_MOST_ROWS:,} rows so far")
+        if self.copy is not None and self.copy.nbytes > _MOST_BYTES:
+            self._endless(f"more than {_MOST_BYTES / 1e9:.0f} GB so far")
+
+    def _endless(self, received: str) -> NoReturn:
+        raise ArgumentError(f"`{self._name}` seems to have no end", KNOWN_LENGTH, received)
+
+
+class Copy:
+    """A copy of an iterator's rows in temporary files, which are removed with this object."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ib_keras-")
+        self._structure: dict[str, Any] = {}
+        self._arrays: list[np.ndarray] = []
+        self.nbytes = 0
+
+    def add(self, i: int, array: np.ndarray) -> None:
+        """Append rows of the i-th array."""
+        with open(self._path(i), "ab") as file:
+            file.write(np.ascontiguousarray(array).tobytes())
+        self.nbytes += array.nbytes
+
+    def end(
+        self,
+        structure: dict[str, Any],
+        n: int,
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[np.dtype],
+    ) -> None:
+        """End the copy; the arguments are those of the rows."""
+        self._structure = structure
+        self._arrays = [
+            np.memmap(self._path(i), dtype, "r", shape=(n, *shape))
+            for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
+        ]
+
+    def read(self) -> Iterator[Any]:
+        """Yield the rows in batches, each as a tuple of the inputs."""
+        for part in slices(len(self._arrays[0]), _COPIED_ROWS):
+            yield (pack([array[part] for array in self._arrays], self._structure),)
+
+    def _path(self, i: int) -> pathlib.Path:
+        return pathlib.Path(self._folder.name, str(i))
+
+
+def _first(targets: Any) -> Any:
+    """Return the first array of a structure of targets."""
+    while isinstance(targets, (Mapping, list)):
+        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
+    return targets
+
+
+def _concatenated(parts: Sequence[Any]) -> Any:
+    """Join the targets of all elements."""
+    if isinstance(parts[0], Mapping):
+        return {key: _concatenated([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], list):
+        return [_concatenated(each) for each in zip(*parts, strict=True)]
+    return np.concatenate(parts)

@@ -1,0 +1,137 @@
+"""Rows of inputs with their targets, and those of arrays in memory."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ib_keras.arrays.rows import slices
+from ib_keras.arrays.structures import array_codes, checksum, join_checksums, pack
+from ib_keras.arrays.targets import Target
+from ib_keras.errors import ArgumentError
+
+# Rows that are read at a time where the size of the batches does not matter.
+_ROWS = 1024
+
+
+class Examples(abc.ABC):
+    """Rows of inputs, perhaps with targets.
+
+    Attributes:
+        structure: description of the structure of the inputs, as ``structures.unpack`` returns it.
+        targets: the targets of the rows as they were passed; ``None`` without any.
+        n: number of rows.
+        shapes: the shape of a row of each array.
+        dtypes: the dtype of each array.
+        checksums: a checksum of each array.
+    """
+
+    structure: dict[str, Any]
+    targets: Any
+    n: int
+    shapes: list[tuple[int, ...]]
+    dtypes: list[np.dtype]
+    checksums: list[str]
+
+    def expect(self, ranks: Sequence[int]) -> None:  # noqa: B027  # arrays need no hint
+        """Tell a data set the number of axes of a model's inputs, with the axis of the batch."""
+
+    @abc.abstractmethod
+    def codes(self) -> np.ndarray:
+        """Return integer codes of the distinct rows, ``(n,)``, in order of first appearance."""
+
+    @abc.abstractmethod
+    def batches(self, size: int) -> Iterator[list[np.ndarray]]:
+        """Yield the arrays of all rows in order, ``size`` rows at a time."""
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """Return some rows, given by ascending indices, in memory."""
+        parts, start = [], 0
+        for batch in self.batches(_ROWS):
+            inside = rows[(rows >= start) & (rows < start + len(batch[0]))] - start
+            parts.append([array[inside] for array in batch])
+            start += len(batch[0])
+        arrays = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return InMemory(arrays, self.structure)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return all rows of each array, in memory."""
+        return [np.concatenate(each) for each in zip(*self.batches(_ROWS), strict=True)]
+
+    def matrix(self) -> np.ndarray:
+        """Return all rows in memory; several arrays are flattened and joined."""
+        arrays = self.arrays()
+        if len(arrays) == 1:
+            return arrays[0]
+        return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+
+    def values(self) -> Any:
+        """Return the inputs as an array, or as a list or dict of arrays, in memory."""
+        return pack(self.arrays(), self.structure)
+
+
+def fingerprint(rows: Examples, targets: Sequence[Target]) -> str:
+    """Return a checksum of inputs and targets, whatever their form was."""
+    return join_checksums(
+        [
+            *rows.checksums,
+            *(one.name + checksum(one.values) + repr(one.class_names) for one in targets),
+        ]
+    )
+
+
+class InMemory(Examples):
+    """Rows of arrays in memory, or of memory-mapped files.
+
+    Args:
+        arrays: the arrays, each ``(n, ...)``.
+        structure: the structure of the inputs.
+        targets: their targets.
+        name: name of the argument in errors.
+
+    Raises:
+        ArgumentError: If the arrays differ in length or are empty.
+    """
+
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        structure: dict[str, Any],
+        targets: Any = None,
+        name: str = "inputs",
+    ) -> None:
+        self._arrays, self.structure, self.targets = list(arrays), structure, targets
+        shapes = [array.shape for array in self._arrays]
+        if any(not shape or shape[0] != shapes[0][0] for shape in shapes) or not shapes[0][0]:
+            raise ArgumentError(
+                f"`{name}` differ in length or are empty", "the same n >= 1", f"shapes {shapes}"
+            )
+        self.n = shapes[0][0]
+        self.shapes = [shape[1:] for shape in shapes]
+        self.dtypes = [array.dtype for array in self._arrays]
+
+    @functools.cached_property
+    def checksums(self) -> list[str]:  # type: ignore[override]
+        """A checksum of each array."""
+        return [checksum(array) for array in self._arrays]
+
+    def codes(self) -> np.ndarray:
+        """Return integer codes of the distinct rows, ``(n,)``, in order of first appearance."""
+        return array_codes(self._arrays, self.n, "inputs")
+
+    def batches(self, size: int) -> Iterator[list[np.ndarray]]:
+        """Yield the arrays of all rows in order, ``size`` rows at a time."""
+        for part in slices(self.n, size):
+            yield [array[part] for array in self._arrays]
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """Return some rows."""
+        return InMemory([array[rows] for array in self._arrays], self.structure)
+
+    def arrays(self) -> list[np.ndarray]:
+        """Return the arrays."""
+        return list(self._arrays)

@@ -1,0 +1,56 @@
+"""The masks of sequences, which say which positions of a layer's output are valid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+# Names of keyword arguments that are masks of the positions.
+_KEYWORDS = ("mask", "padding_mask")
+
+
+def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+    """Return the mask of a layer's output, or of its first output.
+
+    Args:
+        layer: the layer.
+        args: the positional arguments of its call.
+        kwargs: the keyword arguments of its call.
+        output: the output, before Keras sets its mask.
+
+    Returns:
+        A boolean tensor ``(batch, positions)``; ``None`` if no mask is known.
+    """
+    tensors = [x for x in keras.tree.flatten(output) if isinstance(x, tf.Tensor)]
+    if not tensors or tensors[0].shape.rank != 3:
+        return None
+    candidates = [_mask(tensors[0]), *_computed(layer, args)]
+    candidates += [kwargs.get(name) for name in _KEYWORDS]
+    for mask in candidates:
+        if (
+            isinstance(mask, tf.Tensor)
+            and mask.shape.rank == 2
+            and mask.shape.is_compatible_with(tensors[0].shape[:2])
+        ):
+            return tf.cast(mask, tf.bool)
+    return None
+
+
+def _computed(layer: keras.Operation, args: tuple) -> list[Any]:
+    """Return the masks that a layer computes from those of its inputs."""
+    if not isinstance(layer, keras.layers.Layer) or not args:
+        return []
+    own = type(layer).compute_mask is not keras.layers.Layer.compute_mask
+    if not (layer.supports_masking or own):
+        return []
+    previous = keras.tree.map_structure(_mask, args[0])
+    try:
+        return keras.tree.flatten(layer.compute_mask(args[0], previous))[:1]
+    except Exception:  # a layer of the user, whose mask Keras could not compute either
+        return []
+
+
+def _mask(tensor: Any) -> Any:
+    return getattr(tensor, "_keras_mask", None)
