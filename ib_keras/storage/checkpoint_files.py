@@ -21,6 +21,8 @@ _INDEX = ".index"
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SUFFIXES = (".keras", ".weights.h5", *HDF5, ".ckpt")
 
+# The largest number of characters of a path in most file systems.
+_LONGEST = 4096
 _EXPECTED = (
     "a glob such as 'run/*.keras', a list of paths, or a mapping from epochs to paths; .keras or "
     ".weights.h5 files, HDF5 weights, or prefixes of TensorFlow checkpoints"
@@ -95,6 +97,8 @@ def _listed(checkpoints: Any) -> list[pathlib.Path]:
         text = os.path.expanduser(os.fspath(checkpoints))
         if not glob.has_magic(text):
             return _existing([text])
+        if len(text) > _LONGEST:  # long patterns take very long
+            raise ArgumentError("The glob of the checkpoints is too long", _EXPECTED, len(text))
         # A glob for the prefixes of TensorFlow checkpoints matches no files.
         matches = glob.glob(text, recursive=True) or glob.glob(text + _INDEX, recursive=True)
         paths = sorted(set(map(_without_part, matches)))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ib_keras.errors import ArgumentError
@@ -39,10 +40,12 @@ def read(logs: Logs) -> list[dict[str, Any]]:
         epochs = numbers["epoch"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArgumentError("`logs` cannot be read", expected, repr(error)) from None
-    if not ((epochs >= 0) & (epochs == epochs.round())).all():
-        wrong = table.loc[~(epochs >= 0) | (epochs != epochs.round()), "epoch"].iloc[0]
+    valid = (epochs >= 0) & (epochs < np.inf) & (epochs == epochs.round())
+    if not valid.all():
         raise ArgumentError(
-            "`logs` have an invalid epoch", "integers from 0, as Keras counts them", repr(wrong)
+            "`logs` have an invalid epoch",
+            "integers from 0, as Keras counts them",
+            repr(table.loc[~valid, "epoch"].iloc[0]),
         )
     last = numbers.groupby("epoch").tail(1).sort_values("epoch")
     return [

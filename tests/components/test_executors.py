@@ -175,6 +175,20 @@ def test_numbers_as_labels(houses, tmp_path):
     scaled = (loaded.y_test - loaded.y_train.mean(axis=0)) / loaded.y_train.std(axis=0)
     errors = network.predict(loaded.x_test, verbose=0) - scaled
     assert np.sqrt((errors**2).mean()) == pytest.approx(trained["val_rmse"], rel=1e-4)
+    # The labels themselves are recorded, and reported as numbers.
+    capturer.run(tmp_path / "m", root / "e", tmp_path / "s", split="test")
+    store = ib.ActivationStore(tmp_path / "s")
+    assert store.label_names is None
+    np.testing.assert_array_equal(store.targets(), loaded.y_test)
+    for i, spec in enumerate(("ksg", '{"name": "ebab", "bins": 4}')):
+        estimator.run(tmp_path / "s", tmp_path / f"t{i}", estimator=spec)
+    reporter.run([tmp_path / "t0", tmp_path / "t1"], tmp_path / "report")
+    table = ib.load(tmp_path / "report")
+    known = table[(table["quantity"] == "I(T;Y)") & table["value"].notna()]
+    assert set(known["estimator"].str.partition("(")[0]) == {"ksg", "ebab"}
+    flags = known.set_index("estimator")["flags"]
+    assert flags[flags.index.str.startswith("ebab")].str.contains("binned_target").all()
+    assert table.loc[table["epoch"] == 30, "val_rmse"].notna().all()
 
 
 def test_numbers_need_another_network(houses, tmp_path):

@@ -28,7 +28,8 @@ from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
 from ib_keras.pipelines import settings as pipeline_settings
 from ib_keras.pipelines.spec import machines
-from ib_keras.storage import journal, manifests
+from ib_keras.storage import checkpoint_files, image_folders, journal, manifests
+from ib_keras.training import logs as training_logs
 from ib_keras.training import schedule
 
 FUZZ = settings(
@@ -190,6 +191,71 @@ def test_mat_data(tmp_path_factory, damaged, packed):
         ib.datasets.load(file)
 
 
+@FUZZ
+@given(damaged=damage(), suffix=st.sampled_from([".csv", ".csv.gz", ".parquet"]))
+def test_tables_of_data(tmp_path_factory, damaged, suffix):
+    file = tmp_path_factory.getbasetemp() / f"fuzzed{suffix}"
+    frame = pd.DataFrame({"a": np.arange(20) / 7, "b": np.arange(20), "y": list("ab") * 10})
+    frame.to_parquet(file) if suffix == ".parquet" else frame.to_csv(file, index=False)
+    file.write_bytes(damaged(file.read_bytes()))
+    with our_errors():
+        ib.datasets.load(file)
+
+
+@FUZZ
+@given(damaged=damage(), kind=st.sampled_from(["png", "jpeg", "gif", "bmp"]))
+def test_images_of_data(tmp_path_factory, damaged, kind):
+    import tensorflow as tf
+
+    folder = tmp_path_factory.getbasetemp() / "fuzzed_images"
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    content = {
+        "png": lambda: tf.io.encode_png(pixels).numpy(),
+        "jpeg": lambda: tf.io.encode_jpeg(pixels).numpy(),
+        "gif": lambda: b"GIF89a" + bytes([4, 0, 4, 0, 0, 0, 0]) + bytes(20),
+        "bmp": lambda: b"BM" + bytes(16) + bytes([4, 0, 0, 0, 4, 0, 0, 0, 1, 0, 24]) + bytes(70),
+    }[kind]()
+    for i in range(4):
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(damaged(content) if i == 3 else tf.io.encode_png(pixels).numpy())
+    with our_errors():
+        ib.datasets.load(folder, test_fraction=0.5)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    model = models.mlp((3,), 2, hidden=(2,))
+    files = {}
+    for name in ("1.keras", "1.weights.h5"):
+        path = tmp_path_factory.mktemp("checkpoint") / name
+        (model.save if name == "1.keras" else model.save_weights)(path)
+        files[name] = path.read_bytes()
+    return model, files
+
+
+@FUZZ
+@given(damaged=damage(), name=st.sampled_from(["1.keras", "1.weights.h5"]))
+def test_checkpoints(checkpoint, damaged, name, tmp_path_factory):
+    from ib_keras.models import from_checkpoints
+
+    model, files = checkpoint
+    path = tmp_path_factory.getbasetemp() / f"fuzzed_{name}"
+    path.write_bytes(damaged(files[name]))
+    with our_errors():
+        _, restore = from_checkpoints.open_all({1: path}, model)
+        restore(1)
+
+
+@FUZZ
+@given(content=st.fixed_dictionaries({}, optional={
+    "name": st.just("szt"), "checkpoints": VALUES, "pattern": VALUES, "logs": VALUES}))  # fmt: skip
+def test_checkpoints_of_models(content):
+    for read in (models.check, models.label, models.checkpoints, models.logs):
+        with our_errors():
+            read(content)
+
+
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory):
     path, _ = test_damage.make_table(tmp_path_factory.mktemp("parquet"))
@@ -242,6 +308,9 @@ def test_texts_from_the_command_line(text):
         ib.estimators.get, schedule.parse, executor.read_cell, known_pairs.read_images,
         image_prior.bound, base.items, models.check,
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
+        lambda given: datasets.check("digits", image_size=given),
+        checkpoint_files.find, lambda given: checkpoint_files.find("x", given),
+        image_folders.size_of, lambda given: training_logs.read([{"epoch": given}]),
         *(lambda given, hint=hint: pipeline_settings.parse_value("key", given, hint)
           for hint in (str, bool, int, float, list[str], list[int], list[float])),
     ):  # fmt: skip
