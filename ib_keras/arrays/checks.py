@@ -106,10 +106,10 @@ def check_positive(value: Any, name: str) -> float:
     return float(value)
 
 
-def check_nonnegative(value: Any, name: str) -> float:
+def check_nonnegative(value: Any, name: str, invalid: str = "is out of range") -> float:
     """Return ``value`` as a finite float >= 0."""
     if not _is_number(value) or not 0 <= value < float("inf"):
-        raise ArgumentError(f"`{name}` is out of range", "a finite number >= 0", repr(value))
+        raise ArgumentError(f"`{name}` {invalid}", "a finite number >= 0", repr(value))
     return float(value)
 
 
@@ -163,7 +163,7 @@ def check_interval(value: Any, name: str) -> tuple[float, float]:
 
 def check_stddev(value: Any, name: str = "noise_std") -> float:
     """Return a standard deviation as a finite float >= 0."""
-    return check_nonnegative(value, name)
+    return check_nonnegative(value, name, "is not a standard deviation")
 
 
 def check_lengths(a: Sized, b: Sized) -> None:

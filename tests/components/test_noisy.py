@@ -79,6 +79,21 @@ def test_twins(tmp_path):
     assert {"findings.csv", "clusters.parquet", "clusters_szt-noisy.png"} <= written
 
 
+def test_a_bottleneck_is_trained_by_its_name(tmp_path):
+    examples.run("szt", tmp_path / "data")
+    model = {"name": "vib", "beta": 5.0, "latent": 3, "hidden": [8], "layers": ["z"]}
+    facts = trainer.run(
+        tmp_path / "data", tmp_path / "m", model=json.dumps(model), epochs=1, batch_size=1024,
+        record="1",
+    )  # fmt: skip
+    # At the start σ = 0.007: the divergence is 5·3·(−ln σ − 1/2) = 67 nats or more.
+    assert facts["loss"] > 40 and 0 < facts["accuracy"] < 1
+    capturer.run(tmp_path / "m", tmp_path / "data", tmp_path / "s", max_samples=300)
+    store = ib.ActivationStore(tmp_path / "s")
+    assert store.layers == ["z"] and store.read(1, "z").shape == (300, 3)
+    assert store.random(1) == {"z"}
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(StoreError):
         clusters.read(tmp_path)
