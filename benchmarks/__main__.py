@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks import (
     _measure,
+    data_sets,
     ensembles,
     frames,
     instrument,
@@ -30,6 +31,7 @@ def main() -> None:
         "pixelcnn": pixelcnn,
         "frames": frames,
         "store": store,
+        "data_sets": data_sets,
         "pipeline": pipeline,
     }
     groups = {}
