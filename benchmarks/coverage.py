@@ -161,6 +161,20 @@ def of_chain(std: float, inputs: int = 6, times: int = 64) -> Problem:
     return Problem("sp", samples, truth, run)
 
 
+def of_declared(n: int, dim: int, bound: str = "") -> Problem:
+    """Z = WX + diag(σ)ε of normal X, which declares its distribution: a sample of all inputs."""
+    rng = np.random.default_rng(dim)
+    w, sigma = rng.normal(size=(dim, dim)) / math.sqrt(dim), np.exp(rng.uniform(-1, 1, size=dim))
+    truth = np.linalg.slogdet(np.eye(dim) + w @ w.T / sigma[:, None] ** 2)[1] / 2
+
+    def run(seed: int) -> Estimate:
+        means = np.random.default_rng([dim, seed]).normal(size=(n, dim)) @ w.T
+        found = SamplePropagation(seed=seed).estimate(means, scale=np.tile(sigma, (n, 1)))
+        return found.others[f"I(X;T) {bound}"] if bound else found.xt
+
+    return Problem("sp", f"linear-Gaussian, declared, n = {n}, d = {dim}", truth, run)
+
+
 def of_entropy(std: float) -> Problem:
     """The entropy of a mixture of five normal densities."""
     centres = np.array([-1.0, -0.2, 0.0, 0.5, 1.0])
@@ -227,6 +241,8 @@ def problems() -> list[Problem]:
           for k, d in ((5, 4), (10, 4), (10, 5), (60, 5))),
         of_embedded(estimators.get("pca+ksg", k=1), "pca+ksg", 2000, 1, 0.5),
         of_entropy(0.2), of_channel(0.05), of_channel(0.3), of_channel(2.0), of_chain(0.3),
+        of_declared(1000, 2), of_declared(1000, 4), of_declared(1000, 4, "upper"),
+        of_declared(1000, 4, "lower"),
         of_any(1000, 1, 0.5, False), of_any(1000, 3, 1.0, False),
         *(of_gaussians(estimators.get(name, hidden=(32,), steps=300, batch_size=32,
                                       learning_rate=3e-3), name, 500, 1, mi)
