@@ -99,7 +99,8 @@ _ALL = (
         NOTHING,
         "repeated propagations were not recorded",
         "The layer comes after noise, and no inputs were propagated repeatedly to measure its "
-        "randomness given X: it has more than 512 values, or propagations were not requested.",
+        "randomness given X: it has more than 512 values, or each position is a sample, or "
+        "propagations were not requested.",
         "Record with `Recorder(…, conditional_inputs=…)`, or choose narrower layers.",
     ),
     Flag(

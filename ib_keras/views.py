@@ -181,14 +181,17 @@ class _Projection(View):
             return _random_directions(size, k, self.seed)
         from sklearn.decomposition import PCA
 
-        rows = as_samples(samples, "view_inputs")
+        rows = as_samples(samples, "view_inputs", finite=False)
         if len(rows) <= k:
             raise ArgumentError(
                 f"`view_inputs` are too few for the view {self.name!r}",
                 f"more than {k} rows",
                 f"{len(rows)} rows",
             )
-        pca = PCA(k, random_state=0).fit(rows)
+        if not np.isfinite(rows).all():  # the training has diverged, and goes on
+            return np.full(size, np.nan, np.float32), np.full((size, k), np.nan, np.float32)
+        with np.errstate(invalid="ignore"):  # constant layers
+            pca = PCA(k, random_state=0).fit(rows)
         return pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32)
 
     def __call__(self, output: Any, mask: Any, parameters: Sequence[Any]) -> Any:
@@ -232,16 +235,22 @@ class _Custom(View):
             )
 
     def __call__(self, output: Any, mask: Any, parameters: Sequence[Any]) -> Any:
+        if mask is not None and _is_layer(self.function) and len(output.shape) == 3:
+            import tensorflow as tf
+
+            output = tf.identity(output)
+            output._keras_mask = mask
         return self.function(output)
 
 
 FLAT, POSITIONS = "flat", "positions"
 _NAMES = ("mean", "first", "last", "max")
-_REGISTERED: dict[str, View] = {}
+_RESERVED = (FLAT, POSITIONS, *_NAMES, "pca", "random")
+_REGISTERED: dict[str, _Custom] = {}
 
 
 def register(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Register a function of a layer's output as a view.
+    """Register a function of a layer's output as a view; it replaces an earlier one of its name.
 
     Args:
         name: the view's name in ``views=`` and in tables, without colons.
@@ -252,19 +261,23 @@ def register(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         The function.
 
     Raises:
-        ArgumentError: If the name is taken or invalid.
+        ArgumentError: If the name is that of a view of the library, or has a colon.
 
     Example::
 
         ib_keras.views.register("power", lambda t: tf.reduce_mean(t**2, axis=(1, 2)))
         recorder = ib_keras.Recorder("runs/mine", x, y, views={"conv*": "power"})
     """
-    taken = name in (FLAT, POSITIONS, *_NAMES, "pca", "random")
-    same = isinstance(_REGISTERED.get(name), _Custom) and _REGISTERED[name].function is function  # type: ignore[attr-defined]
-    if taken or not name or ":" in name or (name in _REGISTERED and not same):
-        raise ArgumentError("The name of the view cannot be used", "a new name", repr(name))
+    _check_name(name)
     _REGISTERED[name] = _Custom(name, function)
     return function
+
+
+def _check_name(name: str) -> None:
+    if not name or ":" in name or name in _RESERVED:
+        raise ArgumentError(
+            "The name of the view cannot be used", "another, without colons", repr(name)
+        )
 
 
 def names() -> list[str]:
@@ -302,6 +315,7 @@ def get(identifier: Any) -> View | None:
                 own = check_seed(seed[0]) if seed else 0
                 return _Projection(identifier, check_count(k, identifier), own)
     elif _is_layer(identifier):
+        _check_name(identifier.name)
         return _Custom(identifier.name, identifier)
     raise ArgumentError(
         "The view is unknown", f"one of {names()}, or a Keras layer", repr(identifier)

@@ -58,20 +58,23 @@ def unpack(inputs: Any, name: str = "inputs") -> tuple[list[np.ndarray], dict[st
         name: name of the argument in errors.
 
     Returns:
-        The arrays; and the number of arrays ``count``, the ``keys`` of a dict or ``None``, and
-        whether there is a ``single`` array, not in a list.
+        The arrays; and the number of arrays ``count``, the sorted ``keys`` of a dict or ``None``,
+        and whether there is a ``single`` array, not in a list.
     """
     keys = None
     if isinstance(inputs, Mapping):
-        keys, values = list(inputs), list(inputs.values())
+        if not all(isinstance(key, str) for key in inputs):
+            raise ArgumentError(
+                f"`{name}` has keys that are not names", "strings", repr(list(inputs))
+            )
+        keys = sorted(inputs)
+        values = [inputs[key] for key in keys]
     elif isinstance(inputs, (list, tuple)) and all(hasattr(a, "shape") for a in inputs):
         values = list(inputs)
     else:
         return [as_array(inputs, name)], {"count": 1, "keys": None, "single": True}
     if not values:
         raise ArgumentError(f"`{name}` has no arrays", "at least one", repr(inputs))
-    if keys is not None and not all(isinstance(key, str) for key in keys):
-        raise ArgumentError(f"`{name}` has keys that are not names", "strings", repr(keys))
     places = [f"{name}[{key!r}]" for key in (keys or range(len(values)))]
     arrays = [as_array(value, place) for value, place in zip(values, places, strict=True)]
     return arrays, {"count": len(values), "keys": keys, "single": False}

@@ -119,6 +119,9 @@ class Recorder(keras.callbacks.Callback):
         self.views, self.view_inputs = views, view_inputs
         patterns(views)  # unknown views are noticed before the training
         self._examples = examples.of(inputs, targets)
+        self._view_inputs = view_inputs
+        if view_inputs is not None:  # an iterator is copied only once
+            self._view_inputs = examples.of(view_inputs, name="view_inputs")
         if not examples.is_data_set(inputs):
             as_targets(targets, self._examples.n)
         self.draws = check_count(draws, "draws")
@@ -166,7 +169,9 @@ class Recorder(keras.callbacks.Callback):
         targets = as_targets(rows.targets, rows.n)
         names = tapped.select_taps(self.layers if own else None)
         viewed = tapped.views(names, self.views)
-        viewed.check_inputs(self.view_inputs)
+        viewed.check_inputs(self._view_inputs)
+        if viewed.fitted:
+            tapped.examples(self._view_inputs)
         self._recording = Recording(
             path=self.path,
             run=self.run,
@@ -175,7 +180,7 @@ class Recorder(keras.callbacks.Callback):
             tapped=tapped,
             names=tuple(names),
             viewed=viewed,
-            view_inputs=self.view_inputs,
+            view_inputs=self._view_inputs,
             estimators=tuple(self._estimators),
             rows=capture.propagated_rows(rows.n, self.conditional_inputs, self.seed),
             propagations=self.propagations,

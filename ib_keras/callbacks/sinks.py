@@ -135,6 +135,25 @@ def _check_free(path: pathlib.Path) -> None:
         ) from None
 
 
+def _check_same(
+    recording: Recording, fingerprint: str, layers: list[str], views: Mapping[str, str]
+) -> None:
+    """Check that an existing record, which a training resumes, is of the same data and layers.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    names, own = list(recording.names), recording.viewed.names
+    same = fingerprint == recording.fingerprint
+    if not same or layers != names or views != own:
+        raise ArgumentError(
+            f"The record at {str(recording.path)!r} is of other data or layers",
+            "the inputs, targets, layers and views of the existing record, or a new path",
+            f"layers {names}, recorded {layers}; views {own}, recorded {views}; "
+            f"data {'equal' if same else 'different'}",
+        )
+
+
 class StoreSink(Sink):
     """Writes activations to a store."""
 
@@ -156,7 +175,7 @@ class StoreSink(Sink):
 
     def _existing(self, start: int) -> ActivationStore | None:
         """Return the record to continue, if there is one."""
-        path, names = self._r.path, list(self._r.names)
+        path = self._r.path
         if not (path / manifests.MANIFEST).exists():
             return None
         store = ActivationStore(path)
@@ -164,15 +183,7 @@ class StoreSink(Sink):
         begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r.origin):
             _check_free(path)
-        same = store.fingerprint == self._r.fingerprint
-        views = self._r.viewed.names
-        if not same or store.layers != names or store.views != views:
-            raise ArgumentError(
-                f"The record at {str(path)!r} is of other data or layers",
-                "the inputs, targets, layers and views of the existing record, or a new path",
-                f"layers {names}, recorded {store.layers}; views {views}, recorded {store.views}; "
-                f"data {'equal' if same else 'different'}",
-            )
+        _check_same(self._r, store.fingerprint, store.layers, store.views)
         return store
 
     def note(self, row: dict[str, Any]) -> None:
@@ -248,6 +259,14 @@ class TableSink(Sink):
             table = frame.load(recording.path)
             if not start and table["epoch"].max() > 1:
                 _check_free(recording.path)
+            rows = table.sort_values("layer_index").to_dict("records")
+            views = {row["layer"]: row.get("view", "") for row in rows}
+            _check_same(
+                recording,
+                table.attrs[provenance.KEY]["data"],
+                list(views),
+                {name: view for name, view in views.items() if view},
+            )
             self._lock = locks.acquire(recording.path)
             kept = (table["epoch"] <= start) & bool(start)
             self._frame = table.loc[kept, frame.columns(table)]

@@ -264,10 +264,11 @@ def _propagate(
         mean, scale = declared
         return estimator.estimate(mean, scale=scale, **arguments)
     noise_std, repeated = source.where.noise_std, source.propagated()
-    if not noise_std > 0 or (source.random and repeated is None):
+    random = source.random or source.rows() is not None  # S at one of several positions
+    if not noise_std > 0 or (random and repeated is None):
         missing = "no_propagations" if noise_std > 0 else "no_channel"
         nothing = Estimate(math.nan, flags=(missing,), n=len(t), dim=t[0].size)
         return LayerInformation(nothing, None if arguments["y"] is None else nothing)
-    if source.random and repeated is not None:
+    if random and repeated is not None:
         arguments |= {"conditional_rows": repeated[0], "conditional": repeated[1]}
     return estimator.estimate(source.clean(), noise_std=noise_std, **arguments)

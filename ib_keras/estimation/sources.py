@@ -480,7 +480,7 @@ def from_model(
     if inputs is None:
         raise ArgumentError("A model needs `inputs`", "an array (n, ...) or a data set", None)
     instrumented = isinstance(model, InstrumentedModel)
-    rows = examples.of(inputs)
+    rows = examples.of(inputs, targets)
     if not examples.is_data_set(inputs):
         as_targets(targets, rows.n)  # before the model is traced
     tapped = model if instrumented else instrument(model, layers=layers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,16 +13,25 @@ import pandas as pd
 from ib_keras.arrays.checks import as_array
 from ib_keras.arrays.structures import Checksum, unpack
 from ib_keras.errors import ArgumentError
-from ib_keras.examples.first_pass import KNOWN_LENGTH, FirstPass, joined
-from ib_keras.examples.rows import Examples, InMemory
+from ib_keras.examples.first_pass import (
+    KNOWN_LENGTH,
+    Element,
+    FirstPass,
+    joined,
+    joined_elements,
+    leaves,
+)
+from ib_keras.examples.rows import Examples, InMemory, Shape, fits
 
 _SAME_ROWS = (
     "the same rows in the same order in each pass: a data set without `shuffle` and without random "
-    "augmentation, or with `.cache()` after them; or arrays"
+    "augmentation, or with `.cache()` after them; a PyDataset of its own, not that of `fit`, which "
+    "calls its `on_epoch_end`; or arrays"
 )
-# Cardinality of a tf.data.Dataset that has no end, and the size of the batches of one that has
-# single rows.
-_INFINITE, _BATCH = -1, 256
+# Cardinality of a tf.data.Dataset that has no end.
+_INFINITE = -1
+# The rows or bytes to which smaller elements are joined.
+_BATCH, _BATCH_BYTES = 256, 1 << 24
 
 
 def of(inputs: Any, targets: Any = None, name: str = "inputs") -> Examples:
@@ -54,12 +63,13 @@ def is_data_set(inputs: Any) -> bool:
     """Return whether inputs are read in passes, rather than an array or a structure of arrays."""
     if isinstance(inputs, Examples):
         return isinstance(inputs, DataSet)
-    if isinstance(inputs, (Mapping, list, tuple, str, bytes, pd.DataFrame, pd.Series, pd.Index)):
+    arrays = (Mapping, list, tuple, str, bytes, pd.DataFrame, pd.Series, pd.Index)
+    if isinstance(inputs, (*arrays, type)):
         return False
     if hasattr(inputs, "__array__") or hasattr(inputs, "shape"):
         return False
     readable = hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__")
-    return readable or (callable(inputs) and not isinstance(inputs, type))
+    return readable or callable(inputs)
 
 
 class DataSet(Examples):
@@ -75,39 +85,33 @@ class DataSet(Examples):
     """
 
     def __init__(self, source: Any, targets: Any, name: str) -> None:
-        self._name, self._given = name, targets
-        self._axes: int | None = None
+        self.name, self._given = name, targets
+        self._expected: Sequence[Shape] | None = None
+        # Whether each element is one row, which is known once one has been seen.
+        self._single: bool | None = None
         # An iterator can be read once, and is copied to files in the first pass.
         self._copies = hasattr(source, "__next__")
         self._read, self._ends = _reader(source, name)
 
-    def _pass(self) -> Iterator[Any]:
-        """Begin a pass, in which TensorFlow joins single rows to batches."""
-        elements: Any = self._read()
-        spec = getattr(elements, "element_spec", None)
-        if spec is not None:
-            x, y = (_shapes(part) for part in _parted(spec, self._name))
-            if None not in (*x, *y) and not self._is_batch(x, y):
-                elements = elements.batch(_BATCH)
-        return iter(elements)
-
-    def expect(self, ranks: Sequence[int]) -> None:
-        """Tell the data set the number of axes of a model's inputs, with the axis of the batch."""
+    def expect(self, shapes: Sequence[Shape]) -> None:
+        """Tell the data set the shapes of a row of each of a model's inputs."""
         if "_first" not in self.__dict__:
-            self._axes = sum(ranks)
+            self._expected = shapes
 
     @functools.cached_property
     def _first(self) -> FirstPass:
         """What the first pass finds."""
-        first = FirstPass(self._name, ends=self._ends, copies=self._copies)
-        for arrays, structure, targets in self._elements(self._pass()):
-            first.add(arrays, structure, targets)
+        first = FirstPass(
+            self.name, ends=self._ends, copies=self._copies, targets=self._given is None
+        )
+        for element in self._batches():
+            first.add(*element)
         first.end()
         if first.copy is not None:
-            self._read = first.copy.read
+            self._read, self._single = first.copy.read, False
         else:  # a data set that shuffles is noticed here, before any work starts
-            again, _, _ = next(self._elements(self._pass()), ([], {}, None))
-            if not first.begins_with(again):
+            again = next(self._batches(), None)
+            if again is None or not first.begins_with(again[0]):
                 raise self._changed("other rows at the beginning of the second pass")
         return first
 
@@ -149,51 +153,77 @@ class DataSet(Examples):
         """Yield the arrays of all rows in order, ``size`` rows at a time."""
         first = self._first
         seen = [Checksum() for _ in first.shapes]
-        pending: list[list[np.ndarray]] = []
-        for arrays, _, _ in self._elements(self._pass()):
+        held: list[list[np.ndarray]] = []
+        rows = 0
+        for arrays, _, _ in self._batches():
             arrays = first.conform(arrays)
             for one, array in zip(seen, arrays, strict=True):
                 one.add(array)
             if seen[0].rows > first.n:
                 break
-            pending.append(arrays)
-            while sum(len(part[0]) for part in pending) >= size:
-                whole = joined(pending)
+            held.append(arrays)
+            rows += len(arrays[0])
+            while rows >= size:
+                whole = joined(held)
                 yield [array[:size] for array in whole]
-                rest = [array[size:] for array in whole]
-                pending = [rest] if len(rest[0]) else []
+                held, rows = [[array[size:] for array in whole]], rows - size
         if [one.digest() for one in seen] != first.checksums:
             raise self._changed("other rows in a later pass")
-        if pending:
-            yield joined(pending)
+        if rows:
+            yield joined(held)
 
     def _changed(self, received: str) -> ArgumentError:
         return ArgumentError(
-            f"`{self._name}` is a data set that changes from pass to pass", _SAME_ROWS, received
+            f"`{self.name}` is a data set that changes from pass to pass", _SAME_ROWS, received
         )
 
-    def _elements(
-        self, elements: Iterable[Any]
-    ) -> Iterator[tuple[list[np.ndarray], dict[str, Any], Any]]:
-        """Yield the inputs of each element as a batch of rows, their structure and the targets."""
+    def _batches(self) -> Iterator[Element]:
+        """Read a pass, and join small elements, because each batch takes some time."""
+        held: list[Element] = []
+        rows = nbytes = 0
+        for element in self._elements(self._start()):
+            full = rows >= _BATCH or nbytes >= _BATCH_BYTES
+            if held and (full or _form(held[0]) != _form(element)):
+                yield joined_elements(held)
+                held, rows, nbytes = [], 0, 0
+            held.append(element)
+            rows += len(element[0][0])
+            nbytes += sum(array.nbytes for array in element[0])
+        if held:
+            yield joined_elements(held)
+
+    def _start(self) -> Iterable[Any]:
+        """Begin a pass; TensorFlow itself joins the rows of its data sets."""
+        elements: Any = self._read()
+        if hasattr(elements, "element_spec") and hasattr(elements, "batch"):
+            x, y = (_shapes(part) for part in _parted(elements.element_spec, self.name))
+            if None not in (*x, *y):
+                self._single = False
+                return elements if self._are_batches(x, y) else elements.batch(_fitting(x))
+        return elements
+
+    def _elements(self, elements: Iterable[Any]) -> Iterator[Element]:
+        """Yield the inputs of each element as a batch, their structure and the targets."""
         for element in self._guarded(elements):
-            x, y = _parted(element, self._name)
-            arrays, structure = unpack(_dense(x, self._name), self._name)
-            y = _dense(y, self._name)
-            leaves = _leaves(y)
-            if not self._is_batch([a.shape for a in arrays], [a.shape for a in leaves]):
+            x, y = _parted(element, self.name)
+            arrays, structure = unpack(_dense(x, self.name), self.name)
+            y = _dense(y, self.name)
+            if self._single is None:
+                shapes = [array.shape for array in arrays]
+                self._single = not self._are_batches(shapes, [one.shape for one in leaves(y)])
+            if self._single:
                 arrays = [array[None] for array in arrays]
-                y = _map(lambda value: np.asarray(value)[None], y)
-                leaves = _leaves(y)
-            lengths = {len(a) if a.ndim else None for a in [*arrays, *leaves]}
+                y = _map(lambda value: value[None], y)
+            every = [*arrays, *leaves(y)]
+            lengths = {len(array) if array.ndim else None for array in every}
             if len(lengths) > 1 or None in lengths:
                 raise ArgumentError(
-                    f"An element of `{self._name}` has inputs and targets of different lengths",
+                    f"An element of `{self.name}` has inputs and targets of different lengths",
                     "batches of rows, or single rows",
-                    f"shapes {[a.shape for a in [*arrays, *leaves]]}",
+                    f"shapes {[array.shape for array in every]}",
                 )
             if lengths != {0}:
-                yield [_plain(array, self._name) for array in arrays], structure, y
+                yield [_plain(array, self.name) for array in arrays], structure, y
 
     def _guarded(self, elements: Iterable[Any]) -> Iterator[Any]:
         """Yield the elements; an error of TensorFlow says which data set it is about."""
@@ -205,44 +235,56 @@ class DataSet(Examples):
             if not type(error).__module__.startswith("tensorflow"):
                 raise
             raise ArgumentError(
-                f"`{self._name}` cannot be read",
-                "a tf.data.Dataset whose rows all have one shape: pad or crop them",
+                f"`{self.name}` cannot be read",
+                "a tf.data.Dataset that can be read to its end, and whose rows have one shape: pad "
+                "or crop them",
                 str(error).splitlines()[0],
             ) from error
 
-    def _is_batch(self, inputs: Sequence[tuple], targets: Sequence[tuple]) -> bool:
+    def _are_batches(self, inputs: Sequence[Shape], targets: Sequence[Shape]) -> bool:
         """Whether elements of these shapes are batches rather than rows.
 
-        The number of axes of the model's inputs decides it, or else whether the first axes of the
-        inputs and targets are equal.
+        The shapes of a model's inputs decide it, or else whether the first axes of the inputs and
+        targets are equal.
         """
-        axes = sum(map(len, inputs))
-        if self._axes is not None and axes in (self._axes, self._axes - len(inputs)):
-            return axes == self._axes
+        if self._expected is not None and len(self._expected) == len(inputs):
+            for like in (functools.partial(fits, exact=True), fits, _of_equal_rank):
+                for first in (1, 0):
+                    rows = [shape[first:] for shape in inputs]
+                    if all(len(shape) >= first for shape in inputs) and all(
+                        map(like, rows, self._expected)
+                    ):
+                        return bool(first)
         shapes = [*inputs, *targets]
-        return all(shapes) and len({shape[0] for shape in shapes}) == 1
+        return all(shapes) and len({shape[0] for shape in shapes} - {None}) < 2
 
 
 def _reader(source: Any, name: str) -> tuple[Callable[[], Iterable[Any]], bool]:
     """Return a function that begins a pass over a data set, and whether it is known to end."""
+    if hasattr(source, "__next__") and not _is_paged(source):
+        return (lambda: source), False
     if hasattr(source, "element_spec"):  # tf.data.Dataset
         cardinality = int(source.cardinality())
         if cardinality == _INFINITE:
             raise _endless(name, "a tf.data.Dataset that repeats without end")
         return (lambda: source), cardinality >= 0
-    if hasattr(source, "__next__"):
-        return (lambda: source), False
-    if not hasattr(source, "__iter__") and callable(source):
-        return source, False
+    if not _is_paged(source):
+        if hasattr(source, "__iter__"):
+            return (lambda: iter(source)), False
+        if callable(source):
+            return source, False
     try:
-        length = len(source)
+        length = source.num_batches if _is_paged(source) else len(source)
     except (TypeError, NotImplementedError):
-        if not hasattr(source, "__iter__"):
-            raise _endless(name, f"a {type(source).__name__} without a length") from None
-        return (lambda: iter(source)), False
-    if hasattr(source, "num_batches"):  # keras.utils.PyDataset, whose iterator has no end
-        return (lambda: (source[i] for i in range(length))), True
-    return (lambda: iter(source)), True
+        length = None
+    if length is None:
+        raise _endless(name, f"a {type(source).__name__} without a length")
+    return (lambda: (source[i] for i in range(length))), True
+
+
+def _is_paged(source: Any) -> bool:
+    """Whether this is a keras.utils.PyDataset, whose own iterator may have no end."""
+    return hasattr(type(source), "num_batches")
 
 
 def _endless(name: str, received: str) -> ArgumentError:
@@ -290,30 +332,45 @@ def _map(function: Callable[[Any], Any], value: Any) -> Any:
 
 def _shapes(spec: Any) -> list[Any]:
     """Return the shapes of TensorFlow's specifications of tensors, ``None`` for unknown ones."""
-    shapes: list[Any] = [one.shape for one in _leaves(spec)]
+    shapes: list[Any] = [one.shape for one in leaves(spec)]
     return [None if shape.rank is None else tuple(shape) for shape in shapes]
 
 
-def _leaves(value: Any) -> list[np.ndarray]:
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return list(itertools.chain.from_iterable(map(_leaves, value.values())))
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def _fitting(shapes: Sequence[Shape]) -> int:
+    """Return the number of rows of these shapes in a batch."""
+    nbytes = 4 * sum(math.prod(size or 1 for size in shape) for shape in shapes)
+    return max(1, min(_BATCH, _BATCH_BYTES // nbytes))
+
+
+def _of_equal_rank(shape: Shape, row: Shape) -> bool:
+    return len(shape) == len(row)
+
+
+def _form(element: Element) -> Any:
+    """Return what elements must share to be joined."""
+    arrays, structure, targets = element
+    forms = [(array.shape[1:], array.dtype.char) for array in arrays]
+    return structure, forms, _map(lambda one: (one.shape[1:], one.dtype.char), targets)
 
 
 def _plain(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an array of objects as one of numbers or texts."""
-    if array.dtype != object:
+    """Return an array as one of numbers or texts, in a dtype of NumPy's own."""
+    if array.dtype.kind in "biufcU" and array.dtype.isbuiltin == 1:
         return array
-    kinds = {type(value) for value in array.flat}
-    if kinds <= {str, bytes, np.str_, np.bytes_}:
-        decoded = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in array.flat]
-        return np.array(decoded, str).reshape(array.shape)
+    if array.dtype.isbuiltin == 2:  # bfloat16 and others of ml_dtypes
+        return array.astype(np.float32)
+    values = array.astype(object)
+    kinds = {type(value) for value in values.flat}
+    try:
+        if kinds <= {str, bytes, np.str_, np.bytes_}:
+            texts = [v.decode() if isinstance(v, bytes) else v for v in values.flat]
+            return np.array(texts, str).reshape(array.shape)
+    except UnicodeDecodeError:
+        kinds = {bytes}
     if all(issubclass(kind, (int, float, np.number, np.bool_)) for kind in kinds):
-        return array.astype(np.float64)
+        return values.astype(np.float64)
     raise ArgumentError(
         f"`{name}` is not numeric",
-        "arrays of numbers or texts",
+        "arrays of numbers, or of texts in UTF-8",
         f"objects of the types {sorted(kind.__name__ for kind in kinds)}",
     )

@@ -18,14 +18,20 @@ from ib_keras.arrays.structures import Checksum, pack
 from ib_keras.errors import ArgumentError
 
 KNOWN_LENGTH = (
-    "a data set that ends: `dataset.take(steps)` for tf.data, `itertools.islice(generator, steps)` "
-    "for a generator"
+    "a data set that ends: `dataset.take(steps)` for tf.data, and "
+    "`tf.data.experimental.assert_cardinality` if it ends but does not know where; "
+    "`itertools.islice(generator, steps)` for a generator"
 )
-# A data set of unknown length counts as endless if it has more rows than this, if its copy has more
-# bytes, or if its elements come in _PERIODS equal periods of together more than _PERIODIC rows.
-_MOST_ROWS, _MOST_BYTES = 10_000_000, 8 << 30
+# A data set of unknown length counts as endless if it has more rows or bytes than this, if its copy
+# has more bytes, or if its elements come in _PERIODS equal periods of together more than _PERIODIC
+# rows.
+_MOST_ROWS, _MOST_BYTES, _MOST_COPIED = 10_000_000, 64 << 30, 8 << 30
 _PERIODS, _PERIODIC = 8, 20_000
 _COPIED_ROWS = 1024
+
+
+# The inputs of a batch of rows, their structure, and the targets.
+Element = tuple[list[np.ndarray], dict[str, Any], Any]
 
 
 def joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
@@ -42,10 +48,11 @@ class FirstPass:
         name: name of the data set in errors.
         ends: whether its length is known.
         copies: whether to copy the rows to temporary files.
+        targets: whether to collect the targets.
     """
 
-    def __init__(self, name: str, *, ends: bool, copies: bool) -> None:
-        self._name, self._ends = name, ends
+    def __init__(self, name: str, *, ends: bool, copies: bool, targets: bool) -> None:
+        self._name, self._ends, self._collects = name, ends, targets
         self.copy = Copy() if copies else None
         self.structure: dict[str, Any] = {}
         self.shapes: list[tuple[int, ...]] = []
@@ -56,6 +63,7 @@ class FirstPass:
         self._targets: list[Any] = []
         self._texts: dict[int, list[np.ndarray]] = {}
         self._elements: list[bytes] = []
+        self._nbytes = 0
         self._start: list[np.ndarray] = []
 
     def add(self, arrays: list[np.ndarray], structure: dict[str, Any], targets: Any) -> None:
@@ -78,21 +86,24 @@ class FirstPass:
                 str(structure),
             )
         self._check_form(arrays)
+        self.n += len(arrays[0])
+        if targets is not None and self._collects:
+            self._targets.append(targets)
+            # Targets that cannot be used, such as images, are not held in memory.
+            self._collects = all(one.ndim <= 2 for one in leaves(targets))
+        hashes = [row_hashes(array) for array in arrays]
+        if not self._ends:
+            self._check_end(hashes, sum(array.nbytes for array in arrays))
         for i, array in enumerate(arrays):
             if i in self._texts:
                 self._texts[i].append(array)
             else:
-                self._keep(i, array)
-        self.n += len(arrays[0])
-        if targets is not None:
-            self._targets.append(targets)
-        if not self._ends:
-            self._check_end(arrays)
+                self._keep(i, array, hashes[i])
 
-    def _keep(self, i: int, array: np.ndarray) -> None:
+    def _keep(self, i: int, array: np.ndarray, hashes: np.ndarray) -> None:
         """Add rows of an array to its checksum and its codes, and copy them."""
         self._sums[i].add(array)
-        self._hashes[i].append(row_hashes(array))
+        self._hashes[i].append(hashes)
         if self.copy is not None:
             self.copy.add(i, array)
 
@@ -123,7 +134,7 @@ class FirstPass:
         """End the pass.
 
         Raises:
-            ArgumentError: If there are no rows, or only some have targets.
+            ArgumentError: If there are no rows.
         """
         if not self.n:
             raise ArgumentError(
@@ -131,18 +142,11 @@ class FirstPass:
                 "a data set with at least one row; an iterator that was read before has none left",
                 "none",
             )
-        lengths = sum(len(_first(targets)) for targets in self._targets)
-        if self._targets and lengths != self.n:
-            raise ArgumentError(
-                f"Some elements of `{self._name}` have no targets",
-                f"targets of all {self.n} rows, or of none",
-                f"targets of {lengths} rows",
-            )
         # The dtype of texts is that of the longest, which is known now.
         for i, parts in self._texts.items():
             whole = np.concatenate(parts)
             self.dtypes[i] = whole.dtype
-            self._keep(i, whole)
+            self._keep(i, whole, row_hashes(whole))
         self._texts = {}
         if self.copy is not None:
             self.copy.end(self.structure, self.n, self.shapes, self.dtypes)
@@ -161,8 +165,28 @@ class FirstPass:
 
     @functools.cached_property
     def targets(self) -> Any:
-        """The targets of all rows in the structure of the elements; ``None`` without any."""
-        return _concatenated(self._targets) if self._targets else None
+        """The targets of all rows in the structure of the elements; ``None`` without any.
+
+        Raises:
+            ArgumentError: If they are no labels or numbers, or only some rows have targets.
+        """
+        if not self._targets:
+            return None
+        if not self._collects:
+            raise ArgumentError(
+                f"The targets of `{self._name}` are neither labels nor numbers",
+                "labels (n,), one-hot rows, or numbers (n,) or (n, k), of the data set or as "
+                "`targets`; or a data set without targets: `dataset.map(lambda x, y: x)`",
+                f"shapes {[one.shape for one in leaves(self._targets[-1])]}",
+            )
+        lengths = sum(len(leaves(targets)[0]) for targets in self._targets)
+        if lengths != self.n:
+            raise ArgumentError(
+                f"Some elements of `{self._name}` have no targets",
+                f"targets of all {self.n} rows, or of none",
+                f"targets of {lengths} rows",
+            )
+        return _concatenated(self._targets)
 
     @functools.cached_property
     def codes(self) -> np.ndarray:
@@ -170,20 +194,21 @@ class FirstPass:
         codes = [pd.factorize(np.concatenate(hashes))[0] for hashes in self._hashes]
         return codes[0] if len(codes) == 1 else row_codes(np.stack(codes, axis=1))
 
-    def _check_end(self, arrays: Sequence[np.ndarray]) -> None:
+    def _check_end(self, hashes: Sequence[np.ndarray], nbytes: int) -> None:
         """Raise if a data set of unknown length seems to have no end."""
-        hashes = np.concatenate([row_hashes(array) for array in arrays])
-        digest = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(np.concatenate(hashes).tobytes(), digest_size=16).digest()
         elements = self._elements
         if elements and digest == elements[0] and self.n > _PERIODIC:
             period = len(elements) // _PERIODS
             if len(elements) % _PERIODS == 0 and elements == elements[:period] * _PERIODS:
                 self._endless(f"{len(elements)} elements that repeat after {period}")
         elements.append(digest)
+        self._nbytes += nbytes
         if self.n > _MOST_ROWS:
             self._endless(f"more than {_MOST_ROWS:,} rows so far")
-        if self.copy is not None and self.copy.nbytes > _MOST_BYTES:
-            self._endless(f"more than {_MOST_BYTES / 1e9:.0f} GB so far")
+        most = _MOST_BYTES if self.copy is None else _MOST_COPIED
+        if self._nbytes > most:
+            self._endless(f"more than {most / 1e9:.0f} GB so far")
 
     def _endless(self, received: str) -> NoReturn:
         raise ArgumentError(f"`{self._name}` seems to have no end", KNOWN_LENGTH, received)
@@ -196,13 +221,11 @@ class Copy:
         self._folder = tempfile.TemporaryDirectory(prefix="ib_keras-")
         self._structure: dict[str, Any] = {}
         self._arrays: list[np.ndarray] = []
-        self.nbytes = 0
 
     def add(self, i: int, array: np.ndarray) -> None:
         """Append rows of the i-th array."""
         with open(self._path(i), "ab") as file:
             file.write(np.ascontiguousarray(array).tobytes())
-        self.nbytes += array.nbytes
 
     def end(
         self,
@@ -227,11 +250,20 @@ class Copy:
         return pathlib.Path(self._folder.name, str(i))
 
 
-def _first(targets: Any) -> Any:
-    """Return the first array of a structure of targets."""
-    while isinstance(targets, (Mapping, list)):
-        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
-    return targets
+def joined_elements(elements: Sequence[Element]) -> Element:
+    """Join elements of equal structure."""
+    arrays, _, targets = zip(*elements, strict=True)
+    structure = elements[0][1]
+    return joined(arrays), structure, None if targets[0] is None else _concatenated(targets)
+
+
+def leaves(targets: Any) -> list[Any]:
+    """Return the arrays of a structure of targets, or the leaves of a similar structure."""
+    if targets is None:
+        return []
+    if isinstance(targets, Mapping):
+        return [leaf for each in targets.values() for leaf in leaves(each)]
+    return list(targets) if isinstance(targets, (list, tuple)) else [targets]
 
 
 def _concatenated(parts: Sequence[Any]) -> Any:

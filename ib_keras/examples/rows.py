@@ -16,12 +16,32 @@ from ib_keras.errors import ArgumentError
 
 # Rows that are read at a time where the size of the batches does not matter.
 _ROWS = 1024
+Shape = tuple[int | None, ...]
+
+
+def fits(shape: Shape, row: Shape, *, exact: bool = False) -> bool:
+    """Return whether rows of a shape fit an input of a model.
+
+    Args:
+        shape: the shape of the rows.
+        row: the shape of a row that the model expects; ``None`` stands for any size.
+        exact: whether an axis of size 1 at the end must be there in both or in neither. Keras adds
+            or removes it.
+    """
+    if not exact:
+        longest = max(len(shape), len(row))
+        shape, row = (
+            (*one, 1) if len(one) + 1 == longest and other[-1] == 1 else one
+            for one, other in ((shape, row), (row, shape))
+        )
+    return len(shape) == len(row) and all(j in (None, i) for i, j in zip(shape, row, strict=True))
 
 
 class Examples(abc.ABC):
     """Rows of inputs, perhaps with targets.
 
     Attributes:
+        name: name of the argument in errors.
         structure: description of the structure of the inputs, as ``structures.unpack`` returns it.
         targets: the targets of the rows as they were passed; ``None`` without any.
         n: number of rows.
@@ -30,6 +50,7 @@ class Examples(abc.ABC):
         checksums: a checksum of each array.
     """
 
+    name: str
     structure: dict[str, Any]
     targets: Any
     n: int
@@ -37,8 +58,8 @@ class Examples(abc.ABC):
     dtypes: list[np.dtype]
     checksums: list[str]
 
-    def expect(self, ranks: Sequence[int]) -> None:  # noqa: B027  # arrays need no hint
-        """Tell a data set the number of axes of a model's inputs, with the axis of the batch."""
+    def expect(self, shapes: Sequence[Shape]) -> None:  # noqa: B027  # arrays need no hint
+        """Tell a data set the shapes of a row of each of a model's inputs."""
 
     @abc.abstractmethod
     def codes(self) -> np.ndarray:
@@ -56,7 +77,7 @@ class Examples(abc.ABC):
             parts.append([array[inside] for array in batch])
             start += len(batch[0])
         arrays = [np.concatenate(each) for each in zip(*parts, strict=True)]
-        return InMemory(arrays, self.structure)
+        return InMemory(arrays, self.structure, name=self.name)
 
     def arrays(self) -> list[np.ndarray]:
         """Return all rows of each array, in memory."""
@@ -104,7 +125,8 @@ class InMemory(Examples):
         targets: Any = None,
         name: str = "inputs",
     ) -> None:
-        self._arrays, self.structure, self.targets = list(arrays), structure, targets
+        self.name, self.targets = name, targets
+        self._arrays, self.structure = list(arrays), structure
         shapes = [array.shape for array in self._arrays]
         if any(not shape or shape[0] != shapes[0][0] for shape in shapes) or not shapes[0][0]:
             raise ArgumentError(
@@ -121,7 +143,7 @@ class InMemory(Examples):
 
     def codes(self) -> np.ndarray:
         """Return integer codes of the distinct rows, ``(n,)``, in order of first appearance."""
-        return array_codes(self._arrays, self.n, "inputs")
+        return array_codes(self._arrays, self.n, self.name)
 
     def batches(self, size: int) -> Iterator[list[np.ndarray]]:
         """Yield the arrays of all rows in order, ``size`` rows at a time."""
@@ -130,7 +152,7 @@ class InMemory(Examples):
 
     def take(self, rows: np.ndarray) -> Examples:
         """Return some rows."""
-        return InMemory([array[rows] for array in self._arrays], self.structure)
+        return InMemory([array[rows] for array in self._arrays], self.structure, name=self.name)
 
     def arrays(self) -> list[np.ndarray]:
         """Return the arrays."""

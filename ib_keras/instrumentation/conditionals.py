@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation.interception import paused
+
+
+def declared(layer: keras.Operation, args: tuple, output: Any) -> tuple[Any, Any] | None:
+    """Return the means and standard deviations of a layer's output that the layer declares.
+
+    A method ``conditional`` that cannot be used must not stop a training, because the layer may
+    have it for other purposes. It gives a warning.
+
+    Args:
+        layer: the layer, which declares them if it has a method ``conditional``.
+        args: the positional arguments of its call, which are those of ``conditional``.
+        output: the output, or a structure whose first tensor is declared.
+
+    Returns:
+        Both with the shape of the output; ``None`` if the layer declares nothing of use.
+    """
+    if not callable(getattr(layer, "conditional", None)):
+        return None
+    try:
+        with paused():  # the method may call layers that are watched
+            mean, scale = gaussian_parameters(layer.conditional(*args))
+        shape = keras.tree.flatten(output)[0].shape
+        if not (mean.shape.is_compatible_with(shape) and scale.shape.is_compatible_with(shape)):
+            raise ArgumentError(
+                "The distribution that `conditional` returned does not fit the output",
+                f"shape {shape}",
+                f"shape {mean.shape}",
+            )
+        return mean, scale
+    except Exception as error:  # of any kind, from layers of users
+        warnings.warn(
+            f"The layer {layer.name!r} has a method `conditional` that cannot be used, so the "
+            f"layer counts as one without a known distribution. {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
+        return None
 
 
 def gaussian_parameters(distribution: Any) -> tuple[tf.Tensor, tf.Tensor]:

@@ -21,10 +21,11 @@ def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], outpu
         output: the output, before Keras sets its mask.
 
     Returns:
-        A boolean tensor ``(batch, positions)``; ``None`` if no mask is known.
+        A boolean tensor ``(batch, positions)``; ``None`` if no mask is known. The positions of
+        images at each time are in the order of the flattened output.
     """
     tensors = [x for x in keras.tree.flatten(output) if isinstance(x, tf.Tensor)]
-    if not tensors or tensors[0].shape.rank != 3:
+    if not tensors or (tensors[0].shape.rank or 0) < 3:
         return None
     candidates = [_mask(tensors[0]), *_computed(layer, args)]
     candidates += [kwargs.get(name) for name in _KEYWORDS]
@@ -34,7 +35,8 @@ def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], outpu
             and mask.shape.rank == 2
             and mask.shape.is_compatible_with(tensors[0].shape[:2])
         ):
-            return tf.cast(mask, tf.bool)
+            each = tf.reduce_prod(tf.shape(tensors[0])[2:-1])
+            return tf.repeat(tf.cast(mask, tf.bool), each, axis=1)
     return None
 
 

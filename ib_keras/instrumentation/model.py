@@ -491,7 +491,10 @@ class InstrumentedModel(keras.Model):
         viewed.check_inputs(inputs)
         samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.fitted}
         for _, batch in self.stream(
-            self.examples(inputs), {NOISY: viewed.fitted}, batch_size=batch_size, seed=seed
+            examples.of(inputs, name="view_inputs"),
+            {NOISY: viewed.fitted},
+            batch_size=batch_size,
+            seed=seed,
         ):
             for name, values in batch[NOISY].items():
                 samples[name].append(values.copy())
@@ -559,11 +562,11 @@ class InstrumentedModel(keras.Model):
         rows = self.examples(inputs)
         viewed = Viewed() if viewed is None else viewed
         spec = self.plan.spec if self._state.defined else model_inputs.spec_of(rows)
-        order = model_inputs.order(self.model, spec, rows)
+        batch_size = model_inputs.batch_size(spec) or batch_size
         program = self._state.programs.get(
             self.model, self.plan, self.channels, wanted, viewed, spec, seed
         )
-        batches = ([batch[i] for i in order] for batch in rows.batches(batch_size))
+        batches = model_inputs.arranged(self.model, spec, rows, batch_size)
         yield from run(program, spec, batches, rows.n, batch_size, viewed, seed)
 
     def summary(self, *, samples: int = 1000, print_fn: Any = print, **kwargs: Any) -> None:
@@ -609,7 +612,7 @@ class InstrumentedModel(keras.Model):
         """
         rows = examples.of(inputs)
         if self._state.plan is not None:
-            rows.expect(model_inputs.ranks(self.plan.spec))
+            rows.expect(model_inputs.row_shapes(self.plan.spec))
         else:
             self._find_taps(model_inputs.spec_of(rows))
         if self._state.defined:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ib_keras.arrays.structures import pack
 from ib_keras.errors import ArgumentError
 from ib_keras.examples import Examples
-from ib_keras.instrumentation import taps
+from ib_keras.examples.rows import Shape, fits
 
 
 def spec_of(rows: Examples) -> Any:
     """Return the ``tf.TensorSpec`` structure of inputs, for any number of samples."""
-    # Arrays that repeat one value need no memory.
-    values = [
-        np.broadcast_to(np.zeros((), dtype), (1, *shape))
+    kinds = {"f": keras.backend.floatx(), "U": "string"}  # as `fit` and `predict` take them
+    specs = [
+        tf.TensorSpec([None, *shape], kinds.get(dtype.kind, dtype))
         for shape, dtype in zip(rows.shapes, rows.dtypes, strict=True)
     ]
-    return taps.spec_of(pack(values, rows.structure))
+    return pack(specs, rows.structure)
 
 
-def ranks(spec: Any) -> list[int]:
-    """Return the number of axes of each input of a model, or nothing if one is unknown."""
+def row_shapes(spec: Any) -> list[Shape]:
+    """Return the shape of a row of each input of a model; nothing if a shape is unknown."""
     shapes = [one.shape for one in keras.tree.flatten(spec)]
-    return [] if any(s.rank is None for s in shapes) else [s.rank for s in shapes]
+    return [] if any(s.rank is None for s in shapes) else [tuple(s[1:]) for s in shapes]
+
+
+def batch_size(spec: Any) -> int | None:
+    """Return the only batch size that a model takes; ``None`` if it takes any."""
+    return next((size for one in keras.tree.flatten(spec) if (size := one.shape[0])), None)
 
 
 def order(model: keras.Model, spec: Any, rows: Examples) -> list[int]:
@@ -43,24 +49,54 @@ def order(model: keras.Model, spec: Any, rows: Examples) -> list[int]:
     Raises:
         ArgumentError: If names are missing or unknown, or the shapes do not fit.
     """
-    keys, specs = rows.structure["keys"], keras.tree.flatten(spec)
-    if isinstance(spec, Mapping):
-        names = sorted(spec)
+    invalid = f"`{rows.name}` do not fit the model"
+    keys, specs, names = rows.structure["keys"], keras.tree.flatten(spec), []
+    if keys is not None and isinstance(spec, dict):
+        names = [path[-1] for path, _ in keras.tree.flatten_with_path(spec)]
     elif keys is not None and len(getattr(model, "inputs", None) or ()) == len(specs):
         names = [one.name for one in model.inputs]
-    else:
-        names = []
-    if keys is not None and names and set(names) != set(keys):
-        raise ArgumentError("`inputs` do not fit the model", f"the names {names}", f"names {keys}")
-    places = [keys.index(name) for name in names] if keys and names else [*range(len(rows.shapes))]
-    expected = [tuple(one.shape) for one in specs]
-    received = [(rows.n, *rows.shapes[i]) for i in places]
-    fits = len(received) == len(expected) and all(
-        len(a) == len(b) and all(j in (None, i) for i, j in zip(a, b, strict=True))
-        for a, b in zip(received, expected, strict=True)
-    )
-    if not fits:
+    if names and set(names) != set(keys):
+        raise ArgumentError(invalid, f"the names {names}", f"names {keys}")
+    places = [keys.index(name) for name in names] or [*range(len(rows.shapes))]
+    received = [(rows.shapes[i], rows.dtypes[i]) for i in places]
+    if len(received) != len(specs) or not all(
+        fits(shape, row) and (dtype.kind == "U") == (one.dtype == tf.string)
+        for (shape, dtype), row, one in zip(received, row_shapes(spec), specs, strict=True)
+    ):
         raise ArgumentError(
-            "`inputs` do not fit the model", f"shapes {expected}", f"shapes {received}"
+            invalid,
+            f"shapes {[tuple(one.shape) for one in specs]}, dtypes {[s.dtype.name for s in specs]}",
+            f"shapes {[(rows.n, *shape) for shape, _ in received]}, "
+            f"dtypes {[dtype.name for _, dtype in received]}",
         )
     return places
+
+
+def arranged(
+    model: keras.Model, spec: Any, rows: Examples, size: int
+) -> Iterator[list[np.ndarray]]:
+    """Yield batches of rows as a model takes them.
+
+    Args:
+        model: the model.
+        spec: the structure of its inputs.
+        rows: the rows.
+        size: rows in a batch. A last batch with fewer is filled up if the model takes no others.
+
+    Yields:
+        The arrays in the order of ``order``, with an axis of size 1 at the end where the model
+        expects it, and only there.
+    """
+    places, ranks = order(model, spec, rows), [len(s) + 1 for s in row_shapes(spec)]
+    full = np.arange(size) if batch_size(spec) else None
+    for batch in rows.batches(size):
+        arrays = [_of_rank(batch[i], rank) for i, rank in zip(places, ranks, strict=True)]
+        if full is not None and len(arrays[0]) < size:
+            arrays = [array.take(full, axis=0, mode="clip") for array in arrays]
+        yield arrays
+
+
+def _of_rank(array: np.ndarray, rank: int) -> np.ndarray:
+    if array.ndim == rank:
+        return array
+    return array[..., None] if array.ndim < rank else array[..., 0]

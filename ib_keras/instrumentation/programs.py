@@ -13,8 +13,8 @@ import tensorflow as tf
 from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, SCALE
 from ib_keras.arrays.checks import check_seed
 from ib_keras.instrumentation import masks, randomness, trace
-from ib_keras.instrumentation.conditionals import gaussian_parameters
-from ib_keras.instrumentation.interception import Session, paused
+from ib_keras.instrumentation.conditionals import declared
+from ib_keras.instrumentation.interception import Session
 from ib_keras.instrumentation.taps import Plan
 from ib_keras.instrumentation.viewed import Viewed
 from ib_keras.layers import GaussianChannel
@@ -158,12 +158,6 @@ class _Outputs:
         self, name: str, layer: Any, args: tuple, kwargs: dict[str, Any], output: Any
     ) -> Any:
         """Note the output of a layer, and add the noise of its channel."""
-        if name in self.plan.declared and (name in self.wanted.get(MEAN, ())):
-            with paused():  # the method may call layers that are watched
-                mean, scale = gaussian_parameters(layer.conditional(args[0]))
-            if name in self.channels:
-                scale = tf.sqrt(scale**2 + tf.cast(self.channels[name].scale, scale.dtype) ** 2)
-            self.values[MEAN, name], self.values[SCALE, name] = mean, scale
         mask = masks.of_output(layer, args, kwargs, output) if self.viewed.views else None
 
         def note(leaf: str, tensor: Any) -> Any:
@@ -178,6 +172,11 @@ class _Outputs:
             for kind, values in ((NOISY, noisy), (CLEAN, tensor)):
                 if leaf in self.wanted.get(kind, ()):
                     self.values[kind, leaf] = self.viewed(leaf, values, valid, self.parameters)
+            if leaf in self.wanted.get(MEAN, ()):
+                mean, scale = declared(layer, args, output)
+                if leaf in self.channels:
+                    scale = tf.sqrt(scale**2 + tf.cast(self.channels[leaf].scale, scale.dtype) ** 2)
+                self.values[MEAN, leaf], self.values[SCALE, leaf] = mean, scale
             if leaf in self.wanted.get(MASK, ()):
                 self.values[MASK, leaf] = valid
             return noisy
@@ -209,19 +208,23 @@ def run(
         The index of the batch's first row, and the outputs.
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
-    root = np.random.SeedSequence(seed)
+    root, parameters = np.random.SeedSequence(seed), viewed.parameters
     starts = bar(range(0, n, batch_size), "forward passes", unit="batch")
     for start, arrays in zip(starts, batches, strict=False):
         batch = [tf.constant(np.asarray(a, dtype)) for a, dtype in zip(arrays, dtypes, strict=True)]
         state = root.spawn(1)[0].generate_state(2) >> 1
+        found = program(
+            keras.tree.pack_sequence_as(spec, batch),
+            tf.constant(state.astype(np.int32)),
+            parameters,
+            [*seed, start],
+        )
         yield (
             start,
-            program(
-                keras.tree.pack_sequence_as(spec, batch),
-                tf.constant(state.astype(np.int32)),
-                viewed.parameters,
-                [*seed, start],
-            ),
+            {  # without the rows by which a batch was filled up
+                kind: {name: array[: n - start] for name, array in each.items()}
+                for kind, each in found.items()
+            },
         )
     next(batches, None)  # a data set compares the pass with the first one at its end
 

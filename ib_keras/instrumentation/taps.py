@@ -32,6 +32,7 @@ class Tap:
         shape: the shape of the output without the batch axis.
         dtype: the dtype of the output.
         masked: whether some of the positions of the output are masked.
+        channels_first: whether the channels come before the positions.
     """
 
     name: str
@@ -39,11 +40,7 @@ class Tap:
     shape: tuple
     dtype: str = "float32"
     masked: bool = False
-
-    @property
-    def channels_first(self) -> bool:
-        """Whether the channels come before the positions."""
-        return getattr(self.layer, "data_format", None) == "channels_first" and len(self.shape) > 1
+    channels_first: bool = False
 
     @property
     def channels_last(self) -> tuple:
@@ -181,6 +178,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
                 tuple(call.output.shape[1:]),
                 call.output.dtype.name,
                 call.masked,
+                traced.channels_first(call),
             )
             for call in chosen
         ),

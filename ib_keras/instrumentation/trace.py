@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.instrumentation import masks, randomness
+from ib_keras.instrumentation import conditionals, masks, randomness
 from ib_keras.instrumentation.interception import Session
 
 # Operations of TensorFlow that return their input unchanged.
@@ -34,6 +34,7 @@ class Call:
         in_loop: whether the call is inside a loop or branch of the graph; its output cannot be
             tapped then.
         masked: whether some of the positions of the output are masked.
+        declares: whether the layer declares the distribution of the output given its inputs.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Call:
     holders: tuple[keras.Operation, ...]
     in_loop: bool
     masked: bool
+    declares: bool
 
     @property
     def path(self) -> str:
@@ -60,11 +62,6 @@ class Call:
     def weights(self) -> list:
         """The layer's weights; an operation has none."""
         return self.layer.weights if isinstance(self.layer, keras.layers.Layer) else []
-
-    @property
-    def declares(self) -> bool:
-        """Whether the layer has a method ``conditional``, which returns p(T|X)."""
-        return callable(getattr(self.layer, "conditional", None))
 
     @functools.cached_property
     def value(self) -> Any:
@@ -143,16 +140,39 @@ class Trace:
         return frozenset(tap.name for tap in taps if tap.output.name in random)
 
     def declared(self, taps: Sequence[Call]) -> frozenset[str]:
-        """Return the taps whose layer declares p(T|X), as a distribution of given inputs.
-
-        The layer has a method ``conditional``, and its inputs depend on no random numbers.
-        """
+        """Return the taps whose layer declares p(T|X): its inputs depend on no random numbers."""
         random = self._random(taps)
         return frozenset(
             tap.name
             for tap in taps
-            if tap.first and tap.declares and random.isdisjoint(x.name for x in tap.inputs)
+            if tap.declares and random.isdisjoint(x.name for x in tap.inputs)
         )
+
+    def channels_first(self, tap: Call) -> bool:
+        """Whether the channels come before the positions in the output of a tap.
+
+        The layer says so by its ``data_format``, or else the nearest layer before it whose output
+        has the same shape.
+        """
+        call = self._producers.get(id(tap.value), tap)
+        while (own := getattr(call.layer, "data_format", None)) is None:
+            before = [
+                self._producers[id(s)]
+                for s in call.sources
+                if id(s) in self._producers
+                and (
+                    s.shape == call.value.shape or isinstance(call.layer, keras.layers.Concatenate)
+                )
+            ]
+            if not before or before[0] is call:
+                return False
+            call = before[0]
+        return own == "channels_first" and len(tap.output.shape) > 2
+
+    @functools.cached_property
+    def _producers(self) -> dict[int, Call]:
+        """Identity of a ``value`` → the call that computed it."""
+        return {id(call.value): call for call in reversed(self.calls)}
 
     def _random(self, taps: Sequence[Call]) -> set[str]:
         return randomness.random_tensors(taps[0].output.graph)
@@ -229,6 +249,7 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
                 x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor)
             )
             mask = masks.of_output(layer, args, kwargs, output)
+            declares = conditionals.declared(layer, args, output) is not None
             holders = session.holders
             first = True
 
@@ -237,9 +258,19 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
                 # A new operation distinguishes this call from others that return the same tensor.
                 own = tf.identity(tensor)
                 in_loop = own.graph is not graph
-                masked = first and mask is not None
                 calls.append(
-                    Call(leaf, layer, sources, own, first, children, holders, in_loop, masked)
+                    Call(
+                        leaf,
+                        layer,
+                        sources,
+                        own,
+                        first,
+                        children,
+                        holders,
+                        in_loop,
+                        masked=first and mask is not None,
+                        declares=first and declares,
+                    )
                 )
                 first = False
                 return own

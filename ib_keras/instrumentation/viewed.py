@@ -119,7 +119,7 @@ def resolve(plan: Plan, names: Sequence[str], views: Any) -> Viewed:
         ArgumentError: If a view is unknown or fits none of the taps of its pattern, or a pattern
             matches no tap.
     """
-    taps = {tap.name: tap for tap in plan.taps if tap.name in names}
+    taps = {tap.name: tap for tap in plan.taps}
     chosen: dict[str, View] = {}
     for pattern, view in patterns(views).items():
         matches = layer_names.match(pattern, taps)
@@ -127,6 +127,7 @@ def resolve(plan: Plan, names: Sequence[str], views: Any) -> Viewed:
             raise ArgumentError(
                 f"`views` names no layer by {pattern!r}", f"some of {list(taps)}", repr(views)
             )
+        matches &= set(names)
         errors = []
         for name in matches:
             if view is None:
@@ -137,7 +138,7 @@ def resolve(plan: Plan, names: Sequence[str], views: Any) -> Viewed:
                 chosen[name] = view
             except ArgumentError as error:  # a glob may match layers that the view does not fit
                 errors.append(error)
-        if len(errors) == len(matches):
+        if errors and len(errors) == len(matches):
             raise errors[0]
     ordered = {name: chosen[name] for name in taps if name in chosen}
     values = {
