@@ -172,8 +172,9 @@ class _Outputs:
             for kind, values in ((NOISY, noisy), (CLEAN, tensor)):
                 if leaf in self.wanted.get(kind, ()):
                     self.values[kind, leaf] = self.viewed(leaf, values, valid, self.parameters)
-            if leaf in self.wanted.get(MEAN, ()):
-                mean, scale = declared(layer, args, output)
+            given = declared(layer, args, output) if leaf in self.wanted.get(MEAN, ()) else None
+            if given is not None:
+                mean, scale = given
                 if leaf in self.channels:
                     scale = tf.sqrt(scale**2 + tf.cast(self.channels[leaf].scale, scale.dtype) ** 2)
                 self.values[MEAN, leaf], self.values[SCALE, leaf] = mean, scale
