@@ -25,6 +25,8 @@ _watchers: dict[int, int] = {}
 _local = threading.local()
 _METHODS = ("call", "quantized_call")
 
+# A layer that is called, and the positional and keyword arguments of the call.
+Arguments = tuple[keras.Operation, tuple, dict[str, Any]]
 OnOutput = Callable[[str, keras.Operation, tuple, dict[str, Any], Any], Any]
 
 
@@ -52,13 +54,18 @@ class Session:
         if root is not None:
             self._layers[id(root)] = root
         self._on_output = on_output
-        self._path: list[keras.Operation] = []
+        self._open: list[Arguments] = []
         self._calls: Counter[str] = Counter()
 
     @property
     def holders(self) -> tuple[keras.Operation, ...]:
         """The watched layers whose calls are in progress, the outermost first."""
-        return tuple(self._path)
+        return tuple(layer for layer, _, _ in self._open)
+
+    @property
+    def arguments(self) -> tuple[Arguments, ...]:
+        """The layers, positional and keyword arguments of these calls."""
+        return tuple(self._open)
 
     def __enter__(self) -> Session:
         with _lock:
@@ -87,14 +94,14 @@ class Session:
     ) -> Any:
         """Run a call of a layer by ``proceed`` and pass its output to ``on_output``."""
         if layer is self._root:
-            self._path, self._calls = [], Counter()
+            self._open, self._calls = [], Counter()
             return proceed(*args, **kwargs)
-        self._path.append(layer)
-        path = "/".join(part.name for part in self._path)
+        self._open.append((layer, args, kwargs))
+        path = "/".join(part.name for part in self.holders)
         try:
             output = proceed(*args, **kwargs)
         finally:
-            self._path.pop()
+            self._open.pop()
         index = self._calls[path]
         self._calls[path] += 1
         name = f"{path}:{index}" if index else path

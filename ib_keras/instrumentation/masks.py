@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ib_keras.instrumentation.interception import Arguments
+
 # Names of keyword arguments that are masks of the positions.
 _KEYWORDS = ("mask", "padding_mask")
 
 
-def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+def of_output(
+    layer: keras.Operation,
+    args: tuple,
+    kwargs: dict[str, Any],
+    output: Any,
+    holders: Sequence[Arguments] = (),
+) -> Any:
     """Return the mask of a layer's output, or of its first output.
 
     Args:
@@ -19,6 +28,8 @@ def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], outpu
         args: the positional arguments of its call.
         kwargs: the keyword arguments of its call.
         output: the output, before Keras sets its mask.
+        holders: the calls that contain this one. A layer inside a transformer's block, which is not
+            given the mask of the block itself, has it nevertheless.
 
     Returns:
         A boolean tensor ``(batch, positions)``; ``None`` if no mask is known. The positions of
@@ -37,7 +48,29 @@ def of_output(layer: keras.Operation, args: tuple, kwargs: dict[str, Any], outpu
         ):
             each = tf.reduce_prod(tf.shape(tensors[0])[2:-1])
             return tf.repeat(tf.cast(mask, tf.bool), each, axis=1)
+    return _of_holder(tensors[0], holders)
+
+
+def _of_holder(output: Any, holders: Sequence[Arguments]) -> Any:
+    """Return the mask of the innermost call around a layer whose positions are the layer's own."""
+    for layer, args, kwargs in reversed(holders):
+        given = [_mask(x) for x in keras.tree.flatten(args[:1])]
+        for mask in (*(kwargs.get(name) for name in _KEYWORDS), *given):
+            if (
+                isinstance(layer, keras.layers.Layer)
+                and isinstance(mask, tf.Tensor)
+                and output.shape.rank == 3
+                and mask.shape.rank == 2
+                and mask.shape.is_compatible_with(output.shape[:2])
+            ):
+                return _if_fitting(tf.cast(mask, tf.bool), tf.shape(output)[:2])
     return None
+
+
+def _if_fitting(mask: Any, shape: Any) -> Any:
+    """Return a mask, or one without masked positions if it has another shape."""
+    same = tf.reduce_all(tf.shape(mask) == shape)
+    return tf.cond(same, lambda: mask, lambda: tf.ones(shape, tf.bool))
 
 
 def _computed(layer: keras.Operation, args: tuple) -> list[Any]:

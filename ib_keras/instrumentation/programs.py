@@ -118,7 +118,7 @@ class Programs:
             found = _Outputs(plan, channels, wanted, viewed, noise_seed, parameters)
             if not tf.executing_eagerly():
                 tf.random.set_seed(int(words[0] >> 1))  # for this graph only
-            with Session(plan.watched, found.record):
+            with Session(plan.watched, found.record) as found.session:
                 model(inputs, training=False)
             return [
                 [tf.cast(found.values[kind, name], tf.float32) for name in names]
@@ -144,6 +144,8 @@ class _Outputs:
         viewed: the views of the taps.
         noise_seed: the seed of the noise.
         parameters: the parameters of each view.
+        values: kind and tap → the collected tensor.
+        session: the session in which the forward pass is traced.
     """
 
     plan: Plan
@@ -153,12 +155,15 @@ class _Outputs:
     noise_seed: Any
     parameters: list[list[Any]]
     values: dict[tuple[str, str], Any] = dataclasses.field(default_factory=dict)
+    session: Any = None
 
     def record(
         self, name: str, layer: Any, args: tuple, kwargs: dict[str, Any], output: Any
     ) -> Any:
         """Note the output of a layer, and add the noise of its channel."""
-        mask = masks.of_output(layer, args, kwargs, output) if self.viewed.views else None
+        mask = None
+        if self.viewed.views:
+            mask = masks.of_output(layer, args, kwargs, output, self.session.arguments)
 
         def note(leaf: str, tensor: Any) -> Any:
             index = self.plan.index.get(leaf)

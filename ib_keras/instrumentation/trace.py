@@ -248,7 +248,7 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
             sources = tuple(
                 x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor)
             )
-            mask = masks.of_output(layer, args, kwargs, output)
+            mask = masks.of_output(layer, args, kwargs, output, session.arguments)
             declares = conditionals.declared(layer, args, output) is not None
             holders = session.holders
             first = True
