@@ -243,14 +243,19 @@ class Recorder(keras.callbacks.Callback):
         self.set_params({"epochs": epochs[-1]})
         self.on_train_begin()
         pending = [dict(row) for row in logs]
-        for epoch in epochs:
-            restore(epoch)
-            self._logs = [row for row in pending if row["epoch"] <= epoch]
-            pending = [row for row in pending if row["epoch"] > epoch]
-            if self._sink is None:
-                self.on_epoch_begin(epoch)
-            else:
-                self._record(epoch)
+        try:
+            for epoch in epochs:
+                restore(epoch)
+                self._logs = [row for row in pending if row["epoch"] <= epoch]
+                pending = [row for row in pending if row["epoch"] > epoch]
+                if self._sink is None:
+                    self.on_epoch_begin(epoch)
+                else:
+                    self._record(epoch)
+        except BaseException:
+            if self._sink is not None:
+                self._sink.release()
+            raise
         self.on_train_end()
 
     def _record(self, epoch: int) -> None:

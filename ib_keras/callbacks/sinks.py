@@ -112,6 +112,9 @@ class Sink(Protocol):
     def record(self, epoch: int, logs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Record an epoch with the logs since the last one, and return its rows of the table."""
 
+    def release(self) -> None:
+        """Unlock a record that did not end."""
+
     def close(self) -> None:
         """End the record and unlock it."""
 
@@ -197,6 +200,10 @@ class StoreSink(Sink):
     def close(self) -> None:
         """End the record and unlock it."""
         journal.append(self._r.path, _ENDED)
+        self._lock.release()
+
+    def release(self) -> None:
+        """Unlock a record that did not end."""
         self._lock.release()
 
     @property
@@ -305,6 +312,11 @@ class TableSink(Sink):
         """End the record and unlock it."""
         if self._lock is not None:
             (self._r.path / journal.NAME).unlink(missing_ok=True)
+            self._lock.release()
+
+    def release(self) -> None:
+        """Unlock a record that did not end."""
+        if self._lock is not None:
             self._lock.release()
 
     def rows(self) -> list[dict[str, Any]]:

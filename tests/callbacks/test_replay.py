@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
+from ib_keras.storage import locks
 from ib_keras.storage.checkpoint_files import find
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("f4")
@@ -340,3 +341,18 @@ def test_logs(tmp_path):
     (tmp_path / "log.tsv").write_text("epoch;loss\n0;2.0\n1;1.0\n")
     assert logs.read(str(tmp_path / "log.tsv")) == expected
     assert logs.read(None) == []
+
+
+@pytest.mark.parametrize("keep", ["activations", "estimates"])
+def test_a_replay_that_fails_leaves_no_lock(tmp_path, keep):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="top")])
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+
+    def restore(epoch):
+        if epoch == 2:
+            raise OSError("no such checkpoint")
+
+    recorder = ib.Recorder(tmp_path / "run", x, epochs=1, keep=keep, estimators=["ebab"])
+    with pytest.raises(OSError, match="no such checkpoint"):
+        recorder.replay(model, [1, 2], restore)
+    locks.acquire(tmp_path / "run").release()
