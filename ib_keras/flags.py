@@ -175,7 +175,7 @@ _ALL = (
     Flag(
         "view",
         NONE,
-        "the values are of a function of the layer with fewer dimensions",
+        "the values are of a view, which need not change as the layer does",
         "The value is the information of the view in the column `view`, which is a function of the "
         "layer's output. The layer has at least this information, and may have more.",
         "Compare layers, epochs and networks by the same view; compare several views.",

@@ -221,7 +221,7 @@ def _verdict(
         why.append("the values have no standard errors")
     if not why:
         why.append("no value is flagged at the maximum or the end")
-    doubtful = undecided or not tested or flagging.doubt(care) != flagging.NONE
+    doubtful = undecided or not tested or bool(care)
     belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)

@@ -197,3 +197,26 @@ def test_at_phone_width(browser, path, scheme):
     if folder.name:
         page.screenshot(path=folder / f"report-390-{scheme}.png", full_page=True)
     page.close()
+
+
+def test_a_target_is_chosen(browser, tmp_path):
+    table = make_frame(runs=("one",), estimators=("ksg",), layers=("first", "second"))
+    other = table[table["quantity"] == "I(T;Y)"].copy()
+    other["value"] += 1
+    other["quantity"] = "I(T;Y[angle])"
+    table["quantity"] = table["quantity"].replace("I(T;Y)", "I(T;Y[class])")
+    path = ib.report.write(pd.concat([table, other], ignore_index=True), tmp_path / "report.html")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    heading = page.locator("#relevant")
+    assert heading.text_content() == "I(T;Y[class])"
+    before = page.locator("#now tbody").text_content()
+    page.select_option("#target", label="angle")
+    assert heading.text_content() == "I(T;Y[angle])"
+    assert page.locator("#now tbody").text_content() != before
+    page.close()
+
+
+def test_one_target_has_no_menu(page):
+    assert page.locator("#targets").is_hidden()
