@@ -26,8 +26,6 @@ from ib_keras.examples import Examples, fingerprint, of
 from ib_keras.storage import atomic, buckets, journal, locks, manifests, npy
 
 _SCHEMA, _VERSION = "ib_keras.activations", 1
-# Rows of inputs that are copied at a time.
-_ROWS = 1024
 _EPOCH = re.compile(r"epoch-([0-9]{6,})")
 _CODES = "input-codes.npy"
 
@@ -554,7 +552,7 @@ def _write_inputs(folder: pathlib.Path, examples: Examples) -> None:
             }
             np.lib.format.write_array_header_1_0(file, header)
             files.append(file)
-        for batch in examples.batches(_ROWS):
+        for batch in examples.batches(examples.at_a_time):
             for file, array in zip(files, batch, strict=True):
                 file.write(np.ascontiguousarray(array).tobytes())
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ib_keras.arrays.rows import slices
-from ib_keras.arrays.structures import array_codes, checksum, join_checksums, pack
+from ib_keras.arrays.structures import array_codes, checksum, join_checksums
 from ib_keras.arrays.targets import Target
 from ib_keras.errors import ArgumentError
 
-# Rows that are read at a time where the size of the batches does not matter.
-_ROWS = 1024
+# Rows, or their bytes, that are read at a time where the size of the batches does not matter.
+_ROWS, _ROW_BYTES = 1024, 1 << 25
 Shape = tuple[int | None, ...]
 
 
@@ -61,6 +62,15 @@ class Examples(abc.ABC):
     def expect(self, shapes: Sequence[Shape]) -> None:  # noqa: B027  # arrays need no hint
         """Tell a data set the shapes of a row of each of a model's inputs."""
 
+    @property
+    def at_a_time(self) -> int:
+        """Number of rows to read at a time where the size of the batches does not matter."""
+        row = sum(
+            math.prod(shape) * dtype.itemsize
+            for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        )
+        return max(1, min(_ROWS, _ROW_BYTES // max(1, row)))
+
     @abc.abstractmethod
     def codes(self) -> np.ndarray:
         """Return integer codes of the distinct rows, ``(n,)``, in order of first appearance."""
@@ -72,7 +82,7 @@ class Examples(abc.ABC):
     def take(self, rows: np.ndarray) -> Examples:
         """Return some rows, given by ascending indices, in memory."""
         parts, start = [], 0
-        for batch in self.batches(_ROWS):
+        for batch in self.batches(self.at_a_time):
             inside = rows[(rows >= start) & (rows < start + len(batch[0]))] - start
             parts.append([array[inside] for array in batch])
             start += len(batch[0])
@@ -81,7 +91,7 @@ class Examples(abc.ABC):
 
     def arrays(self) -> list[np.ndarray]:
         """Return all rows of each array, in memory."""
-        return [np.concatenate(each) for each in zip(*self.batches(_ROWS), strict=True)]
+        return [np.concatenate(each) for each in zip(*self.batches(self.at_a_time), strict=True)]
 
     def matrix(self) -> np.ndarray:
         """Return all rows in memory; several arrays are flattened and joined."""
@@ -89,10 +99,6 @@ class Examples(abc.ABC):
         if len(arrays) == 1:
             return arrays[0]
         return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
-
-    def values(self) -> Any:
-        """Return the inputs as an array, or as a list or dict of arrays, in memory."""
-        return pack(self.arrays(), self.structure)
 
 
 def fingerprint(rows: Examples, targets: Sequence[Target]) -> str:
