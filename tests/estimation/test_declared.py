@@ -148,7 +148,8 @@ def test_claims_are_of_the_estimates_only(small):
 
 def test_the_report_and_the_plot_say_what_is_bounded(small, tmp_path):
     page = ib.report.write(small, tmp_path / "p.html").read_text()
-    assert "I(X;T) upper by sp is an upper bound on I(X;T)." in page
+    by = f"by {SP}"
+    assert f"I(X;T) upper {by} is an upper bound on I(X;T)." in page
     assert f"I(X;T) lower {by} is a lower bound on I(X;T)." in page
     figure = ib.plot.layer_curves(small, quantity="I(X;T) upper")
     assert "(upper bound on I(X;T))" in figure.axes[0].get_title()
