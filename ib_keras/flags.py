@@ -91,8 +91,10 @@ _ALL = (
         "has none. The output layer has none by default, also in a noisy network. Unless noise "
         "acts before the layer, I(X;T) is H(X) or infinite for any network.",
         "Add noise to the layer: a number in `instrument(model, noise_std=…)` adds it to the "
-        "hidden layers, and a dictionary that names the output adds it to the output. Or use "
-        "another estimator.",
+        "hidden layers, and a dictionary that names the output adds it to the output. If the layer "
+        "itself draws its values, as that of a variational autoencoder, use "
+        "`layers.GaussianSampling`, or give it a method `conditional` that declares their "
+        "distribution; no layer before it may be random. Or use another estimator.",
     ),
     Flag(
         "no_propagations",

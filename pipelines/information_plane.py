@@ -1,5 +1,6 @@
 """The main pipeline: train, record, estimate, and draw the information plane."""
 
+import json
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
 from kfp import dsl
@@ -20,6 +21,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "models": ['{"name": "mlp", "hidden": [32, 16, 8], "activation": "tanh"}'],
         "epochs": 200,
         "estimators": ["ebab", '{"name": "kde", "variance": 0.1}', "akde"],
+    },
+    "vib": {
+        "data": "digits",
+        "models": [
+            json.dumps({"name": "vib", "beta": beta, "latent": 8, "layers": ["z"]})
+            for beta in (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1)
+        ],
+        "estimators": ["sp"],
+        "epochs": 150,
+        "record": "[0, 20, 150]",
     },
 }
 

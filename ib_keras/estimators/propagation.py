@@ -331,8 +331,10 @@ def check_channel(noise_std: Any, *, random: bool = False) -> float:
         raise ArgumentError(
             "Sample propagation needs Gaussian noise of a known standard deviation in each layer, "
             "and this network is random by draws of its own layers only",
-            "noise_std > 0 (`ib_keras.instrument(model, noise_std=...)`), or an estimator that "
-            "needs only samples, such as 'ksg'",
+            "a layer that declares the distribution of its draws, as `layers.GaussianSampling` or "
+            "any layer with a method `conditional`; noise_std > 0 "
+            "(`ib_keras.instrument(model, noise_std=...)`); or an estimator that needs only "
+            "samples, such as 'ksg'",
             "noise_std=0",
         )
     raise ArgumentError(

@@ -43,7 +43,9 @@ def names() -> list[str]:
 
 
 def label(identifier: Identifier) -> str:
-    """Return a short name for a run: ``szt-relu``, the stem of a file, or a function's name.
+    """Return a short name for a run, such as ``szt-relu``, ``vib-beta0.01`` or the stem of a file.
+
+    It has the name of the model or function, and its ``activation`` and ``beta`` if they are given.
 
     Args:
         identifier: an identifier that ``build`` accepts; a ``"label"`` in its JSON is the result.
@@ -57,7 +59,10 @@ def label(identifier: Identifier) -> str:
     if name.endswith(".keras"):
         return pathlib.Path(name).stem
     short = name.rpartition(":")[2]
-    return f"{short}-{arguments['activation']}" if "activation" in arguments else short
+    if "activation" in arguments:
+        short += f"-{arguments['activation']}"
+    beta = arguments.get("beta")
+    return f"{short}-beta{beta:g}" if isinstance(beta, (int, float)) else short
 
 
 def checkpoints(identifier: Identifier) -> dict[int, pathlib.Path]:

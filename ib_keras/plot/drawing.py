@@ -206,8 +206,9 @@ def title_of(
 ) -> str:
     """Return the title of a panel."""
     lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
-    if part["kind"].iloc[0] in _BOUNDS:
-        lines.append(f"({_BOUNDS[part['kind'].iloc[0]]} {quantity})")
+    kind = part["kind"].iloc[0]
+    if kind in _BOUNDS:
+        lines.append(f"({_BOUNDS[kind]} {quantity.removesuffix(f' {kind}')})")
     return "\n".join(lines)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEAST = 0.05  # nats or bits
+
 
 def information_plane(
     frame: pd.DataFrame,
@@ -82,6 +84,7 @@ def information_plane(
             title=drawing.title_of(part, panel_run, panel_estimator, points),
         )
         axes.margins(0.06)
+        _widen(axes)
     grey = {"linestyle": "none", "color": "0.35"}
     handles = [
         figures.Line2D([], [], marker=drawing.marker(layers, layer), label=layer, **grey)
@@ -98,6 +101,15 @@ def information_plane(
         bar.set_ticks(ticks, labels=list(map(str, ticks)))
         bar.minorticks_off()
     return figure
+
+
+def _widen(axes: Axes) -> None:
+    """Show at least ``_LEAST`` along both axes, so that rounding errors do not fill a panel."""
+    for get, put in ((axes.get_xlim, axes.set_xlim), (axes.get_ylim, axes.set_ylim)):
+        low, high = get()
+        missing = _LEAST - (high - low)
+        if missing > 0:
+            put(low - missing / 2, high + missing / 2)
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:

@@ -306,7 +306,7 @@ def _bounds(table: pd.DataFrame) -> str:
     order = list(dict.fromkeys(table["quantity"]))
     sentences = [
         f"{quantity} by {', '.join(by)} is {'an' if kind == 'upper' else 'a'} {kind} bound"
-        f"{' where the column kind says so' if mixed else ''}."
+        f"{_bounded(quantity, kind)}{' where the column kind says so' if mixed else ''}."
         for (quantity, kind, mixed), by in sorted(
             names.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
         )
@@ -314,6 +314,12 @@ def _bounds(table: pd.DataFrame) -> str:
     if len(bounds) < len(finite):
         sentences.append("All other values are estimates and not bounds.")
     return " ".join(sentences)
+
+
+def _bounded(quantity: str, kind: str) -> str:
+    """Say what a quantity with the name of a bound, such as ``"I(X;T) upper"``, bounds."""
+    of = quantity.removesuffix(f" {kind}")
+    return "" if of == quantity else f" on {of}"
 
 
 def _settings(table: pd.DataFrame) -> dict[str, Any]:
@@ -333,7 +339,7 @@ def _settings(table: pd.DataFrame) -> dict[str, Any]:
         ),
         "noise of the network": f"{noise['noise_std'].iloc[0]:g} in every layer"
         if same and levels
-        else verdict.few(levels, 12) or "none",
+        else verdict.few(levels, 12) or "none added",
         "seconds of estimation": f"{table[table['quantity'] == 'I(X;T)']['seconds'].sum():.1f}",
     }
 

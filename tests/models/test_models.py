@@ -159,6 +159,8 @@ def test_a_model_that_does_not_fit_the_data():
 def test_labels():
     assert models.label("szt") == "szt"
     assert models.label({"name": "szt", "activation": "relu"}) == "szt-relu"
+    assert models.label({"name": "vib", "beta": 1e-4, "latent": 8}) == "vib-beta0.0001"
+    assert models.label({"name": "vib", "beta": 1}) == "vib-beta1"
     assert models.label({"name": "szt", "label": "mine"}) == "mine"
     assert models.label("/a/b/best.keras") == "best"
     assert models.label("pkg.mod:net") == "net"

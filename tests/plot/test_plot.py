@@ -284,3 +284,14 @@ def test_a_table_without_a_number_is_drawn_as_such():
     for draw in (ib.plot.information_plane, ib.plot.layer_curves):
         (axes,) = draw(table).axes
         assert axes.texts[0].get_text().startswith("no finite values")
+
+
+def test_rounding_errors_do_not_fill_a_panel():
+    table = make_frame(runs=("r",), estimators=("sp",), layers=("z",))
+    table["value"] = np.where(table["quantity"] == "I(X;T)", table["value"], 2.3)
+    table["value"] += 1e-14 * np.arange(len(table))
+    axes = ib.plot.information_plane(table).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(0.05) and (low + high) / 2 == pytest.approx(2.3)
+    low, high = axes.get_xlim()
+    assert high - low > 0.05
