@@ -414,7 +414,7 @@ def default_taps(traced: Trace) -> list[Call]:
 def _weighted(traced: Trace) -> list[Call]:
     found = set()
     for call in traced.leaves:
-        own = call.weights or call.declares
-        if own and not blocks.belongs_to_others(call.layer) and not call.returns_input:
+        if call.weights and not blocks.belongs_to_others(call.layer) and not call.returns_input:
             found.add(id(call if call.in_loop else blocks.last_of_group(traced, call)))
+    found |= {id(call) for call in traced.calls if call.declares and call.tappable}
     return [call for call in traced.calls if id(call) in found]
