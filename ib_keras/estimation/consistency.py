@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from ib_keras.flags import split
@@ -14,7 +14,7 @@ _ERRORS, _NATS = 2.0, 0.05
 _CELL = ("run", "epoch", "layer", "estimator")
 
 
-def flagged(rows: Iterable[dict[str, Any]], y_of_x: bool) -> list[dict[str, Any]]:
+def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[str, Any]]:
     """Flag estimates that contradict the data processing inequality beyond their errors.
 
     If Y is a function of X, then Y → X → T is a Markov chain, and I(X;T) ≥ I(T;Y). Both rows of a
@@ -27,18 +27,17 @@ def flagged(rows: Iterable[dict[str, Any]], y_of_x: bool) -> list[dict[str, Any]
 
     Args:
         rows: rows of a table of estimates, for any number of layers, epochs and estimators.
-        y_of_x: whether equal inputs have equal labels.
+        of_x: the quantities, such as ``"I(T;Y)"``, whose Y is a function of X: equal inputs have
+            equal targets.
 
     Returns:
         The rows in their order; rows that contradict each other are replaced by flagged copies.
     """
     table = list(rows)
-    if not y_of_x:
-        return table
     inputs = {_cell(row): i for i, row in enumerate(table) if row["quantity"] == "I(X;T)"}
     for i, row in enumerate(table):
         of_input = inputs.get(_cell(row))
-        if of_input is None or not row["quantity"].startswith("I(T;Y"):
+        if of_input is None or row["quantity"] not in of_x:
             continue
         if _contradict(table[of_input], row):
             for place in (of_input, i):

@@ -88,8 +88,7 @@ def run_all(
         if original.traits.inputs and values is not None:
             prepared = _of_inputs(over_all, values, samples.labels(), on_error)
         methods.append(_Method(original, over_all, prepared))
-    functions_of_x = {target.quantity: samples.y_of_x(target) for target in samples.targets}
-    y_of_x = all(functions_of_x.values())
+    of_x = {target.quantity for target in samples.targets if samples.y_of_x(target)}
     for source in sources:
         where, t, extent, of_rows = source.where, source.read(), source.extent(), source.rows()
         codes = samples.input_codes(of_rows)
@@ -111,7 +110,7 @@ def run_all(
                     rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
                 rows[0] |= columns
             rows += [row(where, name, q, value, seconds) for q, value in others.items()]
-            yield from flagged(rows, y_of_x)
+            yield from flagged(rows, of_x)
             done()
 
 

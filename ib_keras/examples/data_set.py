@@ -108,7 +108,7 @@ class DataSet(Examples):
             first.add(*element)
         first.end()
         if first.copy is not None:
-            self._read, self._single = first.copy.read, False
+            self._read, self._single = functools.partial(first.copy.read, first), False
         else:  # a data set that shuffles is noticed here, before any work starts
             again = next(self._batches(), None)
             if again is None or not first.begins_with(again[0]):
@@ -263,7 +263,7 @@ def _reader(source: Any, name: str) -> tuple[Callable[[], Iterable[Any]], bool]:
     """Return a function that begins a pass over a data set, and whether it is known to end."""
     if hasattr(source, "__next__") and not _is_paged(source):
         return (lambda: source), False
-    if hasattr(source, "element_spec"):  # tf.data.Dataset
+    if hasattr(source, "element_spec") and hasattr(source, "batch"):  # tf.data.Dataset
         cardinality = int(source.cardinality())
         if cardinality == _INFINITE:
             raise _endless(name, "a tf.data.Dataset that repeats without end")

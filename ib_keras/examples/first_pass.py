@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import math
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,8 +150,6 @@ class FirstPass:
             self.dtypes[i] = whole.dtype
             self._keep(i, whole, row_hashes(whole))
         self._texts = {}
-        if self.copy is not None:
-            self.copy.end(self.structure, self.n, self.shapes, self.dtypes)
 
     def begins_with(self, arrays: Sequence[np.ndarray]) -> bool:
         """Return whether the first element is this."""
@@ -219,32 +219,25 @@ class Copy:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ib_keras-")
-        self._structure: dict[str, Any] = {}
-        self._arrays: list[np.ndarray] = []
 
     def add(self, i: int, array: np.ndarray) -> None:
         """Append rows of the i-th array."""
         with open(self._path(i), "ab") as file:
             file.write(np.ascontiguousarray(array).tobytes())
 
-    def end(
-        self,
-        structure: dict[str, Any],
-        n: int,
-        shapes: Sequence[tuple[int, ...]],
-        dtypes: Sequence[np.dtype],
-    ) -> None:
-        """End the copy; the arguments are those of the rows."""
-        self._structure = structure
-        self._arrays = [
-            np.memmap(self._path(i), dtype, "r", shape=(n, *shape))
-            for i, (shape, dtype) in enumerate(zip(shapes, dtypes, strict=True))
-        ]
-
-    def read(self) -> Iterator[Any]:
-        """Yield the rows in batches, each as a tuple of the inputs."""
-        for part in slices(len(self._arrays[0]), _COPIED_ROWS):
-            yield (pack([array[part] for array in self._arrays], self._structure),)
+    def read(self, first: FirstPass) -> Iterator[Any]:
+        """Yield the rows of the pass in batches, each as a tuple of the inputs."""
+        with contextlib.ExitStack() as stack:
+            files = [
+                stack.enter_context(open(self._path(i), "rb")) for i in range(len(first.shapes))
+            ]
+            for part in slices(first.n, _COPIED_ROWS):
+                rows = min(part.stop, first.n) - part.start
+                arrays = [
+                    np.fromfile(file, dtype, rows * math.prod(shape)).reshape(rows, *shape)
+                    for file, shape, dtype in zip(files, first.shapes, first.dtypes, strict=True)
+                ]
+                yield (pack(arrays, first.structure),)
 
     def _path(self, i: int) -> pathlib.Path:
         return pathlib.Path(self._folder.name, str(i))

@@ -48,11 +48,13 @@ def instrument(
             numbers, ``{"dense_*": 0.05}``; taps that it does not name have no noise. An output has
             a channel only if the dict names it.
         layers: the layers to tap. ``None`` taps the output of each layer with weights, after the
-            activation and normalisation layers that belong to it. ``"blocks"`` taps the stages of a
-            deep network: its residual sums, concatenations and nested blocks. Names, globs such as
-            ``"encoder/*"``, or a function from a layer to a boolean tap other layers. A layer that
-            is called several times has the taps ``name``, ``name:1``, …; a layer that returns a
-            tuple or dict has the taps ``name[0]``, ``name[key]``, and only the first by default.
+            activation and normalisation layers that belong to it, and of each layer that declares
+            the distribution of its output, such as ``ib_keras.layers.GaussianSampling``.
+            ``"blocks"`` taps the stages of a deep network: its residual sums, concatenations and
+            nested blocks. Names, globs such as ``"encoder/*"``, or a function from a layer to a
+            boolean tap other layers. A layer that is called several times has the taps ``name``,
+            ``name:1``, …; a layer that returns a tuple or dict has the taps ``name[0]``,
+            ``name[key]``, and only the first by default.
         seed: integer seed of all noise; ``None`` for a random seed.
 
     Returns:
@@ -484,13 +486,13 @@ class InstrumentedModel(keras.Model):
         Raises:
             ArgumentError: If there are no inputs, or too few.
         """
-        if not viewed.fitted:
+        if not viewed.unfitted:
             return viewed
         viewed.check_inputs(inputs)
-        samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.fitted}
+        samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.unfitted}
         for _, batch in self.stream(
             examples.of(inputs, name="view_inputs"),
-            {NOISY: viewed.fitted},
+            {NOISY: viewed.unfitted},
             batch_size=batch_size,
             seed=seed,
         ):

@@ -398,7 +398,8 @@ def default_taps(traced: Trace) -> list[Call]:
     its only input and no other layer takes this output. A normalisation that belongs to no layer
     with weights has no tap. A layer that returns its input unchanged, such as a linear activation
     or a dropout at inference, has no tap either and is skipped. If a layer returns several tensors,
-    the first is T. A wrapper is tapped instead of the layer that it wraps.
+    the first is T. A wrapper is tapped instead of the layer that it wraps. A layer that declares
+    the distribution of its output, such as ``ib_keras.layers.GaussianSampling``, has a tap, too.
 
     Raises:
         ArgumentError: If one of these layers is called inside a loop.
@@ -414,4 +415,5 @@ def _weighted(traced: Trace) -> list[Call]:
     for call in traced.leaves:
         if call.weights and not blocks.belongs_to_others(call.layer) and not call.returns_input:
             found.add(id(call if call.in_loop else blocks.last_of_group(traced, call)))
+    found |= {id(call) for call in traced.calls if call.declares and call.tappable}
     return [call for call in traced.calls if id(call) in found]

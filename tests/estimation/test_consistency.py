@@ -15,8 +15,11 @@ def pair(xt, ty, xt_error=math.nan, ty_error=math.nan, kinds=("estimate", "estim
     return rows
 
 
-def flags(rows, y_of_x=True):
-    return [row["flags"] for row in flagged(rows, y_of_x)]
+ALL = ("I(T;Y)", "I(T;Y[shape])")
+
+
+def flags(rows, of_x=ALL):
+    return [row["flags"] for row in flagged(rows, of_x)]
 
 
 def test_a_token_networks_estimates():
@@ -24,8 +27,8 @@ def test_a_token_networks_estimates():
     rows = pair(0.02, 0.37, 0.03, 0.03, flags="no_noise")
     assert flags(rows) == ["no_noise,inconsistent"] * 2
     assert [row["flags"] for row in rows] == ["no_noise"] * 2  # the rows given are not changed
-    assert flags(rows, y_of_x=False) == ["no_noise"] * 2
-    assert flags(flagged(rows, True)) == ["no_noise,inconsistent"] * 2  # once is enough
+    assert flags(rows, of_x=()) == ["no_noise"] * 2
+    assert flags(flagged(rows, ALL)) == ["no_noise,inconsistent"] * 2  # once is enough
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,6 @@ def test_each_cell_by_itself():
     assert flags(rows) == ["inconsistent", "", "", "inconsistent"]
     # Several targets: only the one that contradicts.
     other = {**first[1], "quantity": "I(T;Y[shape])", "value": 0.05}
-    found = flagged([*first, other], True)
+    found = flagged([*first, other], ALL)
     assert [row["flags"] for row in found] == ["inconsistent", "inconsistent", ""]
     assert flags([first[1]]) == [""]
