@@ -170,7 +170,7 @@ class Recorder(keras.callbacks.Callback):
         names = tapped.select_taps(self.layers if own else None)
         viewed = tapped.views(names, self.views)
         viewed.check_inputs(self._view_inputs)
-        if viewed.fitted:
+        if viewed.unfitted:
             tapped.examples(self._view_inputs)
         self._recording = Recording(
             path=self.path,

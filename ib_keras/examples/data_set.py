@@ -245,7 +245,7 @@ class DataSet(Examples):
         """Whether elements of these shapes are batches rather than rows.
 
         The shapes of a model's inputs decide it, or else whether the first axes of the inputs and
-        targets are equal.
+        targets are equal. A vector of a known length, without targets, is a row.
         """
         if self._expected is not None and len(self._expected) == len(inputs):
             for like in (functools.partial(fits, exact=True), fits, _of_equal_rank):
@@ -255,6 +255,8 @@ class DataSet(Examples):
                         map(like, rows, self._expected)
                     ):
                         return bool(first)
+        if not targets and all(len(shape) == 1 and shape[0] is not None for shape in inputs):
+            return False
         shapes = [*inputs, *targets]
         return all(shapes) and len({shape[0] for shape in shapes} - {None}) < 2
 

@@ -486,13 +486,13 @@ class InstrumentedModel(keras.Model):
         Raises:
             ArgumentError: If there are no inputs, or too few.
         """
-        if not viewed.fitted:
+        if not viewed.unfitted:
             return viewed
         viewed.check_inputs(inputs)
-        samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.fitted}
+        samples: dict[str, list[np.ndarray]] = {name: [] for name in viewed.unfitted}
         for _, batch in self.stream(
             examples.of(inputs, name="view_inputs"),
-            {NOISY: viewed.fitted},
+            {NOISY: viewed.unfitted},
             batch_size=batch_size,
             seed=seed,
         ):

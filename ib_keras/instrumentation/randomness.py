@@ -57,9 +57,12 @@ def draws_from_kernels(graph: tf.Graph) -> bool:
 
 
 def written_variables(graph: Any) -> list[tf.Variable]:
-    """Return the variables that a pass through a function's graph may write."""
-    written = _has(graph, _writes)
-    return [variable for variable in graph.variables if written and not variable.trainable]
+    """Return the variables that a pass through a function's graph may write, in order of use."""
+    if not _has(graph, _writes):
+        return []
+    places = {id(outside): place for place, (outside, _) in enumerate(graph.captures)}
+    ordered = sorted(graph.variables, key=lambda variable: places.get(id(variable.handle), -1))
+    return [variable for variable in ordered if not variable.trainable]
 
 
 def seed_values(variables: Sequence[tf.Variable], seed: Sequence[int]) -> dict[int, np.ndarray]:
@@ -79,7 +82,8 @@ def seed_values(variables: Sequence[tf.Variable], seed: Sequence[int]) -> dict[i
         vector = variable.dtype.is_integer and variable.shape.rank == 1
         if vector and name.startswith(("seed_generator_state", "StateVar")):
             # The last number keeps these seeds apart from the noise of channels.
-            words = np.random.SeedSequence([*seed, i, 2]).generate_state(variable.shape[0])
+            place = len(values)
+            words = np.random.SeedSequence([*seed, place, 2]).generate_state(variable.shape[0])
             values[i] = (words >> 1).astype(variable.dtype.as_numpy_dtype)
     return values
 

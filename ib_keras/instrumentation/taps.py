@@ -400,7 +400,8 @@ def default_taps(traced: Trace) -> list[Call]:
     its only input and no other layer takes this output. A normalisation that belongs to no layer
     with weights has no tap. A layer that returns its input unchanged, such as a linear activation
     or a dropout at inference, has no tap either and is skipped. If a layer returns several tensors,
-    the first is T. A wrapper is tapped instead of the layer that it wraps.
+    the first is T. A wrapper is tapped instead of the layer that it wraps. A layer that declares
+    the distribution of its output, such as ``ib_keras.layers.GaussianSampling``, has a tap, too.
 
     Raises:
         ArgumentError: If one of these layers is called inside a loop.

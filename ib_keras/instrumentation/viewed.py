@@ -23,8 +23,7 @@ class Viewed:
     Args:
         taps: the taps that have a view, by name.
         views: their views, by name.
-        values: the parameters of each view, in the order of ``views``; those of a fitted view are
-            ``None`` until it is fitted.
+        values: the parameters of the views, by name, without views that are not fitted yet.
     """
 
     taps: Mapping[str, Tap] = dataclasses.field(default_factory=dict)
@@ -32,9 +31,9 @@ class Viewed:
     values: Mapping[str, tuple[np.ndarray, ...]] = dataclasses.field(default_factory=dict)
 
     @property
-    def fitted(self) -> list[str]:
-        """The taps whose view is fitted."""
-        return [name for name, view in self.views.items() if view.fitted]
+    def unfitted(self) -> list[str]:
+        """The taps whose view has to be fitted."""
+        return [n for n, view in self.views.items() if view.fitted and n not in self.values]
 
     @property
     def positions(self) -> list[str]:
@@ -64,9 +63,9 @@ class Viewed:
 
     def check_inputs(self, inputs: Any) -> None:
         """Raise if views have to be fitted and there are no inputs for it."""
-        if self.fitted and inputs is None:
+        if self.unfitted and inputs is None:
             raise ArgumentError(
-                f"The view {self.views[self.fitted[0]].name!r} has to be fitted",
+                f"The view {self.views[self.unfitted[0]].name!r} has to be fitted",
                 "`view_inputs`, inputs that are not evaluated, such as x_train[:1000]",
                 "view_inputs=None",
             )

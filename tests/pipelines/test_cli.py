@@ -146,7 +146,7 @@ def test_every_pipeline_compiles(name, tmp_path):
 def test_errors_are_one_line_and_nothing_is_written(tmp_path):
     for argument, message in {
         "--set=epoch=3": "'epoch' is unknown",
-        "--preset=fast": "'fast' is unknown. Expected one of ['demo', 'quick', 'digits']",
+        "--preset=fast": "'fast' is unknown. Expected one of ['demo', 'quick', 'digits', 'vib']",
         "--pipeline=plane": f"'plane' is unknown. Expected one of {list(cli.PIPELINES)}",
         "--runner=cloud": f"'cloud' is unknown. Expected one of {list(cli.RUNNERS)}",
         "stray": "flags only",

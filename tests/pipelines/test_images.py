@@ -29,7 +29,7 @@ def test_every_task_gets_the_image_and_the_specification_stays(spec):
     assert {c["image"] for _, c in containers(named)} == {"host/path/ib:2"}
     assert {c["image"] for _, c in containers(spec)} == {DEFAULT_IMAGE}
     assert {name for name, _ in containers(spec)} == {
-        "examples", "trainer", "capturer", "estimator", "reporter",
+        "examples", "trainer", "capturer", "planner", "estimator", "reporter",
     }  # fmt: skip
 
 
