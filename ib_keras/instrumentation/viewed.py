@@ -83,6 +83,7 @@ class Viewed:
         view = self.views.get(name)
         if view is None:
             return output
+        output = tf.cast(output, tf.float32)  # sums of float16 would lose digits
         if self.taps[name].channels_first:
             output = tf.transpose(output, [0, *range(2, len(output.shape)), 1])
         return view(output, mask, parameters[list(self.views).index(name)])

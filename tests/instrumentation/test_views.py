@@ -237,3 +237,16 @@ def test_views_that_do_not_fit(chosen, message):
 def test_too_few_inputs_to_fit():
     with pytest.raises(ArgumentError, match="`view_inputs` are too few.*more than 5 rows"):
         network().capture(IMAGES, views={"conv": "pca:5"}, view_inputs=IMAGES[:5])
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float64"])
+@pytest.mark.parametrize("view", ["mean", "max", "last", "positions", "random:5", "pca:3"])
+def test_other_precisions(dtype, view):
+    """Views are computed in float32, so that float16 does not lose digits in sums."""
+    layer = keras.layers.Conv2D(4, 3, activation="relu", name="conv", dtype=dtype)
+    model = ib.instrument(keras.Sequential([keras.Input((6, 6, 2)), layer]))
+    whole = model.capture(IMAGES)["conv"]
+    captured = model.capture(IMAGES, views={"conv": view}, view_inputs=IMAGES)["conv"]
+    assert captured.dtype == np.float32 and np.isfinite(captured).all()
+    if view == "mean":
+        np.testing.assert_allclose(captured, whole.mean(axis=(1, 2)), rtol=1e-6, atol=1e-6)
