@@ -45,6 +45,7 @@ def estimate(
     views: Any = None,
     view_inputs: Any = None,
     batch_size: int = 256,
+    seed: int | None = None,
 ) -> pd.DataFrame:
     """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
@@ -81,6 +82,7 @@ def estimate(
         views: functions of the layers of a model, as for ``InstrumentedModel.capture``.
         view_inputs: inputs on which the views ``"pca:k"`` are fitted.
         batch_size: samples per forward pass, for a model.
+        seed: seed of a model's noise and random numbers; ``None`` for new ones at every call.
 
     Returns:
         A frame in long form, with one row for each run, epoch, layer, estimator and quantity, and
@@ -105,7 +107,9 @@ def estimate(
     check_on_error(on_error)
     epochs = None if epochs is None else check_epochs(epochs)
     parts = [
-        _part(one, estimators, inputs, targets, layers, epochs, views, view_inputs, batch_size)
+        _part(
+            one, estimators, inputs, targets, layers, epochs, views, view_inputs, batch_size, seed
+        )
         for one in _stores_or_source(source)
     ]
     for part in parts:
@@ -154,18 +158,20 @@ class _Part:
 
 def _part(
     source: Any, estimators: Sequence[BaseEstimator], inputs: Any, targets: Any, layers: Any,
-    epochs: Any, views: Any, view_inputs: Any, batch_size: int,
+    epochs: Any, views: Any, view_inputs: Any, batch_size: int, seed: int | None,
 ) -> _Part:  # fmt: skip
     if isinstance(source, ActivationStore):
-        _refuse(inputs=inputs, targets=targets, views=views, view_inputs=view_inputs)
+        _refuse(inputs=inputs, targets=targets, views=views, view_inputs=view_inputs, seed=seed)
         return _Part(source, *from_store(source, layers, epochs))
     _refuse(epochs=epochs)
     if isinstance(source, Mapping):
-        _refuse(views=views, view_inputs=view_inputs)
+        _refuse(views=views, view_inputs=view_inputs, seed=seed)
         return _Part(source, *from_arrays(source, inputs, targets, layers))
     return _Part(
         source,
-        *from_model(source, inputs, targets, layers, estimators, views, view_inputs, batch_size),
+        *from_model(
+            source, inputs, targets, layers, estimators, views, view_inputs, batch_size, seed
+        ),
     )
 
 
@@ -215,6 +221,6 @@ def _refuse(**arguments: Any) -> None:
     if passed:
         raise ArgumentError(
             f"`{passed[0]}` cannot be used with this source",
-            "inputs and targets for arrays and models, views for models, epochs for stores",
+            "inputs and targets for arrays and models, views and a seed for models, epochs for stores",
             passed,
         )

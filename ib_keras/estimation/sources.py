@@ -12,7 +12,7 @@ import numpy as np
 
 from ib_keras import examples
 from ib_keras.activations import Activations, ActivationStore, layer_names
-from ib_keras.arrays.checks import as_samples, check_count
+from ib_keras.arrays.checks import as_samples, check_count, check_seed
 from ib_keras.arrays.labels import provenance_of
 from ib_keras.arrays.targets import Target, as_targets
 from ib_keras.errors import ArgumentError, StoreError
@@ -465,6 +465,7 @@ def from_model(
     views: Any = None,
     view_inputs: Any = None,
     batch_size: int = 256,
+    seed: int | None = None,
 ) -> tuple[Samples, list[Source]]:
     """Capture the taps of a model, and return its samples and sources."""
     import keras
@@ -500,6 +501,7 @@ def from_model(
         rows=propagated_rows(rows.n, max([0, *(e.conditional_inputs for e in propagating)]), 0),
         propagations=max([2, *(e.propagations for e in propagating)]),
         batch_size=batch_size,
+        seed=None if seed is None else (check_seed(seed),),
         viewed=viewed,
         view_inputs=view_inputs,
     )

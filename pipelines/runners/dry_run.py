@@ -77,12 +77,17 @@ def summary(
     rows = {**about, "image": ", ".join(images)}
     lines += [f"  {name + ':':<12}{text}" for name, text in rows.items()]
     lines.append("  tasks, in their order:")
-    width = max(len(name) for name, _ in names)
-    for name, label in names:
+
+    def times(label: str) -> str:
         factors = [str(count[label])] if count[label] > 1 else []
         factors += ["shards"] if label in planned else []
-        times = "".join(f"× {factor} " for factor in factors)
-        lines.append(f"    {name:<{width}} {times:<6}{_machine(containers.get(label, {}))}")
+        return "".join(f"× {factor} " for factor in factors)
+
+    width = max(len(name) for name, _ in names)
+    room = max(6, *(len(times(label)) for _, label in names))
+    for name, label in names:
+        machine = _machine(containers.get(label, {}))
+        lines.append(f"    {name:<{width}} {times(label):<{room}}{machine}")
     lines.append("  parameters given:" + ("" if settings else " none, the defaults are used"))
     lines += [line for name, value in settings.items() for line in valued(f"{name}=", value, 4)]
     return lines + [f"  {line}" for line in hints(settings)]

@@ -1,5 +1,6 @@
 import json
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -313,3 +314,15 @@ def test_load_says_what_is_wrong(store, tmp_path):
         frame.write(ib.estimate(store, "ebab"), tmp_path / "taken")
     with pytest.raises(StoreError, match="is not of the expected kind"):
         frame.write(ib.estimate(store, "ebab"), store.path)
+
+
+def test_a_model_with_noise_is_seeded():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="dense")])
+    noisy = ib.instrument(model, {"dense": 0.5})
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    first, same, other = (
+        ib.estimate(noisy, "ksg", inputs=x, seed=seed)["value"].tolist() for seed in (0, 0, 1)
+    )
+    assert first == same != other
+    with pytest.raises(ArgumentError, match="`seed` cannot be used with this source"):
+        ib.estimate({"a": x}, "ebab", seed=0)
