@@ -106,10 +106,9 @@ def estimate(
     calibrator = Calibrator.of(calibrate)
     check_on_error(on_error)
     epochs = None if epochs is None else check_epochs(epochs)
+    capture = {"views": views, "view_inputs": view_inputs, "seed": seed}
     parts = [
-        _part(
-            one, estimators, inputs, targets, layers, epochs, views, view_inputs, batch_size, seed
-        )
+        _part(one, estimators, inputs, targets, layers, epochs, capture, batch_size)
         for one in _stores_or_source(source)
     ]
     for part in parts:
@@ -158,21 +157,19 @@ class _Part:
 
 def _part(
     source: Any, estimators: Sequence[BaseEstimator], inputs: Any, targets: Any, layers: Any,
-    epochs: Any, views: Any, view_inputs: Any, batch_size: int, seed: int | None,
+    epochs: Any, capture: Mapping[str, Any], batch_size: int,
 ) -> _Part:  # fmt: skip
     if isinstance(source, ActivationStore):
-        _refuse(inputs=inputs, targets=targets, views=views, view_inputs=view_inputs, seed=seed)
+        _refuse(inputs=inputs, targets=targets, **capture)
         return _Part(source, *from_store(source, layers, epochs))
     _refuse(epochs=epochs)
     if isinstance(source, Mapping):
-        _refuse(views=views, view_inputs=view_inputs, seed=seed)
+        _refuse(**capture)
         return _Part(source, *from_arrays(source, inputs, targets, layers))
-    return _Part(
-        source,
-        *from_model(
-            source, inputs, targets, layers, estimators, views, view_inputs, batch_size, seed
-        ),
+    found = from_model(
+        source, inputs, targets, layers, estimators, batch_size=batch_size, **capture
     )
+    return _Part(source, *found)
 
 
 def _table(part: _Part, estimators: Sequence[BaseEstimator], unit: str) -> pd.DataFrame:
@@ -221,6 +218,7 @@ def _refuse(**arguments: Any) -> None:
     if passed:
         raise ArgumentError(
             f"`{passed[0]}` cannot be used with this source",
-            "inputs and targets for arrays and models, views and a seed for models, epochs for stores",
+            "inputs and targets for arrays and models, views and a seed for models, epochs for "
+            "stores",
             passed,
         )
