@@ -358,12 +358,13 @@ class InstrumentedModel(keras.Model):
                         arrays[kind][name][draw, start : start + len(value)] = value
         if draws == 1:
             arrays = {k: {name: a[0] for name, a in each.items()} for k, each in arrays.items()}
+        noise_std, random = self.view_noise(viewed), self.random_views(viewed)
         return {
             kind: Activations(
                 each,
-                noise_std=self.view_noise(viewed),
+                noise_std=noise_std,
                 clean=kind == CLEAN,
-                random=self.random_views(viewed),
+                random=random,
                 views=viewed.names,
                 masks=arrays.get(MASK),
             )
@@ -506,8 +507,10 @@ class InstrumentedModel(keras.Model):
 
     def random_views(self, viewed: Viewed) -> frozenset[str]:
         """Return the taps whose S is random, also by a view of Gaussian noise that is not."""
-        changed = self.view_noise(viewed)
-        lost = {name for name, own in self.noise_std.items() if own > 0 and not changed[name] > 0}
+        if not viewed.views:
+            return self.random_taps
+        noise = self.noise_std
+        lost = {n for n, own in noise.items() if own > 0 and not viewed.noise_std(n, own) > 0}
         return self.random_taps | lost
 
     def masked_positions(self, viewed: Viewed) -> list[str]:
