@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -69,11 +68,6 @@ class Recording:
     fingerprint: str
     origin: Mapping[str, Any]
 
-    @functools.cached_property
-    def repeated(self) -> Examples:
-        """The rows that are propagated repeatedly."""
-        return self.inputs.take(self.rows)
-
     def fitted(self, epoch: int) -> Viewed:
         """Return the views, fitted at this epoch."""
         return self.tapped.fit_views(
@@ -84,9 +78,12 @@ class Recording:
         self, names: list[str], epoch: int, viewed: Viewed
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yield S of the chosen rows, one forward pass at a time."""
-        for k in range(self.propagations if names else 0):
+        if not names:
+            return
+        repeated = self.inputs.take(self.rows)
+        for k in range(self.propagations):
             for _, batch in self.tapped.stream(
-                self.repeated, {CLEAN: names}, viewed=viewed, batch_size=self.batch_size,
+                repeated, {CLEAN: names}, viewed=viewed, batch_size=self.batch_size,
                 seed=(self.seed, epoch, k, 1),
             ):  # fmt: skip
                 yield batch[CLEAN]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras import estimators as registry
+from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, estimated, located, lost
@@ -98,8 +99,11 @@ def run_all(
         for method in methods:
             start = time.perf_counter()
             x = codes
-            if method.original.traits.inputs:
-                x = values if of_rows is None else samples.values(of_rows)
+            if method.original.traits.inputs and values is not None:
+                try:
+                    x = values if of_rows is None else _repeated(values, of_rows)
+                except ArgumentError as error:
+                    method = dataclasses.replace(method, prepared=_Failed(error))
             xt, others = _cell(method, source, t, extent, x, targets, on_error)
             seconds = time.perf_counter() - start
             name = method.original
@@ -112,6 +116,22 @@ def run_all(
             rows += [row(where, name, q, value, seconds) for q, value in others.items()]
             yield from flagged(rows, of_x)
             done()
+
+
+def _repeated(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the inputs of each position.
+
+    Raises:
+        ArgumentError: If they do not fit in memory.
+    """
+    needed, free = values[0].nbytes * len(rows), memory.available()
+    if free is not None and needed > free:
+        raise ArgumentError(
+            "The inputs do not fit in memory once for each position",
+            "fewer inputs, another view, or an estimator that does not compare T with X",
+            f"{needed / 1e9:.3g} GB needed, {free / 1e9:.3g} GB available",
+        )
+    return values[rows]
 
 
 @dataclasses.dataclass(frozen=True)

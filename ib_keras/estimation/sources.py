@@ -254,9 +254,9 @@ class Samples:
         of_first[self.inputs[first]] = first
         return bool((target.values == target.values[of_first[self.inputs]]).all())
 
-    def values(self, rows: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the inputs of some samples, for estimators that compare T with X."""
-        return None if self.raw is None else self._of_samples(self.raw.matrix(), rows)
+    def values(self) -> np.ndarray | None:
+        """Return the inputs of each row of each draw, for estimators that compare T with X."""
+        return None if self.raw is None else self._of_samples(self.raw.matrix(), None)
 
     def _of_samples(self, values: np.ndarray | None, rows: np.ndarray | None) -> Any:
         if values is None:

@@ -92,6 +92,7 @@ class DataSet(Examples):
         # An iterator can be read once, and is copied to files in the first pass.
         self._copies = hasattr(source, "__next__")
         self._read, self._ends = _reader(source, name)
+        self._taken: dict[bytes, Examples] = {}
 
     def expect(self, shapes: Sequence[Shape]) -> None:
         """Tell the data set the shapes of a row of each of a model's inputs."""
@@ -171,6 +172,13 @@ class DataSet(Examples):
             raise self._changed("other rows in a later pass")
         if rows:
             yield joined(held)
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """Return some rows in memory, which are kept: they are needed again at each epoch."""
+        key = rows.tobytes()
+        if key not in self._taken:
+            self._taken = {key: super().take(rows)}
+        return self._taken[key]
 
     def _changed(self, received: str) -> ArgumentError:
         return ArgumentError(
