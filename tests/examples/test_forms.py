@@ -1,244 +1,428 @@
-"""Inputs in every form give the record of arrays, to the bit; others are refused with a way out."""
+"""Inputs in every form that Keras accepts are the same rows; what has no rows is refused."""
 
 import itertools
-import pathlib
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
-import ib_keras as ib
 from ib_keras import examples
+from ib_keras.arrays.structures import pack
 from ib_keras.errors import ArgumentError
+from ib_keras.examples import first_pass
+from ib_keras.examples.rows import fits
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(90, 4)).astype("float32")
-X[50] = X[3]  # equal inputs have equal codes
-Y = RNG.integers(0, 3, 90)
-Y[50] = Y[3]
+N = 70
+X = RNG.normal(size=(N, 4)).astype("f4")
+Y = RNG.integers(0, 3, N)
+slices = tf.data.Dataset.from_tensor_slices
 
 
-def network(noise_std=0.1):
-    keras.utils.set_random_seed(0)
-    hidden = keras.layers.Dense(3, "tanh", name="hidden")
-    top = keras.layers.Dense(3, "softmax", name="top")
-    model = keras.Sequential([keras.Input((4,)), hidden, top], name="network")
-    return ib.instrument(model, noise_std, seed=0)
+def inputs_of(rows):
+    """The inputs in their structure."""
+    return pack(rows.arrays(), rows.structure)
 
 
-class Sequence(keras.utils.PyDataset):
+class Pages(keras.utils.PyDataset):
+    """Batches of rows, in an order that may change after each epoch."""
+
+    def __init__(self, size=9, shuffles=False, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.order = size, np.arange(N)
+        self.rng = np.random.default_rng(0) if shuffles else None
+
     def __len__(self):
-        return 9
+        return -(-N // self.size)
 
     def __getitem__(self, i):
-        return X[10 * i : 10 * i + 10], Y[10 * i : 10 * i + 10]
+        rows = self.order[i * self.size : (i + 1) * self.size]
+        return X[rows], Y[rows]
+
+    def on_epoch_end(self):
+        if self.rng is not None:
+            self.rng.shuffle(self.order)
+
+
+class Counted(keras.utils.PyDataset):
+    """Has the property of Keras 3 instead of a length."""
+
+    num_batches = 7
+
+    def __getitem__(self, i):
+        return X[i * 10 : i * 10 + 10], Y[i * 10 : i * 10 + 10]
+
+
+class Endless(keras.utils.PyDataset):
+    def __getitem__(self, i):
+        return X, Y
 
 
 class Loader:
-    """An iterable that begins anew, as a DataLoader of PyTorch."""
+    """Iterates anew over lists of two arrays, as a DataLoader of PyTorch."""
 
     def __iter__(self):
-        return batches()
+        for i in range(0, N, 8):
+            yield [X[i : i + 8], Y[i : i + 8]]
 
 
-def batches(x=X, y=Y, size=16):
-    for start in range(0, len(x), size):
-        yield x[start : start + size], y[start : start + size]
+class Indexed:
+    """Has single rows by index, as a Dataset of PyTorch, and does not say where they end."""
 
-
-def dataset(*parts):
-    return tf.data.Dataset.from_tensor_slices(parts)
-
-
-FORMS = {
-    "tensor": lambda: (tf.constant(X), tf.constant(Y)),
-    "frame": lambda: (pd.DataFrame(X), pd.Series(Y)),
-    "rows": lambda: (dataset(X, Y), None),
-    "batches": lambda: (dataset(X, Y).batch(32), None),
-    "small batches with weights": lambda: (dataset(X, Y, np.ones(90)).batch(7), None),
-    "labels beside": lambda: (tf.data.Dataset.from_tensor_slices(X).batch(8), Y),
-    "one-hot": lambda: (dataset(X, np.eye(3)[Y]).batch(45), None),
-    "no shapes": lambda: (
-        tf.data.Dataset.from_generator(batches, output_types=(tf.float32, tf.int64)), None,
-    ),
-    "sequence": lambda: (Sequence(), None),
-    "loader": lambda: (Loader(), None),
-    "function": lambda: (batches, None),
-    "generator": lambda: (batches(), None),
-    "generator of rows": lambda: (zip(X, Y, strict=True), None),
-}  # fmt: skip
-
-
-def recorded(folder, inputs, targets, **arguments):
-    recorder = ib.Recorder(
-        folder, inputs, targets, epochs=[0], run="run", draws=2, conditional_inputs=4,
-        propagations=3, batch_size=32, **arguments,
-    )  # fmt: skip
-    recorder.replay(network(), [0], lambda epoch: None)
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in sorted(pathlib.Path(folder).rglob("*"))
-        if path.suffix in (".npy", ".json")
-    }
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    return recorded(tmp_path_factory.mktemp("arrays") / "store", X, Y)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_each_form_gives_the_record_of_arrays(form, expected, tmp_path):
-    inputs, targets = FORMS[form]()
-    found = recorded(tmp_path / "store", inputs, targets)
-    assert found.keys() == expected.keys()
-    differing = [str(path) for path in found if found[path] != expected[path]]
-    if form == "one-hot":  # its classes have other names only if a class is missing
-        assert set(Y) == {0, 1, 2}
-    assert differing == []
-
-
-def test_each_way_of_use_takes_a_data_set():
-    model, rows = network(0.0), dataset(X, Y).batch(20)
-    whole = model.capture(X, seed=1)
-    for name, values in model.capture(rows, seed=1).items():
-        np.testing.assert_array_equal(values, whole[name])
-    parts = [part["hidden"] for _, _, part in model.capture_batches(rows, seed=1)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole["hidden"])
-    columns = ["layer", "quantity", "value", "flags"]
-    table = ib.estimate(model, ["ebab", "gaussian"], inputs=rows)[columns]
-    assert table.equals(ib.estimate(model, ["ebab", "gaussian"], inputs=X, targets=Y)[columns])
-    noisy = network(0.3)
-    calibration, other = (
-        ib.calibrate("ksg", noisy.capture(X, seed=0)["hidden"], [0.5, 1.0], inputs=x, repeats=2)
-        for x in (X, dataset(X).batch(9))
-    )
-    assert calibration.frame.equals(other.frame)
-
-
-def test_inputs_by_name():
-    """A dict is assigned by the names of the inputs, whatever its order is."""
-    first, second = keras.Input((2,), name="b"), keras.Input((2,), name="a")
-    hidden = keras.layers.Dense(3, name="hidden")(keras.layers.Concatenate()([first, second]))
-    model = ib.instrument(keras.Model([first, second], hidden))
-    b, a = X[:, :2], X[:, 2:]
-    expected = model.capture([b, a])["hidden"]
-    rows = tf.data.Dataset.from_tensor_slices({"a": a, "b": b}).batch(16)
-    for inputs in ({"a": a, "b": b}, {"b": b, "a": a}, (b, a), rows):
-        np.testing.assert_array_equal(model.capture(inputs)["hidden"], expected)
-    with pytest.raises(ArgumentError, match="do not fit the model.*'b', 'a'"):
-        model.capture({"a": a, "c": b})
-
-
-def test_texts():
-    texts = np.array([f"word{'s' * (i % 5)} {i % 7}" for i in range(40)])
-    layer = keras.layers.TextVectorization(output_sequence_length=2)
-    layer.adapt(texts)
-    model = ib.instrument(
-        keras.Sequential([
-            keras.Input((), dtype="string"), layer, keras.layers.Embedding(20, 3, name="words"),
-        ])
-    )  # fmt: skip
-    expected = model.capture(texts)["words"]
-    rows = tf.data.Dataset.from_tensor_slices(texts)
-    for inputs in (texts.astype(object), rows, rows.batch(7), (t for t in texts.tolist())):
-        np.testing.assert_array_equal(model.capture(inputs)["words"], expected)
-
-
-@pytest.mark.parametrize("kind", ["uint8", "int32", "float64", "float16", "bool"])
-def test_dtypes_are_kept_in_the_record(kind, tmp_path):
-    x = (X > 0).astype(kind) if kind == "bool" else (10 * X).astype(kind)
-    rows = examples.of(dataset(x).batch(11))
-    rows.expect([(4,)])
-    (array,) = rows.arrays()
-    assert array.dtype == kind and np.array_equal(array, x)
-    assert rows.checksums == examples.of(x).checksums
-    np.testing.assert_array_equal(rows.codes(), examples.of(x).codes())
-
-
-class Shuffling(Sequence):
-    def __init__(self):
-        super().__init__()
-        self.order = np.arange(9)
+    def __len__(self):
+        return N
 
     def __getitem__(self, i):
-        return super().__getitem__(self.order[i])
-
-    def on_epoch_end(self):
-        self.order = np.roll(self.order, 1)
+        return X[i % N], int(Y[i % N])
 
 
-def test_a_shuffled_data_set_is_refused_before_the_training(tmp_path):
-    model = network()
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    before = [w.numpy() for w in model.weights]
-    recorder = ib.Recorder(tmp_path / "store", dataset(X, Y).shuffle(90).batch(9))
-    with pytest.raises(ArgumentError, match="changes from pass to pass.*without `shuffle`"):
-        model.fit(X, Y, callbacks=[recorder], verbose=0)
-    assert not (tmp_path / "store").exists()
-    assert all(np.array_equal(a, w.numpy()) for a, w in zip(before, model.weights, strict=True))
+class AsKerasOnce(Pages):
+    """Keras's iterators of images have a length, and an iterator of themselves without an end."""
+
+    def __next__(self):
+        raise AssertionError("not by its iterator")
 
 
-def test_rows_that_change_later_are_refused_with_nothing_half_written(tmp_path):
-    rows = Shuffling()
-    recorder = ib.Recorder(tmp_path / "store", rows, epochs=1)
-
-    def restore(epoch):
-        if epoch == 2:
-            rows.on_epoch_end()
-
-    with pytest.raises(ArgumentError, match="changes from pass to pass"):
-        recorder.replay(network(), [0, 1, 2], restore)
-    store = ib.ActivationStore(tmp_path / "store")
-    store.verify()
-    assert store.epochs == [0, 1]
+def rows():
+    return zip(X, Y, strict=True)
 
 
-def forever(shuffled):
-    rng = np.random.default_rng(0)
-    while True:
-        order = rng.permutation(90) if shuffled else np.arange(90)
-        yield from batches(X[order], Y[order], 30)
+def batches():
+    for i in range(0, N, 11):
+        yield X[i : i + 11], Y[i : i + 11]
+
+
+def from_generator(function, *shapes):
+    types = ("float32", "int64")
+    if not shapes:
+        return tf.data.Dataset.from_generator(function, output_types=types)
+    signature = tuple(map(tf.TensorSpec, shapes, types))
+    return tf.data.Dataset.from_generator(function, output_signature=signature)
+
+
+# Each with targets; functions, because an iterator can be read once.
+DATA_SETS = {
+    "rows": lambda: slices((X, Y)),
+    "batches": lambda: slices((X, Y)).batch(9),
+    "batches of one": lambda: slices((X, Y)).batch(1),
+    "equal batches": lambda: slices((X, Y)).batch(7, drop_remainder=True),
+    "one batch": lambda: slices((X, Y)).batch(200),
+    "weights": lambda: slices((X, Y, np.ones(N))).batch(9),
+    "cached": lambda: slices((X, Y)).shuffle(1).cache().batch(9).prefetch(2),
+    "shuffled once": lambda: slices((X, Y)).batch(N).shuffle(9, reshuffle_each_iteration=False),
+    "generated rows": lambda: from_generator(rows),
+    "generated batches": lambda: from_generator(batches),
+    "rows of known shape": lambda: from_generator(rows, (4,), ()),
+    "batches of known shape": lambda: from_generator(batches, (None, 4), (None,)),
+    "PyDataset": lambda: Pages(),
+    "PyDataset of rows": lambda: Pages(size=1),
+    "num_batches": Counted,
+    "iterator with a length": AsKerasOnce,
+    "function": lambda: rows,
+    "function of batches": lambda: batches,
+    "iterator": rows,
+    "iterator of batches": batches,
+    "iterator of TensorFlow": lambda: iter(slices((X, Y)).batch(9)),
+    "iterator of NumPy": lambda: slices((X, Y)).batch(9).as_numpy_iterator(),
+    "loader": Loader,
+    "indexed": Indexed,
+}
+
+
+@pytest.mark.parametrize("form", DATA_SETS)
+def test_a_data_set_has_the_rows_of_arrays(form):
+    arrays, found = examples.of(X, Y), examples.of(DATA_SETS[form]())
+    assert examples.is_data_set(found) and not examples.is_data_set(arrays)
+    assert (found.n, found.shapes, found.dtypes) == (arrays.n, arrays.shapes, arrays.dtypes)
+    assert found.checksums == arrays.checksums
+    assert found.codes().tolist() == arrays.codes().tolist()
+    assert found.targets.dtype == Y.dtype and found.targets.tolist() == Y.tolist()
+    for size in (1, 16, N, 1000):
+        sizes = [len(batch[0]) for batch in found.batches(size)]
+        assert sizes == [len(batch[0]) for batch in arrays.batches(size)]
+    np.testing.assert_array_equal(inputs_of(found), X)
+    chosen = np.array([0, 3, 64, 69])
+    np.testing.assert_array_equal(inputs_of(found.take(chosen)), X[chosen])
+    assert found.take(chosen) is found.take(chosen)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f8", "u1", "?", "i4", "<U3", "O"])
+def test_dtypes_are_kept(dtype):
+    values = (X * 3).astype(int).astype(dtype) if dtype != "O" else (X * 9).astype(int).astype(str)
+    if dtype == "O":
+        values = values.astype(object)
+    arrays = examples.of(values)
+    for source in (
+        slices(values),
+        slices(values).batch(9),
+        lambda: iter(values[:, None]),
+        iter([values[:3], values[3:]]),
+        tf.constant(values),
+        pd.DataFrame(values),
+    ):
+        found = examples.of(source)
+        if examples.is_data_set(source):
+            found.expect([(4,)])
+        np.testing.assert_array_equal(inputs_of(found).reshape(N, 4), inputs_of(arrays))
+        assert found.dtypes == arrays.dtypes
+    assert arrays.dtypes[0].kind == np.dtype(dtype).kind.replace("O", "U")
+
+
+def test_texts_in_any_type():
+    words = np.array(["ein Haus", "der Fluß", "x"] * 4)
+    expected = examples.of(words)
+    for form in (
+        words.astype(object), words.tolist(), pd.Series(words), tf.constant(words),
+        np.char.encode(words, "utf-8"), words.astype(np.dtypes.StringDType()),
+        slices(words), slices(words).batch(5), iter([words[:1], words[1:]]),
+    ):  # fmt: skip
+        found = examples.of(form)
+        if examples.is_data_set(form):
+            found.expect([()])
+        assert found.checksums == expected.checksums and found.dtypes == expected.dtypes
+        assert inputs_of(found).tolist() == words.tolist()
+
+
+def test_floats_of_other_libraries_are_float32():
+    found = examples.of(tf.cast(X, "bfloat16"))
+    assert found.dtypes == [np.dtype("f4")]
+    np.testing.assert_allclose(inputs_of(found), X, rtol=0.01)
+
+
+def test_nan_is_a_value():
+    x = X.copy()
+    x[3, 1] = np.nan
+    assert examples.of(slices(x).batch(9)).checksums == examples.of(x).checksums
+
+
+@pytest.mark.parametrize("size", [None, 9])
+def test_several_inputs(size):
+    named = {"zeta": X, "alpha": X[:, :2] * 2}
+    for parts, arrays in ((named, named), (tuple(named.values()), list(named.values()))):
+        data = slices((parts, Y))
+        found = examples.of(data if size is None else data.batch(size))
+        expected = examples.of(arrays)
+        assert found.structure == expected.structure and found.checksums == expected.checksums
+        read = inputs_of(found)
+        assert isinstance(read, dict) == isinstance(arrays, dict) and found.n == N
+    # The order of a dict says nothing.
+    other = {"alpha": named["alpha"], "zeta": named["zeta"]}
+    assert examples.of(other).checksums == examples.of(named).checksums
+    assert examples.of(other).structure == examples.of(named).structure
+
+
+def test_several_targets():
+    angle = X[:, 0]
+    for targets in ({"class": Y, "angle": angle}, (Y, angle)):
+        for data in (slices((X, targets)), slices((X, targets)).batch(9)):
+            found = examples.of(data).targets
+            pairs = zip(
+                *(t.values() if isinstance(t, dict) else t for t in (found, targets)), strict=True
+            )
+            assert isinstance(found, dict) == isinstance(targets, dict)
+            assert all((a == b).all() for a, b in pairs)
+
+
+def test_single_rows_are_told_from_batches_by_the_model():
+    def shapes(data, *rows):
+        found = examples.of(data)
+        found.expect(rows)
+        return found.n, *found.shapes
+
+    # Without a model, a vector without a target is a row; matrices of equal length are batches.
+    assert examples.of(slices(X)).n == N
+    assert examples.of(slices(X[:, :, None])).n == 4 * N
+    assert shapes(slices(X), (4,)) == (N, (4,))
+    assert shapes(slices(X).batch(9), (4,)) == (N, (4,))
+    assert shapes(slices(X), (None,)) == (N, (4,))
+    # Keras takes scalars for rows of one value.
+    column = X[:, 0]
+    for data in (slices(column), slices(column).batch(9), slices(column).batch(N - 1)):
+        assert shapes(data, (1,)) == (N, ())
+    assert shapes(slices(X[:, :1]), (1,)) == (N, (1,))
+    assert shapes(slices(X[:, :1]).batch(1), (1,)) == (N, (1,))
+    images = np.zeros((N, 4, 4), "f4")
+    assert shapes(slices(images), (4, 4, 1)) == (N, (4, 4))
+    assert shapes(slices(images).batch(4), (4, 4, 1)) == (N, (4, 4))
+    # A wrong shape is still a row, so that the error names it.
+    assert shapes(slices(X[:, :3]), (4,)) == (N, (3,))
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
+    ("shape", "row", "fit", "exact"),
     [
-        (lambda: dataset(X, Y).repeat(), "has no end.*take"),
-        (lambda: forever(shuffled=False), "no end.*islice"),
-        (lambda: dataset(X).batch(9).take(0), "has no rows"),
-        (lambda: iter([]), "has no rows"),
-        (lambda: iter([(X[:5], Y[:4])]), "different lengths"),
-        (lambda: iter([(X[:5], Y[:5]), (X[:5, :3], Y[:5])]), "differ in shape"),
-        (lambda: iter([(X[:5], Y[:5], Y[:5], Y[:5])]), "not an example"),
-        (lambda: dataset(tf.ragged.constant([[1.0], [2.0, 3.0]])), "ragged or sparse"),
-        (lambda: dataset(tf.sparse.from_dense(X)), "ragged or sparse"),
-        (lambda: dataset(X[:, :3]).batch(9), r"do not fit the model"),
+        ((4,), (4,), True, True),
+        ((4,), (None,), True, True),
+        ((4,), (5,), False, False),
+        ((), (1,), True, False),
+        ((1,), (), True, False),
+        ((4,), (4, 1), True, False),
+        ((4,), (4, 2), False, False),
+        ((4, 4, 1), (4, 4), True, False),
+        ((4, 4), (4,), False, False),
+        ((None,), (1,), False, False),
+        ((), (4, 1), False, False),
     ],
+)
+def test_fits(shape, row, fit, exact):
+    assert fits(shape, row) is fit
+    assert fits(shape, row, exact=True) is exact
+
+
+def endless(change=0):
+    for epoch in itertools.count():
+        for i in range(0, N, 7):
+            yield X[i : i + 7] + np.float32(epoch * change), Y[i : i + 7]
+
+
+REFUSED = {
+    "repeated": (lambda: slices((X, Y)).batch(9).repeat(), "has no end.*take"),
+    "filtered": (
+        lambda: slices((X, Y)).batch(9).repeat().filter(lambda x, y: True),
+        "seems to have no end.*elements that repeat",
+    ),
+    "PyDataset": (Endless, "has no end.*Endless without a length"),
+    "generator": (endless, "seems to have no end.*80 elements that repeat after 10"),
+    "function": (lambda: endless, "seems to have no end"),
+    "not repeated": (lambda: endless(1), "more than 1,000 rows"),
+    "bytes": (lambda: (np.zeros((1, 10_000)) for _ in itertools.count()), "more than 0 GB"),
+    "empty": (lambda: slices((X[:0], Y[:0])).batch(3), "has no rows"),
+    "used": (lambda: iter(()), "has no rows.*read before"),
+    "ragged": (lambda: slices(tf.ragged.constant([[1.0], [2.0, 3.0]])).batch(2), "to_tensor"),
+    "sparse": (lambda: slices(tf.sparse.from_dense(X)).batch(2), "to_dense"),
+    "shapes": (lambda: iter([X[:9], X[9:, :3]]), r"differ in shape.*\(4,\).*pad or crop.*\(3,\)"),
+    "row shapes": (lambda: ((x[: 4 - i // 60], 0) for i, x in enumerate(X)), r"\(3,\)"),
+    "dtypes": (lambda: iter([X[:9], X[9:].astype("f8")]), "float64"),
+    "structure": (lambda: iter([{"a": X}, {"b": X}]), "differ in structure"),
+    "padded": (
+        lambda: slices(np.arange(1, 9)).map(tf.range).padded_batch(4),
+        "differ in shape.*pad or crop",
+    ),
+    "unpadded": (
+        lambda: slices((np.arange(1, 9), Y[:8])).map(lambda k, y: (tf.range(k), y)),
+        "pad",
+    ),
+    "lengths": (lambda: iter([(X[:9], Y[:8])]), "different lengths"),
+    "four": (lambda: iter([(X, Y, Y, Y)]), "not an example.*a tuple of 4"),
+    "objects": (lambda: iter([np.array([[object()]])]), "not numeric"),
+    "bytes that are no text": (lambda: iter([np.array([b"\xff\xfe"])]), "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_rows_is_refused(name, monkeypatch):
+    if name == "not repeated":
+        monkeypatch.setattr(first_pass, "_MOST_ROWS", 1000)
+    if name == "bytes":
+        monkeypatch.setattr(first_pass, "_MOST_COPIED", 1 << 20)
+    make, message = REFUSED[name]
+    with pytest.raises(ArgumentError, match=f"`inputs`.*{message}"):
+        found = examples.of(make())
+        found.expect([(None,)])
+        assert found.n
+
+
+def test_an_error_of_the_users_code_is_passed_on():
+    def fails():
+        yield X
+        raise RuntimeError("the file is gone")
+
+    with pytest.raises(RuntimeError, match="the file is gone"):
+        assert examples.of(fails()).n
+    data = tf.data.Dataset.from_generator(fails, output_types="float32")
+    with pytest.raises(ArgumentError, match="`inputs` cannot be read.*the file is gone"):
+        assert examples.of(data).n
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [None, 3, "abc", Pages, scipy.sparse.eye(4), tf.ragged.constant([[1.0], [2.0, 3.0]]),
+     tf.sparse.from_dense(X), [[1], [2, 3]], np.zeros((9, 2), "M8[s]"), X[:0], [], {}, {3: X},
+     pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), {"a": X, "b": X[:9]}],
 )  # fmt: skip
-def test_what_cannot_be_read_says_so(inputs, message):
-    with pytest.raises(ArgumentError, match=message):
-        network().capture(inputs())
+def test_what_is_no_array_is_refused(inputs):
+    with pytest.raises(ArgumentError, match="`inputs`"):
+        examples.of(inputs)
 
 
-def test_targets_of_some_rows_only():
-    rows = itertools.chain(batches(), [(X[:5],)])
-    with pytest.raises(ArgumentError, match="targets of all 95 rows"):
-        ib.estimate(network(), "ebab", inputs=rows)
+CHANGING = {
+    "shuffled rows": lambda: slices((X, Y)).shuffle(N),
+    "shuffled batches": lambda: slices((X, Y)).batch(9).shuffle(N),
+    "shuffled after a cache": lambda: slices((X, Y)).cache().shuffle(N).batch(9),
+    "augmented": lambda: slices((X, Y)).map(lambda x, y: (x + tf.random.normal((4,)), y)).batch(9),
+}
 
 
-def test_an_endless_shuffled_generator_ends(monkeypatch):
-    monkeypatch.setattr("ib_keras.examples.first_pass._MOST_ROWS", 50_000)
-    with pytest.raises(ArgumentError, match="seems to have no end.*islice"):
-        network().capture(forever(shuffled=True))
+@pytest.mark.parametrize("name", CHANGING)
+def test_rows_that_change_are_refused_at_the_start(name):
+    with pytest.raises(ArgumentError, match="changes from pass to pass.*without `shuffle`"):
+        assert examples.of(CHANGING[name]()).n
 
 
-def test_values_that_are_not_finite_are_treated_as_those_of_arrays():
-    x = X.copy()
-    x[7, 2] = np.nan
-    model = network(0.0)
-    np.testing.assert_array_equal(
-        model.capture(dataset(x).batch(30))["hidden"], model.capture(x)["hidden"]
-    )
+@pytest.mark.parametrize("change", ["a value", "fewer rows", "more rows", "other shapes"])
+def test_rows_that_change_later_are_refused_at_the_end_of_the_pass(change):
+    calls = itertools.count()
+
+    def data():
+        later = next(calls) > 1  # after the first pass and the beginning of the second
+        x = X.copy()
+        if later and change == "a value":
+            x[-1, -1] += 1
+        if later and change == "fewer rows":
+            x = x[:-7]
+        if later and change == "more rows":
+            x = np.concatenate([x, x[:7]])
+        if later and change == "other shapes":
+            x = x[:, :3]
+        return iter(np.split(x, len(x) // 7))
+
+    found = examples.of(data)
+    assert found.n == N
+    read = []
+    with pytest.raises(ArgumentError, match="changes from pass to pass|differ in shape"):
+        for batch in found.batches(20):
+            read.append(batch)
+    # A pass never has more rows than the first.
+    assert sum(len(batch[0]) for batch in read) <= N
+
+
+def test_a_pages_order_after_fit_is_another():
+    data = Pages(shuffles=True)
+    found = examples.of(data)
+    assert found.n == N
+    data.on_epoch_end()
+    with pytest.raises(ArgumentError, match="PyDataset of its own, not that of `fit`"):
+        list(found.batches(16))
+
+
+def test_an_iterator_is_read_once_and_its_copy_removed():
+    found = examples.of(batches())
+    assert found.n == N
+    folder = found._first.copy._folder.name
+    for _ in range(3):
+        np.testing.assert_array_equal(inputs_of(found), X)
+    del found
+    import gc
+    import os
+
+    gc.collect()
+    assert not os.path.exists(folder)
+
+
+def test_targets_are_asked_for_only_when_needed():
+    images = X.reshape(N, 2, 2)
+    autoencoder = examples.of(slices((X, images)).batch(9))
+    assert autoencoder.n == N
+    with pytest.raises(ArgumentError, match=r"neither labels nor numbers.*lambda x, y: x"):
+        assert autoencoder.targets
+    some = examples.of(iter([(X[:9], Y[:9]), (X[9:],)]))
+    assert some.n == N
+    with pytest.raises(ArgumentError, match="Some elements.*70 rows.*9 rows"):
+        assert some.targets
+    # Those that are passed replace them, which are then not even kept.
+    given = examples.of(slices((X, images)).batch(9), Y)
+    assert given.targets is Y and given._first._targets == []
+    assert examples.of(slices(X).batch(9)).targets is None
