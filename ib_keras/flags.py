@@ -191,6 +191,23 @@ _ALL = (
         "Judge the error by the spread over networks or over different inputs.",
     ),
     Flag(
+        "undersampled",
+        CARE,
+        "there are too few rows for the number of different values",
+        "Many categories, or pairs of categories, have few rows. Then even a permuted variable seems "
+        "to have information, and a category that was seen once says nothing about the next row.",
+        "Merge rare categories, or use more rows. If the values are numbers, convert them to float.",
+    ),
+    Flag(
+        "unbounded",
+        CARE,
+        "the value grows with the number of rows",
+        "Half of the rows give a clearly lower value, so that more rows would give a higher one. One "
+        "variable may be a function of the other, and the information infinite: the value is what "
+        "these rows can show.",
+        "Read the value as a lower bound.",
+    ),
+    Flag(
         "clipped",
         CARE,
         "some values lie outside the bins",

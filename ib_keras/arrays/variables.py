@@ -1,0 +1,271 @@
+"""Variables of any kind, and the numbers by which estimators compare them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from ib_keras.arrays.checks import as_samples
+from ib_keras.arrays.codes import row_codes
+from ib_keras.arrays.labels import are_labels, as_labels, as_plain, categorical, column, is_one_hot
+from ib_keras.arrays.scaling import shorten_tails
+from ib_keras.errors import ArgumentError
+
+Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
+
+# The share of the rows from which on a value is an atom, and the share of rows with repeated values
+# up to which a column is continuous.
+_ATOM, _REPEATED = 0.01, 0.01
+# The smallest distance between values of a grid, in units of the mean distance. Of n values from a
+# density, the two nearest are only about 1/n of this distance apart.
+_GRID = 0.1
+# The largest number of columns that represent a category beside other columns.
+_MOST_COLUMNS = 100
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Variable:
+    """The values of one variable, by kind.
+
+    Args:
+        kind: ``"continuous"``: numbers that hardly repeat; ``"count"``: numbers that repeat, such
+            as integers; ``"mixture"``: numbers of which some repeat often and the others do not;
+            ``"category"``: values without an order; ``"mixed"``: columns of several kinds.
+        numbers: the columns that are numbers, without constant ones, ``(n, d)`` float64.
+        categories: integer codes of each column that is a category, ``(n,)``.
+        has_order: whether the codes of a category are in the order of its values, which are
+            numbers.
+    """
+
+    kind: Kind
+    numbers: np.ndarray
+    categories: tuple[np.ndarray, ...] = ()
+    has_order: bool = False
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The codes 0…K−1 of a category."""
+        return self.categories[0]
+
+    @property
+    def is_category(self) -> bool:
+        """Whether the variable is one category."""
+        return self.kind == "category"
+
+    @property
+    def dim(self) -> int:
+        """Number of columns of ``scores``."""
+        return self.numbers.shape[1] + sum(_width(codes) for codes in self.categories)
+
+    def take(self, rows: np.ndarray) -> Variable:
+        """Return some of the rows, with categories coded anew."""
+        numbers = self.numbers[rows]
+        numbers = numbers[:, _varies(numbers)]
+        if not self.categories:
+            return Variable(_kind_of_all(numbers), numbers)
+        codes = tuple(np.unique(c[rows], return_inverse=True)[1] for c in self.categories)
+        return Variable(self.kind, numbers, codes, self.has_order)
+
+    def as_count(self) -> Variable:
+        """Return a category of numbers as these numbers, or rather as their order."""
+        return Variable("count", self.labels[:, None].astype(np.float64))
+
+    def columns(self) -> np.ndarray:
+        """Return all columns as numbers, ``(n, d)``, with a column for each value of a category."""
+        columns = [self.numbers]
+        for codes in self.categories:
+            common = np.argsort(-np.bincount(codes), kind="stable")[: _width(codes)]
+            columns.append((codes[:, None] == common).astype(np.float64))
+        return np.concatenate(columns, axis=1)
+
+    def values(self, rng: np.random.Generator) -> np.ndarray | None:
+        """Return numbers with a density from which the values follow, ``(n, d)``.
+
+        Numbers that do not repeat are returned as they are. Those on a grid get noise that is
+        uniform over one step of the grid, so that I(A;B) stays the same. ``None`` for others.
+        """
+        if self.categories:
+            return None
+        out = self.numbers.copy()
+        for i in range(out.shape[1]):
+            if _kind_of(out[:, i]) != "continuous":
+                step = _step(out[:, i])
+                if step is None:
+                    return None
+                out[:, i] += step * rng.uniform(-0.5, 0.5, len(out))
+        return out
+
+    def features(self) -> np.ndarray:
+        """Return the columns and their normal scores with ties in the middle, ``(n, 2·d)``."""
+        values = shorten_tails(self.columns())[0]
+        ranks = rankdata(values, axis=0)
+        return np.concatenate([values, ndtri(ranks / (len(values) + 1))], axis=1)
+
+    def scores(self, rng: np.random.Generator) -> np.ndarray:
+        """Return normal variables from which the values follow, ``(n, d)``.
+
+        Each column is replaced by the normal quantiles of its ranks, where equal values are ranked
+        in random order. For a column with the distribution function F, this is
+        Φ⁻¹(F(v−) + U·(F(v) − F(v−))) with U uniform on [0, 1] and independent of everything else,
+        up to the error of the empirical F. It has a normal distribution for any F, and determines
+        v. Therefore I(A;B) stays the same for numbers with or without atoms.
+
+        References:
+            Rüschendorf, J. Stat. Plan. Inference 139(11), 2009 (the distributional transform).
+        """
+        values = self.columns()
+        n = len(values)
+        out = np.empty(values.shape)
+        for i in range(values.shape[1]):
+            order = np.lexsort((rng.random(n), values[:, i]))
+            out[order, i] = ndtri(np.arange(1, n + 1) / (n + 1))
+        return out
+
+
+def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
+    """Return a variable, whose kind is decided by these rules unless it is given.
+
+    * Strings, booleans and pandas categories are categories. So are one-hot rows, and single
+      columns of integers or whole floats with at most two values, or with at most 100 values and
+      at least three rows each on average.
+    * All other numbers are ordered. A column is continuous if at most 1 % of its rows have values
+      that repeat, and the values are not on a grid. Otherwise it is a mixture if some values have 1 % of the rows or more, and at
+      least half of the other rows have values that do not repeat; or else a count.
+    * Columns of different kinds are mixed, for instance those of a DataFrame.
+
+    Args:
+        values: ``(n, ...)``, a pandas Series or a DataFrame.
+        name: name of the argument in error messages.
+        kind: the kind to use. ``"category"`` takes each different row as a category. The kinds of
+            numbers are treated alike.
+
+    Raises:
+        ArgumentError: If values are missing, NaN or infinite, there are fewer than two rows, or the
+            kind is unknown or does not suit the values.
+    """
+    if kind is not None and kind not in get_args(Kind)[:-1]:
+        raise ArgumentError("`kind` is unknown", f"one of {get_args(Kind)[:-1]}", repr(kind))
+    frame = values if isinstance(values, pd.DataFrame) else None
+    if frame is not None and frame.shape[1] == 1:
+        values, frame = frame.iloc[:, 0], None
+    if frame is not None and kind is None and not (frame.dtypes == frame.dtypes.iloc[0]).all():
+        return _joined([_one_column(frame[key], f"{name}[{key!r}]") for key in frame])
+    array = None if categorical(values) is not None else column(as_plain(values, name))
+    n = len(values) if array is None else len(array) if array.ndim else 0
+    if n < 2:
+        raise ArgumentError(
+            f"`{name}` has too few samples",
+            "an array (n, ...) with n >= 2",
+            repr(values) if array is not None and not array.ndim else f"{n} samples",
+        )
+    if kind == "category":
+        return _category(as_labels(values, n, name) if array is None else _codes(array, name))
+    if array is None or (array.ndim == 1 and kind is None and _is_label(array)):
+        has_order = array is not None and array.dtype.kind in "fiu"
+        return _category(as_labels(values, n, name), has_order)
+    texts = array.dtype.kind not in "fiub"
+    if kind is None and array.ndim == 2 and array.shape[1] > 1 and not texts and is_one_hot(array):
+        return _category(array.argmax(axis=1))
+    if texts and kind is None:
+        rows = array.reshape(n, -1)
+        return _joined([_one_column(rows[:, i], name) for i in range(rows.shape[1])])
+    samples = as_samples(array, name).astype(np.float64)
+    samples = samples[:, _varies(samples)]
+    return Variable(kind or _kind_of_all(samples), samples)
+
+
+def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
+    """Return the first row of each repeated pair, if rows were repeated as a whole.
+
+    Continuous numbers do not repeat by chance. If values of both variables repeat, but no longer do
+    once equal pairs are removed, then rows were repeated, as by a bootstrap.
+    """
+    if a.categories or b.categories or not (a.dim and b.dim):
+        return None
+    codes = row_codes(np.concatenate([a.numbers, b.numbers], axis=1))
+    first = np.unique(codes, return_index=True)[1]
+    if len(first) > (1 - _REPEATED) * len(codes) or len(first) < 2:
+        return None
+    for side in (a, b):
+        if len(np.unique(row_codes(side.numbers[first]))) < (1 - _REPEATED) * len(first):
+            return None
+    whole = (np.concatenate([a.numbers, b.numbers], axis=1) % 1 == 0).all()
+    return None if whole else np.sort(first)
+
+
+def _category(codes: np.ndarray, has_order: bool = False) -> Variable:
+    return Variable("category", np.zeros((len(codes), 0)), (codes,), has_order)
+
+
+def _one_column(values: Any, name: str) -> Variable:
+    """Return a column of a DataFrame or of texts, in which integers and floats are numbers."""
+    if categorical(values) is None and as_plain(values, name).dtype.kind in "fiu":
+        return as_variable(values, name, "count")
+    return as_variable(values, name)
+
+
+def _joined(columns: list[Variable]) -> Variable:
+    numbers = np.concatenate([one.numbers for one in columns], axis=1)
+    kinds = [_kind_of(numbers[:, i]) for i in range(numbers.shape[1])]
+    categories = tuple(codes for one in columns for codes in one.categories)
+    varying = tuple(codes for codes in categories if codes.any())
+    return Variable(_common([*kinds, *("category" for _ in varying)], several=True), numbers, varying)
+
+
+def _step(values: np.ndarray) -> float | None:
+    """Return the step of the grid on which values lie; ``None`` if they lie on no grid."""
+    distinct = np.unique(values)
+    step = float(np.diff(distinct).min())
+    steps = (distinct - distinct[0]) / step
+    return step if (np.abs(steps - np.round(steps)) < 1e-3).all() else None
+
+
+def _kind_of_all(numbers: np.ndarray) -> Kind:
+    return _common([_kind_of(numbers[:, i]) for i in range(numbers.shape[1])])
+
+
+def _common(kinds: list[Kind], *, several: bool = False) -> Kind:
+    found = set(kinds)
+    if several and found == {"category"} and len(kinds) > 1:
+        return "mixed"
+    return next(iter(found)) if len(found) == 1 else "mixed" if found else "continuous"
+
+
+def _is_label(array: np.ndarray) -> bool:
+    """Whether a single column is a category, by the rule for integers and whole floats."""
+    return are_labels(array.astype(np.float64) if array.dtype.kind in "iu" else array)
+
+
+def _codes(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind == "O":
+        array = np.array([str(v) for v in array.ravel()]).reshape(array.shape)
+    elif array.dtype.kind in "fiub":
+        array = as_samples(array, name)
+    return row_codes(array)
+
+
+def _kind_of(values: np.ndarray) -> Kind:
+    distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rows_each = counts[codes.reshape(-1)]
+    if (rows_each > 1).mean() <= _REPEATED:
+        low, high = np.quantile(values, (0.25, 0.75))
+        on_a_grid = np.diff(distinct).min() * len(values) > _GRID * (high - low)
+        return "count" if on_a_grid else "continuous"
+    rest = rows_each < max(2, _ATOM * len(values))
+    distinct = (rows_each[rest] == 1).mean() if rest.any() else 0.0
+    return "mixture" if not rest.all() and distinct >= 0.5 else "count"
+
+
+def _varies(samples: np.ndarray) -> np.ndarray:
+    return samples.min(axis=0) < samples.max(axis=0)
+
+
+def _width(codes: np.ndarray) -> int:
+    """Return the number of columns that represent a category: one is enough for two values."""
+    k = int(codes.max()) + 1
+    return 1 if k == 2 else min(k, _MOST_COLUMNS)

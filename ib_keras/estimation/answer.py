@@ -1,0 +1,63 @@
+"""What is known of I(A;B) after several estimators."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from ib_keras.interface import Estimate, MutualInformation
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A value with its parts, which later estimates may replace.
+
+    Args:
+        value: I(A;B) in nats.
+        stderr: its standard error.
+        n: number of rows.
+        dim: dimension of B.
+        parts: the estimates of each estimator, by name.
+        flags: reasons for doubt.
+        above: what the value may have missed, in nats.
+        below: by how much the value may be too high, in nats.
+    """
+
+    value: float
+    stderr: float
+    n: int
+    dim: int
+    parts: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    above: float = 0.0
+    below: float = 0.0
+
+    def with_part(self, name: str, part: Estimate) -> Answer:
+        """Return the answer with one more part, and the same value."""
+        return dataclasses.replace(self, parts={**self.parts, name: part})
+
+    def at_least(self, name: str, part: Estimate, above: float = 0.0) -> Answer:
+        """Return the answer with one more part, which replaces the value if it is clearly higher.
+
+        All estimators miss information rather than invent it, so a part that exceeds the value by
+        more than two of its standard errors is nearer to the truth.
+        """
+        found = self.with_part(name, part)
+        if not part.value > self.value + 2 * part.stderr:
+            return found
+        return dataclasses.replace(found, value=part.value, stderr=part.stderr, above=above)
+
+    def flagged(self, *flags: str) -> Answer:
+        """Return the answer with further flags."""
+        return dataclasses.replace(self, flags=tuple(dict.fromkeys((*self.flags, *flags))))
+
+    def result(self, details: Mapping[str, object]) -> MutualInformation:
+        """Return the result, with an interval of two standard errors and of what may be missed."""
+        value = max(0.0, self.value)
+        return MutualInformation(
+            value, self.stderr, flags=self.flags, n=self.n, dim=self.dim,
+            lower=max(0.0, value - math.hypot(2 * self.stderr, self.below)),
+            upper=value + math.hypot(2 * self.stderr, self.above),
+            parts=self.parts, details=details,
+        )  # fmt: skip

@@ -1,0 +1,198 @@
+"""Mutual information of numbers from the entropy of what a regression leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from scipy.spatial import KDTree
+from scipy.special import digamma, gammaln
+from sklearn.preprocessing import PolynomialFeatures
+
+from ib_keras.arrays.rows import slices
+from ib_keras.arrays.scaling import of_one_spread, shorten_tails
+from ib_keras.estimators.continuous import excess_variance, mean_with_error
+from ib_keras.estimators.kernels.neighbor_search import distances, joint_counts
+from ib_keras.interface import Estimate
+
+# The largest degree of polynomials, the fewest rows for each of their coefficients, and the largest
+# dimension of local regressions with the number of neighbours for each coefficient.
+_DEGREE, _ROWS_EACH, _LOCAL_DIM, _LOCAL = 3, 20, 3, 10
+# Numbers of neighbours for the entropies and for the rest.
+_K, _K_OF_REST = 5, 3
+# The residual's share of the variance up to which a relation counts as exact.
+_EXACT = 1e-26
+# The number of distances between neighbouring ranks that the residual of ranks must span.
+_RANKS = 20
+# The entropy of a normal variable.
+_NORMAL = 0.5 * math.log(2 * math.pi * math.e)
+# The distance of neighbouring normal scores at their median, times their number.
+_SPACING = math.sqrt(2 * math.pi)
+# Rows whose local regressions are computed together.
+_TOGETHER = 4096
+
+Regression = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Regressed:
+    """An estimate of I(A;B) by a regression.
+
+    Args:
+        estimate: I(A;B) in nats; infinite if the residual is no larger than rounding errors.
+        rest: the part I(A;R) that is left in the residual R, in nats.
+        by: the direction, the scale and the regression, such as ``"b from a, values, local"``.
+        half: the same estimate from every other row, which is lower if the regression would predict
+            better with more rows, as it does for an exact relation.
+    """
+
+    estimate: Estimate
+    rest: float
+    by: str
+    half: float = math.nan
+
+
+def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regressed | None:
+    """Estimate I(A;B) = h(B) − h(R) + I(A;R) with R = B − f(A) for a regression f.
+
+    The identity holds for any f, because h(B|A) = h(R|A) = h(R) − I(A;R). A regression that
+    predicts B well moves the information from I(A;R), which neighbours underestimate if it is
+    large, to a difference of entropies, which has no ceiling. There are several regressions:
+    polynomials, and in at most three dimensions local linear functions, of A from B and of B from
+    A, in each scale. Each residual is computed without its own row. What a regression misses makes
+    the estimate lower, so one replaces another if it is higher by more than its standard error.
+
+    Args:
+        pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
+            scale ``"ranks"``, each column consists of normal scores.
+
+    Returns:
+        The estimate in nats; ``None`` if no regression has a residual with a density.
+
+    References:
+        Kozachenko & Leonenko, 1987 (entropies); Kraskov et al., 2004, eq. 8 (the rest).
+    """
+    best: Regressed | None = None
+    kept: tuple[_Terms, Regression] | None = None
+    for scale, sides in pairs.items():
+        first, second = (shorten_tails(side)[0] for side in sides)
+        for way, a, b in (("b from a", first, second), ("a from b", second, first)):
+            known = scale == "ranks" and b.shape[1] == 1
+            for name, f in _regressions(*a.shape):
+                residual = f(a, b)
+                by = f"{way}, {scale}, {name}"
+                if not np.isfinite(residual).all():
+                    continue
+                if scale == "ranks" and _narrowest(residual) * len(a) < _RANKS * _SPACING:
+                    continue  # what is left is the rounding to ranks
+                if (residual.var(axis=0) <= _EXACT * b.var(axis=0)).any():
+                    infinite = Estimate(math.inf, math.nan, n=len(a), dim=b.shape[1])
+                    return Regressed(infinite, math.inf, by)
+                terms = _Terms(a, b, residual, known)
+                whole = terms.entropies(slice(None)), terms.rest(slice(None))
+                found = mean_with_error(whole[0] + whole[1], (), second.shape[1])
+                if not math.isfinite(found.value):
+                    continue
+                if best is None or found.value > best.estimate.value + found.stderr:
+                    best, kept = Regressed(found, float(whole[1].mean()), by), (terms, f)
+    if best is None or kept is None:
+        return None
+    (terms, f), n = kept, best.estimate.n
+    error = math.sqrt(best.estimate.stderr**2 + excess_variance(terms, n, _K) / n)
+    a, b = terms.a[::2], terms.b[::2]
+    return dataclasses.replace(
+        best,
+        estimate=dataclasses.replace(best.estimate, stderr=error),
+        half=float(_Terms(a, b, f(a, b), terms.known)(slice(None)).mean()),
+    )
+
+
+def _narrowest(samples: np.ndarray) -> float:
+    """Return the smallest standard deviation of any combination of the columns."""
+    values = np.linalg.eigvalsh(np.atleast_2d(np.cov(samples, rowvar=False)))
+    return math.sqrt(max(0.0, float(values[0])))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Terms:
+    """The terms of −ln p(b) + ln p(r), and those of I(A;R), of some rows.
+
+    Args:
+        a: samples of A, ``(n, da)``.
+        b: samples of B, ``(n, db)``.
+        residual: those of R, ``(n, db)``.
+        known: whether B consists of the normal scores of one column. Ranks leave no gaps, so that
+            the distances of its neighbours would mislead, but its entropy is known.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    residual: np.ndarray
+    known: bool
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return self.entropies(rows) + self.rest(rows)
+
+    def entropies(self, rows: np.ndarray | slice) -> np.ndarray:
+        after = _surprises(self.residual[rows])
+        return (_NORMAL if self.known else _surprises(self.b[rows])) - after
+
+    def rest(self, rows: np.ndarray | slice) -> np.ndarray:
+        a, residual = of_one_spread(self.a[rows], shorten_tails(self.residual[rows])[0])
+        near, in_a, in_r = joint_counts(a, residual, _K_OF_REST, "chebyshev")
+        return digamma(near) + digamma(len(a)) - digamma(in_a) - digamma(in_r)
+
+
+def _surprises(samples: np.ndarray) -> np.ndarray:
+    """Return −ln of the density at each row, ``(n,)``, after whitening by the covariance.
+
+    The rows of a residual and of B have similar biases if both are whitened.
+    """
+    n, dim = samples.shape
+    short, log_slope = shorten_tails(samples)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(short, rowvar=False)))
+    values = np.maximum(values, 1e-30 * values[-1])
+    near = distances((short - short.mean(axis=0)) @ (vectors / np.sqrt(values)), _K)[:, -1]
+    with np.errstate(divide="ignore"):
+        logs = dim * np.log(near) + np.log(values).sum() / 2 - log_slope
+    volume = dim / 2 * math.log(math.pi) - gammaln(dim / 2 + 1)
+    return logs + volume + digamma(n) - digamma(_K)
+
+
+def _regressions(n: int, dim: int) -> Iterator[tuple[str, Regression]]:
+    yield "polynomial", _polynomial
+    if dim <= _LOCAL_DIM and n > 4 * _LOCAL * (dim + 1):
+        yield "local", _local
+
+
+def _polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the residuals of a polynomial of as high a degree as the number of rows allows.
+
+    They are divided by √(1 − leverage), which gives them the variance of the noise.
+    """
+    n, dim = a.shape
+    degrees = range(_DEGREE, 1, -1)
+    allowed = (d for d in degrees if math.comb(dim + d, d) * _ROWS_EACH <= n)
+    scaled = (a - a.mean(axis=0)) / a.std(axis=0)
+    q = np.linalg.qr(PolynomialFeatures(next(allowed, 1)).fit_transform(scaled))[0]
+    leverage = np.minimum(np.square(q).sum(axis=1), 0.99)
+    centred = b - b.mean(axis=0)
+    return (centred - q @ (q.T @ centred)) / np.sqrt(1 - leverage)[:, None]
+
+
+def _local(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the residuals of linear functions that are fitted to the other rows near each row."""
+    dim = a.shape[1]
+    near = KDTree(a).query(a, _LOCAL * (dim + 1) + 1)[1][:, 1:]
+    out = np.empty(b.shape)
+    for rows in slices(len(a), _TOGETHER):
+        steps = a[near[rows]] - a[rows, None]
+        steps /= np.abs(steps).max(axis=(1, 2), keepdims=True)
+        features = np.concatenate([np.ones((*steps.shape[:2], 1)), steps], axis=2)
+        inverse = np.linalg.pinv(features.transpose(0, 2, 1) @ features, hermitian=True)
+        others = b[near[rows]] - b[rows, None]
+        at_row = (inverse @ (features.transpose(0, 2, 1) @ others))[:, 0]
+        out[rows] = -at_row / np.sqrt(1 + inverse[:, 0, 0])[:, None]
+    return out
