@@ -14,7 +14,7 @@ from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.gaussian import varying
-from ib_keras.estimators.kernels.neighbor_search import WIDE
+from ib_keras.estimators.kernels.neighbor_search import WIDE, Times
 from ib_keras.interface import Estimate
 
 # Number of disjoint subsets from which a standard error is estimated, and of repetitions.
@@ -24,9 +24,34 @@ _COMPARED_ROWS, _SORTED_COLUMNS = 16, 64
 
 
 class Neighbors(FromPairs):
-    """Base class of the nearest-neighbour estimators."""
+    """Base class of the nearest-neighbour estimators.
+
+    Attributes:
+        k: number of neighbours.
+        window: rows i and j with 0 < |i − j| <= window are left out of each other's neighbours.
+    """
 
     k: int
+    window: int
+
+    def check_settings(self) -> None:
+        """Convert ``k`` and ``window`` to integers, and raise an error if they are invalid."""
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+        object.__setattr__(self, "window", check_count(self.window, "window", 0))
+
+    def times(self, n: int) -> Times | None:
+        """Return the positions of n consecutive rows; ``None`` if no rows are left out.
+
+        Raises:
+            ArgumentError: If a row has fewer than k rows outside its window.
+        """
+        if n <= 2 * self.window + self.k:
+            raise ArgumentError(
+                f"There are too few samples for k={self.k} and window={self.window}",
+                f"more than {2 * self.window + self.k}, 2·window + k",
+                f"{n} samples",
+            )
+        return Times(np.arange(n), self.window) if self.window else None
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
@@ -67,24 +92,57 @@ def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
+def numbers(n: int, times: Times | None) -> Any:
+    """Return the number of rows that are compared with each row, with the row itself."""
+    return n if times is None else times.counted()
+
+
+def some(times: Times | None, rows: Any) -> Times | None:
+    """Select rows of the positions, if there are any."""
+    return None if times is None else times.take(rows)
+
+
 def mean_with_error(
-    terms: np.ndarray, flags: tuple[str, ...], dim: int, excess: float = 0.0
+    terms: np.ndarray,
+    flags: tuple[str, ...],
+    dim: int,
+    excess: float = 0.0,
+    *,
+    serial: bool = False,
 ) -> Estimate:
-    """Return the mean of an estimate's terms, with the standard error for correlated terms."""
+    """Return the mean of an estimate's terms, with the standard error for correlated terms.
+
+    Args:
+        terms: terms of the estimate, ``(n,)``, in the order of the rows.
+        flags: flags of the estimate.
+        dim: dimension of the variable.
+        excess: what ``excess_variance`` returns.
+        serial: whether the terms of near rows are correlated. The variance of the means of tenths
+            of consecutive terms is then taken into account.
+    """
     n = len(terms)
+    if serial and n >= 2 * PARTS:
+        size = n // PARTS
+        means = terms[: size * PARTS].reshape(PARTS, size).mean(axis=1)
+        excess += max(0.0, size * float(means.var(ddof=1)) - float(terms.var(ddof=1)))
     error = math.sqrt((float(terms.var(ddof=1)) + excess) / n)
     return Estimate(float(terms.mean()), error, flags=flags, n=n, dim=dim)
 
 
 def excess_variance(
-    terms: Callable[[np.ndarray], np.ndarray], n: int, k: int, labels: np.ndarray | None = None
+    terms: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    k: int,
+    labels: np.ndarray | None = None,
+    *,
+    window: int = 0,
 ) -> float:
     """Return n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
 
     The terms of near samples share neighbours and are correlated. The effect is estimated from the
     estimates of disjoint subsets. The result is 0 if there are too few samples for these.
     """
-    parts = min(PARTS, n // (8 * (k + 1)))
+    parts = min(PARTS, (n - 2 * window) // (8 * (k + 1)))
     if parts < PARTS // 2:
         return 0.0
     size, rng, differences = n // parts, np.random.default_rng(0), []

@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import digamma
 
-from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
@@ -18,9 +17,16 @@ from ib_keras.estimators.continuous import (
     check_pair,
     excess_variance,
     mean_with_error,
+    numbers,
     rows_by_class,
+    some,
 )
-from ib_keras.estimators.kernels.neighbor_search import counts_within, distances, joint_counts
+from ib_keras.estimators.kernels.neighbor_search import (
+    Times,
+    counts_within,
+    distances,
+    joint_counts,
+)
 from ib_keras.interface import Estimate
 
 # Largest magnitude, and inverse of the smallest, whose squares neither overflow nor vanish.
@@ -46,13 +52,21 @@ class KSG(Neighbors):
     terms and the correlation between the terms of near samples, which is estimated from disjoint
     tenths of the samples.
 
-    Cost: n·log n in few dimensions, by trees, and n² in many, in blocks.
+    Rows of a time series depend on the rows before, and near rows are then near for this reason
+    alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
+    neighbours and counts (Theiler), and n is replaced by n_i, the number of rows that are counted
+    for row i, including itself: I(A;B) = ⟨ψ(k) + ψ(n_i) − ψ(n_a + 1) − ψ(n_b + 1)⟩. The standard
+    error then includes the correlation of the terms of consecutive rows.
+
+    Cost: n·log n in few dimensions, by trees, and n² in many or with a window, in blocks.
 
     Args:
         k: number of neighbours.
         metric: ``"chebyshev"``, as in Kraskov et al., or ``"euclidean"`` in each space, which is
             less biased in many dimensions.
         rescale: whether to rescale the variables to similar spreads and shorten their tails.
+        window: number of rows before and after each row that are left out, for rows in the order of
+            time. It should be at least the number of rows over which the series are correlated.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -60,17 +74,19 @@ class KSG(Neighbors):
     References:
         Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
         Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
-        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets).
+        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets). Theiler, Phys. Rev.
+        A 34, 2427, 1986 (windows).
     """
 
     k: int = 5
     metric: Literal["chebyshev", "euclidean"] = "chebyshev"
     rescale: bool = True
+    window: int = 0
 
     name: ClassVar[str] = "ksg"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", check_count(self.k, "k"))
+        self.check_settings()
         if self.metric not in ("chebyshev", "euclidean"):
             raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
         if not isinstance(self.rescale, bool):
@@ -84,23 +100,28 @@ class KSG(Neighbors):
             b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: If n ≤ k, the lengths differ, or A and B share a variable, so that I(A;B)
-                is infinite.
+            ArgumentError: If n ≤ k + 2·window, the lengths differ, or A and B share a variable, so
+                that I(A;B) is infinite.
         """
         a, b, flags = check_pair(a, b, self.k)
+        times = self.times(len(a))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         if self.rescale:
             a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
         else:
             _check_magnitudes(a, b)
-        terms = self._joint_terms(a, b)
-        excess = excess_variance(lambda rows: self._joint_terms(a[rows], b[rows]), len(a), self.k)
-        return mean_with_error(terms, flags, b.shape[1], excess)
+        terms = self._joint_terms(a, b, times)
+        excess = excess_variance(
+            lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows)), len(a), self.k,
+            window=self.window,
+        )  # fmt: skip
+        return mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
 
-    def _joint_terms(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
-        return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
+    def _joint_terms(self, a: np.ndarray, b: np.ndarray, times: Times | None) -> np.ndarray:
+        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric, times)
+        total = digamma(numbers(len(a), times))
+        return digamma(neighbours) + total - digamma(in_a) - digamma(in_b)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of classes, in nats.
@@ -117,46 +138,64 @@ class KSG(Neighbors):
             ArgumentError: If n ≤ k, or all classes have a single sample.
         """
         samples, flags = as_continuous(a, "a", self.k)
-        counts = np.bincount(labels)[labels]
-        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+        times = self.times(len(samples))
+        rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
+        samples, labels, times = samples[rows], labels[rows], some(times, rows)
         if not len(samples):
             raise ArgumentError("All classes have a single sample", "a class of 2 or more", "none")
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
         samples = shorten_tails(samples)[0]
-        terms = self._label_terms(samples, labels)
+        terms = self._label_terms(samples, labels, times)
+        if not len(terms):
+            raise ArgumentError(
+                f"No sample has another of its class outside window={self.window}",
+                "a smaller window, or labels that return",
+                f"{len(samples)} samples",
+            )
         excess = excess_variance(
-            lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
-        )
-        estimate = mean_with_error(terms, flags, samples.shape[1], excess)
+            lambda rows: self._label_terms(samples[rows], labels[rows], some(times, rows)),
+            len(samples), self.k, window=self.window,
+        )  # fmt: skip
+        serial = self.window > 0
+        estimate = mean_with_error(terms, flags, samples.shape[1], excess, serial=serial)
         # If the classes are separate, the digamma functions slightly exceed H(Y).
         return at_most_entropy(estimate, labels)
 
-    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        counts = np.bincount(labels)[labels]
-        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+    def _label_terms(
+        self, samples: np.ndarray, labels: np.ndarray, times: Times | None
+    ) -> np.ndarray:
+        """Return the terms of the samples that are compared with others of their class."""
+        rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
+        samples, labels, times = samples[rows], labels[rows], some(times, rows)
         n = len(samples)
         if not n:
             return np.zeros(0)
-        radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
+        radius, counts = np.empty(n), np.empty(n, int)
         classes = rows_by_class(labels)
         for rows in classes:
-            radius[rows] = distances(samples[rows], int(ks[rows[0]]), self.metric)[:, -1]
-        inside = counts_within(samples, radius, self.metric)
+            counts[rows] = numbers(len(rows), some(times, rows))
+        ks = np.minimum(self.k, counts - 1)
+        for rows in classes:
+            k = max(1, int(ks[rows].max()))
+            near = distances(samples[rows], k, self.metric, some(times, rows))
+            radius[rows] = near[np.arange(len(rows)), ks[rows] - 1]
+        inside = counts_within(samples, radius, self.metric, times)
         same = radius == 0
         if same.any():
             in_class = np.zeros(n, int)
             for rows in classes:
-                in_class[rows] = self._coinciding(samples[rows])
+                in_class[rows] = self._coinciding(samples[rows], some(times, rows))
             ks, inside = (
                 np.where(same, in_class, ks),
-                np.where(same, self._coinciding(samples), inside),
+                np.where(same, self._coinciding(samples, times), inside),
             )
-        return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
+        terms = digamma(numbers(n, times)) + digamma(ks) - digamma(counts) - digamma(inside)
+        return terms if times is None else terms[counts > 1]
 
-    def _coinciding(self, samples: np.ndarray) -> np.ndarray:
+    def _coinciding(self, samples: np.ndarray, times: Times | None) -> np.ndarray:
         tiny = np.full(len(samples), np.nextafter(0, 1))
-        return counts_within(samples, tiny, self.metric) - 1
+        return counts_within(samples, tiny, self.metric, times) - 1
 
 
 def _check_magnitudes(*variables: np.ndarray) -> None:

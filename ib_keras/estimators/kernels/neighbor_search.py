@@ -15,10 +15,13 @@ first row of this table that applies is used:
 dimension in each space, because only then is the joint distance a distance of one tree. Its routes
 ``places`` and ``tiles`` are the same: both compare places. A compiled program needs a fixed shape,
 and compiling it takes longer than comparing few rows.
+
+If rows near in time are left out (``Times``), all pairs of rows are compared in tiles of float64.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -50,8 +53,38 @@ WIDE, _UNCOMPILED_ROWS, _COLUMNS = 64, 1024, 4096
 _ROUNDING = 1e-13
 
 
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """The positions of rows in time, of which near ones are left out of each other's neighbours.
+
+    Args:
+        at: position of each row, ``(n,)``, all different.
+        window: largest distance in time of two rows that are left out, at least 1.
+    """
+
+    at: np.ndarray
+    window: int
+
+    def take(self, rows: Any) -> Times:
+        """Select rows."""
+        return Times(self.at[rows], self.window)
+
+    def counted(self) -> np.ndarray:
+        """Return 1 + the number of rows outside the window of each row, ``(n,)``."""
+        ordered = np.sort(self.at)
+        first = np.searchsorted(ordered, self.at - self.window, side="left")
+        last = np.searchsorted(ordered, self.at + self.window, side="right")
+        return len(ordered) + 1 - (last - first)
+
+    def left_out(self, rows: np.ndarray) -> np.ndarray:
+        """Return whether some rows and all rows are left out of each other's, ``(rows, n)``."""
+        near = np.abs(self.at[rows, None] - self.at) <= self.window
+        near[np.arange(len(rows)), rows] = False
+        return near
+
+
 def joint_counts(
-    x: np.ndarray, y: np.ndarray, k: int, metric: Metric
+    x: np.ndarray, y: np.ndarray, k: int, metric: Metric, times: Times | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
@@ -64,11 +97,16 @@ def joint_counts(
         y: samples of Y, ``(n, dy)``.
         k: number of neighbours, < n.
         metric: metric of each space.
+        times: positions of the rows in time, to leave near rows out of all numbers.
 
     Returns:
         Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
         n_y + 1, which include the sample itself (except at ε = 0).
     """
+    if times is not None:
+        every = np.arange(len(x))
+        alone = Places(every, every, np.ones_like(every))
+        return _pairs_in_tiles(x, y, alone, k, metric, times)
     unique = places(Rows.of(x, y))
     route = _route(unique, (x.shape[1], y.shape[1]), metric, _TREE_NEIGHBOURS)
     if route == "compiled":
@@ -84,8 +122,18 @@ def joint_counts(
     return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
-def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
-    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
+def distances(
+    x: np.ndarray | Rows, k: int, metric: Metric = "euclidean", times: Times | None = None
+) -> np.ndarray:
+    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``.
+
+    With ``times``, the distance is infinite if fewer than k rows are outside the window.
+    """
+    if times is not None:
+        near = np.empty((len(x), k))
+        for rows, block in _apart(x, metric, times):
+            near[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+        return np.sqrt(near) if metric == "euclidean" else near
     unique = places(x)
     route = _route(unique, (x.shape[1],), metric, _TREE_NEIGHBOURS)
     if route == "tree":
@@ -105,8 +153,15 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
     return np.sqrt(out) if metric == "euclidean" else out
 
 
-def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
+def counts_within(
+    x: np.ndarray, radius: np.ndarray, metric: Metric, times: Times | None = None
+) -> np.ndarray:
     """Return the number of samples strictly nearer than each radius, including the sample."""
+    if times is not None:
+        inside, limit = np.empty(len(x), int), _inside(radius, metric)
+        for rows, block in _apart(x, metric, times):
+            inside[rows] = (block <= limit[rows, None]).sum(axis=1)
+        return np.maximum(inside, 1)
     unique = places(x)
     # Rows with equal places and radii have equal counts.
     queries = places(np.stack([unique.of, radius], axis=1))
@@ -243,8 +298,18 @@ def _to_all(
     return out
 
 
+def _apart(
+    x: np.ndarray | Rows, metric: Metric, times: Times
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Iterate as ``_blocks`` does; distances of rows near in time are infinite."""
+    for rows, block in _blocks(x, metric, compiled=False):
+        block[times.left_out(rows)] = np.inf
+        block[np.arange(len(rows)), rows] = 0
+        yield rows, block
+
+
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric
+    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric, times: Times | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute ``joint_counts`` with memory for tiles only."""
     out = np.empty((3, len(unique.first)), int)
@@ -254,6 +319,9 @@ def _pairs_in_tiles(
         in_x, in_y = (
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
+        if times is not None:
+            near = times.left_out(rows)
+            in_x[near] = in_y[near] = np.inf
         both = np.maximum(in_x, in_y)
         radius = _nearest(both, rows, unique.sizes, k)[:, -1:]
         same = radius[:, 0] == 0
