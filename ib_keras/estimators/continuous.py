@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
+from ib_keras.arrays.dependence import serial_dependence
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError, InfiniteError
@@ -61,26 +62,56 @@ class Neighbors(FromPairs):
         copied = 2 * itemsize * sum(d for d in (dim, dim_x) if d > WIDE)
         return 2 * TILES + n * (64 * held + copied + 64 * self.k + 128)
 
+    def dependence(self, a: np.ndarray, b: np.ndarray) -> tuple[str, ...]:
+        """Return ``("dependent",)`` if rows depend on each other over more than the window.
+
+        Args:
+            a: samples of A, ``(n, d)``.
+            b: samples of B, ``(n, d)``, or classes, ``(n,)``.
+        """
+        return ("dependent",) if serial_dependence(a, b) > self.window else ()
+
     def baseline(
-        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 10, seed: int = 0
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        *,
+        repeats: int = 10,
+        seed: int = 0,
+        rotate: bool | None = None,
     ) -> Estimate:
-        """Estimate I(A;B) after permuting the rows of ``b``, so that there is no information.
+        """Estimate I(A;B) after permuting or rotating the rows of ``b``, to remove information.
+
+        A permutation destroys the dependence between consecutive rows, and the estimates then lack
+        the bias that this dependence causes. A rotation, b_i ← b_(i+s) with the row indices taken
+        modulo n, keeps it. The shifts s are random, and at least as long as the dependence lasts.
 
         Args:
             a: samples of A, ``(n, ...)``.
             b: samples of B, ``(n, ...)``.
-            repeats: number of permutations, at least 2.
-            seed: seed of the permutations.
+            repeats: number of permutations or rotations, at least 2.
+            seed: seed of the permutations or shifts.
+            rotate: whether to rotate; ``None`` rotates if the rows of both variables are noticed to
+                depend on each other (the flag ``dependent``).
 
         Returns:
-            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
+            The mean in nats over permutations or rotations; ``stderr`` is the standard deviation
+            between them.
         """
         a, b = check_pair(a, b, self.k)[:2]
         rng = np.random.default_rng(check_seed(seed))
         repeats = check_count(repeats, "repeats", 2)
-        values = [
-            self.mutual_information(a, b[rng.permutation(len(b))]).value for _ in range(repeats)
-        ]
+        if rotate not in (None, True, False):
+            raise ArgumentError("`rotate` is unknown", "True, False or None", repr(rotate))
+        n, length = len(b), 0 if rotate is False else serial_dependence(a, b)
+        least = min(max(length, self.window, 1), n // 4)
+
+        def moved() -> np.ndarray:
+            if length or rotate:
+                return np.roll(b, -int(rng.integers(least, n - least + 1)), axis=0)
+            return b[rng.permutation(n)]
+
+        values = [self.mutual_information(a, moved()).value for _ in range(repeats)]
         return Estimate(
             float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1]
         )

@@ -129,6 +129,7 @@ class KozachenkoLeonenko(Neighbors):
         """
         a, b, flags = check_pair(a, b, self.k)
         times = self.times(len(a))
+        flags += self.dependence(a, b)
         a, b = (_independent_columns(shorten_tails(v)[0]) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
@@ -175,6 +176,7 @@ class KozachenkoLeonenko(Neighbors):
         """
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
+        flags += self.dependence(samples, labels)
         samples = _independent_columns(shorten_tails(samples)[0])
         dim = samples.shape[1]
         if not dim:

@@ -56,7 +56,9 @@ class KSG(Neighbors):
     alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
     neighbours and counts (Theiler), and n is replaced by n_i, the number of rows that are counted
     for row i, including itself: I(A;B) = ⟨ψ(k) + ψ(n_i) − ψ(n_a + 1) − ψ(n_b + 1)⟩. The standard
-    error then includes the correlation of the terms of consecutive rows.
+    error then includes the correlation of the terms of consecutive rows. If the rows of both
+    variables depend on each other over more rows than the window, the estimate has the flag
+    ``dependent``.
 
     Cost: n·log n in few dimensions, by trees, and n² in many or with a window, in blocks.
 
@@ -107,6 +109,7 @@ class KSG(Neighbors):
         times = self.times(len(a))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        flags += self.dependence(a, b)
         if self.rescale:
             a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
         else:
@@ -139,6 +142,7 @@ class KSG(Neighbors):
         """
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
+        flags += self.dependence(samples, labels)
         rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
         samples, labels, times = samples[rows], labels[rows], some(times, rows)
         if not len(samples):

@@ -90,3 +90,49 @@ def test_windows_that_leave_too_little():
     with pytest.raises(ArgumentError, match="outside the window"):
         KozachenkoLeonenko(window=10).with_labels(x, np.repeat(np.arange(3), 20))
     assert "window=10" in str(KSG(window=10)) and "window" not in str(KSG())
+
+
+def test_dependence_of_both_variables_is_flagged():
+    x, y = series(1500, 0.98, 0), series(1500, 0.98, 1)
+    labels = (y[:, 0] > 0).astype(int)
+    other = np.random.default_rng(0).normal(size=(1500, 1))
+    for cls in (KSG, KozachenkoLeonenko):
+        made = cls(3)
+        assert made.mutual_information(x, y).flags == ("dependent",)
+        assert made.with_labels(x, labels).flags == ("dependent",)
+        assert made.mutual_information(x, other).flags == ()
+        order = np.argsort(labels, kind="stable")
+        assert made.with_labels(other[order], labels[order]).flags == ()
+        # A window that is shorter than the dependence is not enough.
+        for window, flags in ((2, ("dependent",)), (300, ())):
+            assert cls(3, window=window).mutual_information(x, y).flags == flags
+
+
+def test_the_baseline_of_series_has_the_bias_of_the_estimate():
+    made, found, rotated = KSG(), [], []
+    for seed in range(6):
+        x, y = series(2000, 0.99, seed), series(2000, 0.99, seed + 100)
+        found.append(made.mutual_information(x, y).value)
+        rotated.append(made.baseline(x, y, repeats=3, seed=seed).value)
+    x, y = series(2000, 0.99, 0), series(2000, 0.99, 100)
+    permuted = made.baseline(x, y, repeats=2, rotate=False)
+    # The mean of 0.22 varies by 0.05 between pairs of series.
+    assert np.mean(found) == pytest.approx(0.22, abs=0.06)
+    assert np.mean(rotated) == pytest.approx(np.mean(found), abs=0.07)
+    assert abs(permuted.value) < 0.03
+    with pytest.raises(ArgumentError, match="`rotate` is unknown"):
+        made.baseline(x, y, rotate="yes")
+
+
+def test_rows_that_depend_in_unnoticed_ways_can_be_rotated():
+    rng = np.random.default_rng(0)
+    # A clock looks as if the rows had been sorted by it.
+    clock = np.arange(1000.0)[:, None]
+    x = series(1000, 0.95, 0)
+    assert KSG().mutual_information(clock, x).flags == ()
+    made = KSG()
+    plain, rotated = (made.baseline(clock, x, repeats=3, rotate=r).value for r in (None, True))
+    assert abs(plain) < 0.05 and rotated > 0.3
+    y = x + rng.normal(size=x.shape)
+    same = made.baseline(x, y, repeats=2, seed=3), made.baseline(x, y, repeats=2, seed=3)
+    assert same[0] == same[1]
