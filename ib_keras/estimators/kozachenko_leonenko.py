@@ -26,6 +26,7 @@ from ib_keras.estimators.continuous import (
     rows_by_class,
     some,
 )
+from ib_keras.estimators.kernels.local_dimension import closely_bound, on_surface
 from ib_keras.estimators.kernels.neighbor_search import Times, distances
 from ib_keras.interface import Estimate
 
@@ -45,6 +46,10 @@ class KozachenkoLeonenko(Neighbors):
     is estimated from disjoint tenths of the samples. Without information, the sum of three
     entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
     or use ``KSG`` if no entropy is needed.
+
+    Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if those of A
+    or B have clearly fewer dimensions at the scale of their neighbours than normal samples of the
+    same covariance, and ``strong`` if only the pairs do, compared with permuted pairs.
 
     With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's neighbours,
     and n is replaced by n_i, the number of rows that are compared with row i, including itself:
@@ -72,6 +77,7 @@ class KozachenkoLeonenko(Neighbors):
     References:
         Kozachenko & Leonenko, 1987. Berrett, Samworth & Yuan, Ann. Statist. 47(1), 2019 (weights).
         Butakov et al., ICLR 2024, arXiv:2305.08013. Theiler, Phys. Rev. A 34, 2427, 1986 (windows).
+        Levina & Bickel, NeurIPS 2004 (dimensions).
     """
 
     k: int = 5
@@ -111,6 +117,7 @@ class KozachenkoLeonenko(Neighbors):
 
         excess = self.excess_variance(terms, rows)
         serial = self.window > 0
+        flags += _surface(flags, times, samples)
         return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess, serial=serial)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
@@ -158,6 +165,9 @@ class KozachenkoLeonenko(Neighbors):
 
         each, serial = terms(slice(None)), self.window > 0
         excess = self.excess_variance(terms, joint)
+        flags += _surface(flags, times, a, b)
+        if "ties" not in flags and closely_bound(a, b, times):
+            flags += ("strong",)
         return mean_with_error(each, flags, b.shape[1], excess, serial=serial)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
@@ -210,6 +220,7 @@ class KozachenkoLeonenko(Neighbors):
                 len(labels), self.k, labels, window=self.window,
             )  # fmt: skip
         terms, serial = self._label_terms(rows, labels, times), self.window > 0
+        flags += _surface(flags, times, samples)
         return at_most_entropy(mean_with_error(terms, flags, dim, excess, serial=serial), labels)
 
     def _label_terms(self, rows: Rows, labels: np.ndarray, times: Times | None) -> np.ndarray:
@@ -242,6 +253,12 @@ class KozachenkoLeonenko(Neighbors):
         volume = d / 2 * math.log(math.pi) - gammaln(d / 2 + 1)
         logs = d * np.log(near[:, used]) - digamma(used + 1)
         return digamma(numbers(n, times)) + volume + log_det + logs @ weights[used]
+
+
+def _surface(flags: tuple[str, ...], times: Times | None, *spaces: np.ndarray) -> tuple[str, ...]:
+    """Return ``("low_dim",)`` if the samples of a variable without ties lie on a surface."""
+    found = "ties" not in flags and any(on_surface(samples, times) for samples in spaces)
+    return ("low_dim",) if found else ()
 
 
 def berrett_weights(k: int, dim: int) -> np.ndarray:

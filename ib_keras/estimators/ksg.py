@@ -21,6 +21,7 @@ from ib_keras.estimators.continuous import (
     rows_by_class,
     some,
 )
+from ib_keras.estimators.kernels.local_dimension import closely_bound
 from ib_keras.estimators.kernels.neighbor_search import (
     Times,
     counts_within,
@@ -47,10 +48,11 @@ class KSG(Neighbors):
     spreads are within √2 of each other are not changed.
 
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
-    Large information is underestimated, less so for smaller k. Coinciding samples are counted
-    without adding noise, and flagged ``ties``. The standard error includes the variance of the
-    terms and the correlation between the terms of near samples, which is estimated from disjoint
-    tenths of the samples.
+    Large information is underestimated, less so for smaller k. It is flagged ``strong`` if the
+    pairs have clearly fewer dimensions than permuted pairs at the scale of their neighbours.
+    Coinciding samples are counted without adding noise, and flagged ``ties``. The standard error
+    includes the variance of the terms and the correlation between the terms of near samples, which
+    is estimated from disjoint tenths of the samples.
 
     Rows of a time series depend on the rows before, and near rows are then near for this reason
     alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
@@ -77,7 +79,7 @@ class KSG(Neighbors):
         Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
         Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
         Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets). Theiler, Phys. Rev.
-        A 34, 2427, 1986 (windows).
+        A 34, 2427, 1986 (windows). Levina & Bickel, NeurIPS 2004 (dimensions).
     """
 
     k: int = 5
@@ -114,6 +116,8 @@ class KSG(Neighbors):
             a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
         else:
             _check_magnitudes(a, b)
+        if "ties" not in flags and closely_bound(a, b, times):
+            flags += ("strong",)
         terms = self._joint_terms(a, b, times)
         excess = excess_variance(
             lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows)), len(a), self.k,

@@ -129,7 +129,7 @@ def test_rows_that_depend_in_unnoticed_ways_can_be_rotated():
     # A clock looks as if the rows had been sorted by it.
     clock = np.arange(1000.0)[:, None]
     x = series(1000, 0.95, 0)
-    assert KSG().mutual_information(clock, x).flags == ()
+    assert "dependent" not in KSG().mutual_information(clock, x).flags
     made = KSG()
     plain, rotated = (made.baseline(clock, x, repeats=3, rotate=r).value for r in (None, True))
     assert abs(plain) < 0.05 and rotated > 0.3

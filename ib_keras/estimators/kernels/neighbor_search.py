@@ -153,6 +153,33 @@ def distances(
     return np.sqrt(out) if metric == "euclidean" else out
 
 
+def distances_from(
+    x: np.ndarray | Rows, at: np.ndarray, k: int, times: Times | None = None
+) -> np.ndarray:
+    """Return the distances of some rows to their k nearest neighbours, ``(m, k)``.
+
+    Args:
+        x: samples, ``(n, d)``.
+        at: indices of the rows, ``(m,)``.
+        k: number of neighbours, < n.
+        times: positions of the rows in time.
+
+    Returns:
+        Chebyshev distances in few dimensions, and Euclidean ones in many, in ascending order.
+    """
+    if times is None and x.shape[1] <= _TREE_NEIGHBOURS:
+        return KDTree(x[:]).query(x[at], k=range(1, k + 2), p=np.inf, workers=-1)[0][:, 1:]
+    out, centre = np.empty((len(at), k)), Rows.of(x).centre()
+    for part in slices(len(at), max(16, min(_ROWS, _PAIRS // len(x)))):
+        rows = at[part]
+        block = _to_all(x, rows, "euclidean", centre)
+        if times is not None:
+            block[times.left_out(rows)] = np.inf
+        block[np.arange(len(rows)), rows] = 0
+        out[part] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+    return np.sqrt(out)
+
+
 def counts_within(
     x: np.ndarray, radius: np.ndarray, metric: Metric, times: Times | None = None
 ) -> np.ndarray:
