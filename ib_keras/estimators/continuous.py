@@ -10,8 +10,8 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
 from ib_keras.arrays.dependence import serial_dependence
+from ib_keras.arrays.grids import repeated
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.gaussian import varying
@@ -20,8 +20,8 @@ from ib_keras.interface import Estimate
 
 # Number of disjoint subsets from which a standard error is estimated, and of repetitions.
 PARTS, _REPEATS = 10, 2
-# Number of rows that distinguish most pairs of columns, and of columns that are sorted together.
-_COMPARED_ROWS, _SORTED_COLUMNS = 16, 64
+# Number of rows that distinguish most pairs of columns.
+_COMPARED_ROWS = 16
 
 
 class Neighbors(FromPairs):
@@ -227,12 +227,7 @@ def as_continuous(
             f"`{name}` has too few samples for k={k}", f"more than {k}", f"{n} samples"
         )
     kept = varying(samples)
-    ties = False
-    for columns in slices(kept.shape[1], _SORTED_COLUMNS):
-        # Integers and quantised or saturated units have repeated values.
-        ordered = np.sort(kept[:, columns], axis=0)
-        # A few float32 values repeat by chance.
-        ties = ties or bool(((ordered[1:] == ordered[:-1]).mean(axis=0) > 0.01).any())
+    ties = bool(repeated(kept).any())
     chosen = kept if drop else samples
     if chosen.shape[1] <= WIDE:
         chosen = chosen.astype(np.float64)

@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import digamma
 
+from ib_keras.arrays.checks import check_seed
 from ib_keras.arrays.codes import at_most_entropy
+from ib_keras.arrays.grids import spread_cells
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.continuous import (
@@ -24,6 +26,7 @@ from ib_keras.estimators.continuous import (
 from ib_keras.estimators.kernels.local_dimension import closely_bound
 from ib_keras.estimators.kernels.neighbor_search import (
     Times,
+    beyond,
     counts_within,
     distances,
     joint_counts,
@@ -32,6 +35,8 @@ from ib_keras.interface import Estimate
 
 # Largest magnitude, and inverse of the smallest, whose squares neither overflow nor vanish.
 _LARGEST = 1e100
+# The stream of random numbers of this estimator.
+_STREAM = 0x4B5347
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +55,16 @@ class KSG(Neighbors):
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
     Large information is underestimated, less so for smaller k. It is flagged ``strong`` if the
     pairs have clearly fewer dimensions than permuted pairs at the scale of their neighbours.
-    Coinciding samples are counted without adding noise, and flagged ``ties``. The standard error
-    includes the variance of the terms and the correlation between the terms of near samples, which
-    is estimated from disjoint tenths of the samples.
+    The standard error includes the variance of the terms and the correlation between the terms of
+    near samples, which is estimated from disjoint tenths of the samples.
+
+    On a grid, such as that of integers, many samples are equally near. Discrete columns are
+    therefore spread over their cells by uniform noise, which changes no information
+    (``arrays.grids``). Columns that repeat some values, such as the zeros of a ReLU, keep them, and
+    the estimate has the flag ``ties``. Where more than k neighbours are within ε_i, all k_i of them
+    are counted, and so are the samples on the border in each space: the term is then
+    ψ(k_i) + ψ(n) − ψ(n_a) − ψ(n_b). Within an atom, where ε_i = 0, this is the information of
+    counts.
 
     Rows of a time series depend on the rows before, and near rows are then near for this reason
     alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
@@ -69,6 +81,8 @@ class KSG(Neighbors):
         metric: ``"chebyshev"``, as in Kraskov et al., or ``"euclidean"`` in each space, which is
             less biased in many dimensions.
         rescale: whether to rescale the variables to similar spreads and shorten their tails.
+        dither: whether to spread discrete columns over their cells.
+        seed: seed of the positions within the cells.
         window: number of rows before and after each row that are left out, for rows in the order of
             time. It should be at least the number of rows over which the series are correlated.
 
@@ -86,6 +100,8 @@ class KSG(Neighbors):
     metric: Literal["chebyshev", "euclidean"] = "chebyshev"
     rescale: bool = True
     window: int = 0
+    dither: bool = True
+    seed: int = 0
 
     name: ClassVar[str] = "ksg"
 
@@ -93,8 +109,11 @@ class KSG(Neighbors):
         self.check_settings()
         if self.metric not in ("chebyshev", "euclidean"):
             raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
-        if not isinstance(self.rescale, bool):
-            raise ArgumentError("`rescale` is unknown", "True or False", repr(self.rescale))
+        for name in ("rescale", "dither"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ArgumentError(f"`{name}` is unknown", "True or False", repr(value))
+        check_seed(self.seed)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) of two continuous variables, in nats.
@@ -112,21 +131,37 @@ class KSG(Neighbors):
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         flags += self.dependence(a, b)
+        (a, b), flags = self._spread(flags, a, b)
         if self.rescale:
             a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
         else:
             _check_magnitudes(a, b)
         if "ties" not in flags and closely_bound(a, b, times):
             flags += ("strong",)
-        terms = self._joint_terms(a, b, times)
+        ties = "ties" in flags
+        terms = self._joint_terms(a, b, times, ties)
         excess = excess_variance(
-            lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows)), len(a), self.k,
+            lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows), ties),
+            len(a), self.k,
             window=self.window,
         )  # fmt: skip
         return mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
 
-    def _joint_terms(self, a: np.ndarray, b: np.ndarray, times: Times | None) -> np.ndarray:
-        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric, times)
+    def _spread(
+        self, flags: tuple[str, ...], *variables: np.ndarray
+    ) -> tuple[list[np.ndarray], tuple[str, ...]]:
+        """Spread discrete columns, and remove the flag ``ties`` if no values are repeated then."""
+        if not self.dither or "ties" not in flags:
+            return list(variables), flags
+        # The second number keeps this apart from the generator that may have drawn the samples.
+        rng = np.random.default_rng([self.seed, _STREAM])
+        spread, ties = zip(*(spread_cells(v, rng) for v in variables), strict=True)
+        return list(spread), flags if any(ties) else tuple(f for f in flags if f != "ties")
+
+    def _joint_terms(
+        self, a: np.ndarray, b: np.ndarray, times: Times | None, ties: bool
+    ) -> np.ndarray:
+        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric, times, closed=ties)
         total = digamma(numbers(len(a), times))
         return digamma(neighbours) + total - digamma(in_a) - digamma(in_b)
 
@@ -147,6 +182,7 @@ class KSG(Neighbors):
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
         flags += self.dependence(samples, labels)
+        (samples,), flags = self._spread(flags, samples)
         rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
         samples, labels, times = samples[rows], labels[rows], some(times, rows)
         if not len(samples):
@@ -154,7 +190,8 @@ class KSG(Neighbors):
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
         samples = shorten_tails(samples)[0]
-        terms = self._label_terms(samples, labels, times)
+        ties = "ties" in flags
+        terms = self._label_terms(samples, labels, times, ties)
         if not len(terms):
             raise ArgumentError(
                 f"No sample has another of its class outside window={self.window}",
@@ -162,7 +199,7 @@ class KSG(Neighbors):
                 f"{len(samples)} samples",
             )
         excess = excess_variance(
-            lambda rows: self._label_terms(samples[rows], labels[rows], some(times, rows)),
+            lambda rows: self._label_terms(samples[rows], labels[rows], some(times, rows), ties),
             len(samples), self.k, window=self.window,
         )  # fmt: skip
         serial = self.window > 0
@@ -171,7 +208,7 @@ class KSG(Neighbors):
         return at_most_entropy(estimate, labels)
 
     def _label_terms(
-        self, samples: np.ndarray, labels: np.ndarray, times: Times | None
+        self, samples: np.ndarray, labels: np.ndarray, times: Times | None, ties: bool
     ) -> np.ndarray:
         """Return the terms of the samples that are compared with others of their class."""
         rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
@@ -189,21 +226,17 @@ class KSG(Neighbors):
             near = distances(samples[rows], k, self.metric, some(times, rows))
             radius[rows] = near[np.arange(len(rows)), ks[rows] - 1]
         inside = counts_within(samples, radius, self.metric, times)
-        same = radius == 0
-        if same.any():
-            in_class = np.zeros(n, int)
+        if ties or (radius == 0).any():
+            within, in_class = beyond(radius, self.metric), np.zeros(n, int)
             for rows in classes:
-                in_class[rows] = self._coinciding(samples[rows], some(times, rows))
-            ks, inside = (
-                np.where(same, in_class, ks),
-                np.where(same, self._coinciding(samples, times), inside),
-            )
+                in_class[rows] = counts_within(
+                    samples[rows], within[rows], self.metric, some(times, rows)
+                )
+            up_to = counts_within(samples, within, self.metric, times) - 1
+            border = (radius == 0) | (ties & (in_class - 1 > ks))
+            ks, inside = np.where(border, in_class - 1, ks), np.where(border, up_to, inside)
         terms = digamma(numbers(n, times)) + digamma(ks) - digamma(counts) - digamma(inside)
         return terms if times is None else terms[counts > 1]
-
-    def _coinciding(self, samples: np.ndarray, times: Times | None) -> np.ndarray:
-        tiny = np.full(len(samples), np.nextafter(0, 1))
-        return counts_within(samples, tiny, self.metric, times) - 1
 
 
 def _check_magnitudes(*variables: np.ndarray) -> None:

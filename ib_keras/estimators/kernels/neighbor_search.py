@@ -84,13 +84,20 @@ class Times:
 
 
 def joint_counts(
-    x: np.ndarray, y: np.ndarray, k: int, metric: Metric, times: Times | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    k: int,
+    metric: Metric,
+    times: Times | None = None,
+    *,
+    closed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
     ε_i is the distance to the k-th neighbour, where the distance is the larger of the distances in
     the two spaces. Samples strictly nearer than ε_i are counted, or for ε_i = 0 the coinciding
-    samples.
+    samples. With ``closed=True``, the samples up to the distance ε_i are counted wherever more than
+    k neighbours are as near as that, because values repeat.
 
     Args:
         x: samples of X, ``(n, dx)``.
@@ -98,27 +105,37 @@ def joint_counts(
         k: number of neighbours, < n.
         metric: metric of each space.
         times: positions of the rows in time, to leave near rows out of all numbers.
+        closed: whether samples on the border are counted where there are several.
 
     Returns:
-        Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
-        n_y + 1, which include the sample itself (except at ε = 0).
+        Three arrays ``(n,)``: the number of neighbours (k, or more where the border is counted),
+        and n_x + 1 and n_y + 1, which include the sample itself (except where the border is
+        counted).
     """
     if times is not None:
         every = np.arange(len(x))
         alone = Places(every, every, np.ones_like(every))
-        return _pairs_in_tiles(x, y, alone, k, metric, times)
+        return _pairs_in_tiles(x, y, alone, k, metric, closed, times)
     unique = places(Rows.of(x, y))
     route = _route(unique, (x.shape[1], y.shape[1]), metric, _TREE_NEIGHBOURS)
-    if route == "compiled":
+    if route == "compiled" and not closed:
         return _all_pairs(x, y, k, metric)
     if route != "tree":
-        return _pairs_in_tiles(x, y, unique, k, metric)
+        return _pairs_in_tiles(x, y, unique, k, metric, closed)
     joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
     radius = _in_tree(joint, unique.sizes, k, np.inf)[:, -1]
     inside = np.nextafter(radius, 0)
     same = radius == 0
     in_x, in_y = (_count(space, space[unique.first], inside) - same for space in (x, y))
     neighbours = np.where(same, unique.sizes - 1, k)
+    if closed:
+        within = _count(np.concatenate([x, y], axis=1), joint, radius) - 1
+        border = within > k
+        neighbours = np.where(border, within, neighbours)
+        in_x, in_y = (
+            np.where(border, _count(space, space[unique.first], radius) - 1, inner)
+            for space, inner in ((x, in_x), (y, in_y))
+        )
     return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
@@ -183,7 +200,10 @@ def distances_from(
 def counts_within(
     x: np.ndarray, radius: np.ndarray, metric: Metric, times: Times | None = None
 ) -> np.ndarray:
-    """Return the number of samples strictly nearer than each radius, including the sample."""
+    """Return the number of samples strictly nearer than each radius, including the sample.
+
+    ``beyond(radius)`` instead of the radius counts the border too.
+    """
     if times is not None:
         inside, limit = np.empty(len(x), int), _inside(radius, metric)
         for rows, block in _apart(x, metric, times):
@@ -226,6 +246,12 @@ def _route(unique: Places, dims: tuple[int, ...], metric: Metric, tree_dims: int
     if 2 * len(unique.first) <= n:
         return "places"
     return "compiled" if n > _UNCOMPILED_ROWS and max(dims) <= WIDE else "tiles"
+
+
+def beyond(radius: np.ndarray, metric: Metric) -> np.ndarray:
+    """Return radii within which ``counts_within`` counts the samples at the given radii."""
+    larger = radius / _INSIDE if metric == "euclidean" else radius
+    return np.nextafter(larger, np.inf)
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
@@ -336,7 +362,13 @@ def _apart(
 
 
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric, times: Times | None = None
+    x: np.ndarray,
+    y: np.ndarray,
+    unique: Places,
+    k: int,
+    metric: Metric,
+    closed: bool,
+    times: Times | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute ``joint_counts`` with memory for tiles only."""
     out = np.empty((3, len(unique.first)), int)
@@ -351,12 +383,14 @@ def _pairs_in_tiles(
             in_x[near] = in_y[near] = np.inf
         both = np.maximum(in_x, in_y)
         radius = _nearest(both, rows, unique.sizes, k)[:, -1:]
-        same = radius[:, 0] == 0
+        border = radius[:, 0] == 0
+        if closed:
+            border |= (both <= radius) @ unique.sizes - 1 > k
         for i, space in enumerate((both, in_x, in_y)):
-            # At ε = 0, coinciding samples are counted, without the sample itself.
-            coincide = (space <= 0) @ unique.sizes - 1
+            # On the border, such as at ε = 0, samples are counted without the sample itself.
+            up_to = (space <= radius) @ unique.sizes - 1
             inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
-            out[i, rows] = np.where(same, coincide, inside)
+            out[i, rows] = np.where(border, up_to, inside)
     return out[0][unique.of], out[1][unique.of], out[2][unique.of]
 
 
