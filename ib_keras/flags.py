@@ -68,6 +68,15 @@ _ALL = (
         "Do not use either value. Try another estimator, or more samples.",
     ),
     Flag(
+        "low_dim",
+        NOTHING,
+        "the samples lie on a surface of fewer dimensions",
+        "At the scale of the nearest neighbours the samples have clearly fewer dimensions than "
+        "columns: they lie on a curved surface. They have no density, and the estimate depends on "
+        "the number of samples.",
+        "Use `ksg`, which needs no densities, or as many columns as the surface has dimensions.",
+    ),
+    Flag(
         "not_estimated",
         NOTHING,
         "the estimator could not be applied",
@@ -186,9 +195,11 @@ _ALL = (
         "dependent",
         CARE,
         "the rows are not independent, so the errors are too small",
-        "The rows are not independent of each other, such as the positions of one image. The "
-        "standard error assumes that they are, and is too small.",
-        "Judge the error by the spread over networks or over different inputs.",
+        "The rows are not independent of each other, such as the positions of one image or the "
+        "rows of a time series. The standard error assumes that they are, and is too small. "
+        "Between two slow series, neighbours find information where there is none.",
+        "Judge the error by the spread over networks or over different inputs. For time series, "
+        "use `KSG(window=…)`, and compare with `baseline`, which rotates such rows.",
     ),
     Flag(
         "undersampled",
@@ -229,6 +240,14 @@ _ALL = (
         "The value is near the logarithm of the batch size, which this bound cannot exceed. A "
         "larger batch may raise it.",
         "Increase `batch_size`.",
+    ),
+    Flag(
+        "strong",
+        CARE,
+        "the dependence is too strong for the number of samples",
+        "At the scale of the nearest neighbours one variable is nearly a function of the other, so "
+        "that the densities vary within this scale. The value is too low.",
+        "Take the value as a lower limit, or use more samples, a smaller k or a critic.",
     ),
     Flag(
         "no_critic",

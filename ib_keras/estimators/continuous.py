@@ -9,24 +9,50 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples, check_count, check_lengths, check_seed
+from ib_keras.arrays.dependence import serial_dependence
+from ib_keras.arrays.grids import repeated
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.gaussian import varying
-from ib_keras.estimators.kernels.neighbor_search import WIDE
+from ib_keras.estimators.kernels.neighbor_search import WIDE, Times
 from ib_keras.interface import Estimate
 
 # Number of disjoint subsets from which a standard error is estimated, and of repetitions.
 PARTS, _REPEATS = 10, 2
-# Number of rows that distinguish most pairs of columns, and of columns that are sorted together.
-_COMPARED_ROWS, _SORTED_COLUMNS = 16, 64
+# Number of rows that distinguish most pairs of columns.
+_COMPARED_ROWS = 16
 
 
 class Neighbors(FromPairs):
-    """Base class of the nearest-neighbour estimators."""
+    """Base class of the nearest-neighbour estimators.
+
+    Attributes:
+        k: number of neighbours.
+        window: rows i and j with 0 < |i − j| <= window are left out of each other's neighbours.
+    """
 
     k: int
+    window: int
+
+    def check_settings(self) -> None:
+        """Convert ``k`` and ``window`` to integers, and raise an error if they are invalid."""
+        object.__setattr__(self, "k", check_count(self.k, "k"))
+        object.__setattr__(self, "window", check_count(self.window, "window", 0))
+
+    def times(self, n: int) -> Times | None:
+        """Return the positions of n consecutive rows; ``None`` if no rows are left out.
+
+        Raises:
+            ArgumentError: If a row has fewer than k rows outside its window.
+        """
+        if n <= 2 * self.window + self.k:
+            raise ArgumentError(
+                f"There are too few samples for k={self.k} and window={self.window}",
+                f"more than {2 * self.window + self.k}, 2·window + k",
+                f"{n} samples",
+            )
+        return Times(np.arange(n), self.window) if self.window else None
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
@@ -36,26 +62,56 @@ class Neighbors(FromPairs):
         copied = 2 * itemsize * sum(d for d in (dim, dim_x) if d > WIDE)
         return 2 * TILES + n * (64 * held + copied + 64 * self.k + 128)
 
+    def dependence(self, a: np.ndarray, b: np.ndarray) -> tuple[str, ...]:
+        """Return ``("dependent",)`` if rows depend on each other over more than the window.
+
+        Args:
+            a: samples of A, ``(n, d)``.
+            b: samples of B, ``(n, d)``, or classes, ``(n,)``.
+        """
+        return ("dependent",) if serial_dependence(a, b) > self.window else ()
+
     def baseline(
-        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 10, seed: int = 0
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        *,
+        repeats: int = 10,
+        seed: int = 0,
+        rotate: bool | None = None,
     ) -> Estimate:
-        """Estimate I(A;B) after permuting the rows of ``b``, so that there is no information.
+        """Estimate I(A;B) after permuting or rotating the rows of ``b``, to remove information.
+
+        A permutation destroys the dependence between consecutive rows, and the estimates then lack
+        the bias that this dependence causes. A rotation, b_i ← b_(i+s) with the row indices taken
+        modulo n, keeps it. The shifts s are random, and at least as long as the dependence lasts.
 
         Args:
             a: samples of A, ``(n, ...)``.
             b: samples of B, ``(n, ...)``.
-            repeats: number of permutations, at least 2.
-            seed: seed of the permutations.
+            repeats: number of permutations or rotations, at least 2.
+            seed: seed of the permutations or shifts.
+            rotate: whether to rotate; ``None`` rotates if the rows of both variables are noticed to
+                depend on each other (the flag ``dependent``).
 
         Returns:
-            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
+            The mean in nats over permutations or rotations; ``stderr`` is the standard deviation
+            between them.
         """
         a, b = check_pair(a, b, self.k)[:2]
         rng = np.random.default_rng(check_seed(seed))
         repeats = check_count(repeats, "repeats", 2)
-        values = [
-            self.mutual_information(a, b[rng.permutation(len(b))]).value for _ in range(repeats)
-        ]
+        if rotate not in (None, True, False):
+            raise ArgumentError("`rotate` is unknown", "True, False or None", repr(rotate))
+        n, length = len(b), 0 if rotate is False else serial_dependence(a, b)
+        least = min(max(length, self.window, 1), n // 4)
+
+        def moved() -> np.ndarray:
+            if length or rotate:
+                return np.roll(b, -int(rng.integers(least, n - least + 1)), axis=0)
+            return b[rng.permutation(n)]
+
+        values = [self.mutual_information(a, moved()).value for _ in range(repeats)]
         return Estimate(
             float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1]
         )
@@ -67,24 +123,57 @@ def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
+def numbers(n: int, times: Times | None) -> Any:
+    """Return the number of rows that are compared with each row, with the row itself."""
+    return n if times is None else times.counted()
+
+
+def some(times: Times | None, rows: Any) -> Times | None:
+    """Select rows of the positions, if there are any."""
+    return None if times is None else times.take(rows)
+
+
 def mean_with_error(
-    terms: np.ndarray, flags: tuple[str, ...], dim: int, excess: float = 0.0
+    terms: np.ndarray,
+    flags: tuple[str, ...],
+    dim: int,
+    excess: float = 0.0,
+    *,
+    serial: bool = False,
 ) -> Estimate:
-    """Return the mean of an estimate's terms, with the standard error for correlated terms."""
+    """Return the mean of an estimate's terms, with the standard error for correlated terms.
+
+    Args:
+        terms: terms of the estimate, ``(n,)``, in the order of the rows.
+        flags: flags of the estimate.
+        dim: dimension of the variable.
+        excess: what ``excess_variance`` returns.
+        serial: whether the terms of near rows are correlated. The variance of the means of tenths
+            of consecutive terms is then taken into account.
+    """
     n = len(terms)
+    if serial and n >= 2 * PARTS:
+        size = n // PARTS
+        means = terms[: size * PARTS].reshape(PARTS, size).mean(axis=1)
+        excess += max(0.0, size * float(means.var(ddof=1)) - float(terms.var(ddof=1)))
     error = math.sqrt((float(terms.var(ddof=1)) + excess) / n)
     return Estimate(float(terms.mean()), error, flags=flags, n=n, dim=dim)
 
 
 def excess_variance(
-    terms: Callable[[np.ndarray], np.ndarray], n: int, k: int, labels: np.ndarray | None = None
+    terms: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    k: int,
+    labels: np.ndarray | None = None,
+    *,
+    window: int = 0,
 ) -> float:
     """Return n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
 
     The terms of near samples share neighbours and are correlated. The effect is estimated from the
     estimates of disjoint subsets. The result is 0 if there are too few samples for these.
     """
-    parts = min(PARTS, n // (8 * (k + 1)))
+    parts = min(PARTS, (n - 2 * window) // (8 * (k + 1)))
     if parts < PARTS // 2:
         return 0.0
     size, rng, differences = n // parts, np.random.default_rng(0), []
@@ -138,12 +227,7 @@ def as_continuous(
             f"`{name}` has too few samples for k={k}", f"more than {k}", f"{n} samples"
         )
     kept = varying(samples)
-    ties = False
-    for columns in slices(kept.shape[1], _SORTED_COLUMNS):
-        # Integers and quantised or saturated units have repeated values.
-        ordered = np.sort(kept[:, columns], axis=0)
-        # A few float32 values repeat by chance.
-        ties = ties or bool(((ordered[1:] == ordered[:-1]).mean(axis=0) > 0.01).any())
+    ties = bool(repeated(kept).any())
     chosen = kept if drop else samples
     if chosen.shape[1] <= WIDE:
         chosen = chosen.astype(np.float64)

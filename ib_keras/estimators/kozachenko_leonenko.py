@@ -11,7 +11,6 @@ import numpy as np
 from scipy.linalg import qr
 from scipy.special import digamma, gammaln
 
-from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import of_one_spread, shorten_tails
@@ -23,9 +22,12 @@ from ib_keras.estimators.continuous import (
     check_pair,
     excess_variance,
     mean_with_error,
+    numbers,
     rows_by_class,
+    some,
 )
-from ib_keras.estimators.kernels.neighbor_search import distances
+from ib_keras.estimators.kernels.local_dimension import closely_bound, on_surface
+from ib_keras.estimators.kernels.neighbor_search import Times, distances
 from ib_keras.interface import Estimate
 
 # Largest norm of the weights, and largest dimension, at which weighting reduces the error.
@@ -45,6 +47,15 @@ class KozachenkoLeonenko(Neighbors):
     entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
     or use ``KSG`` if no entropy is needed.
 
+    Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if those of A
+    or B have clearly fewer dimensions at the scale of their neighbours than normal samples of the
+    same covariance, and ``strong`` if only the pairs do, compared with permuted pairs.
+
+    With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's neighbours,
+    and n is replaced by n_i, the number of rows that are compared with row i, including itself:
+    h = ⟨ψ(n_i) − ψ(k) + ln V_d + d ln ρ_k,i⟩. The standard error then includes the correlation of
+    the terms of consecutive rows. The cost is n².
+
     ``weighted=True`` combines the neighbours 1…k by the weights of minimal L2 norm that cancel the
     leading bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. For some thousand samples
     in 4 or 5 dimensions, k = 10 more than halves the bias and makes the error a third larger;
@@ -57,23 +68,27 @@ class KozachenkoLeonenko(Neighbors):
         weighted: whether to use the weights.
         whiten: whether to whiten by the covariance, for columns that are correlated or have
             different scales.
+        window: number of rows before and after each row that are left out, for rows in the order of
+            time. It should be at least the number of rows over which the series are correlated.
 
     Raises:
         ArgumentError: If an argument is invalid.
 
     References:
         Kozachenko & Leonenko, 1987. Berrett, Samworth & Yuan, Ann. Statist. 47(1), 2019 (weights).
-        Butakov et al., ICLR 2024, arXiv:2305.08013.
+        Butakov et al., ICLR 2024, arXiv:2305.08013. Theiler, Phys. Rev. A 34, 2427, 1986 (windows).
+        Levina & Bickel, NeurIPS 2004 (dimensions).
     """
 
     k: int = 5
     weighted: bool = False
     whiten: bool = False
+    window: int = 0
 
     name: ClassVar[str] = "kl"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", check_count(self.k, "k"))
+        self.check_settings()
 
     def entropy(self, a: np.ndarray) -> Estimate:
         """Estimate the differential entropy h(A) in nats.
@@ -82,9 +97,11 @@ class KozachenkoLeonenko(Neighbors):
             a: samples of A, ``(n, ...)``.
 
         Raises:
-            ArgumentError: If n ≤ k, or h(A) is −∞ because samples coincide or lie in a subspace.
+            ArgumentError: If n ≤ k + 2·window, or h(A) is −∞ because samples coincide or lie in a
+                subspace.
         """
         samples, flags = as_continuous(a, "a", self.k, drop=False)
+        times = self.times(len(samples))
         samples, log_slope = shorten_tails(samples)
         rows = Rows.of(samples)
         rank = _independent(rows)
@@ -95,11 +112,13 @@ class KozachenkoLeonenko(Neighbors):
                 f"{len(rank)} independent columns of {samples.shape[1]}",
             )
 
-        def terms(some: Any) -> np.ndarray:
-            return self._terms(rows.take(some)) - log_slope[some]
+        def terms(chosen: Any) -> np.ndarray:
+            return self._terms(rows.take(chosen), some(times, chosen)) - log_slope[chosen]
 
         excess = self.excess_variance(terms, rows)
-        return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess)
+        serial = self.window > 0
+        flags += _surface(flags, times, samples)
+        return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess, serial=serial)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -112,10 +131,12 @@ class KozachenkoLeonenko(Neighbors):
             b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: If n ≤ k, the lengths differ, samples coincide, or a linear function of A
-                equals one of B, so that I(A;B) is infinite.
+            ArgumentError: If n ≤ k + 2·window, the lengths differ, samples coincide, or a linear
+                function of A equals one of B, so that I(A;B) is infinite.
         """
         a, b, flags = check_pair(a, b, self.k)
+        times = self.times(len(a))
+        flags += self.dependence(a, b)
         a, b = (_independent_columns(shorten_tails(v)[0]) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
@@ -135,15 +156,19 @@ class KozachenkoLeonenko(Neighbors):
                 f"{len(rank)} independent columns of {joint.shape[1]}",
             )
 
-        def terms(some: Any) -> np.ndarray:
+        def terms(chosen: Any) -> np.ndarray:
             of_a, of_b, of_both = (
-                self._terms(rows.take(some)) for rows in (Rows.of(a), Rows.of(b), joint)
+                self._terms(rows.take(chosen), some(times, chosen))
+                for rows in (Rows.of(a), Rows.of(b), joint)
             )
             return of_a + of_b - of_both
 
-        return mean_with_error(
-            terms(slice(None)), flags, b.shape[1], self.excess_variance(terms, joint)
-        )
+        each, serial = terms(slice(None)), self.window > 0
+        excess = self.excess_variance(terms, joint)
+        flags += _surface(flags, times, a, b)
+        if "ties" not in flags and closely_bound(a, b, times):
+            flags += ("strong",)
+        return mean_with_error(each, flags, b.shape[1], excess, serial=serial)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) of classes, in nats.
@@ -156,23 +181,30 @@ class KozachenkoLeonenko(Neighbors):
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: If a class has at most k or d samples, or A lies in a subspace within a
-                class.
+            ArgumentError: If a class has at most k or d samples, or at most k outside the window of
+                one of them, or A lies in a subspace within a class.
         """
         samples, flags = as_continuous(a, "a", self.k)
+        times = self.times(len(samples))
+        flags += self.dependence(samples, labels)
         samples = _independent_columns(shorten_tails(samples)[0])
         dim = samples.shape[1]
         if not dim:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
         rows = Rows.of(samples)
-        for label, count in enumerate(np.bincount(labels)):
+        smallest = len(labels)
+        for label in range(int(labels.max()) + 1):
+            members = np.flatnonzero(labels == label)
+            count = int(np.min(numbers(len(members), some(times, members)), initial=len(members)))
+            smallest = min(smallest, count)
             if count <= max(self.k, dim):
                 raise ArgumentError(
                     f"A class has too few samples for k={self.k} in {dim} dimensions",
-                    "more than k and d samples of each class; KSG accepts smaller classes",
+                    "more than k and d samples of each class outside the window; KSG accepts "
+                    "smaller classes",
                     f"{count} samples",
                 )
-            if len(_independent(rows.take(labels == label))) < dim:
+            if len(_independent(rows.take(members))) < dim:
                 raise ArgumentError(
                     "Within a class `a` lies in a subspace, so h(A|y) is -inf",
                     "columns that vary independently in each class, or KSG",
@@ -180,31 +212,35 @@ class KozachenkoLeonenko(Neighbors):
                 )
         excess = 0.0
         # Each subset needs enough samples of each class.
-        if np.bincount(labels).min() > 2 * PARTS * max(self.k, dim):
+        if smallest > 2 * PARTS * max(self.k, dim):
             excess = excess_variance(
-                lambda some: self._label_terms(rows.take(some), labels[some]), len(labels), self.k,
-                labels,
+                lambda chosen: self._label_terms(
+                    rows.take(chosen), labels[chosen], some(times, chosen)
+                ),
+                len(labels), self.k, labels, window=self.window,
             )  # fmt: skip
-        return at_most_entropy(
-            mean_with_error(self._label_terms(rows, labels), flags, dim, excess), labels
-        )
+        terms, serial = self._label_terms(rows, labels, times), self.window > 0
+        flags += _surface(flags, times, samples)
+        return at_most_entropy(mean_with_error(terms, flags, dim, excess, serial=serial), labels)
 
-    def _label_terms(self, rows: Rows, labels: np.ndarray) -> np.ndarray:
-        terms = self._terms(rows)
+    def _label_terms(self, rows: Rows, labels: np.ndarray, times: Times | None) -> np.ndarray:
+        terms = self._terms(rows, times)
         for members in rows_by_class(labels):
-            terms[members] -= self._terms(rows.take(members))
+            terms[members] -= self._terms(rows.take(members), some(times, members))
         return terms
 
     def excess_variance(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> float:
         """Return the excess variance, or 0 if disjoint subsets are too small to span the space."""
         n, dim = rows.shape
-        return 0.0 if n < 4 * PARTS * dim else excess_variance(terms, n, self.k)
+        if n - 2 * self.window < 4 * PARTS * dim:
+            return 0.0
+        return excess_variance(terms, n, self.k, window=self.window)
 
-    def _terms(self, rows: Rows) -> np.ndarray:
+    def _terms(self, rows: Rows, times: Times | None) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""
         n, d = rows.shape
         rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
-        near = distances(rows, self.k)
+        near = distances(rows, self.k, times=times)
         weights = berrett_weights(self.k, d) if self.weighted else np.eye(self.k)[-1]
         used = np.flatnonzero(weights)
         if (near[:, used] == 0).any():
@@ -216,7 +252,13 @@ class KozachenkoLeonenko(Neighbors):
             )
         volume = d / 2 * math.log(math.pi) - gammaln(d / 2 + 1)
         logs = d * np.log(near[:, used]) - digamma(used + 1)
-        return digamma(n) + volume + log_det + logs @ weights[used]
+        return digamma(numbers(n, times)) + volume + log_det + logs @ weights[used]
+
+
+def _surface(flags: tuple[str, ...], times: Times | None, *spaces: np.ndarray) -> tuple[str, ...]:
+    """Return ``("low_dim",)`` if the samples of a variable without ties lie on a surface."""
+    found = "ties" not in flags and any(on_surface(samples, times) for samples in spaces)
+    return ("low_dim",) if found else ()
 
 
 def berrett_weights(k: int, dim: int) -> np.ndarray:

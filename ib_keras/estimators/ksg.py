@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import digamma
 
-from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.checks import check_seed
 from ib_keras.arrays.codes import at_most_entropy
+from ib_keras.arrays.grids import spread_cells
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.continuous import (
@@ -18,13 +19,24 @@ from ib_keras.estimators.continuous import (
     check_pair,
     excess_variance,
     mean_with_error,
+    numbers,
     rows_by_class,
+    some,
 )
-from ib_keras.estimators.kernels.neighbor_search import counts_within, distances, joint_counts
+from ib_keras.estimators.kernels.local_dimension import closely_bound
+from ib_keras.estimators.kernels.neighbor_search import (
+    Times,
+    beyond,
+    counts_within,
+    distances,
+    joint_counts,
+)
 from ib_keras.interface import Estimate
 
 # Largest magnitude, and inverse of the smallest, whose squares neither overflow nor vanish.
 _LARGEST = 1e100
+# The stream of random numbers of this estimator.
+_STREAM = 0x4B5347
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +53,38 @@ class KSG(Neighbors):
     spreads are within √2 of each other are not changed.
 
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
-    Large information is underestimated, less so for smaller k. Coinciding samples are counted
-    without adding noise, and flagged ``ties``. The standard error includes the variance of the
-    terms and the correlation between the terms of near samples, which is estimated from disjoint
-    tenths of the samples.
+    Large information is underestimated, less so for smaller k. It is flagged ``strong`` if the
+    pairs have clearly fewer dimensions than permuted pairs at the scale of their neighbours.
+    The standard error includes the variance of the terms and the correlation between the terms of
+    near samples, which is estimated from disjoint tenths of the samples.
 
-    Cost: n·log n in few dimensions, by trees, and n² in many, in blocks.
+    On a grid, such as that of integers, many samples are equally near. Discrete columns are
+    therefore spread over their cells by uniform noise, which changes no information
+    (``arrays.grids``). Columns that repeat some values, such as the zeros of a ReLU, keep them, and
+    the estimate has the flag ``ties``. Where more than k neighbours are within ε_i, all k_i of them
+    are counted, and so are the samples on the border in each space: the term is then
+    ψ(k_i) + ψ(n) − ψ(n_a) − ψ(n_b). Within an atom, where ε_i = 0, this is the information of
+    counts.
+
+    Rows of a time series depend on the rows before, and near rows are then near for this reason
+    alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
+    neighbours and counts (Theiler), and n is replaced by n_i, the number of rows that are counted
+    for row i, including itself: I(A;B) = ⟨ψ(k) + ψ(n_i) − ψ(n_a + 1) − ψ(n_b + 1)⟩. The standard
+    error then includes the correlation of the terms of consecutive rows. If the rows of both
+    variables depend on each other over more rows than the window, the estimate has the flag
+    ``dependent``.
+
+    Cost: n·log n in few dimensions, by trees, and n² in many or with a window, in blocks.
 
     Args:
         k: number of neighbours.
         metric: ``"chebyshev"``, as in Kraskov et al., or ``"euclidean"`` in each space, which is
             less biased in many dimensions.
         rescale: whether to rescale the variables to similar spreads and shorten their tails.
+        dither: whether to spread discrete columns over their cells.
+        seed: seed of the positions within the cells.
+        window: number of rows before and after each row that are left out, for rows in the order of
+            time. It should be at least the number of rows over which the series are correlated.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -60,21 +92,28 @@ class KSG(Neighbors):
     References:
         Kraskov, Stögbauer & Grassberger, Phys. Rev. E 69, 066138, 2004, eq. 8.
         Ross, PLoS ONE 9(2), e87357, 2014 (labels). Gao et al., NeurIPS 2017 (coinciding samples).
-        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets).
+        Holmes & Nemenman, Phys. Rev. E 100, 022404, 2019 (errors from subsets). Theiler, Phys. Rev.
+        A 34, 2427, 1986 (windows). Levina & Bickel, NeurIPS 2004 (dimensions).
     """
 
     k: int = 5
     metric: Literal["chebyshev", "euclidean"] = "chebyshev"
     rescale: bool = True
+    window: int = 0
+    dither: bool = True
+    seed: int = 0
 
     name: ClassVar[str] = "ksg"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k", check_count(self.k, "k"))
+        self.check_settings()
         if self.metric not in ("chebyshev", "euclidean"):
             raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
-        if not isinstance(self.rescale, bool):
-            raise ArgumentError("`rescale` is unknown", "True or False", repr(self.rescale))
+        for name in ("rescale", "dither"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ArgumentError(f"`{name}` is unknown", "True or False", repr(value))
+        check_seed(self.seed)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) of two continuous variables, in nats.
@@ -84,23 +123,47 @@ class KSG(Neighbors):
             b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: If n ≤ k, the lengths differ, or A and B share a variable, so that I(A;B)
-                is infinite.
+            ArgumentError: If n ≤ k + 2·window, the lengths differ, or A and B share a variable, so
+                that I(A;B) is infinite.
         """
         a, b, flags = check_pair(a, b, self.k)
+        times = self.times(len(a))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        flags += self.dependence(a, b)
+        (a, b), flags = self._spread(flags, a, b)
         if self.rescale:
             a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
         else:
             _check_magnitudes(a, b)
-        terms = self._joint_terms(a, b)
-        excess = excess_variance(lambda rows: self._joint_terms(a[rows], b[rows]), len(a), self.k)
-        return mean_with_error(terms, flags, b.shape[1], excess)
+        if "ties" not in flags and closely_bound(a, b, times):
+            flags += ("strong",)
+        ties = "ties" in flags
+        terms = self._joint_terms(a, b, times, ties)
+        excess = excess_variance(
+            lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows), ties),
+            len(a), self.k,
+            window=self.window,
+        )  # fmt: skip
+        return mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
 
-    def _joint_terms(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric)
-        return digamma(neighbours) + digamma(len(a)) - digamma(in_a) - digamma(in_b)
+    def _spread(
+        self, flags: tuple[str, ...], *variables: np.ndarray
+    ) -> tuple[list[np.ndarray], tuple[str, ...]]:
+        """Spread discrete columns, and remove the flag ``ties`` if no values are repeated then."""
+        if not self.dither or "ties" not in flags:
+            return list(variables), flags
+        # The second number keeps this apart from the generator that may have drawn the samples.
+        rng = np.random.default_rng([self.seed, _STREAM])
+        spread, ties = zip(*(spread_cells(v, rng) for v in variables), strict=True)
+        return list(spread), flags if any(ties) else tuple(f for f in flags if f != "ties")
+
+    def _joint_terms(
+        self, a: np.ndarray, b: np.ndarray, times: Times | None, ties: bool
+    ) -> np.ndarray:
+        neighbours, in_a, in_b = joint_counts(a, b, self.k, self.metric, times, closed=ties)
+        total = digamma(numbers(len(a), times))
+        return digamma(neighbours) + total - digamma(in_a) - digamma(in_b)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate I(A;Y) = ψ(n) + ⟨ψ(k_i)⟩ − ⟨ψ(n_y)⟩ − ⟨ψ(m_i)⟩ of classes, in nats.
@@ -117,46 +180,63 @@ class KSG(Neighbors):
             ArgumentError: If n ≤ k, or all classes have a single sample.
         """
         samples, flags = as_continuous(a, "a", self.k)
-        counts = np.bincount(labels)[labels]
-        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+        times = self.times(len(samples))
+        flags += self.dependence(samples, labels)
+        (samples,), flags = self._spread(flags, samples)
+        rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
+        samples, labels, times = samples[rows], labels[rows], some(times, rows)
         if not len(samples):
             raise ArgumentError("All classes have a single sample", "a class of 2 or more", "none")
         if not samples.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
         samples = shorten_tails(samples)[0]
-        terms = self._label_terms(samples, labels)
+        ties = "ties" in flags
+        terms = self._label_terms(samples, labels, times, ties)
+        if not len(terms):
+            raise ArgumentError(
+                f"No sample has another of its class outside window={self.window}",
+                "a smaller window, or labels that return",
+                f"{len(samples)} samples",
+            )
         excess = excess_variance(
-            lambda rows: self._label_terms(samples[rows], labels[rows]), len(samples), self.k
-        )
-        estimate = mean_with_error(terms, flags, samples.shape[1], excess)
+            lambda rows: self._label_terms(samples[rows], labels[rows], some(times, rows), ties),
+            len(samples), self.k, window=self.window,
+        )  # fmt: skip
+        serial = self.window > 0
+        estimate = mean_with_error(terms, flags, samples.shape[1], excess, serial=serial)
         # If the classes are separate, the digamma functions slightly exceed H(Y).
         return at_most_entropy(estimate, labels)
 
-    def _label_terms(self, samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        counts = np.bincount(labels)[labels]
-        samples, labels, counts = (v[counts > 1] for v in (samples, labels, counts))
+    def _label_terms(
+        self, samples: np.ndarray, labels: np.ndarray, times: Times | None, ties: bool
+    ) -> np.ndarray:
+        """Return the terms of the samples that are compared with others of their class."""
+        rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
+        samples, labels, times = samples[rows], labels[rows], some(times, rows)
         n = len(samples)
         if not n:
             return np.zeros(0)
-        radius, ks = np.empty(n), np.minimum(self.k, counts - 1)
+        radius, counts = np.empty(n), np.empty(n, int)
         classes = rows_by_class(labels)
         for rows in classes:
-            radius[rows] = distances(samples[rows], int(ks[rows[0]]), self.metric)[:, -1]
-        inside = counts_within(samples, radius, self.metric)
-        same = radius == 0
-        if same.any():
-            in_class = np.zeros(n, int)
+            counts[rows] = numbers(len(rows), some(times, rows))
+        ks = np.minimum(self.k, counts - 1)
+        for rows in classes:
+            k = max(1, int(ks[rows].max()))
+            near = distances(samples[rows], k, self.metric, some(times, rows))
+            radius[rows] = near[np.arange(len(rows)), ks[rows] - 1]
+        inside = counts_within(samples, radius, self.metric, times)
+        if ties or (radius == 0).any():
+            within, in_class = beyond(radius, self.metric), np.zeros(n, int)
             for rows in classes:
-                in_class[rows] = self._coinciding(samples[rows])
-            ks, inside = (
-                np.where(same, in_class, ks),
-                np.where(same, self._coinciding(samples), inside),
-            )
-        return digamma(n) + digamma(ks) - digamma(counts) - digamma(inside)
-
-    def _coinciding(self, samples: np.ndarray) -> np.ndarray:
-        tiny = np.full(len(samples), np.nextafter(0, 1))
-        return counts_within(samples, tiny, self.metric) - 1
+                in_class[rows] = counts_within(
+                    samples[rows], within[rows], self.metric, some(times, rows)
+                )
+            up_to = counts_within(samples, within, self.metric, times) - 1
+            border = (radius == 0) | (ties & (in_class - 1 > ks))
+            ks, inside = np.where(border, in_class - 1, ks), np.where(border, up_to, inside)
+        terms = digamma(numbers(n, times)) + digamma(ks) - digamma(counts) - digamma(inside)
+        return terms if times is None else terms[counts > 1]
 
 
 def _check_magnitudes(*variables: np.ndarray) -> None:

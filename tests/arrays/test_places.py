@@ -58,6 +58,14 @@ def test_joint_counts_are_those_of_all_pairs(kind, metric):
         for one in (in_x, in_y)
     ]
     np.testing.assert_array_equal(joint_counts(x, y, k, metric), wanted)
+    # Where more than k neighbours are as near as the k-th, the border is counted in all spaces.
+    border = same | ((both <= radius).sum(axis=1) - 1 > k)
+    closed = [
+        np.where(border, (one <= radius).sum(axis=1) - 1, inner)
+        for one, inner in zip((both, in_x, in_y), wanted, strict=True)
+    ]
+    np.testing.assert_array_equal(joint_counts(x, y, k, metric, closed=True), closed)
+    assert kind != "grid" or not np.array_equal(wanted, closed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,12 +77,11 @@ def test_information_of_labels_is_ross_formula(kind):
     for i in range(200):
         mine = np.sort(apart[i, y == y[i]])
         radius, n_y = mine[k], len(mine)
-        if radius > 0:
-            of_class, inside = k, (apart[i] < radius).sum()
-        else:
-            of_class, inside = (mine == 0).sum() - 1, (apart[i] == 0).sum() - 1
+        of_class, inside = (mine <= radius).sum() - 1, (apart[i] <= radius).sum() - 1
+        if of_class == k and radius > 0:
+            inside = (apart[i] < radius).sum()
         terms.append(digamma(200) + digamma(of_class) - digamma(n_y) - digamma(inside))
-    assert KSG(k).with_labels(x, y).value == pytest.approx(np.mean(terms), abs=1e-10)
+    assert KSG(k, dither=False).with_labels(x, y).value == pytest.approx(np.mean(terms), abs=1e-10)
 
 
 def test_places():

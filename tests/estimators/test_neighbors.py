@@ -129,11 +129,11 @@ def test_what_others_fail_on():
     assert np.isfinite(ksg.mutual_information(*rows).value)
     with pytest.raises(ArgumentError, match="class has too few"):
         kl.with_labels(x, np.append(np.zeros(996, int), [1, 1, 2, 2]))
-    # Two discrete variables, given as numbers: flagged, and counted by the general function.
+    # Two discrete variables, given as numbers, are spread over their cells.
     a = np.random.default_rng(0).integers(0, 3, 1000)
     b = np.where(np.random.default_rng(1).uniform(size=1000) < 0.5, a, 0)
     found = ksg.mutual_information(a.astype(float), b.astype(float))
-    assert "ties" in found.flags
+    assert found.flags == ()
     exact = ib.mutual_information(a, b)
     assert found.value == pytest.approx(exact.parts["counts"].value, abs=0.05)
 
@@ -203,7 +203,7 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     # Noise acts before the output: its T is random given X, though it has no channel.
     assert flags[("ksg", "output", "I(X;T)")] == ""
     plain = ib.estimate(mlp, "ksg", inputs=x, layers="output")["flags"]
-    assert plain.iloc[0].split(",")[0] == "no_noise"
+    assert {"no_noise", "strong"} <= set(plain.iloc[0].split(","))
     t = noisy.capture(x)["first"]
     row = table[(table["estimator"] == "ksg") & (table["layer"] == "first")]
     assert row["value"].iloc[0] == pytest.approx(KSG().mutual_information(x, t).value, abs=0.4)
@@ -212,7 +212,7 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
 def test_classes_that_lie_apart_tell_no_more_than_their_entropy():
     # Digamma functions alone give ψ(4) − ψ(2) = 5/6 > ln 2.
     t, y = np.array([[0.0], [1.0], [0.0], [1.0]]), [0, 1, 0, 1]
-    assert KSG(2).with_labels(t, y).value == pytest.approx(np.log(2))
+    assert KSG(2, dither=False).with_labels(t, y).value == pytest.approx(np.log(2))
 
 
 @pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])

@@ -15,10 +15,13 @@ first row of this table that applies is used:
 dimension in each space, because only then is the joint distance a distance of one tree. Its routes
 ``places`` and ``tiles`` are the same: both compare places. A compiled program needs a fixed shape,
 and compiling it takes longer than comparing few rows.
+
+If rows near in time are left out (``Times``), all pairs of rows are compared in tiles of float64.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -50,42 +53,104 @@ WIDE, _UNCOMPILED_ROWS, _COLUMNS = 64, 1024, 4096
 _ROUNDING = 1e-13
 
 
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """The positions of rows in time, of which near ones are left out of each other's neighbours.
+
+    Args:
+        at: position of each row, ``(n,)``, all different.
+        window: largest distance in time of two rows that are left out, at least 1.
+    """
+
+    at: np.ndarray
+    window: int
+
+    def take(self, rows: Any) -> Times:
+        """Select rows."""
+        return Times(self.at[rows], self.window)
+
+    def counted(self) -> np.ndarray:
+        """Return 1 + the number of rows outside the window of each row, ``(n,)``."""
+        ordered = np.sort(self.at)
+        first = np.searchsorted(ordered, self.at - self.window, side="left")
+        last = np.searchsorted(ordered, self.at + self.window, side="right")
+        return len(ordered) + 1 - (last - first)
+
+    def left_out(self, rows: np.ndarray) -> np.ndarray:
+        """Return whether some rows and all rows are left out of each other's, ``(rows, n)``."""
+        near = np.abs(self.at[rows, None] - self.at) <= self.window
+        near[np.arange(len(rows)), rows] = False
+        return near
+
+
 def joint_counts(
-    x: np.ndarray, y: np.ndarray, k: int, metric: Metric
+    x: np.ndarray,
+    y: np.ndarray,
+    k: int,
+    metric: Metric,
+    times: Times | None = None,
+    *,
+    closed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
     ε_i is the distance to the k-th neighbour, where the distance is the larger of the distances in
     the two spaces. Samples strictly nearer than ε_i are counted, or for ε_i = 0 the coinciding
-    samples.
+    samples. With ``closed=True``, the samples up to the distance ε_i are counted wherever more than
+    k neighbours are as near as that, because values repeat.
 
     Args:
         x: samples of X, ``(n, dx)``.
         y: samples of Y, ``(n, dy)``.
         k: number of neighbours, < n.
         metric: metric of each space.
+        times: positions of the rows in time, to leave near rows out of all numbers.
+        closed: whether samples on the border are counted where there are several.
 
     Returns:
-        Three arrays ``(n,)``: the number of neighbours (k, or more at ε = 0), and n_x + 1 and
-        n_y + 1, which include the sample itself (except at ε = 0).
+        Three arrays ``(n,)``: the number of neighbours (k, or more where the border is counted),
+        and n_x + 1 and n_y + 1, which include the sample itself (except where the border is
+        counted).
     """
+    if times is not None:
+        every = np.arange(len(x))
+        alone = Places(every, every, np.ones_like(every))
+        return _pairs_in_tiles(x, y, alone, k, metric, closed, times)
     unique = places(Rows.of(x, y))
     route = _route(unique, (x.shape[1], y.shape[1]), metric, _TREE_NEIGHBOURS)
-    if route == "compiled":
+    if route == "compiled" and not closed:
         return _all_pairs(x, y, k, metric)
     if route != "tree":
-        return _pairs_in_tiles(x, y, unique, k, metric)
+        return _pairs_in_tiles(x, y, unique, k, metric, closed)
     joint = np.concatenate([x[unique.first], y[unique.first]], axis=1)
     radius = _in_tree(joint, unique.sizes, k, np.inf)[:, -1]
     inside = np.nextafter(radius, 0)
     same = radius == 0
     in_x, in_y = (_count(space, space[unique.first], inside) - same for space in (x, y))
     neighbours = np.where(same, unique.sizes - 1, k)
+    if closed:
+        within = _count(np.concatenate([x, y], axis=1), joint, radius) - 1
+        border = within > k
+        neighbours = np.where(border, within, neighbours)
+        in_x, in_y = (
+            np.where(border, _count(space, space[unique.first], radius) - 1, inner)
+            for space, inner in ((x, in_x), (y, in_y))
+        )
     return neighbours[unique.of], in_x[unique.of], in_y[unique.of]
 
 
-def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.ndarray:
-    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``."""
+def distances(
+    x: np.ndarray | Rows, k: int, metric: Metric = "euclidean", times: Times | None = None
+) -> np.ndarray:
+    """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``.
+
+    With ``times``, the distance is infinite if fewer than k rows are outside the window.
+    """
+    if times is not None:
+        near = np.empty((len(x), k))
+        for rows, block in _apart(x, metric, times):
+            near[rows] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+        return np.sqrt(near) if metric == "euclidean" else near
     unique = places(x)
     route = _route(unique, (x.shape[1],), metric, _TREE_NEIGHBOURS)
     if route == "tree":
@@ -105,8 +170,45 @@ def distances(x: np.ndarray | Rows, k: int, metric: Metric = "euclidean") -> np.
     return np.sqrt(out) if metric == "euclidean" else out
 
 
-def counts_within(x: np.ndarray, radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """Return the number of samples strictly nearer than each radius, including the sample."""
+def distances_from(
+    x: np.ndarray | Rows, at: np.ndarray, k: int, times: Times | None = None
+) -> np.ndarray:
+    """Return the distances of some rows to their k nearest neighbours, ``(m, k)``.
+
+    Args:
+        x: samples, ``(n, d)``.
+        at: indices of the rows, ``(m,)``.
+        k: number of neighbours, < n.
+        times: positions of the rows in time.
+
+    Returns:
+        Chebyshev distances in few dimensions, and Euclidean ones in many, in ascending order.
+    """
+    if times is None and x.shape[1] <= _TREE_NEIGHBOURS:
+        return KDTree(x[:]).query(x[at], k=range(1, k + 2), p=np.inf, workers=-1)[0][:, 1:]
+    out, centre = np.empty((len(at), k)), Rows.of(x).centre()
+    for part in slices(len(at), max(16, min(_ROWS, _PAIRS // len(x)))):
+        rows = at[part]
+        block = _to_all(x, rows, "euclidean", centre)
+        if times is not None:
+            block[times.left_out(rows)] = np.inf
+        block[np.arange(len(rows)), rows] = 0
+        out[part] = np.sort(np.partition(block, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+    return np.sqrt(out)
+
+
+def counts_within(
+    x: np.ndarray, radius: np.ndarray, metric: Metric, times: Times | None = None
+) -> np.ndarray:
+    """Return the number of samples strictly nearer than each radius, including the sample.
+
+    ``beyond(radius)`` instead of the radius counts the border too.
+    """
+    if times is not None:
+        inside, limit = np.empty(len(x), int), _inside(radius, metric)
+        for rows, block in _apart(x, metric, times):
+            inside[rows] = (block <= limit[rows, None]).sum(axis=1)
+        return np.maximum(inside, 1)
     unique = places(x)
     # Rows with equal places and radii have equal counts.
     queries = places(np.stack([unique.of, radius], axis=1))
@@ -144,6 +246,12 @@ def _route(unique: Places, dims: tuple[int, ...], metric: Metric, tree_dims: int
     if 2 * len(unique.first) <= n:
         return "places"
     return "compiled" if n > _UNCOMPILED_ROWS and max(dims) <= WIDE else "tiles"
+
+
+def beyond(radius: np.ndarray, metric: Metric) -> np.ndarray:
+    """Return radii within which ``counts_within`` counts the samples at the given radii."""
+    larger = radius / _INSIDE if metric == "euclidean" else radius
+    return np.nextafter(larger, np.inf)
 
 
 def _inside(radius: np.ndarray, metric: Metric) -> np.ndarray:
@@ -243,8 +351,24 @@ def _to_all(
     return out
 
 
+def _apart(
+    x: np.ndarray | Rows, metric: Metric, times: Times
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Iterate as ``_blocks`` does; distances of rows near in time are infinite."""
+    for rows, block in _blocks(x, metric, compiled=False):
+        block[times.left_out(rows)] = np.inf
+        block[np.arange(len(rows)), rows] = 0
+        yield rows, block
+
+
 def _pairs_in_tiles(
-    x: np.ndarray, y: np.ndarray, unique: Places, k: int, metric: Metric
+    x: np.ndarray,
+    y: np.ndarray,
+    unique: Places,
+    k: int,
+    metric: Metric,
+    closed: bool,
+    times: Times | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute ``joint_counts`` with memory for tiles only."""
     out = np.empty((3, len(unique.first)), int)
@@ -254,14 +378,19 @@ def _pairs_in_tiles(
         in_x, in_y = (
             _to_all(v, rows, metric, centre) for v, centre in zip(spaces, centres, strict=True)
         )
+        if times is not None:
+            near = times.left_out(rows)
+            in_x[near] = in_y[near] = np.inf
         both = np.maximum(in_x, in_y)
         radius = _nearest(both, rows, unique.sizes, k)[:, -1:]
-        same = radius[:, 0] == 0
+        border = radius[:, 0] == 0
+        if closed:
+            border |= (both <= radius) @ unique.sizes - 1 > k
         for i, space in enumerate((both, in_x, in_y)):
-            # At ε = 0, coinciding samples are counted, without the sample itself.
-            coincide = (space <= 0) @ unique.sizes - 1
+            # On the border, such as at ε = 0, samples are counted without the sample itself.
+            up_to = (space <= radius) @ unique.sizes - 1
             inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
-            out[i, rows] = np.where(same, coincide, inside)
+            out[i, rows] = np.where(border, up_to, inside)
     return out[0][unique.of], out[1][unique.of], out[2][unique.of]
 
 
