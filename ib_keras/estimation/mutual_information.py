@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from ib_keras.arrays.checks import check_count, check_lengths, check_seed
+from ib_keras.arrays.dependence import serial_dependence
 from ib_keras.arrays.variables import Kind, Variable, as_variable, repeated_rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer
 from ib_keras.estimation.of_categories import category_and_numbers, two_categories
 from ib_keras.estimation.of_numbers import two_numbers
-from ib_keras.interface import MutualInformation
+from ib_keras.interface import Estimate, MutualInformation
+
+# The number of rotations that show what dependent rows pretend.
+_ROTATIONS = 20
 
 Budget = Literal["fast", "balanced", "thorough"]
 
@@ -93,29 +103,69 @@ def mutual_information(
         raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
     first, second = as_variable(a, "a", kinds[0]), as_variable(b, "b", kinds[1])
     check_lengths(first.columns(), second.columns())
-    details = {"kinds": (first.kind, second.kind), "budget": budget}
-    flags: tuple[str, ...] = ()
     rows = repeated_rows(first, second)
     if rows is not None:
-        first, second, flags = first.take(rows), second.take(rows), ("dependent",)
-    train = neural and budget != "fast"
-    answer = _estimate(first, second, train=train, seed=seed)
-    return answer.flagged(*flags).result(details)
+        first, second = first.take(rows), second.take(rows)
+    length = serial_dependence(_series(first), _series(second))
+    estimate = functools.partial(
+        _estimate, train=neural and budget != "fast", serial=bool(length or window), window=window,
+        seed=seed,
+    )  # fmt: skip
+    answer = estimate(first, second)
+    if length or window:
+        answer = _less_rotated(answer, estimate, first, second, max(length, window), seed)
+    if rows is not None or length > window:
+        answer = answer.flagged("dependent")
+    return answer.result({"kinds": (first.kind, second.kind), "budget": budget, "length": length})
 
 
-def _estimate(a: Variable, b: Variable, *, train: bool, seed: int) -> Answer:
+def _series(variable: Variable) -> np.ndarray:
+    """Return the values in the form in which their dependence is tested."""
+    return variable.labels if variable.is_category else variable.columns()
+
+
+def _less_rotated(
+    answer: Answer,
+    estimate: Callable[[Variable, Variable], Answer],
+    a: Variable,
+    b: Variable,
+    length: int,
+    seed: int,
+) -> Answer:
+    """Return an answer less what rotated rows show, with the spread of these in its error.
+
+    Rotated series depend on their own past as before, but no longer on each other.
+    """
+    n = len(a.columns())
+    rng = np.random.default_rng([seed, 4])
+    shifts = rng.integers(min(length, n // 2), n - min(length, n // 2) + 1, size=_ROTATIONS)
+    values = [estimate(a, b.take(np.roll(np.arange(n), shift))).value for shift in shifts]
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    rotated = Estimate(mean, spread, n=answer.n, dim=answer.dim)
+    return dataclasses.replace(
+        answer.with_part("rotated", rotated),
+        value=answer.value - mean,
+        stderr=math.hypot(answer.stderr, spread),
+    )
+
+
+def _estimate(
+    a: Variable, b: Variable, *, train: bool, serial: bool, window: int, seed: int
+) -> Answer:
     """Estimate I(A;B) by the kinds of the variables."""
+    how: dict[str, Any] = {"train": train, "serial": serial, "window": window, "seed": seed}
     if a.is_category and b.is_category:
         counted = two_categories(a.labels, b.labels, seed)
         if not (counted.flags and a.has_order and b.has_order):
             return counted
-        ordered = two_numbers(a.as_count(), b.as_count(), train=train, seed=seed)
-        return ordered.with_part("counts", counted.parts["counts"])
-    if a.is_category or b.is_category:
-        numbers, labels = (b, a) if a.is_category else (a, b)
-        answer = category_and_numbers(numbers, labels.labels, train=train, seed=seed)
-        if not answer.flags or not labels.has_order:
-            return answer
+        return two_numbers(a.as_count(), b.as_count(), **how).with_part(
+            "counts", counted.parts["counts"]
+        )
+    if not (a.is_category or b.is_category):
+        return two_numbers(a, b, **how)
+    numbers, labels = (b, a) if a.is_category else (a, b)
+    answer = category_and_numbers(numbers, labels.labels, **how)
+    if answer.flags and labels.has_order:
         # Numbers of which each is rare are compared by their order.
-        return two_numbers(numbers, labels.as_count(), train=train, seed=seed)
-    return two_numbers(a, b, train=train, seed=seed)
+        return two_numbers(numbers, labels.as_count(), **how)
+    return answer

@@ -29,9 +29,9 @@ _FOLDS, _ROWS_EACH, _RARE = 4, 5, 0.05
 _FLOOR = 1e-6
 # The largest dimension in which neighbours miss little.
 _MAX_DIM_OF_KSG = 5
-# What an estimate may have missed: this share of it, and this multiple of what a classifier gained
-# from the second half of the rows.
-_SHARE, _GROWTH = 0.05, 2.0
+# What an estimate may have missed: this share of it, and this multiple of what was gained by the
+# second half of the rows.
+_SHARE, _GROWTH = 0.05, 2.5
 
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
 
@@ -76,7 +76,15 @@ def two_categories(a: np.ndarray, b: np.ndarray, seed: int) -> Answer:
     return Answer(lower, error, n, 1, parts, ("undersampled",), above=plug_in - lower)
 
 
-def category_and_numbers(a: Variable, labels: np.ndarray, *, train: bool, seed: int) -> Answer:
+def category_and_numbers(
+    a: Variable,
+    labels: np.ndarray,
+    *,
+    train: bool,
+    serial: bool = False,
+    window: int = 0,
+    seed: int,
+) -> Answer:
     """Estimate I(A;Y) of numbers and labels.
 
     There are nearest neighbours within the classes (Ross), once of the values and once of the ranks
@@ -88,6 +96,9 @@ def category_and_numbers(a: Variable, labels: np.ndarray, *, train: bool, seed: 
         a: the numbers, with or without categories beside.
         labels: codes 0…K−1, ``(n,)``.
         train: whether to train a network.
+        serial: whether the rows depend on the rows before. Then there are only neighbours, because
+            rows that are held out are like other rows.
+        window: rows that neighbours leave out.
         seed: seed of ties, folds and weights.
 
     References:
@@ -100,22 +111,23 @@ def category_and_numbers(a: Variable, labels: np.ndarray, *, train: bool, seed: 
         return Answer(0.0, 0.0, n, a.dim, flags=("undersampled",), above=entropy(labels))
     scores = a.scores(np.random.default_rng([seed, 2]))
     ceiling = entropy(labels)
-    ksg = KSG().with_classes(scores, labels)
+    near = KSG(3, window=window)
+    ksg = near.with_classes(scores, labels)
     answer = Answer(ksg.value, ksg.stderr, n, a.dim, {"ksg": ksg})
     if a.kind == "continuous":
-        answer = answer.at_least("ksg_of_values", KSG().with_classes(a.numbers, labels))
-    # What neighbours miss is unknown in many dimensions.
-    missed = _SHARE * answer.value if a.dim <= _MAX_DIM_OF_KSG else ceiling
-    if n >= 2 * _FOLDS * len(counts):
+        answer = answer.at_least("ksg_of_values", near.with_classes(a.numbers, labels))
+    half = near.with_classes(scores[::2], _coded(labels[::2])).value if n > 4 * near.k else 0.0
+    missed = _SHARE * answer.value + _GROWTH * max(0.0, ksg.value - half)
+    if a.dim > _MAX_DIM_OF_KSG:
+        missed = ceiling  # what neighbours miss is unknown
+    if counts[counts > 0].min() >= _ROWS_EACH and not serial:
         features = a.features()
-        classifiers = _CLASSIFIERS if train else _CLASSIFIERS[:1]
-        for name, classify in classifiers:
+        for name, classify in _CLASSIFIERS if train else _CLASSIFIERS[:1]:
             bound = _held_out(classify, features, labels, seed)
-            better = bound.value > answer.value + 2 * bound.stderr
+            if bound.value > answer.value + 2 * bound.stderr:
+                half = _held_out(classify, features[::2], labels[::2], seed).value
+                missed = _SHARE * bound.value + _GROWTH * max(0.0, bound.value - half)
             answer = answer.at_least(name, bound)
-            if better:
-                half = _held_out(classify, features[::2], labels[::2], seed)
-                missed = _SHARE * bound.value + _GROWTH * max(0.0, bound.value - half.value)
     value = min(answer.value, ceiling)
     few = (counts[labels] < _ROWS_EACH).mean() > _RARE
     answer = dataclasses.replace(
@@ -127,9 +139,14 @@ def category_and_numbers(a: Variable, labels: np.ndarray, *, train: bool, seed: 
     return answer.flagged("undersampled") if few else answer
 
 
+def _coded(labels: np.ndarray) -> np.ndarray:
+    """Return labels coded anew, without those that no longer appear."""
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)
+
+
 def _held_out(classify: Classify, features: np.ndarray, labels: np.ndarray, seed: int) -> Estimate:
     """Return H(Y) − cross-entropy over folds, each predicted from the others."""
-    labels = np.unique(labels, return_inverse=True)[1].reshape(-1)
+    labels = _coded(labels)
     n, classes = len(labels), int(labels.max()) + 1
     folds = np.random.default_rng([seed, 3]).permutation(n) % _FOLDS
     logs = np.empty(n)
