@@ -147,6 +147,25 @@ _ALL = (
         "train with noise and use `sp`.",
     ),
     Flag(
+        "measurement_kernel",
+        CARE,
+        "the values count the samples that a kernel tells apart",
+        "The value is a matrix-based Rényi information: the logarithm of the number of samples "
+        "that the kernels tell apart, at most ln n. It is not the mutual information, and it "
+        "depends on the width of the kernels and on the number of rows in a batch.",
+        "Compare only values of equal settings, vary `width`, and believe what does not change. "
+        "To estimate the information itself, use `ksg`, or `sp` with noise.",
+    ),
+    Flag(
+        "sliced",
+        CARE,
+        "the values are of random projections, which show less than the layer",
+        "The value is sliced information, the mean information of random projections of the "
+        "variables. It is 0 only if they are independent, and at most their information, of which "
+        "it is a smaller part the wider they are. Processing a variable further may increase it.",
+        "Compare it between layers and epochs of equal width, and do not read it as I(X;T).",
+    ),
+    Flag(
         "no_noise",
         CARE,
         "without noise the number of samples limits the values",

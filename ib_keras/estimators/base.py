@@ -196,8 +196,9 @@ class FromPairs(BaseEstimator):
         target = None if y is None else as_target(y, n).values
         self.check_rows(x, t)
         check_memory(self, n, dim, _size(x)[1], itemsize)
+        classes = target if target is not None and target.ndim == 1 else None
         with renamed(a="x", b="t"):
-            xt = self.mutual_information(x, t)
+            xt = self.of_layer(x, t, classes)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         dtype = np.asarray(x).dtype
@@ -205,6 +206,10 @@ class FromPairs(BaseEstimator):
             xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
         with renamed(a="t"):
             return LayerInformation(xt, None if target is None else self.with_labels(t, target))
+
+    def of_layer(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> Estimate:
+        """Estimate I(X;T) of a layer whose classes 0…K−1 are known, or ``None``."""
+        return self.mutual_information(x, t)
 
     def check_rows(self, a: Any, b: Any) -> None:
         """Raise if there are too few rows for variables of this width."""
