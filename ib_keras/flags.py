@@ -62,10 +62,11 @@ _ALL = (
     Flag(
         "inconsistent",
         NOTHING,
-        "the estimate of I(X;T) is below that of I(T;Y), which is impossible",
+        "the estimates contradict each other",
         "I(X;T) is below I(T;Y) by more than the errors allow. The label is a function of the "
-        "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong.",
-        "Do not use either value. Try another estimator, or more samples.",
+        "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong. An "
+        "I(X;T|Y) with this flag differs from I(X;T) − I(T;Y) by more than the errors allow.",
+        "Do not use any of these values. Try another estimator, or more samples.",
     ),
     Flag(
         "not_estimated",

@@ -24,9 +24,11 @@ from ib_keras.interface import Estimate, LayerInformation
 
 _RULES = ("alignment", "neighbors")
 # The widths that are compared with the labels, as multiples of the mean distance.
-_MULTIPLES = np.geomspace(0.1, 10, 41)
+_MULTIPLES = np.geomspace(0.1, 10, 21)
 # Number of nearest neighbours whose mean distance is the width without labels.
 _NEIGHBORS = 10
+# Smaller eigenvalues are rounding errors.
+_ROUNDING = 1e-14
 _FLAG = "measurement_kernel"
 
 
@@ -38,12 +40,12 @@ class MatrixRenyi(FromPairs):
     Neumann entropy −Σ_i λ_i ln λ_i. The kernel is K_ij = exp(−|a_i − a_j|²/σ²), and for classes it
     is 1 if two rows have the same class and 0 otherwise.
 
-    This is a quantity of its own, between 0 and ln n: the number of samples that the kernel tells
-    apart, rather than the mutual information, and it depends on σ. Therefore every estimate has the
-    flag ``measurement_kernel``. The flag ``saturated`` says that K_A ∘ K_B is at its ceiling ln n:
+    This is a quantity of its own, between 0 and ln n for α near 1: the logarithm of a number of
+    samples that the kernels tell apart, rather than the mutual information, and it depends on σ.
+    Therefore every estimate has the flag ``measurement_kernel``. The flag ``saturated`` says that K_A ∘ K_B is at its ceiling ln n:
     the kernel tells all pairs (a_i, b_i) apart, so the value is the same for independent A and B.
 
-    With ``width="alignment"``, σ is the multiple of the mean distance between rows, of 41 from 0.1
+    With ``width="alignment"``, σ is the multiple of the mean distance between rows, of 21 from 0.1
     to 10, whose kernel matrix is most similar to that of the labels: it maximises
     ⟨K, K_Y⟩/(|K| |K_Y|). Each layer and epoch has its own σ. Without labels, and for a Y of numbers,
     σ is the mean distance to the 10 nearest neighbours, as with ``width="neighbors"``.
@@ -54,7 +56,7 @@ class MatrixRenyi(FromPairs):
     single batch it is unknown.
 
     Args:
-        alpha: the order α, above 0.
+        alpha: the order α, above 0. Far from 1 the value may be negative.
         width: ``"alignment"``, ``"neighbors"``, or σ as a multiple of the mean distance.
         rows: number of rows of a batch, at least 2.
         batches: largest number of batches.
@@ -71,7 +73,7 @@ class MatrixRenyi(FromPairs):
 
     alpha: float = 1.01
     width: float | str = "alignment"
-    rows: int = 500
+    rows: int = 300
     batches: int = 8
     seed: int = 0
 
@@ -214,7 +216,7 @@ class MatrixRenyi(FromPairs):
 
     def _entropy(self, eigenvalues: np.ndarray) -> float:
         """Return the Rényi entropy of eigenvalues whose sum is 1."""
-        shares = eigenvalues[eigenvalues > 0]
+        shares = eigenvalues[eigenvalues > _ROUNDING]
         if self.alpha == 1:
             return float(-(shares * np.log(shares)).sum())
         return math.log(float((shares**self.alpha).sum())) / (1 - self.alpha)
@@ -241,13 +243,15 @@ def _relative_squares(samples: np.ndarray) -> np.ndarray:
 
 def _aligned(squares: np.ndarray, labels: np.ndarray) -> float:
     """Return the multiple whose kernel matrix is most similar to that of the labels."""
-    same = labels[:, None] == labels
+    n = len(labels)
+    above = np.triu_indices(n, 1)
+    distances, same = squares[above], labels[above[0]] == labels[above[1]]
     similar = []
     for multiple in _MULTIPLES:
-        kernel = np.exp(-squares / multiple**2)
-        similar.append(float(kernel[same].sum() / np.linalg.norm(kernel)))
+        kernel = np.exp(-distances / multiple**2)
+        similar.append((n + 2 * kernel[same].sum()) / math.sqrt(n + 2 * (kernel @ kernel)) / n)
     # Rounding does not choose between equal ones.
-    return float(_MULTIPLES[np.argmax(np.round(np.divide(similar, len(labels)), 9))])
+    return float(_MULTIPLES[np.argmax(np.round(similar, 9))])
 
 
 def _near(squares: np.ndarray) -> float:

@@ -64,7 +64,7 @@ class Sliced(FromPairs):
     """
 
     k: int = 1
-    projections: int = 64
+    projections: int = 128
     neighbors: int = 5
     seed: int = 0
 
