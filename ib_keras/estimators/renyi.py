@@ -181,7 +181,8 @@ class MatrixRenyi(FromPairs):
     def _mean(
         self, terms: list[tuple[float, float]], parts: list[np.ndarray], dim: int
     ) -> Estimate:
-        values, joint = np.array(terms).T
+        # Rounding errors of the eigenvalues are no spread.
+        values, joint = np.round(terms, 10).T
         count, size = len(parts), len(parts[0])
         error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
         flags = (*saturation(float(joint.mean()), size), _FLAG)

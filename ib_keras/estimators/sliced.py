@@ -100,10 +100,10 @@ class Sliced(FromPairs):
         check_lengths(first.values, second.values)
         ksg, dim = self._ksg(), second.dim
         if not (first.projected or second.projected):
-            return ksg.mutual_information(first.values, second.values)
+            return ksg.mutual_information(a, b)
+        if not first.dim or not dim:
+            return Estimate(0.0, 0.0, n=len(first.values), dim=dim)
         flags = (*check_pair(first[0], second[0], self.neighbors)[2], _FLAG)
-        if not first.dim or not second.dim:
-            return Estimate(0.0, 0.0, flags=flags, n=len(first.values), dim=dim)
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
             sides = (shorten_tails(side[number][rows])[0] for side in (first, second))
@@ -125,7 +125,7 @@ class Sliced(FromPairs):
             ArgumentError: As for ``KSG``.
         """
         side, ksg = _Side(a, "a", self), self._ksg()
-        alone = ksg.with_classes(side[0], labels)
+        alone = ksg.with_classes(side[0] if side.projected else a, labels)
         if not side.projected:
             return alone
         kept = np.bincount(labels)[labels] > 1
