@@ -65,7 +65,8 @@ _ALL = (
         "the estimates contradict each other",
         "I(X;T) is below I(T;Y) by more than the errors allow. The label is a function of the "
         "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong. An "
-        "I(X;T|Y) with this flag differs from I(X;T) − I(T;Y) by more than the errors allow.",
+        "information about X given Y that was estimated from each class has this flag if it "
+        "differs from I(X;T) − I(T;Y) by more than the errors allow.",
         "Do not use any of these values. Try another estimator, or more samples.",
     ),
     Flag(

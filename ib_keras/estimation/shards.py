@@ -26,8 +26,8 @@ _PIECES = 4
 _FIXED = 0.05
 
 # Name of an estimator → CPU seconds of an estimate of n rows of d values. They were measured for
-# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl, renyi, sliced and gaussian, and the others are
-# assumed to be like these. Only their ratios affect the balance.
+# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl, renyi, sliced and gaussian, and the
+# others are assumed to be like these. Only their ratios affect the balance.
 _SECONDS: dict[str, Callable[[float, float], float]] = {
     "binning": lambda n, d: 7e-9 * n * d,
     "quantized": lambda n, d: 7e-9 * n * d,

@@ -42,13 +42,14 @@ class MatrixRenyi(FromPairs):
 
     This is a quantity of its own, between 0 and ln n for α near 1: the logarithm of a number of
     samples that the kernels tell apart, rather than the mutual information, and it depends on σ.
-    Therefore every estimate has the flag ``measurement_kernel``. The flag ``saturated`` says that K_A ∘ K_B is at its ceiling ln n:
-    the kernel tells all pairs (a_i, b_i) apart, so the value is the same for independent A and B.
+    Therefore every estimate has the flag ``measurement_kernel``. The flag ``saturated`` says that
+    S_α(K_A ∘ K_B) is within 1 % of its ceiling ln n: the kernels tell all pairs (a_i, b_i) apart,
+    whether A and B depend on each other or not.
 
-    With ``width="alignment"``, σ is the multiple of the mean distance between rows, of 21 from 0.1
-    to 10, whose kernel matrix is most similar to that of the labels: it maximises
-    ⟨K, K_Y⟩/(|K| |K_Y|). Each layer and epoch has its own σ. Without labels, and for a Y of numbers,
-    σ is the mean distance to the 10 nearest neighbours, as with ``width="neighbors"``.
+    With ``width="alignment"``, σ is a multiple of the mean distance between rows: of 21 multiples
+    from 0.1 to 10, the one whose kernel matrix is most similar to that of the labels, so that it
+    maximises ⟨K, K_Y⟩/(|K| |K_Y|). Each layer and epoch has its own σ. Without labels, and for a Y
+    of numbers, σ is the mean distance to the 10 nearest neighbours, as with ``width="neighbors"``.
 
     The cost is that of the eigenvalues, n³. Therefore at most ``rows`` rows are used together.
     Larger samples are divided at random into disjoint batches of this size. The value is the mean
