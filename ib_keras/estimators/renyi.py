@@ -17,8 +17,10 @@ from ib_keras.arrays.checks import (
     check_seed,
 )
 from ib_keras.arrays.scaling import shorten_tails
+from ib_keras.arrays.targets import as_target
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs, saturation
+from ib_keras.estimators.continuous import rows_by_class
 from ib_keras.estimators.gaussian import varying
 from ib_keras.interface import Estimate, LayerInformation
 
@@ -96,7 +98,7 @@ class MatrixRenyi(FromPairs):
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
         size, count = min(n, self.rows), self._count(n)
-        return 8 * size * (size * (2 * count + 8) + 4 * (dim + dim_x)) + 16 * n + (1 << 24)
+        return 8 * size * (size * (3 * count + 8) + 4 * (dim + dim_x)) + 16 * n + (1 << 24)
 
     def estimate(
         self,
@@ -156,27 +158,55 @@ class MatrixRenyi(FromPairs):
         kernels = self._kernels(samples, parts, classes)
         terms = []
         for kernel, own in zip(kernels, classes, strict=True):
-            shares = np.bincount(own) / len(own)
-            # K_A ∘ K_Y has one block for each class.
-            blocks = [
-                _spectrum(kernel[np.ix_(rows, rows)], len(own))
-                for rows in (np.flatnonzero(own == label) for label in np.unique(own))
-            ]
-            joint = self._entropy(np.concatenate(blocks))
-            terms.append((self._of(kernel) + self._entropy(shares) - joint, joint))
+            joint = self._of(kernel, own)
+            of_labels = self._entropy(np.bincount(own) / len(own))
+            terms.append((self._of(kernel) + of_labels - joint, joint))
         return self._mean(terms, parts, samples.shape[1])
 
-    def _between(self, a: Any, b: Any, labels: np.ndarray | None) -> Estimate:
+    def given_target(
+        self,
+        t: np.ndarray,
+        y: Any,
+        known: LayerInformation,
+        *,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+    ) -> Estimate | None:
+        """Estimate I_α(X;T|Y) = S(K_X∘K_Y) + S(K_T∘K_Y) − S(K_X∘K_T∘K_Y) − S(K_Y) of classes.
+
+        The kernels are those of I_α(X;T). For α = 1, it is the mean information of the classes.
+
+        Args:
+            t: the layer's outputs, ``(n, ...)``.
+            y: one target: codes of classes, or numbers.
+            known: not used.
+            x: the inputs, ``(n, ...)``.
+            noise_std: not used.
+
+        Returns:
+            The estimate; ``None`` if Y consists of numbers.
+
+        Raises:
+            ArgumentError: If the samples are invalid or their lengths differ.
+        """
+        target = as_target(y, len(t))
+        return None if target.is_continuous else self._between(x, t, target.values, given=True)
+
+    def _between(
+        self, a: Any, b: Any, labels: np.ndarray | None, *, given: bool = False
+    ) -> Estimate:
+        """Estimate I_α(A;B), or with ``given`` I_α(A;B|Y), with widths that follow the labels."""
         first, second = as_samples(a, "a"), as_samples(b, "b")
         check_lengths(first, second)
         parts = self._parts(len(first))
         classes = None if labels is None else [labels[part] for part in parts]
+        kernels = (self._kernels(side, parts, classes) for side in (first, second))
         terms = []
-        for one, other in zip(
-            self._kernels(first, parts, classes), self._kernels(second, parts, classes), strict=True
-        ):
-            joint = self._of(one * other)
-            terms.append((self._of(one) + self._of(other) - joint, joint))
+        for number, (one, other) in enumerate(zip(*kernels, strict=True)):
+            own = classes[number] if given and classes is not None else None
+            joint = self._of(one * other, own)
+            of_labels = 0.0 if own is None else self._entropy(np.bincount(own) / len(own))
+            terms.append((self._of(one, own) + self._of(other, own) - joint - of_labels, joint))
         return self._mean(terms, parts, second.shape[1])
 
     def _mean(
@@ -213,8 +243,11 @@ class MatrixRenyi(FromPairs):
             multiple = float(np.mean([*map(_near, squares)]))
         return [np.exp(-square / multiple**2) for square in squares]
 
-    def _of(self, kernel: np.ndarray) -> float:
-        return self._entropy(_spectrum(kernel, len(kernel)))
+    def _of(self, kernel: np.ndarray, labels: np.ndarray | None = None) -> float:
+        """Return S_α(K), or S_α(K ∘ K_Y), which has one block for each class."""
+        blocks = [slice(None)] if labels is None else rows_by_class(labels)
+        spectra = [np.linalg.eigvalsh(kernel[rows][:, rows] / len(kernel)) for rows in blocks]
+        return self._entropy(np.concatenate(spectra))
 
     def _entropy(self, eigenvalues: np.ndarray) -> float:
         """Return the Rényi entropy of eigenvalues whose sum is 1."""
@@ -222,10 +255,6 @@ class MatrixRenyi(FromPairs):
         if self.alpha == 1:
             return float(-(shares * np.log(shares)).sum())
         return math.log(float((shares**self.alpha).sum())) / (1 - self.alpha)
-
-
-def _spectrum(kernel: np.ndarray, n: int) -> np.ndarray:
-    return np.linalg.eigvalsh(kernel / n)
 
 
 def _relative_squares(samples: np.ndarray) -> np.ndarray:

@@ -86,6 +86,29 @@ def test_classes_are_a_kernel_of_their_own():
     assert made.with_labels(a, y).value == pytest.approx(expected)
 
 
+def test_given_the_classes_it_is_that_of_each_class():
+    """For α = 1, and with the classes' own kernels; it is flagged like the rest."""
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(60, 2)), np.arange(60) % 3
+    t = x + rng.normal(size=(60, 2))
+    made = MatrixRenyi(1.0, 0.4)
+    kernels = [made._kernels(v, [np.arange(60)], None)[0] for v in (x, t)]
+    expected = []
+    for label in range(3):
+        one, other = (kernel[y == label][:, y == label] for kernel in kernels)
+        expected.append(made._of(one) + made._of(other) - made._of(one * other))
+    table = ib.estimate({"h": t}, made, inputs=x, targets=y, conditional=True)
+    row = table.set_index("quantity").loc["I(X;T|Y)"]
+    assert row["value"] == pytest.approx(np.mean(expected))
+    assert row["flags"] == "measurement_kernel"
+    # With the width that the classes choose, it is no more than without them.
+    table = ib.estimate({"h": t}, "renyi", inputs=x + 3 * y[:, None], targets=y, conditional=True)
+    values = table.set_index("quantity")["value"]
+    assert 0 <= values["I(X;T|Y)"] < values["I(X;T)"] + 0.1
+    numbers = ib.estimate({"h": t}, made, inputs=x, targets=t[:, 0], conditional=True)
+    assert "I(X;T|Y)" not in set(numbers["quantity"])
+
+
 def test_the_width_follows_the_labels():
     """Two clusters far apart: a kernel between their size and their distance is the labels' own."""
     rng = np.random.default_rng(3)
