@@ -15,11 +15,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import moderate, of_one_spread, shorten_tails
 from ib_keras.estimators.base import FromPairs
-from ib_keras.estimators.continuous import (
-    check_pair,
-    excess_variance,
-    mean_with_error,
-)
+from ib_keras.estimators.continuous import excess_variance, mean_with_error
 from ib_keras.estimators.gaussian import varying
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate
@@ -103,7 +99,7 @@ class Sliced(FromPairs):
             return ksg.mutual_information(a, b)
         if not first.dim or not dim:
             return Estimate(0.0, 0.0, n=len(first.values), dim=dim)
-        flags = (*check_pair(first[0], second[0], self.neighbors)[2], _FLAG)
+        flags = (*ksg.mutual_information(first[0], second[0]).flags, _FLAG)
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
             sides = (shorten_tails(side[number][rows])[0] for side in (first, second))
