@@ -25,8 +25,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pandas as pd
+from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import ndtr
+from scipy.stats import beta
 
 import ib_keras as ib
 from ib_keras import synthetic
@@ -35,7 +37,10 @@ from ib_keras.interface import Estimate
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "bias"
 COLUMNS = ["name", "panel", "line", "truth", "value", "spread", "flags", "n", "repeats"]
 # What an estimator says of every layer, and not of these samples.
-ALWAYS = {"measurement_bins", "measurement_noise", "network_noise", "no_noise"}
+ALWAYS = {
+    "measurement_bins", "measurement_kernel", "measurement_noise", "network_noise", "no_noise",
+    "sliced",
+}  # fmt: skip
 DIMS = (2, 5, 10)
 
 # An estimate from a point of the grid and a seed, and what is true.
@@ -93,6 +98,26 @@ def other_pairs(estimator: Any, n: int, grid: Sequence[float]) -> list[Line]:
         "log gamma, exponential": synthetic.log_gamma_exponential,
     }
     return [Line(label, grid, pairs(estimator, n, draw, dim=2)) for label, draw in draws.items()]
+
+
+def sliced_pairs(n: int, dims: Sequence[int] = DIMS) -> list[Line]:
+    """SI(A;B) of ``dim`` pairs of scalars of correlation ρ, by integration over the cosine c."""
+
+    def of(dim: int) -> Case:
+        shape = (dim - 1) / 2
+
+        def case(rho: float, seed: int) -> tuple[Estimate, float]:
+            a, noise = np.random.default_rng([seed, dim]).normal(size=(2, n, dim))
+            truth = quad(
+                lambda u: -0.5 * math.log1p(-((rho * (2 * u - 1)) ** 2))
+                * beta.pdf(u, shape, shape), 0, 1,
+            )[0]  # fmt: skip
+            b = rho * a + math.sqrt(1 - rho**2) * noise
+            return ib.estimators.Sliced(seed=seed).mutual_information(a, b), truth
+
+        return case
+
+    return [Line(f"d = {d} + {d}", (0.0, 0.8, 0.9, 0.97, 0.995), of(d)) for d in dims]
 
 
 # Four classes, of which two directions of T tell a bit each.
@@ -417,6 +442,25 @@ def figures() -> dict[str, Callable[[], Figure]]:
             2000, 2,
         )  # fmt: skip
 
+    def renyi() -> Figure:
+        of_width = {
+            width: ib.estimators.MatrixRenyi(width=width).mutual_information  # type: ignore[arg-type]
+            for width in ("neighbors", 1.0)
+        }
+        lines = [
+            Line(f"d = {d} + {d}, width {width}", PAIRS, pairs(estimate, 600, dim=d))
+            for (width, estimate), d in itertools.product(of_width.items(), (2, 10))
+        ]
+        aligned = ib.estimators.MatrixRenyi()
+        return Figure({PAIR_TITLE: lines, CLASS_TITLE: classes(aligned.with_labels, 600)}, 600, 4)
+
+    def sliced() -> Figure:
+        made = ib.estimators.Sliced()
+        return Figure({
+            "SI(A;B), normal": sliced_pairs(600),
+            CLASS_TITLE: classes(made.with_labels, 600, grid=(0.0, 0.5, 1.0)),
+        }, 600, 6)  # fmt: skip
+
     def any_pair() -> Figure:
         # Critics take a minute a point, and add nothing to what is normal.
         quick = functools.partial(ib.mutual_information, neural=False)
@@ -440,6 +484,8 @@ def figures() -> dict[str, Callable[[], Figure]]:
         "mutual_information": any_pair,
         "nwj": lambda: critic("nwj"),
         "quantized": quantized,
+        "renyi": renyi,
+        "sliced": sliced,
         "sp": lambda: propagated(1000),
     }
 

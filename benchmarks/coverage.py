@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
 import ib_keras as ib
 from ib_keras import estimators, synthetic
@@ -29,6 +29,7 @@ from ib_keras.estimators import (
     Gaussian,
     KozachenkoLeonenko,
     SamplePropagation,
+    Sliced,
 )
 from ib_keras.estimators.propagation import mixture_entropy
 from ib_keras.interface import Estimate, MutualInformation
@@ -198,6 +199,25 @@ def of_normal_entropy(made: Any, name: str, n: int, dim: int) -> Problem:
     )
 
 
+def of_slices(n: int, dim: int, rho: float, repetitions: int) -> Problem:
+    """Sliced information of normal variables, of which each pair has this correlation."""
+
+    def truth() -> float:
+        shape = (dim - 1) / 2  # half of the cosine of two random directions, plus ½, is Beta
+        return quad(
+            lambda u: -0.5 * math.log1p(-((rho * (2 * u - 1)) ** 2)) * beta.pdf(u, shape, shape),
+            0, 1,
+        )[0]  # fmt: skip
+
+    def run(seed: int) -> Estimate:
+        a, noise = np.random.default_rng(seed).normal(size=(2, n, dim))
+        made = Sliced(projections=32, seed=seed)
+        return made.mutual_information(a, rho * a + math.sqrt(1 - rho**2) * noise)
+
+    samples = f"normal, ρ = {rho}, n = {n}, d = {dim} + {dim}: SI"
+    return Problem("sliced(projections=32)", samples, truth, run, repetitions)
+
+
 def of_any(n: int, dim: int, mi: float, neural: bool) -> Problem:
     """``mutual_information``: its own interval."""
     return Problem(
@@ -243,6 +263,7 @@ def problems() -> list[Problem]:
         of_entropy(0.2), of_channel(0.05), of_channel(0.3), of_channel(2.0), of_chain(0.3),
         of_declared(1000, 2), of_declared(1000, 4), of_declared(1000, 4, "upper"),
         of_declared(1000, 4, "lower"),
+        *(of_slices(300, d, rho, 100) for d, rho in ((2, 0.9), (5, 0.0), (5, 0.95))),
         of_any(1000, 1, 0.5, False), of_any(1000, 3, 1.0, False),
         *(of_gaussians(estimators.get(name, hidden=(32,), steps=300, batch_size=32,
                                       learning_rate=3e-3), name, 500, 1, mi)

@@ -62,10 +62,12 @@ _ALL = (
     Flag(
         "inconsistent",
         NOTHING,
-        "the estimate of I(X;T) is below that of I(T;Y), which is impossible",
+        "the estimates contradict each other",
         "I(X;T) is below I(T;Y) by more than the errors allow. The label is a function of the "
-        "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong.",
-        "Do not use either value. Try another estimator, or more samples.",
+        "input, so I(T;Y) cannot exceed I(X;T): at least one of the two values is wrong. An "
+        "information about X given Y that was estimated from each class has this flag if it "
+        "differs from I(X;T) − I(T;Y) by more than the errors allow.",
+        "Do not use any of these values. Try another estimator, or more samples.",
     ),
     Flag(
         "low_dim",
@@ -154,6 +156,25 @@ _ALL = (
         "depends on the variance of that noise. It measures how T clusters at that scale.",
         "Vary the variance, and believe what does not change. To measure the information itself, "
         "train with noise and use `sp`.",
+    ),
+    Flag(
+        "measurement_kernel",
+        CARE,
+        "the values count the samples that a kernel tells apart",
+        "The value is a matrix-based Rényi information: the logarithm of the number of samples "
+        "that the kernels tell apart, at most ln n. It is not the mutual information, and it "
+        "depends on the width of the kernels and on the number of rows in a batch.",
+        "Compare only values of equal settings, vary `width`, and believe what does not change. "
+        "To estimate the information itself, use `ksg`, or `sp` with noise.",
+    ),
+    Flag(
+        "sliced",
+        CARE,
+        "the values are of random projections, which show less than the layer",
+        "The value is sliced information, the mean information of random projections of the "
+        "variables. It is 0 only if they are independent, and at most their information, of which "
+        "it is a smaller part the wider they are. Processing a variable further may increase it.",
+        "Compare it between layers and epochs of equal width, and do not read it as I(X;T).",
     ),
     Flag(
         "no_noise",

@@ -7,15 +7,18 @@ from collections.abc import Container, Iterable
 from typing import Any
 
 from ib_keras.flags import split
+from ib_keras.frame.table import given_target
 
 FLAG = "inconsistent"
 # I(T;Y) contradicts I(X;T) if it is larger by this number of standard errors and of nats.
 _ERRORS, _NATS = 2.0, 0.05
+# These are quantities of their own, for which neither inequality nor chain rule holds.
+_OWN = {"sliced", "measurement_kernel"}
 _CELL = ("run", "epoch", "layer", "estimator")
 
 
 def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[str, Any]]:
-    """Flag estimates that contradict the data processing inequality beyond their errors.
+    """Flag estimates that contradict each other beyond their errors.
 
     If Y is a function of X, then Y → X → T is a Markov chain, and I(X;T) ≥ I(T;Y). Both rows of a
     run, epoch, layer and estimator get the flag ``inconsistent`` if, with their standard errors s,
@@ -23,7 +26,11 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
         I(X;T) + 2 √(s_XT² + s_TY²) + 0.05 nats < I(T;Y).
 
     No row is flagged if I(X;T) is a lower bound or I(T;Y) is an upper bound, because these bounds
-    do not contradict the other value.
+    do not contradict the other value. An estimate of I(X;T|Y) from each class gets the flag if it
+    differs from I(X;T) − I(T;Y) by more than twice the joint error of the three values and 0.05
+    nats, unless one of them is a bound.
+
+    Neither holds for sliced and matrix-based information, whose rows are not flagged.
 
     Args:
         rows: rows of a table of estimates, for any number of layers, epochs and estimators.
@@ -34,15 +41,18 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
         The rows in their order; rows that contradict each other are replaced by flagged copies.
     """
     table = list(rows)
-    inputs = {_cell(row): i for i, row in enumerate(table) if row["quantity"] == "I(X;T)"}
+    places = {(*_cell(row), row["quantity"]): i for i, row in enumerate(table)}
     for i, row in enumerate(table):
-        of_input = inputs.get(_cell(row))
-        if of_input is None or row["quantity"] not in of_x:
+        of_input = places.get((*_cell(row), "I(X;T)"))
+        if of_input is None or row["quantity"] not in of_x or _OWN & {*split(row["flags"])}:
             continue
-        if _contradict(table[of_input], row):
-            for place in (of_input, i):
-                flags = split((*split(table[place]["flags"]), FLAG))
-                table[place] = {**table[place], "flags": ",".join(flags)}
+        given = places.get((*_cell(row), given_target(row["quantity"])))
+        wrong = [of_input, i] if _contradict(table[of_input], row) else []
+        if given is not None and _differ(table[of_input], row, table[given]):
+            wrong.append(given)
+        for place in wrong:
+            flags = split((*split(table[place]["flags"]), FLAG))
+            table[place] = {**table[place], "flags": ",".join(flags)}
     return table
 
 
@@ -53,6 +63,17 @@ def _cell(row: dict[str, Any]) -> tuple[Any, ...]:
 def _contradict(xt: dict[str, Any], ty: dict[str, Any]) -> bool:
     if xt["kind"] == "lower" or ty["kind"] == "upper":
         return False
-    errors = [row["stderr"] if math.isfinite(row["stderr"]) else 0.0 for row in (xt, ty)]
-    least = _NATS / (math.log(2) if ty["unit"] == "bits" else 1.0)
-    return ty["value"] - xt["value"] > _ERRORS * math.hypot(*errors) + least  # False for NaN
+    return bool(ty["value"] - xt["value"] > _slack(xt, ty))  # False for NaN
+
+
+def _differ(xt: dict[str, Any], ty: dict[str, Any], given: dict[str, Any]) -> bool:
+    three = (xt, ty, given)
+    if any(row["kind"] != "estimate" or not math.isfinite(row["value"]) for row in three):
+        return False
+    return bool(abs(xt["value"] - ty["value"] - given["value"]) > _slack(*three))
+
+
+def _slack(*rows: dict[str, Any]) -> float:
+    errors = [row["stderr"] if math.isfinite(row["stderr"]) else 0.0 for row in rows]
+    least = _NATS / (math.log(2) if rows[0]["unit"] == "bits" else 1.0)
+    return _ERRORS * math.hypot(*errors) + least

@@ -42,6 +42,7 @@ def estimate(
     progress: bool = True,
     calibrate: bool | Mapping[str, Any] = False,
     on_error: OnError = "flag",
+    conditional: bool = False,
     views: Any = None,
     view_inputs: Any = None,
     batch_size: int = 256,
@@ -79,6 +80,14 @@ def estimate(
             ``not_estimated``, or the value inf and the flag ``infinite`` if the information is
             infinite, and the reason in ``details``. With ``"raise"``, the error is raised, and
             names layer, epoch and estimator.
+        conditional: whether to also estimate I(X;T|Y), the information about the input that the
+            target does not explain, with the quantity ``I(X;T|Y)`` or ``I(X;T|Y[name])``. Because
+            Y → X → T is a Markov chain, it equals I(X;T) − I(T;Y). Estimators that compare T with X
+            estimate it from each class alone, and the row gets the flag ``inconsistent`` if it
+            differs from that difference by more than the errors. A class with too few rows gives
+            NaN and the reason. For the other estimators the difference is exact by definition. No
+            row is added where an estimator does not estimate I(T;Y), and for a Y of numbers that
+            is not binned.
         views: functions of the layers of a model, as for ``InstrumentedModel.capture``.
         view_inputs: inputs on which the views ``"pca:k"`` are fitted.
         batch_size: samples per forward pass, for a model.
@@ -105,6 +114,8 @@ def estimate(
     estimators = make_estimators(estimators)
     calibrator = Calibrator.of(calibrate)
     check_on_error(on_error)
+    if not isinstance(conditional, bool):
+        raise ArgumentError("`conditional` is unknown", "True or False", repr(conditional))
     epochs = None if epochs is None else check_epochs(epochs)
     capture = {"views": views, "view_inputs": view_inputs, "seed": seed}
     parts = [
@@ -128,7 +139,7 @@ def estimate(
                 part.rows.extend(
                     run_all(
                         part.sources, estimators, part.samples, lambda: shown.update(), calibrator,
-                        on_error,
+                        on_error, conditional,
                     )
                 )  # fmt: skip
         except KeyboardInterrupt as stop:

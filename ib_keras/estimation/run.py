@@ -19,7 +19,7 @@ from ib_keras.estimation.consistency import flagged
 from ib_keras.estimation.sources import Samples, Source
 from ib_keras.estimators.base import BaseEstimator, adapted, renamed
 from ib_keras.estimators.propagation import check_channel
-from ib_keras.frame.table import row
+from ib_keras.frame.table import given_target, row
 from ib_keras.interface import Estimate, LayerInformation
 
 
@@ -66,6 +66,7 @@ def run_all(
     done: Callable[[], object] = lambda: None,
     calibrator: Calibrator | None = None,
     on_error: OnError = "flag",
+    conditional: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Estimate all cells of the table.
 
@@ -76,6 +77,7 @@ def run_all(
         done: function that is called after each estimate.
         calibrator: calibrates the estimates of I(X;T); ``None`` for no calibration.
         on_error: ``"flag"`` or ``"raise"``.
+        conditional: whether to also estimate I(X;T|Y) of each target.
 
     Yields:
         The rows, with values in nats.
@@ -104,7 +106,7 @@ def run_all(
                     x = values if of_rows is None else _repeated(values, of_rows)
                 except ArgumentError as error:
                     method = dataclasses.replace(method, prepared=_Failed(error))
-            xt, others = _cell(method, source, t, extent, x, targets, on_error)
+            xt, others = _cell(method, source, t, extent, x, targets, on_error, conditional)
             seconds = time.perf_counter() - start
             name = method.original
             rows = [row(where, name, "I(X;T)", xt, seconds)]
@@ -157,6 +159,7 @@ def _cell(
     x: np.ndarray | None,
     targets: Mapping[str, Any],
     on_error: OnError,
+    conditional: bool,
 ) -> tuple[Estimate, dict[str, Estimate]]:
     """Estimate one layer at one epoch.
 
@@ -168,6 +171,7 @@ def _cell(
         x: the inputs or their codes.
         targets: quantity → target.
         on_error: ``"flag"`` or ``"raise"``.
+        conditional: whether to also estimate I(X;T|Y).
 
     Returns:
         I(X;T); and the other quantities by name, first those of the targets.
@@ -186,15 +190,7 @@ def _cell(
         if estimator.traits.propagations:
             return _propagate(estimator, source, t, {"x": x, "y": y})
         result = estimator.estimate(t, noise_std=where.noise_std, x=x, y=y)
-        if not source.random or where.noise_std > 0:
-            return result
-        # The layer has noise although it has no channel: from earlier layers or random draws.
-        flags = result.xt.flags
-        if estimator.traits.inputs:
-            flags = tuple(flag for flag in flags if flag != "no_noise")
-        elif "network_noise" not in flags:
-            flags = (*flags, "network_noise")
-        return dataclasses.replace(result, xt=dataclasses.replace(result.xt, flags=flags))
+        return dataclasses.replace(result, xt=_of_noise(result.xt, source, estimator))
 
     separate = method.original.traits.labels_alone and extent is not None
 
@@ -225,7 +221,37 @@ def _cell(
             more = both(y, quantity).ty
         if more is not None:
             others[quantity] = more
-    return result.xt, {**others, **result.others}
+    given = {}
+    for quantity, y in targets.items() if conditional else ():
+        name = given_target(quantity)
+        try:
+            # A prepared estimator may have its own copy of all inputs.
+            found = result.xt if math.isnan(result.xt.value) else method.original.given_target(
+                t, y, LayerInformation(result.xt, others.get(quantity)),
+                x=x, noise_std=where.noise_std,
+            )  # fmt: skip
+        except Exception as error:  # custom estimators may raise any error
+            if on_error == "raise":
+                raise located(error, f"{place}, {name}") from error
+            found = lost(error, len(t), t[0].size)
+        if found is not None:
+            given[name] = _of_noise(found, source, estimator)
+    return result.xt, {**others, **given, **result.others}
+
+
+def _of_noise(estimate: Estimate, source: Source, estimator: BaseEstimator) -> Estimate:
+    """Correct the flags of a layer that has noise although it has no channel.
+
+    The noise comes from earlier layers or from random draws.
+    """
+    if not source.random or source.where.noise_std > 0 or estimator.traits.propagations:
+        return estimate
+    flags = estimate.flags
+    if estimator.traits.inputs:
+        flags = tuple(flag for flag in flags if flag != "no_noise")
+    elif "network_noise" not in flags:
+        flags = (*flags, "network_noise")
+    return dataclasses.replace(estimate, flags=flags)
 
 
 def _alone(

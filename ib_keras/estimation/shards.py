@@ -26,8 +26,8 @@ _PIECES = 4
 _FIXED = 0.05
 
 # Name of an estimator → CPU seconds of an estimate of n rows of d values. They were measured for
-# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl and gaussian, and the others are
-# assumed to be like these. Only their ratios affect the balance.
+# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl, renyi, sliced and gaussian, and the
+# others are assumed to be like these. Only their ratios affect the balance.
 _SECONDS: dict[str, Callable[[float, float], float]] = {
     "binning": lambda n, d: 7e-9 * n * d,
     "quantized": lambda n, d: 7e-9 * n * d,
@@ -37,6 +37,8 @@ _SECONDS: dict[str, Callable[[float, float], float]] = {
     "sp": lambda n, d: 4.7e-11 * n**2 * (d + 130),
     "ksg": lambda n, d: 1.4e-9 * n**2 * d,
     "kl": lambda n, d: 1.4e-9 * n**2 * d,
+    "renyi": lambda n, d: (1.4e-4 + 8e-8 * d) * min(n, 2400),
+    "sliced": lambda n, d: 1 + (6.6e-4 + 8.7e-8 * d) * n,
     "gaussian": lambda n, d: 1.2e-9 * n * d**2,
     "lossy": lambda n, d: 0.2 + 4e-8 * n * (d + 2800),
     "mine": lambda n, d: 70 + 2e-8 * n * d,

@@ -19,12 +19,14 @@ from ib_keras.estimators.lossy import LossyCompression
 from ib_keras.estimators.neural import MINE, NWJ, InfoNCE
 from ib_keras.estimators.propagation import SamplePropagation
 from ib_keras.estimators.quantized import Quantized
+from ib_keras.estimators.renyi import MatrixRenyi
+from ib_keras.estimators.sliced import Sliced
 from ib_keras.interface import Estimator
 
 __all__ = [
     "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
-    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "Quantized", "SamplePropagation", "get",
-    "names", "register", "to_json",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "MatrixRenyi", "Quantized",
+    "SamplePropagation", "Sliced", "get", "names", "register", "to_json",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, type] = {}
@@ -59,7 +61,7 @@ def register(cls: type) -> type:
 
 for _cls in (
     Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation, KSG, KozachenkoLeonenko,
-    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound,
+    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound, MatrixRenyi, Sliced,
 ):  # fmt: skip
     register(_cls)
 

@@ -83,6 +83,44 @@ class BaseEstimator(Configured):
         """Return the variance of the kernel for the samples ``t (n, d)``; ``None`` without one."""
         return None
 
+    def given_target(
+        self,
+        t: np.ndarray,
+        y: Any,
+        known: LayerInformation,
+        *,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+    ) -> Estimate | None:
+        """Estimate I(X;T|Y), which is I(X;T) − I(T;Y) because Y → X → T is a Markov chain.
+
+        Args:
+            t: the layer's outputs, ``(n, ...)``.
+            y: one target: codes of classes, or numbers.
+            known: the estimates of I(X;T) and I(T;Y).
+            x: the inputs, ``(n, ...)``, or codes of equal inputs.
+            noise_std: standard deviation of the layer's own noise.
+
+        Returns:
+            The difference; its error assumes that those of the two estimates are independent.
+            ``None`` if the estimator does not estimate I(T;Y) or I(X;T|Y) of such a target.
+
+        Raises:
+            ArgumentError: If I(X;T) or I(T;Y) could not be estimated.
+        """
+        xt, ty = known.xt, known.ty
+        if ty is None:
+            return None
+        if math.isnan(xt.value - ty.value):
+            raise ArgumentError(
+                "I(X;T|Y) is the difference of two values, of which one is missing",
+                "estimates of I(X;T) and I(T;Y)",
+                f"{xt.value} and {ty.value}",
+            )
+        flags = tuple(dict.fromkeys((*xt.flags, *ty.flags)))
+        error = math.hypot(xt.stderr, ty.stderr)
+        return Estimate(xt.value - ty.value, error, flags=flags, n=xt.n, dim=xt.dim)
+
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) of two variables, for estimators with the trait ``pairs``."""
         raise NotImplementedError(f"{self} does not estimate I(A;B) of two variables")
@@ -196,8 +234,9 @@ class FromPairs(BaseEstimator):
         target = None if y is None else as_target(y, n).values
         self.check_rows(x, t)
         check_memory(self, n, dim, _size(x)[1], itemsize)
+        classes = target if target is not None and target.ndim == 1 else None
         with renamed(a="x", b="t"):
-            xt = self.mutual_information(x, t)
+            xt = self.of_layer(x, t, classes)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
         dtype = np.asarray(x).dtype
@@ -205,6 +244,70 @@ class FromPairs(BaseEstimator):
             xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
         with renamed(a="t"):
             return LayerInformation(xt, None if target is None else self.with_labels(t, target))
+
+    def of_layer(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> Estimate:
+        """Estimate I(X;T) of a layer whose classes 0…K−1 are known, or ``None``."""
+        return self.mutual_information(x, t)
+
+    def given_target(
+        self,
+        t: np.ndarray,
+        y: Any,
+        known: LayerInformation,
+        *,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+    ) -> Estimate | None:
+        """Estimate I(X;T|Y) = Σ_y p(y) I(X;T|Y=y) of classes, one class after the other.
+
+        The result does not use the estimates of I(X;T) and I(T;Y), so their difference can be
+        compared with it. Its error includes that of the shares p(y).
+
+        Args:
+            t: the layer's outputs, ``(n, ...)``.
+            y: one target: codes of classes, or numbers.
+            known: not used.
+            x: the inputs, ``(n, ...)``.
+            noise_std: standard deviation of the layer's own noise.
+
+        Returns:
+            The estimate, which is a bound if the estimates of all classes are bounds of the same
+            kind; ``None`` if Y consists of numbers.
+
+        Raises:
+            ArgumentError: If I(X;T) cannot be estimated in one of the classes.
+        """
+        values, n = np.asarray(t), len(t)
+        target = as_target(y, n)
+        if target.is_continuous:
+            return None
+        found: list[Estimate] = []
+        labels = target.values
+        for label in range(int(labels.max()) + 1):
+            rows = labels == label
+            inputs = None if x is None else np.asarray(x)[rows]
+            try:
+                found.append(self.estimate(values[rows], x=inputs, noise_std=noise_std).xt)
+            except ArgumentError as error:
+                raise type(error)(
+                    f"In the class {label} of {int(rows.sum())} rows, {error.invalid}",
+                    error.expected,
+                    error.received,
+                ) from error
+        shares = np.bincount(labels) / n
+        means = np.array([one.value for one in found])
+        errors = shares * [one.stderr for one in found]
+        value = float(shares @ means)
+        spread = float(shares @ np.square(means - value)) if math.isfinite(value) else math.nan
+        kinds = {one.kind for one in found}
+        return Estimate(
+            value,
+            math.sqrt(float(errors @ errors) + spread / n),
+            kinds.pop() if len(kinds) == 1 else "estimate",
+            tuple(dict.fromkeys(flag for one in found for flag in one.flags)),
+            n,
+            found[0].dim,
+        )
 
     def check_rows(self, a: Any, b: Any) -> None:
         """Raise if there are too few rows for variables of this width."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -78,6 +78,33 @@ class _KDE(FromClasses):
         ty = 0.0 if abs(ty) < 1e-12 else ty  # rounding in a constant layer
         flags = (*flags, *binned)
         return LayerInformation(information, Estimate(ty, flags=flags, n=n, dim=dim))
+
+    def given_target(
+        self,
+        t: np.ndarray,
+        y: Any,
+        known: LayerInformation,
+        *,
+        x: np.ndarray | None = None,
+        noise_std: float = 0.0,
+    ) -> Estimate | None:
+        """Estimate I(X;T'|Y) = I(X;T') − I(T';Y), which is the mean of the bounds of the classes.
+
+        Args:
+            t: the layer's outputs, ``(n, ...)``.
+            y: one target: codes of classes, or numbers.
+            known: the estimates of I(X;T') and I(T';Y).
+            x: not used.
+            noise_std: standard deviation of the layer's own noise.
+
+        Returns:
+            The difference, a bound of the kind of I(X;T').
+
+        Raises:
+            ArgumentError: If I(X;T') or I(T';Y) could not be estimated.
+        """
+        found = super().given_target(t, y, known, x=x, noise_std=noise_std)
+        return found and dataclasses.replace(found, kind=known.xt.kind)
 
     def entropy(self, a: np.ndarray) -> Estimate:
         """Estimate the differential entropy h(A + N(0, σ²I)) in nats, a bound of kind ``kind``.

@@ -124,6 +124,11 @@ def target_quantities(frame: pd.DataFrame) -> list[str]:
     return [q for q in dict.fromkeys(frame["quantity"]) if TARGET.fullmatch(q)]
 
 
+def given_target(quantity: str) -> str:
+    """Return ``"I(X;T|Y)"`` or ``"I(X;T|Y[name])"`` for the quantity of a target."""
+    return f"I(X;T|{quantity.removeprefix('I(T;')}"
+
+
 def target_name(quantity: str) -> str:
     """Return the name of the target in ``"I(T;Y[name])"``; empty for ``"I(T;Y)"``."""
     return quantity.removeprefix("I(T;Y").removesuffix(")").strip("[]")

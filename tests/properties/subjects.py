@@ -22,8 +22,10 @@ from ib_keras.estimators import (
     Gaussian,
     InfoNCE,
     KozachenkoLeonenko,
+    MatrixRenyi,
     Quantized,
     SamplePropagation,
+    Sliced,
 )
 from ib_keras.frame import table
 
@@ -54,6 +56,9 @@ CHEAP = {
     "kl-weighted": KozachenkoLeonenko(k=8, weighted=True),
     "gaussian": Gaussian(),
     "gaussian-copula": Gaussian(copula=True),
+    "renyi": MatrixRenyi(),
+    "renyi-near": MatrixRenyi(width="neighbors", rows=30),
+    "sliced": Sliced(projections=4, neighbors=2),
     "lossy": estimators.get("pca+ksg", k=2),
     "lossy-first": estimators.get("first+kl", k=2, neighbors=1),
     "lossy-sweep": estimators.get("pca+ksg", k=1, sweep=True),

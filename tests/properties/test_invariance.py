@@ -20,16 +20,18 @@ WIDTHS = st.sampled_from([1, 2, 3])
 NOISE = 0.25
 
 # Draws, splits or codes depend on the order of the rows: the same within errors only.
-DRAWN = {"sp", "lossy", "lossy-sweep", "lossy-first"}
+DRAWN = {"sp", "lossy", "lossy-sweep", "lossy-first", "renyi-near"}
 # σ² follows max|t|; fixed edges; in EBAB the sign of the least value says what zeros are.
 NO_SHIFT = {"akde", "akde-squared", "binning-given", "binning-width", "ebab"}
 # A length is given in the units of T: a kernel's, a bin's, or that of X in the joint distances.
 NO_SCALE = {
     "akde", "binning-given", "binning-width", "kde", "kde-lower", "kl", "kl-weighted", "ksg",
-    "ksg-euclidean", "lossy", "lossy-first", "lossy-sweep",
+    "ksg-euclidean", "lossy", "lossy-first", "lossy-sweep", "sliced",
 }  # fmt: skip
 # I(A;B) of a pair is one number, whichever comes first.
 SYMMETRIC = {name: made for name, made in subjects.CHEAP.items() if made.traits.pairs}
+# The first and the second variable have projections of their own.
+SYMMETRIC.pop("sliced")
 
 
 def both(made, t, x, y, noise_std=NOISE):
@@ -94,7 +96,7 @@ def test_the_names_of_the_classes(name, n, d, seed, names):
 @given(n=SIZES, d=WIDTHS, seed=SEEDS, by=st.integers(-4096, 4096))
 def test_a_shift_of_t(name, n, d, seed, by):
     x, t, y = drawn(n, d, seed)
-    if name.startswith("lossy"):
+    if name.startswith(("lossy", "sliced")):
         # Components of samples on a grid are nearly on one: which are equal is decided by rounding.
         t = t + 1e-3 * np.random.default_rng(seed + 2).normal(size=t.shape)
     alike(both(subjects.CHEAP[name], t, x, y), both(subjects.CHEAP[name], t + by, x, y))

@@ -24,6 +24,7 @@ PAIRS = {
     "gaussian": Gaussian(),
     "gaussian-copula": Gaussian(copula=True),
     "lossy": estimators.get("pca+ksg", k=2),
+    "sliced": estimators.get("sliced", projections=8),
 }
 CRITICS = {
     name: estimators.get(name, hidden=(16,), steps=150, batch_size=32)
@@ -42,6 +43,8 @@ LABELLED = {
     "ksg": KSG(),
     "ksg-euclidean": KSG(metric="euclidean"),
     "kl": KozachenkoLeonenko(),
+    "renyi": estimators.get("renyi", rows=100),
+    "sliced": estimators.get("sliced"),
 }
 
 
