@@ -214,7 +214,9 @@ def _joined(columns: list[Variable]) -> Variable:
     kinds = [_kind_of(numbers[:, i]) for i in range(numbers.shape[1])]
     categories = tuple(codes for one in columns for codes in one.categories)
     varying = tuple(codes for codes in categories if codes.any())
-    return Variable(_common([*kinds, *("category" for _ in varying)], several=True), numbers, varying)
+    return Variable(
+        _common([*kinds, *("category" for _ in varying)], several=True), numbers, varying
+    )
 
 
 def _step(values: np.ndarray) -> float | None:

@@ -65,9 +65,7 @@ def two_categories(a: np.ndarray, b: np.ndarray, seed: int) -> Answer:
     chance = [information_of_codes(a, rng.permutation(b)) for _ in range(_PERMUTATIONS)]
     parts = {
         "counts": Estimate(plug_in, error, n=n, dim=1),
-        "permuted": Estimate(
-            float(np.mean(chance)), float(np.std(chance, ddof=1)), n=n, dim=1
-        ),
+        "permuted": Estimate(float(np.mean(chance)), float(np.std(chance, ddof=1)), n=n, dim=1),
     }
     if parts["permuted"].value <= _UNDERSAMPLED or ceiling == 0:
         return Answer(value, error, n, 1, parts)

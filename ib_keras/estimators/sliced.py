@@ -103,7 +103,7 @@ class Sliced(FromPairs):
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
             sides = (shorten_tails(side[number][rows])[0] for side in (first, second))
-            return ksg._joint_terms(*of_one_spread(*sides))
+            return ksg._joint_terms(*of_one_spread(*sides), None, "ties" in flags)
 
         return self._mean(terms, len(first.values), flags, dim)
 
@@ -128,7 +128,8 @@ class Sliced(FromPairs):
         labels = labels[kept]
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
-            return ksg._label_terms(shorten_tails(side[number][kept][rows])[0], labels[rows])
+            samples = shorten_tails(side[number][kept][rows])[0]
+            return ksg._label_terms(samples, labels[rows], None, "ties" in alone.flags)
 
         found = self._mean(terms, len(labels), (*alone.flags, _FLAG), side.dim, labels)
         return at_most_entropy(found, labels)
