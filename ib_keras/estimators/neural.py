@@ -259,8 +259,8 @@ class _Critic:
         import tensorflow as tf
 
         size = settings.batch_size
-        (a, width), (b, _) = variables
-        layers: list[Any] = [keras.Input((sum(w for _, w in variables),), dtype="float32")]
+        (a, b), widths = zip(*variables, strict=True)
+        layers: list[Any] = [keras.Input((sum(widths),), dtype="float32")]
         for i, units in enumerate((*settings.hidden, 1)):
             activation = "silu" if i < len(settings.hidden) else None
             layers.append(keras.layers.Dense(units, activation, dtype="float32", name=f"layer_{i}"))
@@ -273,8 +273,8 @@ class _Critic:
 
         def scores(x: Any, y: Any) -> Any:
             first, *others = model.layers
-            left, right = a.product(first.kernel[:width], *x), b.product(first.kernel[width:], *y)
-            pairs = left[:, None] + right[None] + first.bias
+            of_a, of_b = tf.split(first.kernel, widths)
+            pairs = a.product(of_a, *x)[:, None] + b.product(of_b, *y)[None] + first.bias
             values = first.activation(tf.reshape(pairs, [size * size, -1]))
             for layer in others:
                 values = layer(values)
