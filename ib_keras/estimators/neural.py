@@ -159,9 +159,9 @@ class _Neural(FromPairs):
 
 
 class _Numbers:
-    """A variable of numbers: rows in float32, standardised and clipped, which a batch holds.
+    """A variable of numbers, whose rows are standardised, clipped and converted to float32.
 
-    They are kept if they fit, because a batch of wide rows takes longer to standardise than to use.
+    The converted rows are kept if they fit in memory. Otherwise, those of each batch are converted.
 
     Args:
         rows: the rows ``(n, d)``; without a scale if the variable is constant.
@@ -172,8 +172,10 @@ class _Numbers:
         self.width, self.constant = rows.shape[1], rows.scale is None
         self._kept: np.ndarray | None = None
         if 4 * len(rows) * self.width <= TILES:
-            tiles = [self._clipped(tile) for tile in rows.tiles()]
-            self._kept = tiles[0] if len(tiles) == 1 else np.concatenate(tiles)
+            self._kept, start = np.empty(rows.shape, np.float32), 0
+            for tile in rows.tiles():
+                self._kept[start : start + len(tile)] = self._clipped(tile)
+                start += len(tile)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -200,10 +202,11 @@ class _Numbers:
 
 
 class _Classes:
-    """A variable of classes: one-hot rows, standardised and clipped, which are never made.
+    """A variable of classes, which represents standardised and clipped one-hot rows.
 
-    Column k has only two values, for class k and for all others, so that the product of a row with
-    a kernel is a sum that all rows share and one row of the kernel.
+    Column k of these rows has two values, one for class k and one for all other classes. The
+    product of a row and a kernel is therefore one row of the kernel, scaled, plus a sum that is the
+    same for all rows. The one-hot rows are never computed.
 
     Args:
         labels: the classes, ``(n,)``.
@@ -245,8 +248,8 @@ class _Classes:
 class _Critic:
     """A critic f(a, b) and its training step, compiled once for any number of trainings.
 
-    The first layer is linear in (a, b), so that its kernel's rows for A and for B are multiplied by
-    the rows of a batch, and the products are added for each pair.
+    The first layer is W[a; b] + c = W_a a + W_b b + c. The products W_a a and W_b b are computed
+    once for each row of a batch, and their sums for all pairs.
 
     Args:
         settings: the estimator that trains the critic.
