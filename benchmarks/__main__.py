@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks import (
     _measure,
+    critics,
     data_sets,
     ensembles,
     frames,
@@ -24,6 +25,7 @@ from benchmarks import (
 def main() -> None:
     modules = {
         "kernels": kernels,
+        "critics": critics,
         "instrument": instrument,
         "mixture": mixture,
         "ensembles": ensembles,

@@ -14,7 +14,6 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import magnitude, moderate
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromClasses, check_memory, network_noise, saturation
-from ib_keras.estimators.kernels.mixture import NARROW, log_sums
 from ib_keras.estimators.kernels.pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation
 
@@ -28,7 +27,7 @@ class _KDE(FromClasses):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        return 2 * TILES + n * 128 + (n * dim * 64 if dim <= NARROW else 0)
+        return 2 * TILES + n * 128
 
     def kernel_variance(self, t: np.ndarray) -> float:
         """Return the kernel's variance σ² for the samples ``t (n, d)``."""
@@ -143,12 +142,8 @@ class _KDE(FromClasses):
         if not variance > 0:  # a dead layer
             return np.zeros(n), np.zeros(n)
         counts = n if labels is None else np.bincount(labels)[labels]
-        farthest = float(magnitude(samples)[0, 0]) / math.sqrt(variance)
-        if samples.shape[1] <= NARROW and farthest < 1e150:  # its square is finite
-            everything, within = _narrow_sums(samples, variance, labels, upper=self.kind == "upper")
-            return everything - math.log(n), within - np.log(counts)
-        row = 1 if self.kind == "upper" else 0
-        sums, class_sums = (part[row] for part in kernel_sums(samples, variance, labels))
+        scale = 1 if self.kind == "upper" else 4
+        sums, class_sums = kernel_sums(samples, scale * variance, labels)
         return np.log(sums / n), np.log(class_sums / counts)
 
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
@@ -252,24 +247,3 @@ class AdaptiveKDE(_KDE):
 
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
         return moderate(samples)[0] if self.power == 2 else samples
-
-
-def _narrow_sums(
-    samples: np.ndarray, variance: float, labels: np.ndarray | None, *, upper: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln Σ_j exp(−|t_i − t_j|²/cσ²) over all samples and over the same class, ``(n,)``."""
-    scaled = samples.astype(np.float64) / math.sqrt(variance if upper else 4 * variance)
-    scaled -= scaled.mean(axis=0)
-    everything = np.full(len(scaled), -np.inf)
-    within = np.empty(len(scaled))
-    nothing = np.zeros((1, len(scaled)))
-    double = samples.dtype == np.float64
-    groups = np.zeros(len(scaled), int) if labels is None else labels
-    for group in range(int(groups.max()) + 1):
-        members = groups == group
-        centres = scaled[None, members]
-        weights = np.zeros(centres.shape[1])
-        sums = log_sums(scaled[None], nothing, centres, weights, double=double)[0]
-        everything = np.logaddexp(everything, sums)
-        within[members] = sums[members]
-    return everything, within

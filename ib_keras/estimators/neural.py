@@ -55,8 +55,11 @@ class _Neural(FromPairs):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        pairs = 3 * 4 * self.batch_size**2 * (dim + dim_x + sum(self.hidden))
-        return 2 * TILES + pairs + 64 * n
+        pairs = 4 * 4 * self.batch_size**2 * sum(self.hidden)
+        # The first layer's weights, moments, gradients, and copies of them.
+        weights = 10 * 4 * (dim + dim_x) * next(iter(self.hidden), 1)
+        kept = sum(min(TILES, 4 * n * width) for width in (dim, dim_x))
+        return 2 * TILES + pairs + weights + kept + 64 * n
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate a lower bound on I(A;B) in nats from a fifth of the rows.
@@ -75,25 +78,7 @@ class _Neural(FromPairs):
         """
         first, second = (_standard(as_array(v, n), n) for v, n in ((a, "a"), (b, "b")))
         check_lengths(first, second)
-        n = len(first)
-        if n < 5 * self.batch_size:
-            raise ArgumentError(
-                "There are too few samples for training, early stopping and the estimate",
-                f"n >= {5 * self.batch_size}, which is five batches, or a smaller batch_size",
-                f"{n} samples",
-            )
-        if first.scale is None or second.scale is None:  # constant
-            return Estimate(0.0, 0.0, kind="lower", n=n, dim=second.shape[1])
-        rows = np.random.default_rng(self.seed).permutation(n)
-        train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
-        # All seeds share one compiled critic.
-        critic = _critic(dataclasses.replace(self, seed=0), first.shape[1], second.shape[1])
-        with critic.lock:
-            self._train(critic, first, second, train, stop)
-            value, error = self._bound(critic, first, second, report)
-        return Estimate(
-            value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
-        )
+        return self._estimate(first, second)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate a lower bound on I(A;Y), with the classes as one-hot vectors.
@@ -102,7 +87,31 @@ class _Neural(FromPairs):
             a: samples of A, ``(n, ...)``.
             labels: classes 0…K−1, ``(n,)``.
         """
-        return self.mutual_information(a, np.eye(labels.max() + 1)[labels])
+        first, second = _standard(as_array(a, "a"), "a"), _Classes(labels)
+        check_lengths(first, second)
+        return self._estimate(first, second)
+
+    def _estimate(self, first: _Numbers, second: _Numbers | _Classes) -> Estimate:
+        n, dim = len(first), second.width
+        if n < 5 * self.batch_size:
+            raise ArgumentError(
+                "There are too few samples for training, early stopping and the estimate",
+                f"n >= {5 * self.batch_size}, which is five batches, or a smaller batch_size",
+                f"{n} samples",
+            )
+        if first.constant or second.constant:
+            return Estimate(0.0, 0.0, kind="lower", n=n, dim=dim)
+        rows = np.random.default_rng(self.seed).permutation(n)
+        train, stop, report = np.split(rows, [3 * n // 5, 4 * n // 5])
+        # All seeds share one compiled critic.
+        kinds = ((type(v), v.width) for v in (first, second))
+        critic = _critic(dataclasses.replace(self, seed=0), *kinds)
+        with critic.lock:
+            self._train(critic, first, second, train, stop)
+            value, error = self._bound(critic, first, second, report)
+        return Estimate(
+            value, error, kind="lower", flags=self._flags(value), n=len(report), dim=dim
+        )
 
     def _flags(self, value: float) -> tuple[str, ...]:
         return ()
@@ -116,7 +125,12 @@ class _Neural(FromPairs):
         raise NotImplementedError
 
     def _train(
-        self, critic: _Critic, a: Rows, b: Rows, train: np.ndarray, stop: np.ndarray
+        self,
+        critic: _Critic,
+        a: _Numbers,
+        b: _Numbers | _Classes,
+        train: np.ndarray,
+        stop: np.ndarray,
     ) -> None:
         rng = np.random.default_rng([self.seed, 1])
         critic.begin(self.seed)
@@ -130,7 +144,9 @@ class _Neural(FromPairs):
                     best, kept = value, critic.model.get_weights()
         critic.model.set_weights(kept)
 
-    def _bound(self, critic: _Critic, a: Rows, b: Rows, rows: np.ndarray) -> tuple[float, float]:
+    def _bound(
+        self, critic: _Critic, a: _Numbers, b: _Numbers | _Classes, rows: np.ndarray
+    ) -> tuple[float, float]:
         """Return the bound on held-out rows, each paired with all rows of its block."""
         size = self.batch_size
         joint, others = [], []
@@ -142,42 +158,144 @@ class _Neural(FromPairs):
         return self._value(np.concatenate(joint), np.concatenate(others))
 
 
+class _Numbers:
+    """A variable of numbers, whose rows are standardised, clipped and converted to float32.
+
+    The converted rows are kept if they fit in memory. Otherwise, those of each batch are converted.
+
+    Args:
+        rows: the rows ``(n, d)``; without a scale if the variable is constant.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.width, self.constant = rows.shape[1], rows.scale is None
+        self._kept: np.ndarray | None = None
+        if 4 * len(rows) * self.width <= TILES:
+            self._kept, start = np.empty(rows.shape, np.float32), 0
+            for tile in rows.tiles():
+                self._kept[start : start + len(tile)] = self._clipped(tile)
+                start += len(tile)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the arrays of a batch: its rows."""
+        return (self._clipped(self._rows[rows]) if self._kept is None else self._kept[rows],)
+
+    @staticmethod
+    def _clipped(values: np.ndarray) -> np.ndarray:
+        return np.clip(values, -_CLIP, _CLIP, out=values).astype(np.float32)
+
+    @staticmethod
+    def specs(size: int, width: int) -> tuple[Any, ...]:
+        """Return the shapes and dtypes of the arrays of a batch."""
+        import tensorflow as tf
+
+        return (tf.TensorSpec((size, width), tf.float32),)
+
+    @staticmethod
+    def product(kernel: Any, rows: Any) -> Any:
+        """Return the rows of a batch times the kernel, ``(size, hidden)``."""
+        return rows @ kernel
+
+
+class _Classes:
+    """A variable of classes, which represents standardised and clipped one-hot rows.
+
+    Column k of these rows has two values, one for class k and one for all other classes. The
+    product of a row and a kernel is therefore one row of the kernel, scaled, plus a sum that is the
+    same for all rows. The one-hot rows are never computed.
+
+    Args:
+        labels: the classes, ``(n,)``.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        present, codes = np.unique(labels, return_inverse=True)
+        self._codes = codes.astype(np.int32)
+        self.width, self.constant = len(present), len(present) == 1
+        share = np.bincount(codes) / len(labels)
+        deviation = 1.0 if self.constant else np.sqrt(share * (1 - share))
+        other, own = (np.clip((v - share) / deviation, -_CLIP, _CLIP) for v in (0, 1))
+        self._values = other.astype(np.float32), (own - other).astype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the arrays of a batch: its classes, and the columns' two values."""
+        return (self._codes[rows], *self._values)
+
+    @staticmethod
+    def specs(size: int, width: int) -> tuple[Any, ...]:
+        """Return the shapes and dtypes of the arrays of a batch."""
+        import tensorflow as tf
+
+        column = tf.TensorSpec((width,), tf.float32)
+        return tf.TensorSpec((size,), tf.int32), column, column
+
+    @staticmethod
+    def product(kernel: Any, codes: Any, other: Any, rise: Any) -> Any:
+        """Return the rows of a batch times the kernel, ``(size, hidden)``."""
+        import tensorflow as tf
+
+        shared = tf.linalg.matvec(kernel, other, transpose_a=True)
+        return tf.gather(kernel * rise[:, None], codes) + shared
+
+
 class _Critic:
     """A critic f(a, b) and its training step, compiled once for any number of trainings.
 
+    The first layer is W[a; b] + c = W_a a + W_b b + c. The products W_a a and W_b b are computed
+    once for each row of a batch, and their sums for all pairs.
+
     Args:
         settings: the estimator that trains the critic.
-        widths: numbers of columns of A and B.
+        variables: the class of A and of B, ``_Numbers`` or ``_Classes``, with the number of
+            columns.
     """
 
-    def __init__(self, settings: _Neural, *widths: int) -> None:
+    def __init__(self, settings: _Neural, *variables: tuple[Any, int]) -> None:
         import keras
         import tensorflow as tf
 
-        self._size = size = settings.batch_size
+        size = settings.batch_size
+        (a, b), widths = zip(*variables, strict=True)
         layers: list[Any] = [keras.Input((sum(widths),), dtype="float32")]
-        for i, width in enumerate((*settings.hidden, 1)):
+        for i, units in enumerate((*settings.hidden, 1)):
             activation = "silu" if i < len(settings.hidden) else None
-            layers.append(keras.layers.Dense(width, activation, dtype="float32"))
-        self.model = model = keras.Sequential(layers)
+            layers.append(keras.layers.Dense(units, activation, dtype="float32", name=f"layer_{i}"))
+        self.model = model = keras.Sequential(layers, name="critic")
         rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
         optimizer = keras.optimizers.Adam(rate)
         state = tf.Variable(1.0, trainable=False)
         self._training = Retrained(model, optimizer, more=[state])
         self.lock = self._training.lock
 
-        @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
+        def scores(x: Any, y: Any) -> Any:
+            first, *others = model.layers
+            of_a, of_b = tf.split(first.kernel, widths)
+            pairs = a.product(of_a, *x)[:, None] + b.product(of_b, *y)[None] + first.bias
+            values = first.activation(tf.reshape(pairs, [size * size, -1]))
+            for layer in others:
+                values = layer(values)
+            return tf.reshape(values, [size, size])
+
         def step(x: Any, y: Any) -> None:
             with tf.GradientTape() as tape:
-                left, right = tf.repeat(x, size, axis=0), tf.tile(y, [size, 1])
-                scores = model(tf.concat([left, right], axis=1), training=True)
-                loss = settings._loss(tf.reshape(scores, [size, size]), state)
+                loss = settings._loss(scores(x, y), state)
             weights = [v.value for v in model.trainable_variables]
             optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
 
-        # The program has one shape, because TensorFlow warns if one program is compiled often.
-        self._step = step.get_concrete_function(
-            *(tf.TensorSpec((size, width), tf.float32) for width in widths)
+        # A program has one shape, because TensorFlow warns if one program is compiled often.
+        specs = [kind.specs(size, columns) for kind, columns in variables]
+        self._scores, self._step = (
+            tf.function(
+                program, jit_compile=True, autograph=False, reduce_retracing=False
+            ).get_concrete_function(*specs)
+            for program in (scores, step)
         )
 
     def begin(self, seed: int) -> None:
@@ -189,20 +307,19 @@ class _Critic:
             kernel = keras.initializers.GlorotUniform(seed=1000 * seed + i)(layer.kernel.shape)
             layer.set_weights([np.asarray(kernel), np.zeros(layer.bias.shape, np.float32)])
 
-    def step(self, x: np.ndarray, y: np.ndarray) -> None:
+    def step(self, x: tuple[np.ndarray, ...], y: tuple[np.ndarray, ...]) -> None:
         """Train on a batch of joint pairs."""
-        import tensorflow as tf
+        self._step(*_tensors(x, y))
 
-        self._step(*(tf.constant(np.clip(v, -_CLIP, _CLIP), tf.float32) for v in (x, y)))
-
-    def scores(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def scores(self, x: tuple[np.ndarray, ...], y: tuple[np.ndarray, ...]) -> np.ndarray:
         """Return f of all pairs of a batch, ``(size, size)``."""
-        import tensorflow as tf
+        return self._scores(*_tensors(x, y)).numpy().astype(np.float64)
 
-        size = self._size
-        x, y = (np.clip(v, -_CLIP, _CLIP).astype(np.float32) for v in (x, y))
-        pairs = np.concatenate([np.repeat(x, size, axis=0), np.tile(y, (size, 1))], axis=1)
-        return self.model(tf.constant(pairs)).numpy().reshape(size, size).astype(np.float64)
+
+def _tensors(*batches: tuple[np.ndarray, ...]) -> list[tuple[Any, ...]]:
+    import tensorflow as tf
+
+    return [tuple(tf.constant(array) for array in batch) for batch in batches]
 
 
 _critic = functools.lru_cache(maxsize=_CRITICS)(_Critic)
@@ -310,17 +427,17 @@ class InfoNCE(_Neural):
         return float(terms.mean()), float(terms.std(ddof=1)) / math.sqrt(len(terms))
 
 
-def _standard(values: np.ndarray, name: str) -> Rows:
+def _standard(values: np.ndarray, name: str) -> _Numbers:
     """Return the non-constant columns with shortened tails, standardised by the near rows.
 
-    If all columns are constant, the result is a column of zeros without a scale.
+    If all columns are constant, the result is a column of zeros.
     """
     samples = as_samples(values, name)
     varies = np.flatnonzero(samples.min(axis=0) < samples.max(axis=0))
     if not len(varies):
-        return Rows.of(np.zeros((len(samples), 1)))
+        return _Numbers(Rows.of(np.zeros((len(samples), 1))))
     rows = Rows.of(shorten_tails(samples)[0])
     if len(varies) < samples.shape[1]:
         rows = dataclasses.replace(rows, columns=varies)
     near = rows.near().standardised()
-    return dataclasses.replace(rows, shift=near.shift, scale=near.scale)
+    return _Numbers(dataclasses.replace(rows, shift=near.shift, scale=near.scale))

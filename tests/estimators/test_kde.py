@@ -5,6 +5,7 @@ from scipy.special import logsumexp
 
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KDE, AdaptiveKDE
+from ib_keras.estimators.kernels import pairwise
 
 
 def reference(t, y, variance, kind):
@@ -28,6 +29,35 @@ def test_equals_the_formula_across_tiles(n, d, kind):
     got = KDE(0.05 * d, kind=kind).estimate(t, y=y)
     expected = reference(t, y, 0.05 * d, kind)
     np.testing.assert_allclose([got.xt.value, got.ty.value], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("d", "variance", "method"),
+    [(3, 0.3, "_tiled_sums"), (20, 2.0, "_tiled_sums"), (20, 1e-9, "_direct_sums")],
+)
+def test_equal_rows_are_counted_in_each_class(monkeypatch, d, variance, method):
+    rng = np.random.default_rng(d)
+    t = rng.normal(size=(60, d))[rng.integers(0, 60, 150)]
+    t[-5:] = t[0] + np.sqrt(variance) * rng.normal(size=(5, d))
+    y = rng.integers(0, 3, 150)
+    kernel = np.exp(-cdist(t, t, "sqeuclidean") / (2 * variance))
+    same = y[:, None] == y
+    monkeypatch.setattr(pairwise, "_TILE", 32)
+    calls = []
+    original = getattr(pairwise, method)
+
+    def spy(*arguments):
+        calls.append(len(arguments[-1][0]))
+        original(*arguments)
+
+    monkeypatch.setattr(pairwise, method, spy)
+    everything, within = pairwise.kernel_sums(t, variance, y)
+    assert calls == [len(np.unique(np.column_stack([t, y]), axis=0))] and calls[0] < 150
+    np.testing.assert_allclose(everything, kernel.sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(within, (kernel * same).sum(axis=1), rtol=1e-6)
+    alone, also = pairwise.kernel_sums(t, variance)
+    assert calls[1] == len(np.unique(t, axis=0)) < calls[0]
+    np.testing.assert_allclose([alone, also], [everything] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])

@@ -65,6 +65,53 @@ def test_one_seed_gives_one_value():
     assert made.mutual_information(x, y) == made.mutual_information(x, y)
 
 
+def columns_of_classes(labels):
+    """One-hot columns, which are standardised and clipped at ten standard deviations."""
+    one_hot = np.eye(labels.max() + 1)[labels]
+    return np.clip((one_hot - one_hot.mean(axis=0)) / one_hot.std(axis=0), -10, 10)
+
+
+def test_the_first_layer_is_a_dense_layer_of_joined_rows():
+    rng = np.random.default_rng(0)
+    size, labels = 6, np.r_[np.zeros(400, int), rng.integers(0, 5, 100), 3]
+    a = neural._standard(rng.normal(3.0, 2.0, (len(labels), 7)).astype("f4"), "a")
+    b = neural._standard(rng.normal(size=(len(labels), 4)) ** 3, "b")
+    for second, plain in ((b, b._rows[:]), (neural._Classes(labels), columns_of_classes(labels))):
+        kinds = ((type(v), v.width) for v in (a, second))
+        critic = neural._Critic(InfoNCE(batch_size=size, hidden=(9, 5)), *kinds)
+        critic.begin(seed=1)
+        for layer in critic.model.layers:
+            layer.bias.assign(rng.normal(size=layer.bias.shape))
+        some = rng.choice(len(labels), size)
+        some[:2] = [-1, 0]
+        left, right = (np.clip(v, -10, 10)[some] for v in (a._rows[:], plain))
+        joined = np.concatenate([np.repeat(left, size, 0), np.tile(right, (size, 1))], axis=1)
+        expected = critic.model(joined.astype("f4")).numpy().reshape(size, size)
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(critic.scores(a[some], second[some]), expected, atol=1e-5)
+
+
+def test_classes_are_trained_as_one_hot_columns():
+    rng = np.random.default_rng(3)
+    labels = np.array([0, 2, 5])[rng.integers(0, 3, 300)]  # the others do not occur
+    a = labels[:, None] + rng.normal(size=(300, 2))
+    made = InfoNCE(hidden=(8,), steps=100, batch_size=20, learning_rate=1e-2)
+    found = made.with_classes(a, labels)
+    expected = made.mutual_information(a, np.eye(6)[labels])
+    assert found.value > 0.1 and found.dim == 3
+    assert found.value == pytest.approx(expected.value, abs=1e-5)
+    assert made.with_classes(a, np.zeros(300, int)).value == 0
+
+
+def test_rows_that_do_not_fit_are_standardised_in_each_batch(monkeypatch):
+    x, y = synthetic.correlated_gaussians(300, 3, 1.0, seed=0)
+    made = InfoNCE(hidden=(8,), steps=60, batch_size=20)
+    kept = made.mutual_information(x, y)
+    monkeypatch.setattr(neural, "TILES", 0)
+    assert neural._standard(x, "x")._kept is None
+    assert made.mutual_information(x, y) == kept
+
+
 def test_layers_and_labels(mlp):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 4)).astype("f4")

@@ -56,7 +56,6 @@ def log_sums(
     log_weights: np.ndarray,
     *,
     inverse: np.ndarray | None = None,
-    double: bool = False,
 ) -> np.ndarray:
     """Return L of each point, for a batch of mixtures.
 
@@ -66,7 +65,6 @@ def log_sums(
         centres: s_l/β, ``(b, c, d)``.
         log_weights: ln w_l, ``(c,)`` or ``(b, c)``; with ``inverse``, minus Σ ln σ_l.
         inverse: 1/σ_l in units of β, ``(b, c, d)``; ``None`` if all are 1.
-        double: whether to use float64 even if float32 is accurate to 1e-4.
 
     Returns:
         L in float64, ``(b, p)``; −∞ if no centre is near.
@@ -78,7 +76,7 @@ def log_sums(
     if wide or largest > _FAR:
         return _far_apart(points, noise, centres, log_weights, inverse)
     top = float(noise.max(initial=0)) + float(log_weights.max(initial=0))
-    single = not double and dim <= NARROW and largest <= _SINGLE and top <= _SINGLE_SHIFT
+    single = dim <= NARROW and largest <= _SINGLE and top <= _SINGLE_SHIFT
     dtype = np.float32 if single else np.float64
     sums = np.empty(noise.shape)
     height = _tile(points.shape[1], _POINTS if dim <= NARROW else _WIDE_POINTS)
