@@ -23,6 +23,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import width
 from ib_keras.estimators.base import FromPairs, log_batch
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
@@ -91,9 +92,10 @@ class _Neural(FromPairs):
         with critic.lock:
             self._train(critic, first, second, train, stop)
             value, error = self._bound(critic, first, second, report)
-        return Estimate(
+        estimate = Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
+        return width.flagged(estimate, width.too_loose(first, second, estimate))
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate a lower bound on I(A;Y), with the classes as one-hot vectors.
