@@ -27,7 +27,8 @@ from ib_keras.errors import ArgumentError
 _IN_MEMORY = 1 << 27
 # Standard deviations at which networks clip values.
 _CLIP = 30.0
-# Number of rows for each whitened component, and the least standard deviation relative to the first.
+# Number of rows for each whitened component, and its least standard deviation relative to the
+# first.
 _ROWS_EACH, _RELATIVE = 4, 1e-2
 # The least weight of a component, and the largest correlation of which weights are made.
 _LEAST, _HIGHEST = 0.2, 0.995
@@ -350,7 +351,7 @@ class _Whitening:
         self._mean = scaled.mean(axis=0)
         _, size, axes = np.linalg.svd(scaled - self._mean, full_matrices=False)
         count = min(components, max(1, len(scaled) // _ROWS_EACH))
-        count = min(count, max(1, np.count_nonzero(size > _RELATIVE * size[0])))
+        count = min(count, max(1, int((size > _RELATIVE * size[0]).sum())))
         unit = np.where(size[:count] > 0, size[:count], 1) / math.sqrt(len(scaled))
         self._axes = axes[:count].T / unit
 
@@ -386,7 +387,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
         identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and identifier in _COMPRESSORS:
         return construct(_COMPRESSORS[identifier], kwargs)
-    if isinstance(identifier, tuple(_COMPRESSORS.values())):
+    if isinstance(identifier, PCA | FirstCoordinates | Autoencoder | Latent):
         return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):
         return identifier

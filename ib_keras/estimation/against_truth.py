@@ -120,6 +120,8 @@ def _fitted(
         compressor = compression.get(getattr(estimator, name))
         codes = k or parameters + (compressor.name == "pca")
         fitted[name] = compression.get(compressor, k=codes)
-        if not getattr(compressor, "paired", False):  # one that predicts the other image needs pairs
+        if not getattr(
+            compressor, "paired", False
+        ):  # one that predicts the other image needs pairs
             fitted[name] = fitted[name].fit(values, seed=seed + side)
     return dataclasses.replace(estimator, **fitted, k=codes)

@@ -102,7 +102,9 @@ class LossyCompression(FromPairs):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + 8)
+        sides = (compression.get(side) for side in (self.compress_x, self.compress_t))
+        more = 40 if any(getattr(side, "paired", False) for side in sides) else 8
+        fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + more)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:

@@ -23,8 +23,8 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import width
 from ib_keras.estimators.base import FromPairs, log_batch
+from ib_keras.estimators.width import flagged, too_loose
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
@@ -95,7 +95,7 @@ class _Neural(FromPairs):
         estimate = Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=second.shape[1]
         )
-        return width.flagged(estimate, width.too_loose(first, second, estimate))
+        return flagged(estimate, too_loose(first, second, estimate))
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate a lower bound on I(A;Y), with the classes as one-hot vectors.

@@ -1,9 +1,9 @@
 """Whether there are enough rows for the width of two variables.
 
-In many dimensions all rows are about equally far from each other. Nearest neighbours then say little,
-a critic learns its training rows by heart, and both report little information with a small standard
-error. Half of the rows give the same wrong value, so comparing n with n/2 does not show it. Three
-*controls*, whose information is known, do:
+In many dimensions all rows are about equally far from each other. Nearest neighbours then say
+little, a critic learns its training rows by heart, and both report little information with a small
+standard error. Half of the rows give the same wrong value, so comparing n with n/2 does not show
+it. Three *controls*, whose information is known, do:
 
 * **shuffled pairs** have no information;
 * **drawn pairs** (A, A′) have a chosen information. A′ is a row of A itself, drawn with probability
@@ -18,6 +18,7 @@ An estimator fails if it does not read these values within the tolerance of ``Cl
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -35,8 +36,8 @@ FLAG = "high_dim"
 
 # An estimate is wrong if it is off by more than this share plus this number of standard errors.
 _SHARE, _ERRORS = 0.1, 3.0
-# Rows are drawn within blocks of this size. The drawn information is at least the second number, and
-# at most ln of the block size divided by the third.
+# Rows are drawn within blocks of this size. The drawn information is at least the second number,
+# and at most the logarithm of the block size divided by the third.
 _BLOCK, _LEAST, _NEAR = 256, 0.5, 8
 # Number of rows whose neighbours are sought, and that of wide variables, which are slower.
 _QUERIES, _WIDE_QUERIES, _WIDE = 512, 256, 64
@@ -44,9 +45,9 @@ _QUERIES, _WIDE_QUERIES, _WIDE = 512, 256, 64
 _FIRST_ROWS = 1000
 # Number of labellings that are drawn, and the least share of H(Y) of their information.
 _LABELLINGS, _LEAST_SHARE = 3, 0.3
-# Drawn classes cut one cloud of rows. Classes that lie apart are easier to read: the share that is read
-# of them is about twice as large.
-_EASIER = 2.0
+# Drawn classes cut one cloud of rows. Classes that lie apart are easier to read: the share that is
+# read of them is about half as large again.
+_EASIER = 1.5
 # Number of steps that make the drawn classes as frequent as the true ones.
 _BALANCING = 20
 # For the linear model: the largest number of rows, values and components; rows for each component;
@@ -112,9 +113,7 @@ def too_wide(a: np.ndarray, b: np.ndarray, estimate: Estimate, read: Read) -> bo
     claim = Claim.of(estimate)
     if below(claim.highest, linear_bound(a, b)):
         return True
-    return not any(
-        _reads_pairs(a[rows], b[rows], claim, read) for rows in _increasing(len(a))
-    )
+    return not any(_reads_pairs(a[rows], b[rows], claim, read) for rows in _increasing(len(a)))
 
 
 def too_wide_for_classes(
@@ -161,7 +160,7 @@ def too_loose(a: np.ndarray | Rows, b: np.ndarray | Rows, estimate: Estimate) ->
     share = dataclasses.replace(
         bound, value=_SHARE_OF_BOUND * bound.value, stderr=_SHARE_OF_BOUND * bound.stderr
     )
-    return below(estimate.value + _ERRORS * estimate.stderr, share)
+    return below(max(0.0, estimate.value) + _ERRORS * estimate.stderr, share)
 
 
 def below(value: float, bound: Estimate) -> bool:
@@ -174,8 +173,8 @@ def linear_bound(a: np.ndarray | Rows, b: np.ndarray | Rows) -> Estimate:
 
     Half of at most 2 000 rows determine up to 50 principal components of A and of B and their
     canonical variates. On the other half, the density ratio r of a joint Gaussian with the
-    correlations of these variates is the critic of E ln [r(a,b) / mean_b′ r(a,b′)], which is a lower
-    bound for any distribution, and at most the logarithm of the number of these rows.
+    correlations of these variates is the critic of E ln [r(a,b) / mean_b′ r(a,b′)], which is a
+    lower bound for any distribution, and at most the logarithm of the number of these rows.
 
     Args:
         a: samples of A, ``(n, da)``.
@@ -209,15 +208,11 @@ def _components(samples: np.ndarray, train: int) -> np.ndarray:
     spread = fitted.std(axis=0)
     scaled = np.clip((samples - fitted.mean(axis=0)) / np.where(spread > 0, spread, 1), -10, 10)
     scaled -= scaled[:train].mean(axis=0)
-    left, size, right = _svd(scaled[:train])
+    _, size, right = np.linalg.svd(scaled[:train], full_matrices=False)
     count = min(_COMPONENTS, max(1, train // _ROWS_EACH), np.count_nonzero(size > 1e-6 * size[0]))
     if not size[0] > 0:
         return np.zeros((len(samples), 1))
     return scaled @ (right[:count].T / size[:count]) * math.sqrt(train)
-
-
-def _svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.linalg.svd(matrix, full_matrices=False)
 
 
 def _unit(variates: np.ndarray) -> np.ndarray:
@@ -249,9 +244,7 @@ def _reads_pairs(a: np.ndarray, b: np.ndarray, claim: Claim, read: Read) -> bool
     return True
 
 
-def _reads_classes(
-    a: np.ndarray, labels: np.ndarray, claim: Claim, k: int, metric: str
-) -> bool:
+def _reads_classes(a: np.ndarray, labels: np.ndarray, claim: Claim, k: int, metric: str) -> bool:
     rng = np.random.default_rng(0)
     limit = entropy(labels)
     wanted = min(max(_LEAST_SHARE * limit, claim.highest), 0.95 * limit)
@@ -301,8 +294,8 @@ def drawn_rows(
         np.fill_diagonal(squared, np.inf)
         squared -= squared.min(axis=1, keepdims=True)
         if not gamma:
-            gamma = _sharpness(lambda g, s=squared: _softmax(-g * s), squared, wanted)
-        chances = _softmax(-gamma * squared)
+            gamma = _sharpness(functools.partial(_near, squared), squared, wanted)
+        chances = _near(squared, gamma)
         total += len(block) * _information(chances)
         out[block] = block[_draw(chances, rng)]
     return out, total / n
@@ -362,6 +355,10 @@ def _information(chances: np.ndarray) -> float:
     return float((chances * logs).sum()) / len(chances)
 
 
+def _near(squared: np.ndarray, gamma: float) -> np.ndarray:
+    return _softmax(-gamma * squared)
+
+
 def _softmax(logs: np.ndarray) -> np.ndarray:
     chances = np.exp(logs - logs.max(axis=1, keepdims=True))
     return chances / chances.sum(axis=1, keepdims=True)
@@ -402,9 +399,7 @@ def pair_terms(
     return np.concatenate(out)
 
 
-def _class_terms(
-    a: np.ndarray, classes: list[np.ndarray], k: int, metric: str
-) -> list[np.ndarray]:
+def _class_terms(a: np.ndarray, classes: list[np.ndarray], k: int, metric: str) -> list[np.ndarray]:
     """Return the terms of ``KSG`` of A and each of several labellings at some rows."""
     n, out = len(a), [[] for _ in classes]  # type: ignore[var-annotated]
     for some in _queries(n, a.shape[1]):
