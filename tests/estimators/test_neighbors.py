@@ -199,11 +199,12 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     noisy = ib.instrument(mlp, 0.5, seed=0)
     table = ib.estimate(noisy, ["ksg", "gaussian"], inputs=x, targets=y)
     flags = table.set_index(["estimator", "layer", "quantity"])["flags"]
-    assert flags[("ksg", "first", "I(X;T)")] == ""
+    # With some ten rows per dimension, KSG finds too little.
+    assert flags[("ksg", "first", "I(X;T)")] == "high_dim"
     # Noise acts before the output: its T is random given X, though it has no channel.
     assert flags[("ksg", "output", "I(X;T)")] == ""
     plain = ib.estimate(mlp, "ksg", inputs=x, layers="output")["flags"]
-    assert plain.iloc[0].split(",")[0] == "no_noise"
+    assert "no_noise" in plain.iloc[0].split(",")
     t = noisy.capture(x)["first"]
     row = table[(table["estimator"] == "ksg") & (table["layer"] == "first")]
     assert row["value"].iloc[0] == pytest.approx(KSG().mutual_information(x, t).value, abs=0.4)
