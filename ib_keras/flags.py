@@ -55,8 +55,10 @@ _ALL = (
         "high_dim",
         NOTHING,
         "there are too few samples for the width of the layer",
-        "Estimates from all samples and from half of them disagree: n is too small for this "
-        "dimension.",
+        "n is too small for this dimension. `sp`: estimates from all samples and from half of them "
+        "disagree. Neighbours: on pairs of these samples with known information, the estimator "
+        "reads too little or too much, or a linear model finds more information on held-out rows. "
+        "Critics: a linear model finds more than twice as much.",
         "Use more samples, or compress first (`lossy`).",
     ),
     Flag(

@@ -171,7 +171,8 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         if count < _MIN_TRIPLES:
             continue
         excess = np.where(used, (far == largest) / ways - 1 / 3, 0.0)
-        total = abs(excess.sum())
+        total = abs(float(excess.sum()))
+        variance: float
         if (ways[used] == 1).all():
             # The third pair is the most distant one unless the second row is a turning point, of
             # which the variance is known.
@@ -179,10 +180,8 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         else:
             excess[used] -= excess[used].mean()
             # Triples that share no row are independent if the rows are.
-            variance = sum(
-                (1 if lag == 0 else 2) * float(excess[lag:] @ excess[: len(excess) - lag])
-                for lag in range(3)
-            )
+            products = [float(excess[lag:] @ excess[: len(excess) - lag]) for lag in range(3)]
+            variance = products[0] + 2 * products[1] + 2 * products[2]
         error = math.sqrt(max(variance, 0.1 * count))
         found[c] = total > bound * error and total > _EXCESS * count
     return found

@@ -17,18 +17,39 @@ from ib_keras.arrays.rows import slices
 _REPEATED, _SINGLE = 0.01, 0.01
 # Largest deviation from a multiple of the step, as a share of the step.
 _DEVIATION = 0.02
+# Fewest rows, and smallest distance between the values of a grid in units of their mean distance.
+_MIN_ROWS, _GRID = 30, 0.1
 # Number of columns that are sorted together.
 _SORTED_COLUMNS = 64
 
 
+def on_a_grid(values: np.ndarray) -> bool:
+    """Return whether the values ``(n,)`` are multiples of a step, and not by chance.
+
+    Of n values with a density, the two nearest are only about 1/n of their mean distance apart.
+    """
+    if len(values) < _MIN_ROWS:
+        return False
+    distinct, counts = np.unique(values, return_counts=True)
+    low, high = np.quantile(values, (0.25, 0.75))
+    if len(distinct) < 2 or np.diff(distinct).min() * len(values) <= _GRID * (high - low):
+        return False
+    return _step(distinct) is not None
+
+
 def repeated(samples: np.ndarray) -> np.ndarray:
-    """Return which columns have repeated values, ``(d,)``, other than a few by chance."""
+    """Return which columns have repeated values, ``(d,)``, other than a few by chance.
+
+    Columns on a grid count as such, because their values would repeat in a larger sample.
+    """
     found = np.zeros(samples.shape[1], bool)
     for columns in slices(samples.shape[1], _SORTED_COLUMNS):
         # Integers and quantised or saturated units have repeated values.
         ordered = np.sort(samples[:, columns], axis=0)
         # A few float32 values repeat by chance.
         found[columns] = (ordered[1:] == ordered[:-1]).mean(axis=0) > _REPEATED
+    for c in np.flatnonzero(~found):
+        found[c] = on_a_grid(samples[:, c])
     return found
 
 
@@ -70,13 +91,19 @@ def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
         counts: number of rows with each.
     """
     gaps = np.diff(values)
-    # The smallest gap has the largest rounding error, so that it is averaged with similar ones.
-    small = gaps[gaps < 20 * gaps.min()]
-    step = small.sum() / np.rint(small / gaps.min()).sum()
-    multiples = (values - values[0]) / step
-    if np.abs(multiples - np.rint(multiples)).max() < _DEVIATION:
+    if (step := _step(values)) is not None:
         half = np.full(len(values), step / 2)
         return half, half
     if counts[counts == 1].sum() < _SINGLE * counts.sum():
         return np.concatenate([gaps[:1], gaps]) / 2, np.concatenate([gaps, gaps[-1:]]) / 2
     return None
+
+
+def _step(values: np.ndarray) -> float | None:
+    """Return the step of which ascending values are multiples; ``None`` if there is none."""
+    gaps = np.diff(values)
+    # The smallest gap has the largest rounding error, so that it is averaged with similar ones.
+    small = gaps[gaps < 20 * gaps.min()]
+    step = float(small.sum() / np.rint(small / gaps.min()).sum())
+    multiples = (values - values[0]) / step
+    return step if np.abs(multiples - np.rint(multiples)).max() < _DEVIATION else None

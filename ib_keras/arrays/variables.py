@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.codes import row_codes
+from ib_keras.arrays.grids import on_a_grid, spread_cells
 from ib_keras.arrays.labels import are_labels, as_labels, as_plain, categorical, column, is_one_hot
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
@@ -21,9 +22,6 @@ Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 # The share of the rows from which on a value is an atom, and the share of rows with repeated values
 # up to which a column is continuous.
 _ATOM, _REPEATED = 0.01, 0.01
-# The smallest distance between values of a grid, in units of the mean distance. Of n values from a
-# density, the two nearest are only about 1/n of this distance apart.
-_GRID = 0.1
 # The largest number of columns that represent a category beside other columns.
 _MOST_COLUMNS = 100
 
@@ -91,14 +89,8 @@ class Variable:
         """
         if self.categories:
             return None
-        out = self.numbers.copy()
-        for i in range(out.shape[1]):
-            if _kind_of(out[:, i]) != "continuous":
-                step = _step(out[:, i])
-                if step is None:
-                    return None
-                out[:, i] += step * rng.uniform(-0.5, 0.5, len(out))
-        return out
+        spread, atoms = spread_cells(self.numbers, rng)
+        return None if atoms else spread
 
     def features(self) -> np.ndarray:
         """Return the columns and their normal scores with ties in the middle, ``(n, 2·d)``."""
@@ -134,8 +126,9 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
       columns of integers or whole floats with at most two values, or with at most 100 values and
       at least three rows each on average.
     * All other numbers are ordered. A column is continuous if at most 1 % of its rows have values
-      that repeat, and the values are not on a grid. Otherwise it is a mixture if some values have 1 % of the rows or more, and at
-      least half of the other rows have values that do not repeat; or else a count.
+      that repeat, and the values are not on a grid. Otherwise it is a mixture if some values have
+      1 % of the rows or more, and at least half of the other rows have values that do not repeat;
+      or else a count.
     * Columns of different kinds are mixed, for instance those of a DataFrame.
 
     Args:
@@ -211,20 +204,11 @@ def _one_column(values: Any, name: str) -> Variable:
 
 def _joined(columns: list[Variable]) -> Variable:
     numbers = np.concatenate([one.numbers for one in columns], axis=1)
-    kinds = [_kind_of(numbers[:, i]) for i in range(numbers.shape[1])]
+    kinds: list[Kind] = [_kind_of(numbers[:, i]) for i in range(numbers.shape[1])]
     categories = tuple(codes for one in columns for codes in one.categories)
     varying = tuple(codes for codes in categories if codes.any())
-    return Variable(
-        _common([*kinds, *("category" for _ in varying)], several=True), numbers, varying
-    )
-
-
-def _step(values: np.ndarray) -> float | None:
-    """Return the step of the grid on which values lie; ``None`` if they lie on no grid."""
-    distinct = np.unique(values)
-    step = float(np.diff(distinct).min())
-    steps = (distinct - distinct[0]) / step
-    return step if (np.abs(steps - np.round(steps)) < 1e-3).all() else None
+    kinds += ["category"] * len(varying)
+    return Variable(_common(kinds, several=True), numbers, varying)
 
 
 def _kind_of_all(numbers: np.ndarray) -> Kind:
@@ -252,15 +236,13 @@ def _codes(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _kind_of(values: np.ndarray) -> Kind:
-    distinct, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
     rows_each = counts[codes.reshape(-1)]
     if (rows_each > 1).mean() <= _REPEATED:
-        low, high = np.quantile(values, (0.25, 0.75))
-        on_a_grid = np.diff(distinct).min() * len(values) > _GRID * (high - low)
-        return "count" if on_a_grid else "continuous"
+        return "count" if on_a_grid(values) else "continuous"
     rest = rows_each < max(2, _ATOM * len(values))
-    distinct = (rows_each[rest] == 1).mean() if rest.any() else 0.0
-    return "mixture" if not rest.all() and distinct >= 0.5 else "count"
+    alone = float((rows_each[rest] == 1).mean()) if rest.any() else 0.0
+    return "mixture" if not rest.all() and alone >= 0.5 else "count"
 
 
 def _varies(samples: np.ndarray) -> np.ndarray:

@@ -5,8 +5,9 @@ from ib_keras.compression.compressors import (
     Autoencoder,
     Compressed,
     FirstCoordinates,
+    Latent,
     get,
     serialise,
 )
 
-__all__ = ["PCA", "Autoencoder", "Compressed", "FirstCoordinates", "get", "serialise"]
+__all__ = ["PCA", "Autoencoder", "Compressed", "FirstCoordinates", "Latent", "get", "serialise"]

@@ -1,4 +1,4 @@
-"""The networks of ``compression.Autoencoder``, which are compiled once for each shape."""
+"""The networks of ``Autoencoder`` and ``Latent``, which are compiled once for each shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Network:
     Training and encoding hold a lock, so that threads take turns.
 
     Args:
-        settings: the ``compression.Autoencoder``.
+        settings: the ``compression.Autoencoder`` or ``compression.Latent``.
         shape: shape of a row.
         size: number of values of a row.
         steps: number of batches per epoch.
@@ -102,16 +102,17 @@ def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequenti
                 )
             )  # fmt: skip
     layers.append(keras.layers.Flatten(**_EXACT))
-    for i, width in enumerate((256, 256, 128)):
+    for i, width in enumerate(settings.widths):
         layers.append(_dense(width, "silu", seed, i))
-    return keras.Sequential([*layers, _dense(settings.k, "tanh", seed, 3)])
+    return keras.Sequential([*layers, _dense(settings.k, "tanh", seed, len(settings.widths))])
 
 
 def _decoder(settings: Any, size: int, seed: int) -> list[keras.Layer]:
-    widths = ((128, "silu"), (256, "silu"), (256, "silu"), (size, None))
+    hidden = settings.widths[::-1]
     return [
         keras.layers.GaussianNoise(settings.noise, seed=seed, **_EXACT),
-        *(_dense(width, activation, seed, 10 + i) for i, (width, activation) in enumerate(widths)),
+        *(_dense(width, "silu", seed, 10 + i) for i, width in enumerate(hidden)),
+        _dense(size, None, seed, 10 + len(hidden)),
     ]
 
 

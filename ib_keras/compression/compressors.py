@@ -12,6 +12,8 @@ import numpy as np
 from ib_keras.arrays.checks import (
     as_samples,
     check_count,
+    check_lengths,
+    check_nonnegative,
     check_positive,
     check_seed,
     check_stddev,
@@ -23,8 +25,13 @@ from ib_keras.errors import ArgumentError
 
 # Number of values above which PCA is fitted incrementally.
 _IN_MEMORY = 1 << 27
-# Standard deviations at which the autoencoder clips values.
+# Standard deviations at which networks clip values.
 _CLIP = 30.0
+# Number of rows for each whitened component, and its least standard deviation relative to the
+# first.
+_ROWS_EACH, _RELATIVE = 4, 1e-2
+# The least weight of a component, and the largest correlation of which weights are made.
+_LEAST, _HIGHEST = 0.2, 0.995
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +167,7 @@ class Autoencoder(Configured):
     learning_rate: float = 1e-3
 
     name: ClassVar[str] = "ae"
+    widths: ClassVar[tuple[int, ...]] = (256, 256, 128)
 
     def __post_init__(self) -> None:
         for field in ("k", "epochs", "patience", "batch_size"):
@@ -221,14 +229,152 @@ class Autoencoder(Configured):
         return Compressed(transform, quality, self.name)
 
 
-_COMPRESSORS: dict[str, Any] = {cls.name: cls for cls in (PCA, FirstCoordinates, Autoencoder)}
+@dataclasses.dataclass(frozen=True)
+class Latent(Configured):
+    """The code of a network that predicts the other variable, from its whitened components.
+
+    Other compressors see one variable, and lose what little of its variance has the information.
+    Here the code z(A) is trained to predict B, ‖B − f(z)‖² + r·‖A − g(z)‖², with early stopping.
+    A and B are replaced by their principal components, scaled to unit variance, so that directions
+    of little variance count as much as others. Columns that say nothing about B are left out of the
+    code even if they have most of the variance.
+
+    The code keeps what the mean of B given A depends on. Dependence that leaves this mean unchanged
+    may be lost.
+
+    Args:
+        k: width of the code.
+        components: maximum number of principal components of each variable; never more than a
+            quarter of the rows.
+        reconstruction: r, the weight of the prediction of the variable itself.
+        epochs: maximum number of epochs.
+        patience: number of epochs without a lower held-out error after which training stops.
+        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        batch_size: number of rows per step.
+        learning_rate: initial learning rate of Adam, which follows a cosine decay.
+
+    References:
+        Gowri et al., NeurIPS 2024, arXiv:2409.02732 (codes that predict the other variable).
+    """
+
+    k: int = 4
+    components: int = 100
+    reconstruction: float = 0.01
+    epochs: int = 200
+    patience: int = 30
+    noise: float = 0.02
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+
+    name: ClassVar[str] = "latent"
+    paired: ClassVar[bool] = True
+    convolutional: ClassVar[bool] = False
+    widths: ClassVar[tuple[int, ...]] = (64,)
+
+    def __post_init__(self) -> None:
+        for field in ("k", "components", "epochs", "patience", "batch_size"):
+            object.__setattr__(self, field, check_count(getattr(self, field), field))
+        for field in ("noise", "reconstruction"):
+            check_nonnegative(getattr(self, field), field)
+        check_positive(self.learning_rate, "learning_rate")
+
+    def fit(self, x: np.ndarray, *, other: np.ndarray, seed: int = 0) -> Compressed:
+        """Train the network; a fifth of the rows is held out for early stopping.
+
+        Args:
+            x: samples of the variable to compress, ``(n, ...)``, at least 20.
+            other: samples of the other variable, ``(n, ...)``; classes as one-hot vectors.
+            seed: seed of the split, the weights, the noise and the batches.
+
+        Returns:
+            The compressor of ``x``. ``error`` and ``error_of_mean`` are those of the predictions,
+            in standard deviations.
+
+        Raises:
+            ArgumentError: If n < 20, the lengths differ, or there are fewer than k values in a row.
+        """
+        from ib_keras.compression import autoencoder
+
+        flat, target = (as_samples(v, min_samples=20) for v in (x, other))
+        check_lengths(flat, target)
+        _check_dimension(flat, self.k)
+        rows = np.random.default_rng(check_seed(seed)).permutation(len(flat))
+        held, train = rows[: len(rows) // 5], rows[len(rows) // 5 :]
+        whiten = _Whitening(flat[train], self.components)
+        inputs, outputs = whiten(flat), _Whitening(target[train], self.components)(target)
+        of_inputs, of_outputs, rho = _canonical(inputs, outputs, train, held)
+        axes = of_inputs * (_LEAST + (1 - _LEAST) * _padded(rho, inputs.shape[1]))
+        rho = _padded(rho, outputs.shape[1])
+        outputs = outputs @ of_outputs * (_LEAST + (1 - _LEAST) * rho) / np.sqrt(1 - rho**2)
+        inputs = inputs @ axes
+        targets = np.concatenate([outputs, math.sqrt(self.reconstruction) * inputs], axis=1)
+        steps = -(-len(train) // self.batch_size)
+        network = autoencoder.network(self, inputs.shape[1:], targets.shape[1], steps, seed)
+        weights, error = network.train(
+            (inputs[train], targets[train]), (inputs[held], targets[held])
+        )
+        of_mean = math.sqrt(np.square(targets[held]).mean())
+        return Compressed(
+            lambda values: network.encode(weights, whiten(_flat(values)) @ axes),
+            {"error": math.sqrt(error), "error_of_mean": of_mean},
+            self.name,
+        )
+
+
+def _canonical(
+    a: np.ndarray, b: np.ndarray, train: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rotations of whitened A and B to canonical variates, and their correlations.
+
+    The rotations are those of the training rows, and the correlations those of the held-out rows.
+    """
+    left, _, right = np.linalg.svd(a[train].T @ b[train])
+    k = min(a.shape[1], b.shape[1])
+    x, y = a[held] @ left[:, :k], b[held] @ right[:k].T
+    size = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
+    rho = (x * y).sum(axis=0) / np.maximum(size, 1e-12)
+    return left, right.T, np.clip(rho, 0, _HIGHEST)
+
+
+def _padded(rho: np.ndarray, count: int) -> np.ndarray:
+    return np.pad(rho, (0, count - len(rho)))
+
+
+class _Whitening:
+    """Principal components of unit variance, as float32, of which far values are clipped."""
+
+    def __init__(self, rows: np.ndarray, components: int) -> None:
+        _, self._exponent = moderate(rows)
+        scaled = self._scaled(rows)
+        near = Rows.of(scaled).near().index  # far rows would determine the components
+        scaled = scaled if near is None else scaled[near]
+        self._mean = scaled.mean(axis=0)
+        _, size, axes = np.linalg.svd(scaled - self._mean, full_matrices=False)
+        count = min(components, max(1, len(scaled) // _ROWS_EACH))
+        count = min(count, max(1, int((size > _RELATIVE * size[0]).sum())))
+        unit = np.where(size[:count] > 0, size[:count], 1) / math.sqrt(len(scaled))
+        self._axes = axes[:count].T / unit
+
+    def _scaled(self, rows: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return times_two(rows, self._exponent).astype(np.float64)
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            codes = _finite((self._scaled(rows) - self._mean) @ self._axes, rows)
+            return np.clip(codes, -_CLIP, _CLIP).astype(np.float32)
+
+
+_COMPRESSORS: dict[str, Any] = {
+    cls.name: cls for cls in (PCA, FirstCoordinates, Autoencoder, Latent)
+}
 
 
 def get(identifier: Any, **kwargs: Any) -> Any:
     """Return a compressor from its name or configuration.
 
     Args:
-        identifier: a name (``"pca"``, ``"ae"`` or ``"first"``), a dict
+        identifier: a name (``"pca"``, ``"ae"``, ``"latent"`` or ``"first"``), a dict
             (``{"name": "ae", "convolutional": True}``), or an object with a method ``fit``.
         **kwargs: arguments of the constructor; for a compressor of this module, the arguments to
             change. Custom and fitted compressors ignore them.
@@ -241,7 +387,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
         identifier = kwargs.pop("name", None)
     if isinstance(identifier, str) and identifier in _COMPRESSORS:
         return construct(_COMPRESSORS[identifier], kwargs)
-    if isinstance(identifier, PCA | FirstCoordinates | Autoencoder):
+    if isinstance(identifier, PCA | FirstCoordinates | Autoencoder | Latent):
         return dataclasses.replace(identifier, **kwargs)
     if callable(getattr(identifier, "fit", None)):
         return identifier

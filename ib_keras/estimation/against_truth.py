@@ -119,5 +119,9 @@ def _fitted(
     for side, (name, values) in enumerate(zip(("compress_x", "compress_t"), marginal, strict=True)):
         compressor = compression.get(getattr(estimator, name))
         codes = k or parameters + (compressor.name == "pca")
-        fitted[name] = compression.get(compressor, k=codes).fit(values, seed=seed + side)
+        fitted[name] = compression.get(compressor, k=codes)
+        if not getattr(
+            compressor, "paired", False
+        ):  # one that predicts the other image needs pairs
+            fitted[name] = fitted[name].fit(values, seed=seed + side)
     return dataclasses.replace(estimator, **fitted, k=codes)

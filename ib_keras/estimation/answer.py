@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from ib_keras.interface import Estimate, MutualInformation
 
+# The flag of estimates that cannot be believed because the variables are too wide.
+_WIDE = "high_dim"
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -46,7 +49,10 @@ class Answer:
         found = self.with_part(name, part)
         if not part.value > self.value + 2 * part.stderr:
             return found
-        return dataclasses.replace(found, value=part.value, stderr=part.stderr, above=above)
+        flags = (*self.flags, *((_WIDE,) if _WIDE in part.flags else ()))
+        return dataclasses.replace(
+            found, value=part.value, stderr=part.stderr, flags=flags, above=above
+        )
 
     def flagged(self, *flags: str) -> Answer:
         """Return the answer with further flags."""

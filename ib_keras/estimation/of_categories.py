@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -56,9 +55,9 @@ def two_categories(a: np.ndarray, b: np.ndarray, seed: int) -> Answer:
     ratios = np.log(n * of_pair / (p[a].astype(float) * q[b]))
     error = float(ratios.std(ddof=1)) / math.sqrt(n)
     # Without information the ratios vanish, and the error is of second order.
-    freedom = (np.count_nonzero(p) - 1) * (np.count_nonzero(q) - 1)
-    error = math.hypot(error, math.sqrt(min(freedom, n) / 2) / n)
-    cells = len(pairs) - np.count_nonzero(p) - np.count_nonzero(q) + 1
+    freedom = min(n, int(np.count_nonzero(p) - 1) * int(np.count_nonzero(q) - 1))
+    error = math.hypot(error, math.sqrt(freedom / 2) / n)
+    cells = int(len(pairs) - np.count_nonzero(p) - np.count_nonzero(q)) + 1
     ceiling = min(entropy(a), entropy(b))
     value = min(plug_in - cells / (2 * n), ceiling)
     rng = np.random.default_rng(seed)
@@ -111,7 +110,8 @@ def category_and_numbers(
     ceiling = entropy(labels)
     near = KSG(3, window=window)
     ksg = near.with_classes(scores, labels)
-    answer = Answer(ksg.value, ksg.stderr, n, a.dim, {"ksg": ksg})
+    nothing = Answer(-math.inf, 0.0, n, a.dim)
+    answer = nothing.at_least("ksg", ksg)
     if a.kind == "continuous":
         answer = answer.at_least("ksg_of_values", near.with_classes(a.numbers, labels))
     half = near.with_classes(scores[::2], _coded(labels[::2])).value if n > 4 * near.k else 0.0

@@ -64,13 +64,14 @@ def two_numbers(
     ksg = None if near is None else _unless_exact(near, x, y)
     found = by_regression(scales) if wide <= _MAX_DIM_OF_REGRESSION and not serial else None
     trained = _critics(x, y, seed) if train else {}
-    answer = Answer(0.0, 0.0, n, b.dim, flags=flags, above=math.inf if flags else 0.0)
+    answer = Answer(0.0, 0.0, n, b.dim, flags=flags)
     if not train and x.shape[1] + y.shape[1] > 2:
         answer = answer.flagged("no_critic")
     if found is not None and math.isinf(found.estimate.value):
         exact = answer.with_part("regression", found.estimate)
         return dataclasses.replace(exact, value=math.inf).flagged("infinite")
-    near_truth = [ksg, found and found.estimate, trained.get("gaussian_held_out")]
+    by_rows = [ksg, None if found is None else found.estimate]
+    near_truth = [*by_rows, trained.get("gaussian_held_out")]
     answer = _from_closed_form(
         answer, _unless_exact(Gaussian(), x, y), [e for e in near_truth if e is not None]
     )
@@ -81,7 +82,7 @@ def two_numbers(
     if found is not None:
         answer = answer.at_least("regression", found.estimate)
     # Information that neighbours and regressions cannot exclude may be there.
-    possible = max((e.value + 2 * e.stderr for e in near_truth[:2] if e is not None), default=0.0)
+    possible = max((e.value + 2 * e.stderr for e in by_rows if e is not None), default=0.0)
     missed = _missed(n, x.shape[1] + y.shape[1], answer.value)
     if found is not None:
         missed += _GROWTH * max(0.0, found.estimate.value - found.half - found.estimate.stderr)
@@ -91,8 +92,9 @@ def two_numbers(
     else:
         grows = found.estimate.value - found.half > _GROWS + 3 * found.estimate.stderr
     if grows:
-        return dataclasses.replace(answer, above=math.inf).flagged("unbounded")
-    return dataclasses.replace(answer, above=above)
+        answer = answer.flagged("unbounded")
+    unknown = {"high_dim", "unbounded"} & set(answer.flags)
+    return dataclasses.replace(answer, above=math.inf if unknown else above)
 
 
 def _missed(n: int, dim: int, value: float) -> float:

@@ -15,6 +15,7 @@ from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
+from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
     PARTS,
     Neighbors,
@@ -168,7 +169,14 @@ class KozachenkoLeonenko(Neighbors):
         flags += _surface(flags, times, a, b)
         if "ties" not in flags and closely_bound(a, b, times):
             flags += ("strong",)
-        return mean_with_error(each, flags, b.shape[1], excess, serial=serial)
+        estimate = mean_with_error(each, flags, b.shape[1], excess, serial=serial)
+        return width.flagged(estimate, width.too_wide(a, b, estimate, self._read))
+
+    def _read(self, a: np.ndarray, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the terms of I(A;B[rows]), whose second entropy is that of B."""
+        of_a = self._terms(Rows.of(a), None)
+        of_b = of_a if b is a else self._terms(Rows.of(b), None)
+        return of_a + of_b[rows] - self._terms(Rows.of(a, b[rows]), None)
 
     def with_classes(self, a: np.ndarray, labels: np.ndarray) -> Estimate:
         """Estimate I(A;Y) = h(A) − Σ_y p(y) h(A|y) of classes, in nats.

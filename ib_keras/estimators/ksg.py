@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.grids import spread_cells
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
     Neighbors,
     as_continuous,
@@ -145,7 +147,9 @@ class KSG(Neighbors):
             len(a), self.k,
             window=self.window,
         )  # fmt: skip
-        return mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
+        estimate = mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
+        read = functools.partial(width.pair_terms, k=self.k, metric=self.metric)
+        return width.flagged(estimate, width.too_wide(a, b, estimate, read))
 
     def _spread(
         self, flags: tuple[str, ...], *variables: np.ndarray
@@ -205,7 +209,9 @@ class KSG(Neighbors):
         serial = self.window > 0
         estimate = mean_with_error(terms, flags, samples.shape[1], excess, serial=serial)
         # If the classes are separate, the digamma functions slightly exceed H(Y).
-        return at_most_entropy(estimate, labels)
+        estimate = at_most_entropy(estimate, labels)
+        wide = width.too_wide_for_classes(samples, labels, estimate, self.k, self.metric)
+        return width.flagged(estimate, wide)
 
     def _label_terms(
         self, samples: np.ndarray, labels: np.ndarray, times: Times | None, ties: bool

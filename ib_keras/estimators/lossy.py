@@ -27,6 +27,9 @@ from ib_keras.interface import Estimate, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24
 
+# Codes ``(rows, k)``, and the quality of the compressor.
+_Codes = tuple[np.ndarray, dict[str, float]]
+
 _ESTIMATORS = {
     "ksg": lambda k: KSG(k or 3),
     "kl": lambda k: KozachenkoLeonenko(k or 5, whiten=True),
@@ -44,8 +47,9 @@ class LossyCompression(FromPairs):
     estimate no longer rises by more than two standard errors, and reports the estimate for each k.
 
     Args:
-        compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"first"``, another value that
-            ``compression.get`` accepts, or a fitted compressor.
+        compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"latent"``, ``"first"``, another
+            value that ``compression.get`` accepts, or a fitted compressor. ``"latent"`` is trained
+            to predict the other variable, or the classes.
         compress_t: compressor of B, or T.
         estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
         k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
@@ -98,7 +102,9 @@ class LossyCompression(FromPairs):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + 8)
+        sides = (compression.get(side) for side in (self.compress_x, self.compress_t))
+        more = 40 if any(getattr(side, "paired", False) for side in sides) else 8
+        fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + more)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
@@ -128,7 +134,8 @@ class LossyCompression(FromPairs):
             The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
-        estimate = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
+        codes, _ = side.codes(self.k, np.eye(labels.max() + 1)[labels])
+        estimate = self._neighbors().with_labels(codes, labels[side.rest])
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -165,9 +172,9 @@ class LossyCompression(FromPairs):
         Returns:
             The mean over permutations in nats; ``stderr`` is the standard deviation between them.
         """
-        first = self._side(a, "a", self.compress_x).codes(self.k_x or self.k)[0]
-        second = self._side(b, "b", self.compress_t).codes(self.k)[0]
-        return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
+        of_a, of_b = self._side(a, "a", self.compress_x), self._side(b, "b", self.compress_t)
+        first, second = self._codes(of_a, of_b, self.k_x or self.k, self.k)
+        return self._neighbors().baseline(first[0], second[0], repeats=repeats, seed=seed)
 
     def prepare(
         self,
@@ -195,7 +202,7 @@ class LossyCompression(FromPairs):
         parts: dict[str, Estimate] = {}
         k = self.k
         while True:
-            of_a, of_b = first.codes(k_a or k), second.codes(k)
+            of_a, of_b = self._codes(first, second, k_a or k, k)
             estimate = self._neighbors().mutual_information(of_a[0], of_b[0])
             best = max(parts.values(), key=float, default=None)
             parts[f"k={k}"] = estimate
@@ -216,6 +223,10 @@ class LossyCompression(FromPairs):
             lower=max(0.0, kept.value - 2 * kept.stderr), upper=kept.value + 2 * kept.stderr,
             parts=parts, details=details,
         )  # fmt: skip
+
+    def _codes(self, first: _Side, second: _Side, k_a: int, k_b: int) -> tuple[_Codes, _Codes]:
+        check_lengths(first.values, second.values)
+        return first.codes(k_a, second.values), second.codes(k_b, first.values)
 
     def _side(self, values: Any, name: str, compressor: Any) -> _Side:
         values = as_array(values, name)
@@ -239,16 +250,28 @@ class _Side:
         self.values, self.rest = values, rest
         self.n, self.dim = len(values), values[0].size
         self._compressor, self._fit, self._seed = compressor, fit, seed
-        self._codes: dict[int, tuple[np.ndarray, dict[str, float]]] = {}
+        self._codes: dict[int, _Codes] = {}
+        self._other: np.ndarray | None = None
 
-    def codes(self, k: int) -> tuple[np.ndarray, dict[str, float]]:
-        """Return the codes ``(rows, k)`` and the compressor's quality."""
+    def codes(self, k: int, other: np.ndarray) -> _Codes:
+        """Return the codes ``(rows, k)`` and the compressor's quality.
+
+        Args:
+            k: the number of codes.
+            other: the other variable, ``(n, ...)``, for compressors that predict it.
+        """
+        compressor = compression.get(self._compressor, k=k)
+        more = {}
+        if getattr(compressor, "paired", False):
+            if other is not self._other:
+                self._codes.clear()  # of another layer
+            self._other = other
+            more = {"other": other[self._fit]}
         if k not in self._codes:
             if self.dim <= k:
                 self._codes[k] = as_samples(self.values[self.rest]).astype(np.float64), {}
             else:
-                compressor = compression.get(self._compressor, k=k)
-                fitted = compressor.fit(self.values[self._fit], seed=self._seed)
+                fitted = compressor.fit(self.values[self._fit], **more, seed=self._seed)
                 size = max(1024, _VALUES_AT_A_TIME // self.dim)
                 parts = [
                     fitted.transform(self.values[self.rest[part]])

@@ -24,6 +24,7 @@ from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs, log_batch
+from ib_keras.estimators.width import OneHot, flagged, too_loose
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 from ib_keras.training.retrained import Retrained
@@ -109,9 +110,10 @@ class _Neural(FromPairs):
         with critic.lock:
             self._train(critic, first, second, train, stop)
             value, error = self._bound(critic, first, second, report)
-        return Estimate(
+        estimate = Estimate(
             value, error, kind="lower", flags=self._flags(value), n=len(report), dim=dim
         )
+        return flagged(estimate, too_loose(first.samples, second.samples, estimate))
 
     def _flags(self, value: float) -> tuple[str, ...]:
         return ()
@@ -168,7 +170,7 @@ class _Numbers:
     """
 
     def __init__(self, rows: Rows) -> None:
-        self._rows = rows
+        self.samples = rows
         self.width, self.constant = rows.shape[1], rows.scale is None
         self._kept: np.ndarray | None = None
         if 4 * len(rows) * self.width <= TILES:
@@ -178,11 +180,11 @@ class _Numbers:
                 start += len(tile)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.samples)
 
     def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return the arrays of a batch: its rows."""
-        return (self._clipped(self._rows[rows]) if self._kept is None else self._kept[rows],)
+        return (self._clipped(self.samples[rows]) if self._kept is None else self._kept[rows],)
 
     @staticmethod
     def _clipped(values: np.ndarray) -> np.ndarray:
@@ -215,6 +217,7 @@ class _Classes:
     def __init__(self, labels: np.ndarray) -> None:
         present, codes = np.unique(labels, return_inverse=True)
         self._codes = codes.astype(np.int32)
+        self.samples = OneHot(self._codes, len(present))
         self.width, self.constant = len(present), len(present) == 1
         share = np.bincount(codes) / len(labels)
         deviation = 1.0 if self.constant else np.sqrt(share * (1 - share))

@@ -132,7 +132,7 @@ class _Terms:
     residual: np.ndarray
     known: bool
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
+    def __call__(self, rows: np.ndarray | slice) -> np.ndarray:
         return self.entropies(rows) + self.rest(rows)
 
     def entropies(self, rows: np.ndarray | slice) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 import ib_keras as ib
 from ib_keras import synthetic
-from ib_keras.compression import PCA, Autoencoder, FirstCoordinates, compressors
+from ib_keras.compression import PCA, Autoencoder, FirstCoordinates, Latent, compressors
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG, LossyCompression
 
@@ -151,3 +151,51 @@ def test_rows_beyond_what_was_fitted():
             fitted.transform(far)
     x, far = x.astype("f4") / 100, np.full((2, 3), np.finfo("f4").max)
     assert np.isfinite(Autoencoder(k=1, epochs=2).fit(x).transform(far)).all()
+
+
+def embedded(n, dim, mi, seed):
+    """Pairs of two numbers of known information, in ``dim`` columns with ten louder ones."""
+    rng = np.random.default_rng(seed)
+    sides = []
+    for shared in synthetic.correlated_gaussians(n, 2, mi, seed=seed):
+        values = np.concatenate([shared, 3 * rng.normal(size=(n, 10))], axis=1)
+        sides.append(values @ np.linalg.qr(rng.normal(size=(dim, 12)))[0].T)
+    return sides
+
+
+@pytest.mark.parametrize("mi", [0.0, 1.0])
+def test_latent_codes_keep_information_of_little_variance(mi):
+    x, y = embedded(1600, 100, mi, seed=0)
+    latent = {"name": "latent", "epochs": 60, "patience": 20}
+    found = LossyCompression(latent, latent, k=2, fit_share=0.5).mutual_information(x, y)
+    assert found.value == pytest.approx(mi, abs=3 * found.stderr + 0.1 * mi)
+    lost = LossyCompression(k=2, fit_share=0.5).mutual_information(x, y)
+    assert abs(lost.value) < 3 * lost.stderr
+
+
+def test_latent_codes_predict_classes():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1600)
+    a = 3 * rng.normal(size=(1600, 30))
+    a[:, 0] = rng.normal(size=1600) + 3 * y
+    found = ib.estimators.get("latent+ksg", k=1, compress_t=Latent(epochs=40)).with_labels(a, y)
+    assert found.value == pytest.approx(0.53, abs=3 * found.stderr + 0.05)
+    assert ib.estimators.get("pca+ksg", k=1).with_labels(a, y).value < 0.1
+
+
+def test_latent_codes_belong_to_one_pair():
+    """Inputs are compressed once for all layers, unless their codes depend on the layer."""
+    x, y = embedded(400, 30, 2.0, seed=0)
+    layers = {"told": y, "other": np.random.default_rng(1).normal(size=(400, 30))}
+    made = LossyCompression({"name": "latent", "epochs": 5}, "pca", k=2)
+    table = ib.estimate(layers, [made], inputs=x).set_index("layer")["value"]
+    for name, layer in layers.items():
+        assert table[name] == pytest.approx(made.mutual_information(x, layer).value, abs=1e-9)
+    again = ib.estimators.get(ib.estimators.to_json(made))
+    assert str(again) == "latent/pca+ksg(k=2)"
+    with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
+        Latent(reconstruction=-1.0)
+    with pytest.raises(ArgumentError, match="length"):
+        Latent().fit(x, other=y[:100])
+    with pytest.raises(ArgumentError, match="`k` exceeds"):
+        Latent(40).fit(x, other=y)

@@ -199,7 +199,8 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     noisy = ib.instrument(mlp, 0.5, seed=0)
     table = ib.estimate(noisy, ["ksg", "gaussian"], inputs=x, targets=y)
     flags = table.set_index(["estimator", "layer", "quantity"])["flags"]
-    assert flags[("ksg", "first", "I(X;T)")] == ""
+    # With some ten rows per dimension, KSG finds too little.
+    assert flags[("ksg", "first", "I(X;T)")] == "high_dim"
     # Noise acts before the output: its T is random given X, though it has no channel.
     assert flags[("ksg", "output", "I(X;T)")] == ""
     plain = ib.estimate(mlp, "ksg", inputs=x, layers="output")["flags"]

@@ -76,7 +76,7 @@ def test_the_first_layer_is_a_dense_layer_of_joined_rows():
     size, labels = 6, np.r_[np.zeros(400, int), rng.integers(0, 5, 100), 3]
     a = neural._standard(rng.normal(3.0, 2.0, (len(labels), 7)).astype("f4"), "a")
     b = neural._standard(rng.normal(size=(len(labels), 4)) ** 3, "b")
-    for second, plain in ((b, b._rows[:]), (neural._Classes(labels), columns_of_classes(labels))):
+    for second, plain in ((b, b.samples[:]), (neural._Classes(labels), columns_of_classes(labels))):
         kinds = ((type(v), v.width) for v in (a, second))
         critic = neural._Critic(InfoNCE(batch_size=size, hidden=(9, 5)), *kinds)
         critic.begin(seed=1)
