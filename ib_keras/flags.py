@@ -228,17 +228,18 @@ _ALL = (
         "undersampled",
         CARE,
         "there are too few rows for the number of different values",
-        "Many categories, or pairs of categories, have few rows. Then even a permuted variable seems "
-        "to have information, and a category that was seen once says nothing about the next row.",
-        "Merge rare categories, or use more rows. If the values are numbers, convert them to float.",
+        "Many categories, or pairs of categories, have few rows. Then even a permuted variable "
+        "seems to have information, and a category that was seen once says nothing about the next "
+        "row.",
+        "Merge rare categories, or use more rows. If the values are numbers, say so by `kind`.",
     ),
     Flag(
         "unbounded",
         CARE,
         "the value grows with the number of rows",
-        "Half of the rows give a clearly lower value, so that more rows would give a higher one. One "
-        "variable may be a function of the other, and the information infinite: the value is what "
-        "these rows can show.",
+        "Half of the rows give a clearly lower value, so that more rows would give a higher one. "
+        "One variable may be a function of the other, and the information infinite: the value is "
+        "what these rows can show.",
         "Read the value as a lower bound.",
     ),
     Flag(

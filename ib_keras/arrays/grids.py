@@ -30,7 +30,7 @@ def on_a_grid(values: np.ndarray) -> bool:
     """
     if len(values) < _MIN_ROWS:
         return False
-    distinct, counts = np.unique(values, return_counts=True)
+    distinct = np.unique(values)
     low, high = np.quantile(values, (0.25, 0.75))
     if len(distinct) < 2 or np.diff(distinct).min() * len(values) <= _GRID * (high - low):
         return False

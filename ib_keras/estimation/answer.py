@@ -25,6 +25,7 @@ class Answer:
         flags: reasons for doubt.
         above: what the value may have missed, in nats.
         below: by how much the value may be too high, in nats.
+        by: the name of the part that gave the value.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Answer:
     flags: tuple[str, ...] = ()
     above: float = 0.0
     below: float = 0.0
+    by: str = ""
 
     def with_part(self, name: str, part: Estimate) -> Answer:
         """Return the answer with one more part, and the same value."""
@@ -49,10 +51,15 @@ class Answer:
         found = self.with_part(name, part)
         if not part.value > self.value + 2 * part.stderr:
             return found
-        flags = (*self.flags, *((_WIDE,) if _WIDE in part.flags else ()))
         return dataclasses.replace(
-            found, value=part.value, stderr=part.stderr, flags=flags, above=above
+            found, value=part.value, stderr=part.stderr, above=above, by=name
         )
+
+    @property
+    def is_too_wide(self) -> bool:
+        """Whether there are too few rows for the columns, according to the part or the flags."""
+        given = self.parts[self.by].flags if self.by else ()
+        return _WIDE in (*self.flags, *given)
 
     def flagged(self, *flags: str) -> Answer:
         """Return the answer with further flags."""
@@ -61,8 +68,9 @@ class Answer:
     def result(self, details: Mapping[str, object]) -> MutualInformation:
         """Return the result, with an interval of two standard errors and of what may be missed."""
         value = max(0.0, self.value)
+        flags = self.flagged(_WIDE).flags if self.is_too_wide else self.flags
         return MutualInformation(
-            value, self.stderr, flags=self.flags, n=self.n, dim=self.dim,
+            value, self.stderr, flags=flags, n=self.n, dim=self.dim,
             lower=max(0.0, value - math.hypot(2 * self.stderr, self.below)),
             upper=value + math.hypot(2 * self.stderr, self.above),
             parts=self.parts, details=details,

@@ -59,8 +59,8 @@ def mutual_information(
     value where they exceed it by more than two of their standard errors.
 
     *A category and numbers* have ``ksg``, nearest neighbours of the ranks within each class,
-    ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear``
-    discriminant and of a ``network``. *Two categories* have ``counts``, with the correction of Miller and Madow.
+    ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear`` discriminant and
+    of a ``network``. *Two categories* have ``counts``, with the correction of Miller and Madow.
 
     The interval has two standard errors on both sides, and above also what estimates of this kind
     are known to miss: see the page of this function for how it was calibrated.
@@ -79,12 +79,13 @@ def mutual_information(
         seed: seed of random order, folds, weights and batches.
 
     Returns:
-        The estimate, with the estimates above as ``parts``; ``details`` has the kinds of A and B and
-        the budget. Its flags are ``no_critic`` if no critic was trained though the variables have
-        more than two dimensions together, ``unconfirmed`` if other estimates do not confirm the
-        closed form, ``undersampled`` if there are few rows of most categories, ``unbounded`` if the
-        value would grow with more rows, ``infinite`` for an exact relation, and ``dependent`` if
-        rows repeat or depend on each other.
+        The estimate, with the estimates above as ``parts``; ``details`` has the kinds of A and B,
+        the budget, and the ``length`` over which rows depend on each other. Its flags are
+        ``no_critic`` if no critic was trained though the variables have more than two dimensions
+        together, ``unconfirmed`` if other estimates do not confirm the closed form,
+        ``undersampled`` if there are few rows of most categories, ``unbounded`` if the value would
+        grow with more rows, ``infinite`` for an exact relation, ``high_dim`` if there are too few
+        rows for the columns, and ``dependent`` if rows repeat or depend on each other.
 
     Raises:
         ArgumentError: If samples are invalid, lengths differ, or a column of A is a column of B, so
@@ -113,7 +114,7 @@ def mutual_information(
     )  # fmt: skip
     answer = estimate(first, second)
     if length or window:
-        answer = _less_rotated(answer, estimate, first, second, max(length, window), seed)
+        answer = _less_rotated(answer, estimate, first, second, max(1, length, window // 4), seed)
     if rows is not None or length > window:
         answer = answer.flagged("dependent")
     return answer.result({"kinds": (first.kind, second.kind), "budget": budget, "length": length})
@@ -134,18 +135,21 @@ def _less_rotated(
 ) -> Answer:
     """Return an answer less what rotated rows show, with the spread of these in its error.
 
-    Rotated series depend on their own past as before, but no longer on each other.
+    Rotated series depend on their own past as before, but no longer on each other. The error of the
+    answer itself is multiplied by the root of the length over which rows depend on each other, as
+    if there were fewer rows by this factor.
     """
     n = len(a.columns())
     rng = np.random.default_rng([seed, 4])
-    shifts = rng.integers(min(length, n // 2), n - min(length, n // 2) + 1, size=_ROTATIONS)
+    near = min(4 * length, n // 3)
+    shifts = rng.integers(near, n - near + 1, size=_ROTATIONS)
     values = [estimate(a, b.take(np.roll(np.arange(n), shift))).value for shift in shifts]
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     rotated = Estimate(mean, spread, n=answer.n, dim=answer.dim)
     return dataclasses.replace(
         answer.with_part("rotated", rotated),
         value=answer.value - mean,
-        stderr=math.hypot(answer.stderr, spread),
+        stderr=math.hypot(answer.stderr * math.sqrt(length), spread),
     )
 
 
@@ -165,7 +169,7 @@ def _estimate(
         return two_numbers(a, b, **how)
     numbers, labels = (b, a) if a.is_category else (a, b)
     answer = category_and_numbers(numbers, labels.labels, **how)
-    if answer.flags and labels.has_order:
+    if "undersampled" in answer.flags and labels.has_order:
         # Numbers of which each is rare are compared by their order.
         return two_numbers(numbers, labels.as_count(), **how)
     return answer

@@ -86,8 +86,8 @@ def category_and_numbers(
 
     There are nearest neighbours within the classes (Ross), once of the values and once of the ranks
     of each column; and the held-out bound H(Y) − cross-entropy of classifiers: a linear
-    discriminant, and if ``train`` a network. All of them miss information rather than invent it, so the first is
-    replaced by another that is clearly higher.
+    discriminant, and if ``train`` a network. All of them miss information rather than invent it, so
+    the first is replaced by another that is clearly higher.
 
     Args:
         a: the numbers, with or without categories beside.

@@ -93,8 +93,7 @@ def two_numbers(
         grows = found.estimate.value - found.half > _GROWS + 3 * found.estimate.stderr
     if grows:
         answer = answer.flagged("unbounded")
-    unknown = {"high_dim", "unbounded"} & set(answer.flags)
-    return dataclasses.replace(answer, above=math.inf if unknown else above)
+    return dataclasses.replace(answer, above=math.inf if grows or answer.is_too_wide else above)
 
 
 def _missed(n: int, dim: int, value: float) -> float:
