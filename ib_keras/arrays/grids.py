@@ -19,6 +19,8 @@ from ib_keras.arrays.rows import slices
 _REPEATED, _SINGLE = 0.01, 0.01
 # Largest deviation from a multiple of the step, as a share of the step.
 _DEVIATION = 0.02
+# Largest magnitude whose cells are computed.
+_LARGEST = 1e300
 # Number of columns that are sorted together, and by which variables are ordered.
 _SORTED_COLUMNS, _COMPARED_COLUMNS = 64, 16
 
@@ -109,12 +111,17 @@ def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
         values: the distinct values in ascending order, at least two.
         counts: number of rows with each.
     """
+    values = values.astype(np.float64)
+    if max(abs(values[0]), abs(values[-1])) > _LARGEST:
+        return None
     gaps = np.diff(values)
     # The smallest gap has the largest rounding error, so that it is averaged with similar ones.
     small = gaps[gaps < 20 * gaps.min()]
     step = small.sum() / np.rint(small / gaps.min()).sum()
-    multiples = (values - values[0]) / step
-    if np.abs(multiples - np.rint(multiples)).max() < _DEVIATION:
+    with np.errstate(over="ignore", invalid="ignore"):
+        multiples = (values - values[0]) / step
+        off = np.abs(multiples - np.rint(multiples)).max()
+    if off < _DEVIATION:
         half = np.full(len(values), step / 2)
         return half, half
     if counts[counts == 1].sum() < _SINGLE * counts.sum():

@@ -27,6 +27,14 @@ def test_values_without_a_step_reach_half_way_to_the_next():
     np.testing.assert_array_equal(values[np.searchsorted((values[1:] + values[:-1]) / 2, found)], x)
 
 
+@pytest.mark.parametrize("largest", [1.7e308, 5e-324, 1.0])
+def test_extreme_values(largest):
+    rng = np.random.default_rng(0)
+    x = largest * rng.choice([-1.0, 0.0, 5e-324, 1.0], size=(1000, 1))
+    found, _ = spread_cells([x], rng)
+    assert np.isfinite(found[0]).all()
+
+
 def test_what_is_not_discrete_is_not_changed():
     rng = np.random.default_rng(0)
     x = np.stack([np.maximum(rng.normal(size=2000), 0), rng.normal(size=2000)], axis=1)
