@@ -167,7 +167,7 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         largest = np.maximum(np.maximum(first, second), far)
         ways = (first == largest).astype(int) + (second == largest) + (far == largest)
         used = whole & (ways < 3)
-        count = np.count_nonzero(used)
+        count = int(np.count_nonzero(used))
         if count < _MIN_TRIPLES:
             continue
         excess = np.where(used, (far == largest) / ways - 1 / 3, 0.0)
@@ -179,10 +179,8 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         else:
             excess[used] -= excess[used].mean()
             # Triples that share no row are independent if the rows are.
-            variance = sum(
-                (1 if lag == 0 else 2) * float(excess[lag:] @ excess[: len(excess) - lag])
-                for lag in range(3)
-            )
+            products = [float(excess[lag:] @ excess[: len(excess) - lag]) for lag in range(3)]
+            variance = products[0] + 2 * (products[1] + products[2])
         error = math.sqrt(max(variance, 0.1 * count))
         found[c] = total > bound * error and total > _EXCESS * count
     return found
