@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ib_keras.arrays.rows import Rows
-from ib_keras.estimators.kernels.neighbor_search import Times, distances_from
+from ib_keras.estimators.kernels.neighbor_search import WIDE, Times, distances_from
 
 # Number of neighbours, and largest number of rows whose neighbours are found.
 _NEIGHBOURS, _ROWS = 5, 1000
@@ -65,11 +65,12 @@ def on_surface(x: np.ndarray | Rows, times: Times | None = None) -> bool:
     as thin in every direction. Samples lie on a surface if it is below 75 % of that by more than
     two standard errors. This finds surfaces of at most 70 % of the dimensions whose curvature and
     thickness the neighbours resolve; it does not find, for example, a sphere in 5 dimensions.
-    Clusters of about ten rows each in five or more dimensions are taken for surfaces.
+    Clusters of about ten rows each in five or more dimensions are taken for surfaces. Samples of
+    one or of more than 64 dimensions are not examined.
     """
     rows = Rows.of(x).centred()
     n, d = rows.shape
-    found = local_dimension(rows, times) if d > 1 else None
+    found = local_dimension(rows, times) if 1 < d <= WIDE else None
     if found is None:
         return False
     rows = rows.standardised()
