@@ -167,12 +167,11 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         largest = np.maximum(np.maximum(first, second), far)
         ways = (first == largest).astype(int) + (second == largest) + (far == largest)
         used = whole & (ways < 3)
-        count = np.count_nonzero(used)
+        count = int(np.count_nonzero(used))
         if count < _MIN_TRIPLES:
             continue
         excess = np.where(used, (far == largest) / ways - 1 / 3, 0.0)
-        total = abs(float(excess.sum()))
-        variance: float
+        total = abs(excess.sum())
         if (ways[used] == 1).all():
             # The third pair is the most distant one unless the second row is a turning point, of
             # which the variance is known.
@@ -181,7 +180,7 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
             excess[used] -= excess[used].mean()
             # Triples that share no row are independent if the rows are.
             products = [float(excess[lag:] @ excess[: len(excess) - lag]) for lag in range(3)]
-            variance = products[0] + 2 * products[1] + 2 * products[2]
+            variance = products[0] + 2 * (products[1] + products[2])
         error = math.sqrt(max(variance, 0.1 * count))
         found[c] = total > bound * error and total > _EXCESS * count
     return found

@@ -8,6 +8,8 @@ constant within a cell, so that neighbours are counted as for any continuous var
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ib_keras.arrays.rows import slices
@@ -19,8 +21,10 @@ _REPEATED, _SINGLE = 0.01, 0.01
 _DEVIATION = 0.02
 # Fewest rows, and smallest distance between the values of a grid in units of their mean distance.
 _MIN_ROWS, _GRID = 30, 0.1
-# Number of columns that are sorted together.
-_SORTED_COLUMNS = 64
+# Largest magnitude whose cells are computed.
+_LARGEST = 1e300
+# Number of columns that are sorted together, and by which variables are ordered.
+_SORTED_COLUMNS, _COMPARED_COLUMNS = 64, 16
 
 
 def on_a_grid(values: np.ndarray) -> bool:
@@ -30,9 +34,11 @@ def on_a_grid(values: np.ndarray) -> bool:
     """
     if len(values) < _MIN_ROWS:
         return False
-    distinct = np.unique(values)
-    low, high = np.quantile(values, (0.25, 0.75))
-    if len(distinct) < 2 or np.diff(distinct).min() * len(values) <= _GRID * (high - low):
+    distinct = np.unique(values).astype(np.float64)
+    low, high = np.quantile(distinct, (0.25, 0.75))
+    if len(distinct) < 2 or max(abs(distinct[0]), abs(distinct[-1])) > _LARGEST:
+        return False
+    if np.diff(distinct).min() * len(values) <= _GRID * (high - low):
         return False
     return _step(distinct) is not None
 
@@ -53,7 +59,9 @@ def repeated(samples: np.ndarray) -> np.ndarray:
     return found
 
 
-def spread_cells(samples: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+def spread_cells(
+    variables: Sequence[np.ndarray], rng: np.random.Generator, labels: np.ndarray | None = None
+) -> tuple[list[np.ndarray], bool]:
     """Spread the repeated values of discrete columns over their cells.
 
     A column is discrete if all values are multiples of a step, as integers and rounded values are,
@@ -62,25 +70,61 @@ def spread_cells(samples: np.ndarray, rng: np.random.Generator) -> tuple[np.ndar
     density, such as the outputs of a ReLU, are not changed, and neither are those without
     repetitions.
 
+    The result does not depend on the order of the rows or of the classes, nor on that of the
+    variables unless they have equal shapes and equal counts of their values.
+
     Args:
-        samples: ``(n, d)`` finite values.
+        variables: samples, each ``(n, d)``, of finite values.
         rng: generator of the positions within the cells.
+        labels: classes of the rows, ``(n,)``.
 
     Returns:
         The samples, of which only discrete columns have changed, and whether there remain columns
         with repeated values.
     """
-    chosen, remain = np.flatnonzero(repeated(samples)), False
-    samples = samples.copy() if len(chosen) else samples
-    for c in chosen:
-        values, of, counts = np.unique(samples[:, c], return_inverse=True, return_counts=True)
-        cells = _cells(values, counts)
-        if cells is None:
-            remain = True
+    tied = [np.flatnonzero(repeated(v)) for v in variables]
+    remain, spread = False, list(variables)
+    turns = sorted(range(len(variables)), key=lambda i: _signature(variables[i], tied[i]))
+    rows = _order([variables[i] for i in turns], labels) if any(map(len, tied)) else None
+    for i in turns:
+        if not len(tied[i]):
             continue
-        below, above = (side[of] for side in cells)
-        samples[:, c] += rng.uniform(size=len(samples)) * (below + above) - below
-    return samples, remain
+        spread[i] = variables[i].copy()
+        for c in tied[i]:
+            values, of, counts = np.unique(
+                variables[i][:, c], return_inverse=True, return_counts=True
+            )
+            cells = _cells(values, counts)
+            if cells is None:
+                remain = True
+                continue
+            below, above = (side[of] for side in cells)
+            position = np.empty(len(of))
+            position[rows] = rng.uniform(size=len(of))
+            spread[i][:, c] += position * (below + above) - below
+    return spread, remain
+
+
+def _signature(values: np.ndarray, tied: np.ndarray) -> tuple[int, list[list[int]]]:
+    """Return what orders variables independently of their rows and scales."""
+    some = values[:, tied[:_COMPARED_COLUMNS]]
+    return values.shape[1], [np.unique(v, return_counts=True)[1].tolist() for v in some.T]
+
+
+def _order(variables: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
+    """Return an order of the rows that depends only on their contents, not on names of classes."""
+    n = len(variables[0])
+    code = np.zeros(n, np.int64)
+    for column in (v[:, c] for v in variables for c in range(v.shape[1])):
+        rank = np.unique(column, return_inverse=True)[1]
+        code = np.unique(code * n + rank, return_inverse=True)[1]
+        if code.max() == n - 1:
+            break
+    if labels is None:
+        return np.argsort(code, kind="stable")
+    # Classes are compared by their sizes and contents.
+    sizes, sums = np.bincount(labels), np.bincount(labels, code)
+    return np.lexsort((sums[labels], sizes[labels], code))
 
 
 def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -90,6 +134,9 @@ def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
         values: the distinct values in ascending order, at least two.
         counts: number of rows with each.
     """
+    values = values.astype(np.float64)
+    if max(abs(values[0]), abs(values[-1])) > _LARGEST:
+        return None
     gaps = np.diff(values)
     if (step := _step(values)) is not None:
         half = np.full(len(values), step / 2)
@@ -105,5 +152,7 @@ def _step(values: np.ndarray) -> float | None:
     # The smallest gap has the largest rounding error, so that it is averaged with similar ones.
     small = gaps[gaps < 20 * gaps.min()]
     step = float(small.sum() / np.rint(small / gaps.min()).sum())
-    multiples = (values - values[0]) / step
-    return step if np.abs(multiples - np.rint(multiples)).max() < _DEVIATION else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        multiples = (values - values[0]) / step
+        off = np.abs(multiples - np.rint(multiples)).max()
+    return step if off < _DEVIATION else None

@@ -57,9 +57,9 @@ class Neighbors(FromPairs):
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
         # Narrow samples are held in float64 with copies. Wide samples keep their dtype; they may be
-        # copied to remove constant columns and to rescale.
+        # copied to remove constant columns, to rescale and to permute.
         held = sum(d for d in (dim, dim_x) if d <= WIDE)
-        copied = 2 * itemsize * sum(d for d in (dim, dim_x) if d > WIDE)
+        copied = 3 * itemsize * sum(d for d in (dim, dim_x) if d > WIDE)
         return 2 * TILES + n * (64 * held + copied + 64 * self.k + 128)
 
     def dependence(self, a: np.ndarray, b: np.ndarray) -> tuple[str, ...]:

@@ -152,15 +152,15 @@ class KSG(Neighbors):
         return width.flagged(estimate, width.too_wide(a, b, estimate, read))
 
     def _spread(
-        self, flags: tuple[str, ...], *variables: np.ndarray
+        self, flags: tuple[str, ...], *variables: np.ndarray, labels: np.ndarray | None = None
     ) -> tuple[list[np.ndarray], tuple[str, ...]]:
         """Spread discrete columns, and remove the flag ``ties`` if no values are repeated then."""
         if not self.dither or "ties" not in flags:
             return list(variables), flags
         # The second number keeps this apart from the generator that may have drawn the samples.
         rng = np.random.default_rng([self.seed, _STREAM])
-        spread, ties = zip(*(spread_cells(v, rng) for v in variables), strict=True)
-        return list(spread), flags if any(ties) else tuple(f for f in flags if f != "ties")
+        spread, ties = spread_cells(variables, rng, labels)
+        return spread, flags if ties else tuple(f for f in flags if f != "ties")
 
     def _joint_terms(
         self, a: np.ndarray, b: np.ndarray, times: Times | None, ties: bool
@@ -186,7 +186,7 @@ class KSG(Neighbors):
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
         flags += self.dependence(samples, labels)
-        (samples,), flags = self._spread(flags, samples)
+        (samples,), flags = self._spread(flags, samples, labels=labels)
         rows = np.flatnonzero(np.bincount(labels)[labels] > 1)
         samples, labels, times = samples[rows], labels[rows], some(times, rows)
         if not len(samples):

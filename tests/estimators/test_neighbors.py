@@ -204,7 +204,7 @@ def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     # Noise acts before the output: its T is random given X, though it has no channel.
     assert flags[("ksg", "output", "I(X;T)")] == ""
     plain = ib.estimate(mlp, "ksg", inputs=x, layers="output")["flags"]
-    assert {"no_noise", "strong"} <= set(plain.iloc[0].split(","))
+    assert "no_noise" in plain.iloc[0].split(",")
     t = noisy.capture(x)["first"]
     row = table[(table["estimator"] == "ksg") & (table["layer"] == "first")]
     assert row["value"].iloc[0] == pytest.approx(KSG().mutual_information(x, t).value, abs=0.4)

@@ -15,15 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ib_keras.arrays.rows import Rows
-from ib_keras.estimators.kernels.neighbor_search import Times, distances_from
+from ib_keras.estimators.kernels.neighbor_search import WIDE, Times, distances_from
 
 # Number of neighbours, and largest number of rows whose neighbours are found.
 _NEIGHBOURS, _ROWS = 5, 1000
 # Fewest rows without coinciding neighbours.
 _LEAST = 30
 # Shares of the dimension of the reference below which samples lie on a surface, and pairs are
-# bound to each other more closely than their distances show; and standard errors that are allowed.
-_SURFACE, _BOUND, _ERRORS = 0.75, 0.9, 2.0
+# bound to each other more closely than their distances show, each with the number of standard
+# errors by which the dimension has to be below the share.
+_SURFACE, _BOUND = (0.75, 2.0), (0.9, 3.0)
 
 
 class Dimension(NamedTuple):
@@ -65,11 +66,12 @@ def on_surface(x: np.ndarray | Rows, times: Times | None = None) -> bool:
     as thin in every direction. Samples lie on a surface if it is below 75 % of that by more than
     two standard errors. This finds surfaces of at most 70 % of the dimensions whose curvature and
     thickness the neighbours resolve; it does not find, for example, a sphere in 5 dimensions.
-    Clusters of about ten rows each in five or more dimensions are taken for surfaces.
+    Clusters of about ten rows each in five or more dimensions are taken for surfaces. Samples of
+    one or of more than 64 dimensions are not examined.
     """
     rows = Rows.of(x).centred()
     n, d = rows.shape
-    found = local_dimension(rows, times) if d > 1 else None
+    found = local_dimension(rows, times) if 1 < d <= WIDE else None
     if found is None:
         return False
     rows = rows.standardised()
@@ -82,9 +84,9 @@ def on_surface(x: np.ndarray | Rows, times: Times | None = None) -> bool:
 def closely_bound(a: np.ndarray, b: np.ndarray, times: Times | None = None) -> bool:
     """Return whether pairs have fewer dimensions than their variables have together.
 
-    The dimension of the pairs is compared with that of permuted pairs. It is clearly less if B is
-    nearly a function of A at the scale of the nearest neighbours. Densities then vary within this
-    scale, and estimates from the neighbours are too low.
+    The dimension of the pairs is compared with that of permuted pairs. It is below 90 % of that by
+    more than three standard errors if B is nearly a function of A at the scale of the nearest
+    neighbours. Densities then vary within this scale, and estimates from the neighbours are too low.
 
     Args:
         a: samples of A, ``(n, d)``.
@@ -97,8 +99,9 @@ def closely_bound(a: np.ndarray, b: np.ndarray, times: Times | None = None) -> b
     return pairs is not None and _below(pairs, apart, _BOUND)
 
 
-def _below(found: Dimension, reference: Dimension | None, share: float) -> bool:
+def _below(found: Dimension, reference: Dimension | None, rule: tuple[float, float]) -> bool:
+    share, errors = rule
     if reference is None:
         return False
     error = math.hypot(found.error, reference.error)
-    return found.value / reference.value * (1 + _ERRORS * error) < share
+    return found.value / reference.value * (1 + errors * error) < share
