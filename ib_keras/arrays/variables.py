@@ -89,7 +89,7 @@ class Variable:
         """
         if self.categories:
             return None
-        spread, atoms = spread_cells(self.numbers, rng)
+        (spread,), atoms = spread_cells([self.numbers], rng)
         return None if atoms else spread
 
     def features(self) -> np.ndarray:

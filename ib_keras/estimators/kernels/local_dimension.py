@@ -86,7 +86,8 @@ def closely_bound(a: np.ndarray, b: np.ndarray, times: Times | None = None) -> b
 
     The dimension of the pairs is compared with that of permuted pairs. It is below 90 % of that by
     more than three standard errors if B is nearly a function of A at the scale of the nearest
-    neighbours. Densities then vary within this scale, and estimates from the neighbours are too low.
+    neighbours. Densities then vary within this scale, and estimates from the neighbours are too
+    low.
 
     Args:
         a: samples of A, ``(n, d)``.
