@@ -11,6 +11,7 @@ from ib_keras.estimators.base import adapted
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
+from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
@@ -23,7 +24,7 @@ from ib_keras.interface import Estimator
 
 __all__ = [
     "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
-    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "Quantized", "SamplePropagation", "get",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "NormalizingFlow", "Quantized", "SamplePropagation", "get",
     "names", "register", "to_json",
 ]  # fmt: skip
 
@@ -59,7 +60,7 @@ def register(cls: type) -> type:
 
 for _cls in (
     Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation, KSG, KozachenkoLeonenko,
-    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound,
+    Gaussian, LossyCompression, NormalizingFlow, MINE, NWJ, InfoNCE, DecoderBound,
 ):  # fmt: skip
     register(_cls)
 

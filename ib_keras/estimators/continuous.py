@@ -50,15 +50,29 @@ class Neighbors(FromPairs):
         Returns:
             The mean over permutations in nats; ``stderr`` is the standard deviation between them.
         """
-        a, b = check_pair(a, b, self.k)[:2]
-        rng = np.random.default_rng(check_seed(seed))
-        repeats = check_count(repeats, "repeats", 2)
-        values = [
-            self.mutual_information(a, b[rng.permutation(len(b))]).value for _ in range(repeats)
-        ]
-        return Estimate(
-            float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1]
-        )
+        return permuted(self.mutual_information, a, b, repeats, seed)
+
+
+def permuted(
+    estimate: Callable[[np.ndarray, np.ndarray], Estimate], a: Any, b: Any, repeats: int, seed: int
+) -> Estimate:
+    """Estimate I(A;B) several times after permuting the rows of ``b``.
+
+    Args:
+        estimate: function of the samples ``a`` and ``b``.
+        a: samples of A, ``(n, ...)``.
+        b: samples of B, ``(n, ...)``.
+        repeats: number of permutations, at least 2.
+        seed: seed of the permutations.
+
+    Returns:
+        The mean over permutations; ``stderr`` is the standard deviation between them.
+    """
+    a, b = check_pair(a, b, 1)[:2]
+    rng = np.random.default_rng(check_seed(seed))
+    repeats = check_count(repeats, "repeats", 2)
+    values = [estimate(a, b[rng.permutation(len(b))]).value for _ in range(repeats)]
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1])
 
 
 def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
