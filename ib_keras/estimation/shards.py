@@ -39,6 +39,7 @@ _SECONDS: dict[str, Callable[[float, float], float]] = {
     "kl": lambda n, d: 1.4e-9 * n**2 * d,
     "gaussian": lambda n, d: 1.2e-9 * n * d**2,
     "lossy": lambda n, d: 0.2 + 4e-8 * n * (d + 2800),
+    "flow": lambda n, d: 40 + 1e-4 * n + 0.3 * min(d, 256),
     "mine": lambda n, d: 70 + 2e-8 * n * d,
     "nwj": lambda n, d: 70 + 2e-8 * n * d,
     "infonce": lambda n, d: 70 + 2e-8 * n * d,

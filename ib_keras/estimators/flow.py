@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,8 @@ from ib_keras.interface import Estimate, MutualInformation
 
 # Smallest number of rows, and largest number of columns of the narrower variable.
 _LEAST_ROWS, _WIDEST = 50, 256
+# Largest number of columns whose independent components are tried.
+_MOST_INDEPENDENT = 32
 # A difference is large if it exceeds this many errors plus this share of the value.
 _ERRORS, _SHARE = 3.0, 0.1
 # Widths of the hidden layers of the networks that see one number.
@@ -125,18 +128,19 @@ class NormalizingFlow(FromPairs):
         if dim > first.shape[1]:
             first, second = second, first
         split = self._split(n)
-        start = _start(first, second, split, self.seed)
+        start = self._start(first, second, split)
+        if start is None:  # constant in the training rows
+            return MutualInformation(0.0, 0.0, flags=flags, n=n, dim=dim, lower=0.0, upper=0.0)
         ratios = self._ratios(start, split)
         train, _, report = split
-        lost = start.lost / len(train)
-        value = float(ratios[report].mean()) + lost
+        value = float(ratios[report].mean()) + start.lost
         # The loss varies about as much as its mean, divided by the root of the number of columns.
-        columns = start.rest.shape[1]
-        error = math.hypot(_error(ratios[report]), lost / math.sqrt(columns))
+        varies = start.lost / math.sqrt(start.whole.shape[1])
+        error = math.hypot(_error(ratios[report]), varies)
         trained = Estimate(
             float(ratios[train].mean()), _error(ratios[train]), n=len(train), dim=dim
         )
-        closed = Estimate(start.closed, n=len(train), dim=dim)
+        closed = Estimate(start.log_volume, n=len(train), dim=dim)
         large = _ERRORS * error + _SHARE * abs(value)
         if trained.value - value > large:
             flags = (*flags, "few_rows")
@@ -169,11 +173,14 @@ class NormalizingFlow(FromPairs):
         if not dim or len(shares) == 1:
             return Estimate(0.0, 0.0, kind="lower", flags=flags, n=n, dim=dim)
         train, stop, report = self._split(n)
+        coordinates = _coordinates(samples, train)
+        if not coordinates["values"][0].shape[1]:  # constant in the training rows
+            return Estimate(0.0, 0.0, kind="lower", flags=flags, n=n, dim=dim)
         one_hot = np.eye(len(shares))
         rest, centres, _ = max(
             (
                 _within(values, log_slope, labels, (train, stop))
-                for values, log_slope in _coordinates(samples, train).values()
+                for values, log_slope in coordinates.values()
             ),
             key=lambda found: found[2],
         )
@@ -215,16 +222,65 @@ class NormalizingFlow(FromPairs):
 
     def _ratios(self, start: _Start, split: tuple[np.ndarray, ...]) -> np.ndarray:
         """Return ln q(b|a) − ln q(b) of all rows."""
-        nothing = np.zeros((len(start.rest), 0))
-        logs = []
-        for rows, of_columns, given in (
-            (start.rest, start.predicted, start.given),
-            (start.values, nothing, nothing),
-        ):
-            [(mapped, columns)] = self._fitted(rows, of_columns, split, layers=0)
-            [(mapped, slope)] = self._fitted(mapped, given, split)
-            logs.append(log_normal(mapped) + columns + slope)
-        return logs[0] - logs[1] + start.log_volume
+        # Both densities use the same compiled programs: that of B alone gets a constant condition.
+        nothing = np.zeros_like(start.given)
+        whole = self._by_columns(start.whole, np.zeros_like(start.whole), nothing, split)
+        densities = []
+        for (rows, log_slope), given in ((start.mapped, start.given), (whole, nothing)):
+            [(mapped, more)] = self._fitted(rows, given, split)
+            densities.append(log_normal(mapped) + log_slope + more)
+        return densities[0] - densities[1] + start.log_volume
+
+    def _by_columns(
+        self,
+        rows: np.ndarray,
+        predicted: np.ndarray,
+        given: np.ndarray,
+        split: tuple[np.ndarray, ...],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Map each column, given its prediction and the length of all that comes before it.
+
+        The latter is all that matters in distributions with elliptical contours.
+        """
+        squares = np.cumsum(np.square(np.concatenate([given[:, :-1], rows], axis=1)), axis=1)
+        width = given.shape[1] - 1
+        counts = np.arange(width, width + rows.shape[1])
+        before = squares[:, counts - 1] if width else squares[:, :-1]
+        lengths = np.log((1 + before) / (1 + counts))
+        of_columns = np.stack([predicted, lengths], axis=2).reshape(len(rows), -1)
+        [found] = self._fitted(rows, of_columns, split, layers=0)
+        return found
+
+    def _start(
+        self, a: np.ndarray, b: np.ndarray, split: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> _Start | None:
+        """Map each column of B, given A, in the coordinates in which B is predicted best.
+
+        The result is ``None`` if a variable is constant in the training rows.
+        """
+        train, stop, _ = split
+        of_a, of_b = _coordinates(a, train), _coordinates(b, train)
+        if not of_a["values"][0].shape[1] or not of_b["values"][0].shape[1]:
+            return None
+        best: tuple[float, _Start | None] = -math.inf, None
+        for name, (values, log_slope) in of_b.items():
+            # A single column has no independent components.
+            columns = of_a.get(name, of_a[name.replace("independent", "values")])[0]
+            features = _whitened(columns, train)[0]
+            left = residuals(features, values, train, self.seed)
+            _check_determined(left.values[train], b)
+            rest, log_det = _whitened(left.values, train)
+            predicted = _standardised(values - left.values, train)
+            length = np.log(np.square(features).mean(axis=1, keepdims=True) + 0.1)
+            given = np.concatenate([features, length], axis=1)
+            mapped = self._by_columns(rest, predicted, given, split)
+            density = log_normal(mapped[0]) + mapped[1] + log_slope
+            score = float(density[stop].mean()) - log_det
+            if score > best[0]:
+                whole, log_det_whole = _whitened(values, train)
+                lost = float((left.degrees - 1).sum()) / (2 * len(train))
+                best = score, _Start(whole, mapped, given, log_det_whole - log_det, lost, name)
+        return best[1]
 
     def _fitted(
         self,
@@ -249,59 +305,25 @@ class NormalizingFlow(FromPairs):
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """The variables where the flows begin.
+    """The variables where the autoregressive maps begin.
 
     Args:
-        values: B, whitened, ``(n, d)``.
-        rest: what the regression leaves of B, whitened, ``(n, d)``.
-        predicted: the prediction of each column of B, standardised, ``(n, d)``.
+        whole: B, whitened, ``(n, d)``.
+        mapped: what the regression leaves of B, whitened and mapped column by column, ``(n, d)``,
+            and ln of the determinant of this map, ``(n,)``.
         given: A, whitened, and the logarithm of its squared length, ``(n, da + 1)``.
-        log_volume: ln of the ratio of the volumes of B and of the rest.
-        lost: expected loss by the errors of the coefficients, times the number of training rows.
-        closed: I(A;B) in nats if the rest is Gaussian and independent of A.
+        log_volume: ln of the ratio of the volumes of B and of what the regression leaves, which is
+            I(A;B) in nats if A and B are jointly Gaussian.
+        lost: expected loss by the errors of the coefficients, in nats.
         coordinates: name of the coordinates.
     """
 
-    values: np.ndarray
-    rest: np.ndarray
-    predicted: np.ndarray
+    whole: np.ndarray
+    mapped: tuple[np.ndarray, np.ndarray]
     given: np.ndarray
     log_volume: float
     lost: float
-    closed: float
     coordinates: str
-
-
-def _start(
-    a: np.ndarray, b: np.ndarray, split: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
-) -> _Start:
-    """Return the start in the coordinates in which B is predicted best."""
-    train, stop, _ = split
-    best: tuple[float, _Start] | None = None
-    of_a, of_b = _coordinates(a, train), _coordinates(b, train)
-    for name, (values, log_slope) in of_b.items():
-        features = _whitened(of_a[name][0], train)[0]
-        left = residuals(features, values, train, seed)
-        small = left.values[train].std(axis=0) < _resolution(b)
-        if small.any():
-            raise InfiniteError(
-                "A function of one variable equals one of the other: I(A;B) is infinite",
-                "variables without an exact relation: add noise to one of them",
-                f"{int(small.sum())} of {len(small)} columns are determined",
-            )
-        rest, log_det = _whitened(left.values, train)
-        density = float((log_normal(rest[stop]) + log_slope[stop]).mean()) - log_det
-        if best is not None and density <= best[0]:
-            continue
-        whole, log_det_whole = _whitened(values, train)
-        length = np.log(np.square(features).mean(axis=1, keepdims=True) + 0.1)
-        best = density, _Start(
-            whole, rest, _standardised(values - left.values, train),
-            np.concatenate([features, length], axis=1), log_det_whole - log_det,
-            float((left.degrees - 1).sum()) / 2, log_det_whole - log_det, name,
-        )  # fmt: skip
-    assert best is not None
-    return best[1]
 
 
 def _within(
@@ -332,17 +354,36 @@ def _within(
 def _coordinates(
     samples: np.ndarray, train: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return the columns in two kinds of coordinates, with ln of the determinants, ``(n,)``.
+    """Return the columns in several coordinates, with ln of the determinants, ``(n,)``.
 
-    If the columns are linearly dependent, they are first replaced by fewer that are not.
+    The coordinates are the values and independent components, and smooth normal scores of both. If
+    the columns are linearly dependent, they are first replaced by fewer that are not.
     """
     values = _standardised(shorten_tails(samples.astype(np.float64))[0], train)
     _, s, v = np.linalg.svd(values[train], full_matrices=False)
-    kept = s > max(1e-9, float(_resolution(samples).max())) * s[0]
+    kept = (s > max(1e-9, float(_resolution(samples).max())) * s[0]) & (s > 0)
     if not kept.all() or len(kept) < values.shape[1]:
         values = _standardised(values @ v[kept].T, train)
-    scale = np.zeros(len(values))
-    return {"values": (values, scale), "scores": smooth_scores(values, train)}
+    found = {"values": (values, np.zeros(len(values)))}
+    if 1 < values.shape[1] <= _MOST_INDEPENDENT:
+        white, log_det = _whitened(values, train)
+        rotated = white @ _independent(white[train]).T
+        found["independent"] = rotated, np.full(len(values), -log_det)
+    for name, (columns, log_slope) in list(found.items()):
+        scores, more = smooth_scores(columns, train)
+        found[f"scores of {name}"] = scores, log_slope + more
+    return found
+
+
+def _independent(white: np.ndarray) -> np.ndarray:
+    """Return the rotation to the most independent columns, by independent component analysis."""
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # Directions that look Gaussian can be rotated at will.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return FastICA(whiten=False, random_state=0, max_iter=200).fit(white).components_
 
 
 def _standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -369,6 +410,16 @@ def _resolution(samples: np.ndarray) -> np.ndarray:
         single = np.array_equal(some, some.astype(np.float32))
     rounding = 0.5 * float(np.finfo(np.float32 if single else np.float64).eps)
     return rounding * np.abs(samples).max(axis=0) / samples.std(axis=0)
+
+
+def _check_determined(rest: np.ndarray, b: np.ndarray) -> None:
+    small = rest.std(axis=0) < max(1e-13, float(_resolution(b).min()))
+    if small.any():
+        raise InfiniteError(
+            "A function of one variable equals one of the other: I(A;B) is infinite",
+            "variables without an exact relation: add noise to one of them",
+            f"{int(small.sum())} of {len(small)} columns are determined",
+        )
 
 
 def _error(terms: np.ndarray) -> float:

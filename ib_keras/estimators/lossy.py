@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,16 +22,18 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24
 
-_ESTIMATORS = {
-    "ksg": lambda k: KSG(k or 3),
-    "kl": lambda k: KozachenkoLeonenko(k or 5, whiten=True),
-    "wkl": lambda k: KozachenkoLeonenko(60, weighted=True, whiten=True),
+_ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
+    "ksg": lambda settings: KSG(settings.neighbors or 3),
+    "kl": lambda settings: KozachenkoLeonenko(settings.neighbors or 5, whiten=True),
+    "wkl": lambda settings: KozachenkoLeonenko(60, weighted=True, whiten=True),
+    "flow": lambda settings: NormalizingFlow(seed=settings.seed),
 }
 
 
@@ -47,11 +50,11 @@ class LossyCompression(FromPairs):
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"first"``, another value that
             ``compression.get`` accepts, or a fitted compressor.
         compress_t: compressor of B, or T.
-        estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
+        estimator: ``"ksg"``, ``"kl"``, ``"wkl"`` or ``"flow"``.
         k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
         k_x: dimension of the codes of A; ``None`` for the same as of B.
         neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
-            always uses 60.
+            always uses 60, and ``"flow"`` none.
         sweep: whether to sweep over k.
         fit_share: share of the rows on which the compressors are fitted; no rows are used if both
             compressors are fitted already.
@@ -128,7 +131,7 @@ class LossyCompression(FromPairs):
             The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
-        estimate = self._neighbors().with_labels(side.codes(self.k)[0], labels[side.rest])
+        estimate = self._inner().with_labels(side.codes(self.k)[0], labels[side.rest])
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -167,7 +170,7 @@ class LossyCompression(FromPairs):
         """
         first = self._side(a, "a", self.compress_x).codes(self.k_x or self.k)[0]
         second = self._side(b, "b", self.compress_t).codes(self.k)[0]
-        return self._neighbors().baseline(first, second, repeats=repeats, seed=seed)
+        return self._inner().baseline(first, second, repeats=repeats, seed=seed)
 
     def prepare(
         self,
@@ -196,7 +199,7 @@ class LossyCompression(FromPairs):
         k = self.k
         while True:
             of_a, of_b = first.codes(k_a or k), second.codes(k)
-            estimate = self._neighbors().mutual_information(of_a[0], of_b[0])
+            estimate = self._inner().mutual_information(of_a[0], of_b[0])
             best = max(parts.values(), key=float, default=None)
             parts[f"k={k}"] = estimate
             rises = best is None or (
@@ -226,8 +229,8 @@ class LossyCompression(FromPairs):
         cut = 0 if fitted else round(self.fit_share * len(values))
         return _Side(values, compressor, rows[:cut], rows[cut:], self.seed)
 
-    def _neighbors(self) -> Any:
-        return _ESTIMATORS[self.estimator](self.neighbors)
+    def _inner(self) -> Any:
+        return _ESTIMATORS[self.estimator](self)
 
 
 class _Side:

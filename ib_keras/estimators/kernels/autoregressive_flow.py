@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +39,7 @@ class Settings:
     Args:
         hidden: widths of the hidden layers of each network.
         layers: number of autoregressive maps, between which the order of the columns is reversed;
-            0 for a single map of each column by itself, given one number for each column, or none.
+            0 for a map of each column by itself, whose condition is its own part of ``given``.
         steps: maximum number of steps of Adam.
         batch_size: number of rows per step.
         learning_rate: initial learning rate, which decays to 0 along a cosine.
@@ -66,7 +67,7 @@ def fitted(
 
     Args:
         rows: the values, roughly centred and of unit variance, ``(n, d)``.
-        given: the condition, ``(n, c)``; c may be 0, and is 0 or d if ``settings.layers`` is 0.
+        given: the condition, ``(n, c)``; if ``settings.layers`` is 0, d parts of equal length.
         train: indices of the rows for training.
         stop: indices of the rows for early stopping.
         settings: settings of the flow and its training.
@@ -83,7 +84,7 @@ def fitted(
         return [flow.map(*pair) for pair in ((rows, given), *others)]
 
 
-class _Network(keras.layers.Layer):
+class MaskedNetwork(keras.layers.Layer):
     """A network whose outputs for a column depend on earlier columns and the condition only.
 
     Args:
@@ -108,7 +109,7 @@ class _Network(keras.layers.Layer):
         self._shape = [-1, dim, outputs]
         self._kernels = [self._weight(mask.shape) for mask in self._masks]
         self._biases = [self._weight((mask.shape[1],)) for mask in self._masks]
-        self._given = [self._weight((given, mask.shape[1])) for mask in self._masks if given]
+        self._given = [self._weight((given, mask.shape[1])) for mask in self._masks]
         self.built = True
 
     def _weight(self, shape: tuple[int, ...]) -> Any:
@@ -129,23 +130,29 @@ class _Network(keras.layers.Layer):
             if i:
                 h = tf.nn.silu(h)
             h = tf.matmul(h, kernel.value * mask) + self._biases[i].value
-            if self._given:
-                h += tf.matmul(given, self._given[i].value)
+            h += tf.matmul(given, self._given[i].value)
         return tf.reshape(h, self._shape)
 
 
-class _Columns(keras.layers.Layer):
-    """Networks whose outputs for a column depend on one number for the column, or on nothing."""
+class ColumnNetworks(keras.layers.Layer):
+    """Networks whose outputs for a column depend on its own part of the condition only.
+
+    Args:
+        dim: number d of columns.
+        given: number of values of the condition, a multiple of d.
+        hidden: widths of the hidden layers.
+        outputs: number of outputs for each column.
+    """
 
     def __init__(self, dim: int, given: int, hidden: tuple[int, ...], outputs: int) -> None:
         super().__init__(dtype="float32")
-        widths = (1, *hidden, outputs) if given else (outputs,)
+        self._dim, self._part = dim, given // dim
+        widths = (self._part, *hidden, outputs)
         self._kernels = [
             self.add_weight(shape=(dim, *pair), initializer="zeros")
             for pair in itertools.pairwise(widths)
         ]
-        start = widths[1:] if given else widths
-        self._biases = [self.add_weight(shape=(dim, w), initializer="zeros") for w in start]
+        self._biases = [self.add_weight(shape=(dim, w), initializer="zeros") for w in widths[1:]]
         self.built = True
 
     def begin(self, rng: np.random.Generator) -> None:
@@ -155,44 +162,32 @@ class _Columns(keras.layers.Layer):
             bias.assign(rng.normal(size=bias.shape))
 
     def call(self, rows: Any, given: Any) -> Any:
-        """Return the outputs, ``(n, d, outputs)``, or ``(1, d, outputs)``."""
-        if not self._kernels:
-            return self._biases[0].value[None]
-        h = given[:, :, None]
+        """Return the outputs, ``(n, d, outputs)``."""
+        h = tf.reshape(given, [-1, self._dim, self._part])
         for i, (kernel, bias) in enumerate(zip(self._kernels, self._biases, strict=True)):
             h = tf.nn.silu(h) if i else h
             h = tf.einsum("ndi,dij->ndj", h, kernel.value) + bias.value
         return h
 
 
-def _bijector(network: Any) -> Any:
-    """Return the map from the base to the values, whose inverse is a shift, a scale and a spline.
-
-    If the network's outputs are 0, it is the identity.
-    """
+def _bijector(outputs: Any) -> Any:
+    """Return the map of each column: a shift, a scale and a spline; the identity for outputs 0."""
 
     def widths(logits: Any) -> Any:
         return 2 * _EDGE * (_LEAST + (1 - _BINS * _LEAST) * tf.nn.softmax(logits))
 
-    def of_columns(values: Any, given: Any) -> Any:
-        outputs = network(tf.clip_by_value(values, -_CLIP, _CLIP), given)
-        shift, scale, across, up, slopes = tf.split(
-            outputs, [1, 1, _BINS, _BINS, _BINS - 1], axis=-1
-        )
-        slopes = _LEAST + tf.nn.softplus(slopes + np.log(np.expm1(1 - _LEAST)))
-        spline = bijectors.RationalQuadraticSpline(
-            widths(across), widths(up), slopes, range_min=-_EDGE
-        )
-        log_scale = _LOG_SCALE * tf.tanh(scale[..., 0] / _LOG_SCALE)
-        return bijectors.Chain(
-            [
-                bijectors.Shift(shift[..., 0]),
-                bijectors.Scale(log_scale=log_scale),
-                bijectors.Invert(spline),
-            ]
-        )
-
-    return bijectors.MaskedAutoregressiveFlow(bijector_fn=of_columns)
+    shift, scale, across, up, slopes = tf.split(outputs, [1, 1, _BINS, _BINS, _BINS - 1], axis=-1)
+    slopes = _LEAST + tf.nn.softplus(slopes + math.log(math.expm1(1 - _LEAST)))
+    log_scale = _LOG_SCALE * tf.tanh(scale[..., 0] / _LOG_SCALE)
+    return bijectors.Chain(
+        [
+            bijectors.RationalQuadraticSpline(
+                widths(across), widths(up), slopes, range_min=-_EDGE
+            ),
+            bijectors.Scale(log_scale=log_scale),
+            bijectors.Shift(shift[..., 0]),
+        ]
+    )
 
 
 class _Flow:
@@ -208,11 +203,10 @@ class _Flow:
         self.lock = threading.Lock()
         self._settings = settings
         outputs = 1 + 3 * _BINS
-        kind = _Network if settings.layers else _Columns
+        kind = MaskedNetwork if settings.layers else ColumnNetworks
         self._networks: list[Any] = [
             kind(dim, given, settings.hidden, outputs) for _ in range(max(1, settings.layers))
         ]
-        self._bijectors = [_bijector(network) for network in self._networks]
         self._weights = [w for network in self._networks for w in network.trainable_variables]
         rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
         optimizer = keras.optimizers.AdamW(rate, weight_decay=_DECAY, global_clipnorm=_NORM)
@@ -288,10 +282,12 @@ class _Flow:
     def _map(self, rows: Any, given: Any) -> tuple[Any, Any]:
         log_slope = tf.zeros(rows.shape[:1])
         given = tf.clip_by_value(given, -_CLIP, _CLIP)
-        for i, bijector in enumerate(self._bijectors):
+        for i, network in enumerate(self._networks):
             rows = rows[:, ::-1] if i else rows
-            log_slope += bijector.inverse_log_det_jacobian(rows, event_ndims=1, given=given)
-            rows = bijector.inverse(rows, given=given)
+            bijector = _bijector(network(tf.clip_by_value(rows, -_CLIP, _CLIP), given))
+            log_slopes = bijector.forward_log_det_jacobian(rows, event_ndims=0)
+            log_slope += tf.reduce_sum(log_slopes, axis=1)
+            rows = bijector.forward(rows)
         return rows, log_slope
 
 

@@ -99,8 +99,8 @@ def residuals(
 ) -> Residuals:
     """Predict B from A by ridge regression, with penalties chosen by leaving out one row.
 
-    The features are the columns of A and, in a second step, Gaussian kernels around some rows. A
-    column of B uses those of the features that predict it better.
+    The features are one column of A, all columns, or all and Gaussian kernels around some rows. Each
+    column of B uses the features that predict it best.
 
     Args:
         a: features, whitened, ``(n, da)``.
@@ -114,6 +114,7 @@ def residuals(
     best = Residuals(centred.copy(), np.ones(b.shape[1]))
     best.values[train] /= 1 - own[:, None]
     a = a - a[train].mean(axis=0)
+    best = _single_feature(a, centred, own, train, best)
     basis, best = _ridge(a, centred, own, train, best, 1.0)
     if not kernels or a.shape[1] > _WIDEST:
         return best
@@ -129,6 +130,26 @@ def residuals(
         features -= a @ (to_basis @ (basis.T @ features[train]))
         best = _ridge(features, centred, own, train, best, _IMPROVED)[1]
     return best
+
+
+def _single_feature(
+    features: np.ndarray, rest: np.ndarray, own: np.ndarray, train: np.ndarray, best: Residuals
+) -> Residuals:
+    """Predict each column from the one feature that is most correlated with it."""
+    x, y = features[train], rest[train]
+    squares = np.square(x).sum(axis=0)
+    products = x.T @ y
+    chosen = (np.square(products) / squares[:, None]).argmax(axis=0)
+    slopes = products[chosen, np.arange(y.shape[1])] / squares[chosen]
+    values = rest - features[:, chosen] * slopes
+    values[train] /= 1 - own[:, None] - np.square(x[:, chosen]) / squares[chosen]
+    # The best of many features reduces the error by this share without any relation.
+    chance = 1 - 2 * math.log(max(2, x.shape[1])) / len(train)
+    before = np.square(best.values[train]).mean(axis=0)
+    better = np.square(values[train]).mean(axis=0) < chance * before
+    return Residuals(
+        np.where(better, values, best.values), np.where(better, best.degrees + 1, best.degrees)
+    )
 
 
 def _squares(a: np.ndarray, centres: np.ndarray) -> np.ndarray:
