@@ -24,8 +24,8 @@ from ib_keras.interface import Estimator
 
 __all__ = [
     "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
-    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "NormalizingFlow", "Quantized", "SamplePropagation", "get",
-    "names", "register", "to_json",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "NormalizingFlow", "Quantized",
+    "SamplePropagation", "get", "names", "register", "to_json",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, type] = {}

@@ -25,6 +25,8 @@ from ib_keras.interface import Estimate, MutualInformation
 _LEAST_ROWS, _WIDEST = 50, 256
 # Largest number of columns whose independent components are tried.
 _MOST_INDEPENDENT = 32
+# Number of training rows for each pair of columns below which only Gaussian dependence is learned.
+_ROWS_A_PAIR = 20
 # A difference is large if it exceeds this many errors plus this share of the value.
 _ERRORS, _SHARE = 3.0, 0.1
 # Widths of the hidden layers of the networks that see one number.
@@ -35,12 +37,13 @@ _OF_COLUMNS = (32, 32)
 class NormalizingFlow(FromPairs):
     """I(A;B) = E ln q(b|a) − ln q(b), with densities q by normalising flows, on held-out rows.
 
-    B is the narrower variable. Both variables are standardised, or mapped column by column to
-    roughly normal values, whichever predicts held-out rows better. A ridge regression predicts B
-    from A. Then one flow maps B, and another maps what is left of B, given A, to independent normal
-    variables. Both flows are the identity before training, and then the estimate is that of
-    jointly Gaussian variables, I = −½ Σ_i ln(1 − ρ_i²), which is in ``parts``. Strong dependence
-    does not make the training harder, because the regression removes it first, in float64.
+    B is the narrower variable. The columns of both are used as they are, or as independent
+    components, or as smooth normal scores of either, whichever predicts B best on held-out rows. A
+    ridge regression in float64 predicts B from A, linearly and by kernels, which removes strong
+    dependence before anything is trained. One flow then maps B, and another maps what is left of B,
+    given A, to independent normal variables. Both flows are the identity before training. The
+    estimate is then the closed form for Gaussian variables, −½ Σ_i ln(1 − ρ_i²) with canonical
+    correlations ρ, if the regression is linear.
 
     Three fifths of the rows are used for training, a fifth for early stopping and a fifth for the
     estimate. The known loss by the errors of the regression's coefficients is added. The estimate
@@ -113,7 +116,7 @@ class NormalizingFlow(FromPairs):
 
         Returns:
             The estimate, with the standard error over the rows of the estimate. ``parts`` has the
-            value of the closed form for Gaussian variables, and the mean over the training rows.
+            closed form for a B that is Gaussian given A, and the mean over the training rows.
             ``upper`` is at least the latter.
 
         Raises:
@@ -142,7 +145,10 @@ class NormalizingFlow(FromPairs):
         )
         closed = Estimate(start.log_volume, n=len(train), dim=dim)
         large = _ERRORS * error + _SHARE * abs(value)
-        if trained.value - value > large:
+        # In many dimensions, dependence that is not Gaussian is learned from many rows only.
+        learned = start.coordinates != "values" or abs(value - closed.value) > _ERRORS * error
+        pairs = start.whole.shape[1] * (start.given.shape[1] - 1)
+        if trained.value - value > large or (learned and _ROWS_A_PAIR * pairs > len(train)):
             flags = (*flags, "few_rows")
         if closed.value - value > large:
             flags = (*flags, "unconfirmed")
@@ -398,7 +404,7 @@ def _whitened(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]
     Column i is a combination of the first i columns, so that independent columns stay the same.
     """
     centred = values - values[train].mean(axis=0)
-    triangle = np.linalg.qr(centred[train], mode="r") / math.sqrt(len(train))
+    triangle = np.asarray(np.linalg.qr(centred[train], mode="r")) / math.sqrt(len(train))
     sizes = np.abs(np.diag(triangle))
     return solve_triangular(triangle, centred.T, trans="T").T, float(np.log(sizes).sum())
 

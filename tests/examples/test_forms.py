@@ -371,7 +371,7 @@ def test_augmentation_that_repeats_is_accepted():
     keras.utils.set_random_seed(0)
     found = examples.of(augmented(tf.random.normal))
     assert found.n == N
-    np.testing.assert_array_equal(*(np.concatenate([x for x, in found.batches(9)]) for _ in "ab"))
+    np.testing.assert_array_equal(*(np.concatenate([x for (x,) in found.batches(9)]) for _ in "ab"))
 
 
 @pytest.mark.parametrize("change", ["a value", "fewer rows", "more rows", "other shapes"])

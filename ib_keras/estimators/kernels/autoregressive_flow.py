@@ -181,9 +181,7 @@ def _bijector(outputs: Any) -> Any:
     log_scale = _LOG_SCALE * tf.tanh(scale[..., 0] / _LOG_SCALE)
     return bijectors.Chain(
         [
-            bijectors.RationalQuadraticSpline(
-                widths(across), widths(up), slopes, range_min=-_EDGE
-            ),
+            bijectors.RationalQuadraticSpline(widths(across), widths(up), slopes, range_min=-_EDGE),
             bijectors.Scale(log_scale=log_scale),
             bijectors.Shift(shift[..., 0]),
         ]
@@ -249,17 +247,19 @@ class _Flow:
             network.begin(rng)
         size, best, waited = _EVERY * self._settings.batch_size, -np.inf, 0
         kept: list[np.ndarray] = []
-        for count in bar(range(0, self._settings.steps + 1, _EVERY), "flow", unit=f"{_EVERY} steps"):
+        for count in bar(
+            range(0, self._settings.steps + 1, _EVERY), "flow", unit=f"{_EVERY} steps"
+        ):
             if count:
                 # Every row is used equally often.
                 orders = [rng.permutation(train) for _ in range(-(-size // len(train)))]
                 batches = np.concatenate(orders)[:size].reshape(_EVERY, -1)
                 self._steps(_single(rows[batches]), _single(given[batches]))
             mapped, log_slope = self.map(rows[stop], given[stop])
-            value = float((log_normal(mapped) + log_slope).mean())
+            density = float((log_normal(mapped) + log_slope).mean())
             waited += 1
-            if value > best:
-                best, waited = value, 0
+            if density > best:
+                best, waited = density, 0
                 kept = [np.array(weight.numpy()) for weight in self._weights]
             if waited == _PATIENCE:
                 break

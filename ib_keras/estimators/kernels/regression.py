@@ -59,7 +59,8 @@ def smooth_scores(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np
 
 
 def _knots(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    n, sizes, size = len(ordered), [], _OUTERMOST
+    n, size = len(ordered), _OUTERMOST
+    sizes: list[int] = []
     usual = max(size, n // _GROUPS)
     while size < usual and 2 * (sum(sizes) + size) < n:
         sizes.append(size)
@@ -99,8 +100,8 @@ def residuals(
 ) -> Residuals:
     """Predict B from A by ridge regression, with penalties chosen by leaving out one row.
 
-    The features are one column of A, all columns, or all and Gaussian kernels around some rows. Each
-    column of B uses the features that predict it best.
+    The features are one column of A, all columns, or these and Gaussian kernels around some rows.
+    Each column of B uses the features that predict it best.
 
     Args:
         a: features, whitened, ``(n, da)``.
