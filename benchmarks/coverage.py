@@ -247,8 +247,6 @@ def problems() -> list[Problem]:
         *(of_gaussians(estimators.get(name, hidden=(32,), steps=300, batch_size=32,
                                       learning_rate=3e-3), name, 500, 1, mi)
           for name in ("mine", "nwj", "infonce") for mi in (0.0, 0.5)),
-        *(of_gaussians(estimators.get("flow", hidden=(16,), layers=1, steps=200), "flow", 1000, 2,
-                       mi) for mi in (0.0, 1.0)),
         of_pixels(600), of_any(1000, 2, 1.0, True),
     ]  # fmt: skip
     return found

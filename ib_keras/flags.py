@@ -230,6 +230,15 @@ _ALL = (
         "Use the interval instead of the value, or more samples.",
     ),
     Flag(
+        "surface",
+        CARE,
+        "the samples lie near a surface",
+        "One coordinate of the variable is nearly a function of the others: the samples lie near a "
+        "surface of fewer dimensions, such as the codes of a compressor that are more than the "
+        "data need. Densities do not resolve this, and the value may be far too high or too low.",
+        "Compress to fewer dimensions, or use `ksg`.",
+    ),
+    Flag(
         "few_rows",
         CARE,
         "more samples would change the values",

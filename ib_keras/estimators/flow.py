@@ -27,6 +27,9 @@ _LEAST_ROWS, _WIDEST = 50, 256
 _MOST_INDEPENDENT = 32
 # Number of training rows for each pair of columns below which only Gaussian dependence is learned.
 _ROWS_A_PAIR = 20
+# Number of rows that show whether a variable lies on a surface, and the share of a column's variance
+# that is then left.
+_SURFACE_ROWS, _LEFT = 1000, 0.05
 # A difference is large if it exceeds this many errors plus this share of the value.
 _ERRORS, _SHARE = 3.0, 0.1
 # Widths of the hidden layers of the networks that see one number.
@@ -137,9 +140,14 @@ class NormalizingFlow(FromPairs):
         ratios = self._ratios(start, split)
         train, _, report = split
         value = float(ratios[report].mean()) + start.lost
+        pairs = start.whole.shape[1] * (start.given.shape[1] - 1)
         # The loss varies about as much as its mean, divided by the root of the number of columns.
-        varies = start.lost / math.sqrt(start.whole.shape[1])
-        error = math.hypot(_error(ratios[report]), varies)
+        # Without dependence the ratios vanish, and the error is of second order.
+        error = math.hypot(
+            _error(ratios[report]),
+            start.lost / math.sqrt(start.whole.shape[1]),
+            math.sqrt(pairs / 2) / len(report),
+        )
         trained = Estimate(
             float(ratios[train].mean()), _error(ratios[train]), n=len(train), dim=dim
         )
@@ -147,9 +155,10 @@ class NormalizingFlow(FromPairs):
         large = _ERRORS * error + _SHARE * abs(value)
         # In many dimensions, dependence that is not Gaussian is learned from many rows only.
         learned = start.coordinates != "values" or abs(value - closed.value) > _ERRORS * error
-        pairs = start.whole.shape[1] * (start.given.shape[1] - 1)
         if trained.value - value > large or (learned and _ROWS_A_PAIR * pairs > len(train)):
             flags = (*flags, "few_rows")
+        if _on_surface(start.whole, train[:_SURFACE_ROWS], self.seed):
+            flags = (*flags, "surface")
         if closed.value - value > large:
             flags = (*flags, "unconfirmed")
         return MutualInformation(
@@ -416,6 +425,19 @@ def _resolution(samples: np.ndarray) -> np.ndarray:
         single = np.array_equal(some, some.astype(np.float32))
     rounding = 0.5 * float(np.finfo(np.float32 if single else np.float64).eps)
     return rounding * np.abs(samples).max(axis=0) / samples.std(axis=0)
+
+
+def _on_surface(white: np.ndarray, rows: np.ndarray, seed: int) -> bool:
+    """Return whether a column, or its square, is nearly a function of the other columns."""
+    if not 1 < white.shape[1] <= _MOST_INDEPENDENT:
+        return False
+    some, every = white[rows], np.arange(len(rows))
+    for column in range(some.shape[1]):
+        targets = np.stack([some[:, column], np.square(some[:, column])], axis=1)
+        left = residuals(np.delete(some, column, axis=1), targets, every, seed)
+        if (left.values.var(axis=0) < _LEFT * targets.var(axis=0)).any():
+            return True
+    return False
 
 
 def _check_determined(rest: np.ndarray, b: np.ndarray) -> None:

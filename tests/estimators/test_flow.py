@@ -77,16 +77,27 @@ def test_values_above_what_held_out_rows_show_are_flagged(monkeypatch):
     assert found.flags == ("few_rows",) and found.upper == float(found.parts["training"]) > 3
 
 
+def test_samples_on_a_surface_are_flagged():
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, size=(500, 1))
+    noisy = angle + 0.3 * rng.normal(size=angle.shape)
+    x, y = (np.concatenate([np.sin(v), np.cos(v)], axis=1) for v in (angle, noisy))
+    assert "surface" in SMALL.mutual_information(x, y).flags
+    y += rng.normal(size=y.shape)
+    assert "surface" not in SMALL.mutual_information(x, y).flags
+
+
 def test_labels_give_a_lower_bound():
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, 2000)
-    rows = rng.normal(size=(2000, 2)) + 1.5 * labels[:, None] * [1, 0]
+    labels = rng.integers(0, 3, 2000)
+    rows = rng.normal(size=(2000, 2)) + np.array([[0, 0], [1.5, 0], [0, 50]])[labels]
+    # Two normal densities at a distance of 1.5 share 0.2299 nats with their label, by integration.
+    truth = -math.log(1 / 3) / 3 - 2 / 3 * math.log(2 / 3) + 2 / 3 * 0.2299
     found = SMALL.with_labels(rows, labels)
-    # By integration, I = 0.2299 nats for two normal densities at a distance of 1.5.
-    assert found.kind == "lower" and off(found, 0.2299) < 3
-    assert SMALL.with_labels(rows + 100 * labels[:, None], labels).value <= math.log(2)
+    assert found.kind == "lower" and off(found, truth) < 3
+    assert SMALL.with_labels(rows + 100 * labels[:, None], labels).value <= math.log(3)
     # Only the spread tells the classes apart.
-    spread = rng.normal(size=(2000, 2)) * (1 + 4 * labels[:, None])
+    spread = rng.normal(size=(2000, 2)) * 5.0 ** labels[:, None]
     assert SMALL.with_labels(spread, labels).value > 0.3
     assert SMALL.with_labels(rows, np.zeros(2000, int)).value == 0
 
