@@ -233,9 +233,8 @@ _ALL = (
         "surface",
         CARE,
         "the samples lie near a surface",
-        "One coordinate of the variable is nearly a function of the others: the samples lie near a "
-        "surface of fewer dimensions, such as the codes of a compressor that are more than the "
-        "data need. Densities do not resolve this, and the value may be far too high or too low.",
+        "Locally, the samples fill fewer dimensions than they have: they lie near a surface, such "
+        "as the codes of a compressor if there are more of them than the data need. Densities do not resolve this, and the value may be far too high or too low.",
         "Compress to fewer dimensions, or use `ksg`.",
     ),
     Flag(

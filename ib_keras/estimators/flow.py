@@ -18,6 +18,7 @@ from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.continuous import as_continuous, check_pair, permuted
+from ib_keras.estimators.kernels.neighbor_search import distances
 from ib_keras.estimators.kernels.regression import log_normal, residuals, smooth_scores
 from ib_keras.interface import Estimate, MutualInformation
 
@@ -25,11 +26,13 @@ from ib_keras.interface import Estimate, MutualInformation
 _LEAST_ROWS, _WIDEST = 50, 256
 # Largest number of columns whose independent components are tried.
 _MOST_INDEPENDENT = 32
+# Log-density for each column by which other coordinates must be better than the values, in nats.
+_BETTER = 0.01
 # Number of training rows for each pair of columns below which only Gaussian dependence is learned.
 _ROWS_A_PAIR = 20
-# Number of rows that show whether a variable lies on a surface, and the share of a column's variance
-# that is then left.
-_SURFACE_ROWS, _LEFT = 1000, 0.05
+# Numbers of rows and columns by which surfaces are noticed, and the smallest share of the columns
+# that the local dimension must be.
+_SURFACE_ROWS, _MOST_OF_SURFACE, _FILLED = 10_000, 16, 0.75
 # A difference is large if it exceeds this many errors plus this share of the value.
 _ERRORS, _SHARE = 3.0, 0.1
 # Widths of the hidden layers of the networks that see one number.
@@ -157,7 +160,7 @@ class NormalizingFlow(FromPairs):
         learned = start.coordinates != "values" or abs(value - closed.value) > _ERRORS * error
         if trained.value - value > large or (learned and _ROWS_A_PAIR * pairs > len(train)):
             flags = (*flags, "few_rows")
-        if _on_surface(start.whole, train[:_SURFACE_ROWS], self.seed):
+        if _on_surface(start.whole[train[:_SURFACE_ROWS]]):
             flags = (*flags, "surface")
         if closed.value - value > large:
             flags = (*flags, "unconfirmed")
@@ -291,7 +294,7 @@ class NormalizingFlow(FromPairs):
             mapped = self._by_columns(rest, predicted, given, split)
             density = log_normal(mapped[0]) + mapped[1] + log_slope
             score = float(density[stop].mean()) - log_det
-            if score > best[0]:
+            if score > best[0] + _BETTER * values.shape[1]:
                 whole, log_det_whole = _whitened(values, train)
                 lost = float((left.degrees - 1).sum()) / (2 * len(train))
                 best = score, _Start(whole, mapped, given, log_det_whole - log_det, lost, name)
@@ -427,17 +430,18 @@ def _resolution(samples: np.ndarray) -> np.ndarray:
     return rounding * np.abs(samples).max(axis=0) / samples.std(axis=0)
 
 
-def _on_surface(white: np.ndarray, rows: np.ndarray, seed: int) -> bool:
-    """Return whether a column, or its square, is nearly a function of the other columns."""
-    if not 1 < white.shape[1] <= _MOST_INDEPENDENT:
+def _on_surface(white: np.ndarray) -> bool:
+    """Return whether samples ``(n, d)`` locally fill clearly fewer than d dimensions.
+
+    In d dimensions, ln of the ratio of the distances to the second and the first neighbour is 1/d
+    on average (Facco et al., Sci. Rep. 7, 12140, 2017).
+    """
+    if not 1 < white.shape[1] <= _MOST_OF_SURFACE:
         return False
-    some, every = white[rows], np.arange(len(rows))
-    for column in range(some.shape[1]):
-        targets = np.stack([some[:, column], np.square(some[:, column])], axis=1)
-        left = residuals(np.delete(some, column, axis=1), targets, every, seed)
-        if (left.values.var(axis=0) < _LEFT * targets.var(axis=0)).any():
-            return True
-    return False
+    near = distances(white, 2, "euclidean")
+    near = near[near[:, 0] > 0]
+    ratios = np.log(near[:, 1] / near[:, 0])
+    return bool(len(near)) and 1 < _FILLED * white.shape[1] * float(ratios.mean())
 
 
 def _check_determined(rest: np.ndarray, b: np.ndarray) -> None:
