@@ -234,7 +234,8 @@ _ALL = (
         CARE,
         "the samples lie near a surface",
         "Locally, the samples fill fewer dimensions than they have: they lie near a surface, such "
-        "as the codes of a compressor if there are more of them than the data need. Densities do not resolve this, and the value may be far too high or too low.",
+        "as the codes of a compressor if there are more of them than the data need. Densities do "
+        "not resolve this, and the value may be far too high or too low.",
         "Compress to fewer dimensions, or use `ksg`.",
     ),
     Flag(
