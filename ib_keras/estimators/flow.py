@@ -23,7 +23,7 @@ from ib_keras.estimators.kernels.regression import log_normal, residuals, smooth
 from ib_keras.interface import Estimate, MutualInformation
 
 # Smallest number of rows, and largest number of columns of the narrower variable.
-_LEAST_ROWS, _WIDEST = 50, 256
+_LEAST_ROWS, _WIDEST = 20, 256
 # Largest number of columns whose independent components are tried.
 _MOST_INDEPENDENT = 32
 # Log-density for each column by which other coordinates must be better than the values, in nats.
@@ -100,7 +100,7 @@ class NormalizingFlow(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Raises:
-            ArgumentError: If n < 50, or the narrower variable has more than 256 columns.
+            ArgumentError: If n < 20, or the narrower variable has more than 256 columns.
         """
         n, width = len(a), min(np.asarray(v).reshape(len(v), -1).shape[1] for v in (a, b))
         _check_size(n, width)
@@ -126,7 +126,7 @@ class NormalizingFlow(FromPairs):
             ``upper`` is at least the latter.
 
         Raises:
-            ArgumentError: If the lengths differ, n < 50, both variables have more than 256 columns,
+            ArgumentError: If the lengths differ, n < 20, both variables have more than 256 columns,
                 or a function of one is the other, so that I(A;B) is infinite.
         """
         first, second, flags = check_pair(a, b, 1)
@@ -182,7 +182,7 @@ class NormalizingFlow(FromPairs):
             The bound from a fifth of the rows, of kind ``"lower"``, at most H(Y) of all labels.
 
         Raises:
-            ArgumentError: If n < 50, or A has more than 256 columns.
+            ArgumentError: If n < 20, or A has more than 256 columns.
         """
         samples, flags = as_continuous(a, "a", 1)
         n, dim = samples.shape
