@@ -434,6 +434,18 @@ def figures() -> dict[str, Callable[[], Figure]]:
             ],
         })  # fmt: skip
 
+    def flow() -> Figure:
+        # A smaller network than by default, and fewer steps.
+        made = ib.estimators.NormalizingFlow(hidden=(32,), layers=1, steps=500)
+        return Figure(
+            {
+                OTHER_TITLE: other_pairs(made.mutual_information, 2000, (1.0, 5.0, 10.0)),
+                CLASS_TITLE: classes(made.with_labels, 2000, (2, 10), (0.0, 1.0)),
+            },
+            2000,
+            1,
+        )
+
     def lossy() -> Figure:
         made = ib.estimators.LossyCompression()
         return Figure(
@@ -474,6 +486,7 @@ def figures() -> dict[str, Callable[[], Figure]]:
         "binning": lambda: plug_in("binning"),
         "decoder": lambda: decoded(900),
         "ebab": lambda: plug_in("ebab"),
+        "flow": flow,
         "gaussian": gaussian,
         "infonce": lambda: critic("infonce"),
         "kde": lambda: kde(1000, lambda _, variance, kind: ib.estimators.KDE(variance, kind)),  # type: ignore[arg-type]

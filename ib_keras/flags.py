@@ -290,6 +290,15 @@ _ALL = (
         "Use the interval instead of the value, or more samples.",
     ),
     Flag(
+        "few_rows",
+        CARE,
+        "more samples would change the values",
+        "The rows by which the model was trained show clearly more information than held-out rows "
+        "do. There are too few samples for the model to learn the dependence, so the value is "
+        "probably too low.",
+        "Use more samples, or compress the variables first (`lossy`).",
+    ),
+    Flag(
         "unfinished",
         CARE,
         "decoders had not finished learning",

@@ -19,6 +19,8 @@ from ib_keras.estimation.of_categories import category_and_numbers, two_categori
 from ib_keras.estimation.of_numbers import two_numbers
 from ib_keras.interface import Estimate, MutualInformation
 
+# The fewest rows for which numbers of few values are compared by their order.
+_MIN_ROWS = 30
 # The number of rotations that show what dependent rows pretend.
 _ROTATIONS = 20
 
@@ -160,7 +162,8 @@ def _estimate(
     how: dict[str, Any] = {"train": train, "serial": serial, "window": window, "seed": seed}
     if a.is_category and b.is_category:
         counted = two_categories(a.labels, b.labels, seed)
-        if not (counted.flags and a.has_order and b.has_order):
+        few = len(a.labels) < _MIN_ROWS
+        if few or not (counted.flags and a.has_order and b.has_order):
             return counted
         return two_numbers(a.as_count(), b.as_count(), **how).with_part(
             "counts", counted.parts["counts"]

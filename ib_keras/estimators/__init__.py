@@ -11,6 +11,7 @@ from ib_keras.estimators.base import adapted
 from ib_keras.estimators.binning import Binning
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.estimators.ebab import EBAB
+from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.gaussian import Gaussian
 from ib_keras.estimators.kde import KDE, AdaptiveKDE
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
@@ -25,8 +26,8 @@ from ib_keras.interface import Estimator
 
 __all__ = [
     "EBAB", "KDE", "KSG", "MINE", "NWJ", "AdaptiveKDE", "Binning", "DecoderBound", "Gaussian",
-    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "MatrixRenyi", "Quantized",
-    "SamplePropagation", "Sliced", "get", "names", "register", "to_json",
+    "InfoNCE", "KozachenkoLeonenko", "LossyCompression", "MatrixRenyi", "NormalizingFlow",
+    "Quantized", "SamplePropagation", "Sliced", "get", "names", "register", "to_json",
 ]  # fmt: skip
 
 _REGISTRY: dict[str, type] = {}
@@ -61,7 +62,8 @@ def register(cls: type) -> type:
 
 for _cls in (
     Binning, EBAB, KDE, AdaptiveKDE, Quantized, SamplePropagation, KSG, KozachenkoLeonenko,
-    Gaussian, LossyCompression, MINE, NWJ, InfoNCE, DecoderBound, MatrixRenyi, Sliced,
+    Gaussian, LossyCompression, NormalizingFlow, MINE, NWJ, InfoNCE, DecoderBound, MatrixRenyi,
+    Sliced,
 ):  # fmt: skip
     register(_cls)
 

@@ -98,23 +98,50 @@ class Neighbors(FromPairs):
             The mean in nats over permutations or rotations; ``stderr`` is the standard deviation
             between them.
         """
-        a, b = check_pair(a, b, self.k)[:2]
-        rng = np.random.default_rng(check_seed(seed))
-        repeats = check_count(repeats, "repeats", 2)
         if rotate not in (None, True, False):
             raise ArgumentError("`rotate` is unknown", "True, False or None", repr(rotate))
-        n, length = len(b), 0 if rotate is False else serial_dependence(a, b)
-        least = min(max(length, self.window, 1), n // 4)
-
-        def moved() -> np.ndarray:
-            if length or rotate:
-                return np.roll(b, -int(rng.integers(least, n - least + 1)), axis=0)
-            return b[rng.permutation(n)]
-
-        values = [self.mutual_information(a, moved()).value for _ in range(repeats)]
-        return Estimate(
-            float(np.mean(values)), float(np.std(values, ddof=1)), n=len(a), dim=b.shape[1]
+        return without_information(
+            self.mutual_information, a, b, repeats, seed, rotate, max(self.window, 1)
         )
+
+
+def without_information(
+    estimate: Callable[[np.ndarray, np.ndarray], Estimate],
+    a: Any,
+    b: Any,
+    repeats: int,
+    seed: int,
+    rotate: bool | None = False,
+    least: int = 1,
+) -> Estimate:
+    """Estimate I(A;B) several times after permuting or rotating the rows of ``b``.
+
+    Args:
+        estimate: function of the samples ``a`` and ``b``.
+        a: samples of A, ``(n, ...)``.
+        b: samples of B, ``(n, ...)``.
+        repeats: number of permutations or rotations, at least 2.
+        seed: seed of the permutations or shifts.
+        rotate: whether to rotate; ``None`` rotates if the rows of both variables are noticed to
+            depend on each other.
+        least: smallest shift.
+
+    Returns:
+        The mean over permutations or rotations; ``stderr`` is the standard deviation between them.
+    """
+    a, b = check_pair(a, b, 1)[:2]
+    rng = np.random.default_rng(check_seed(seed))
+    repeats = check_count(repeats, "repeats", 2)
+    n, length = len(b), 0 if rotate is False else serial_dependence(a, b)
+    near = min(max(length, least), n // 4)
+
+    def moved() -> np.ndarray:
+        if length or rotate:
+            return np.roll(b, -int(rng.integers(near, n - near + 1)), axis=0)
+        return b[rng.permutation(n)]
+
+    values = [estimate(a, moved()).value for _ in range(repeats)]
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)), n=n, dim=b.shape[1])
 
 
 def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:

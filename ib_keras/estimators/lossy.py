@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
+from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
@@ -30,10 +32,11 @@ _VALUES_AT_A_TIME = 1 << 24
 # Codes ``(rows, k)``, and the quality of the compressor.
 _Codes = tuple[np.ndarray, dict[str, float]]
 
-_ESTIMATORS = {
-    "ksg": lambda k: KSG(k or 3),
-    "kl": lambda k: KozachenkoLeonenko(k or 5, whiten=True),
-    "wkl": lambda k: KozachenkoLeonenko(60, weighted=True, whiten=True),
+_ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
+    "ksg": lambda settings: KSG(settings.neighbors or 3),
+    "kl": lambda settings: KozachenkoLeonenko(settings.neighbors or 5, whiten=True),
+    "wkl": lambda settings: KozachenkoLeonenko(60, weighted=True, whiten=True),
+    "flow": lambda settings: NormalizingFlow(seed=settings.seed),
 }
 
 
@@ -51,11 +54,11 @@ class LossyCompression(FromPairs):
             value that ``compression.get`` accepts, or a fitted compressor. ``"latent"`` is trained
             to predict the other variable, or the classes.
         compress_t: compressor of B, or T.
-        estimator: ``"ksg"``, ``"kl"`` or ``"wkl"``.
+        estimator: ``"ksg"``, ``"kl"``, ``"wkl"`` or ``"flow"``.
         k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
         k_x: dimension of the codes of A; ``None`` for the same as of B.
         neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
-            always uses 60.
+            always uses 60, and ``"flow"`` none.
         sweep: whether to sweep over k.
         fit_share: share of the rows on which the compressors are fitted; no rows are used if both
             compressors are fitted already.
@@ -135,7 +138,7 @@ class LossyCompression(FromPairs):
         """
         side = self._side(a, "a", self.compress_t)
         codes, _ = side.codes(self.k, np.eye(labels.max() + 1)[labels])
-        estimate = self._neighbors().with_labels(codes, labels[side.rest])
+        estimate = self._inner().with_labels(codes, labels[side.rest])
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -174,7 +177,7 @@ class LossyCompression(FromPairs):
         """
         of_a, of_b = self._side(a, "a", self.compress_x), self._side(b, "b", self.compress_t)
         first, second = self._codes(of_a, of_b, self.k_x or self.k, self.k)
-        return self._neighbors().baseline(first[0], second[0], repeats=repeats, seed=seed)
+        return self._inner().baseline(first[0], second[0], repeats=repeats, seed=seed)
 
     def prepare(
         self,
@@ -203,7 +206,7 @@ class LossyCompression(FromPairs):
         k = self.k
         while True:
             of_a, of_b = self._codes(first, second, k_a or k, k)
-            estimate = self._neighbors().mutual_information(of_a[0], of_b[0])
+            estimate = self._inner().mutual_information(of_a[0], of_b[0])
             best = max(parts.values(), key=float, default=None)
             parts[f"k={k}"] = estimate
             rises = best is None or (
@@ -237,8 +240,8 @@ class LossyCompression(FromPairs):
         cut = 0 if fitted else round(self.fit_share * len(values))
         return _Side(values, compressor, rows[:cut], rows[cut:], self.seed)
 
-    def _neighbors(self) -> Any:
-        return _ESTIMATORS[self.estimator](self.neighbors)
+    def _inner(self) -> Any:
+        return _ESTIMATORS[self.estimator](self)
 
 
 class _Side:

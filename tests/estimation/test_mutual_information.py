@@ -53,7 +53,8 @@ def test_without_critics():
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
     found = ib.mutual_information(x @ rotation, y, neural=False)
     assert found.lower <= 1.2 <= found.upper and found.flags == ("no_critic",)
-    assert ib.mutual_information(x @ rotation, y, budget="fast") == found
+    same = ib.mutual_information(x @ rotation, y, budget="fast")
+    assert (same.value, same.lower, same.upper) == (found.value, found.lower, found.upper)
     assert found.value == pytest.approx(1.2, abs=0.06)
     x, y = synthetic.smoothed_uniforms(3000, 1, 1.7, seed=0)
     assert ib.mutual_information(x, y, neural=False).value == pytest.approx(1.7, abs=0.05)
@@ -93,7 +94,7 @@ def test_bad_input():
         ib.mutual_information(x, x[:, ::-1])
     with pytest.raises(ArgumentError, match="differ in length"):
         ib.mutual_information(x, x[:20] + 1)
-    with pytest.raises(ArgumentError, match="`a` has no samples"):
+    with pytest.raises(ArgumentError, match="`a` has too few samples"):
         ib.mutual_information(3.0, x)
     with pytest.raises(ArgumentError, match="seed"):
         ib.mutual_information(x, x + 1, seed=-1)

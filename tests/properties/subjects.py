@@ -23,6 +23,7 @@ from ib_keras.estimators import (
     InfoNCE,
     KozachenkoLeonenko,
     MatrixRenyi,
+    NormalizingFlow,
     Quantized,
     SamplePropagation,
     Sliced,
@@ -69,6 +70,7 @@ TRAINED = {
     "mine": MINE(**TINY),
     "nwj": NWJ(**TINY),
     "infonce": InfoNCE(**TINY),
+    "flow": NormalizingFlow(hidden=(4,), layers=1, steps=2, batch_size=8),
     "lossy-ae": estimators.get(
         "ae+ksg", k=2, compress_x="first", compress_t={"name": "ae", "epochs": 2}
     ),
