@@ -84,7 +84,9 @@ def test_few_discrete_samples():
     assert found.flags == ("undersampled",)
     assert type(found.value) is float and type(found.stderr) is float
     assert ib.mutual_information([1, 1, 2], ["a", "b", "b"]).value >= 0
-    with pytest.raises(ArgumentError, match=r"`a` has too few samples. Expected n >= 2. Received"):
+    with pytest.raises(
+        ArgumentError, match="`a` has too few samples. Expected an array .* with n >= 2"
+    ):
         ib.mutual_information([1], [2])
 
 
