@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 from ib_keras.interface import Estimate, MutualInformation
+
+Budget = Literal["fast", "balanced", "thorough"]
 
 # The flag of estimates that cannot be believed because the variables are too wide.
 _WIDE = "high_dim"

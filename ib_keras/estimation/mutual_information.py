@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ib_keras.arrays.checks import check_count, check_lengths, check_seed
 from ib_keras.arrays.dependence import serial_dependence
 from ib_keras.arrays.variables import Kind, Variable, as_variable, repeated_rows
 from ib_keras.errors import ArgumentError
-from ib_keras.estimation.answer import Answer
+from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimation.of_categories import category_and_numbers, two_categories
 from ib_keras.estimation.of_numbers import two_numbers
 from ib_keras.interface import Estimate, MutualInformation
@@ -23,8 +23,6 @@ from ib_keras.interface import Estimate, MutualInformation
 _MIN_ROWS = 30
 # The number of rotations that show what dependent rows pretend.
 _ROTATIONS = 20
-
-Budget = Literal["fast", "balanced", "thorough"]
 
 
 def mutual_information(
@@ -111,8 +109,8 @@ def mutual_information(
         first, second = first.take(rows), second.take(rows)
     length = serial_dependence(_series(first), _series(second))
     estimate = functools.partial(
-        _estimate, train=neural and budget != "fast", serial=bool(length or window), window=window,
-        seed=seed,
+        _estimate, budget=budget if neural else "fast", serial=bool(length or window),
+        window=window, seed=seed,
     )  # fmt: skip
     answer = estimate(first, second)
     if length or window:
@@ -156,10 +154,10 @@ def _less_rotated(
 
 
 def _estimate(
-    a: Variable, b: Variable, *, train: bool, serial: bool, window: int, seed: int
+    a: Variable, b: Variable, *, budget: Budget, serial: bool, window: int, seed: int
 ) -> Answer:
     """Estimate I(A;B) by the kinds of the variables."""
-    how: dict[str, Any] = {"train": train, "serial": serial, "window": window, "seed": seed}
+    how: dict[str, Any] = {"budget": budget, "serial": serial, "window": window, "seed": seed}
     if a.is_category and b.is_category:
         counted = two_categories(a.labels, b.labels, seed)
         few = len(a.labels) < _MIN_ROWS

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from ib_keras.arrays.codes import entropy
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.variables import Variable
-from ib_keras.estimation.answer import Answer
+from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate
 
@@ -77,7 +77,7 @@ def category_and_numbers(
     a: Variable,
     labels: np.ndarray,
     *,
-    train: bool,
+    budget: Budget,
     serial: bool = False,
     window: int = 0,
     seed: int,
@@ -86,13 +86,13 @@ def category_and_numbers(
 
     There are nearest neighbours within the classes (Ross), once of the values and once of the ranks
     of each column; and the held-out bound H(Y) − cross-entropy of classifiers: a linear
-    discriminant, and if ``train`` a network. All of them miss information rather than invent it, so
-    the first is replaced by another that is clearly higher.
+    discriminant, and unless the budget is ``"fast"`` a network. All of them miss information rather
+    than invent it, so the first is replaced by another that is clearly higher.
 
     Args:
         a: the numbers, with or without categories beside.
         labels: codes 0…K−1, ``(n,)``.
-        train: whether to train a network.
+        budget: whether to train a network.
         serial: whether the rows depend on the rows before. Then there are only neighbours, because
             rows that are held out are like other rows.
         window: rows that neighbours leave out.
@@ -120,7 +120,7 @@ def category_and_numbers(
         missed = ceiling  # what neighbours miss is unknown
     if counts[counts > 0].min() >= _ROWS_EACH and not serial:
         features = a.features()
-        for name, classify in _CLASSIFIERS if train else _CLASSIFIERS[:1]:
+        for name, classify in _CLASSIFIERS[:1] if budget == "fast" else _CLASSIFIERS:
             bound = _held_out(classify, features, labels, seed)
             if bound.value > answer.value + 2 * bound.stderr:
                 half = _held_out(classify, features[::2], labels[::2], seed).value

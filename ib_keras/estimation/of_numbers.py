@@ -10,14 +10,16 @@ from sklearn.decomposition import PCA
 
 from ib_keras.arrays.variables import Variable
 from ib_keras.errors import InfiniteError
-from ib_keras.estimation.answer import Answer
+from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimators.continuous import check_pair
 from ib_keras.estimators.density_ratio import Settings, held_out_ratios
+from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.gaussian import Gaussian, canonical
 from ib_keras.estimators.ksg import KSG
 from ib_keras.estimators.regression import by_regression
 from ib_keras.interface import Estimate
 
+_SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)}
 # The fewest rows that train a critic, and the largest dimensions of each variable for which
 # neighbours and regressions are used.
 _MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 16
@@ -39,14 +41,20 @@ _RESOLVED = 2.0
 
 
 def two_numbers(
-    a: Variable, b: Variable, *, train: bool, serial: bool = False, window: int = 0, seed: int
+    a: Variable,
+    b: Variable,
+    *,
+    budget: Budget,
+    serial: bool = False,
+    window: int = 0,
+    seed: int,
 ) -> Answer:
     """Estimate I(A;B) of numbers of any kind, by the steps of ``mutual_information``.
 
     Args:
         a: the first variable.
         b: the second variable.
-        train: whether to train critics.
+        budget: whether to train critics, and for how long, and whether to train flows.
         serial: whether the rows depend on the rows before. Rows that are held out, or left out of a
             regression, are then no test, because other rows are like them, so that there are only
             the closed form and neighbours.
@@ -59,13 +67,14 @@ def two_numbers(
     scales, flags = _scales(a, b, np.random.default_rng([seed, 2]))
     x, y = scales["ranks"]
     wide = max(x.shape[1], y.shape[1])
-    train = train and not serial and n >= _MIN_ROWS_OF_CRITIC and x.shape[1] + y.shape[1] > 2
+    several = x.shape[1] + y.shape[1] > 2
+    train = budget != "fast" and not serial and n >= _MIN_ROWS_OF_CRITIC and several
     near = KSG(3, window=window) if wide <= _MAX_DIM_OF_KSG else None
     ksg = None if near is None else _unless_exact(near, x, y)
     found = by_regression(scales) if wide <= _MAX_DIM_OF_REGRESSION and not serial else None
-    trained = _critics(x, y, seed) if train else {}
+    trained = _critics(x, y, _SETTINGS[budget], seed) if train else {}
     answer = Answer(0.0, 0.0, n, b.dim, flags=flags)
-    if not train and x.shape[1] + y.shape[1] > 2:
+    if several and not train:
         answer = answer.flagged("no_critic")
     if found is not None and math.isinf(found.estimate.value):
         exact = answer.with_part("regression", found.estimate)
@@ -81,6 +90,10 @@ def two_numbers(
         answer = answer.at_least("ksg", ksg)
     if found is not None:
         answer = answer.at_least("regression", found.estimate)
+    if train and budget == "thorough" and wide <= _MAX_DIM_OF_REGRESSION:
+        flow = NormalizingFlow(seed=seed).mutual_information(*next(iter(scales.values())))
+        doubtful = {"low_dim", "few_rows"} & set(flow.flags)
+        answer = answer.with_part("flow", flow) if doubtful else answer.at_least("flow", flow)
     # Information that neighbours and regressions cannot exclude may be there.
     possible = max((e.value + 2 * e.stderr for e in by_rows if e is not None), default=0.0)
     missed = _missed(n, x.shape[1] + y.shape[1], answer.value)
@@ -164,7 +177,7 @@ def _unless_exact(estimator: KSG | Gaussian, x: np.ndarray, y: np.ndarray) -> Es
         return None
 
 
-def _critics(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _critics(x: np.ndarray, y: np.ndarray, settings: Settings, seed: int) -> dict[str, Estimate]:
     """Estimate the parts ``residual``, ``critic`` and ``gaussian_held_out``."""
     u, v, rho = canonical(x, y)
     first, second = _radial(u), _radial(v)
@@ -179,9 +192,9 @@ def _critics(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Estimate]:
         ])
         for side in (u[:, :k], v[:, :k])
     )  # fmt: skip
-    ratios, normal, gaussian = held_out_ratios(first, second, (u_terms, v_terms), Settings(), seed)
+    ratios, normal, gaussian = held_out_ratios(first, second, (u_terms, v_terms), settings, seed)
     residual = ratios - normal[:, None] - gaussian
-    ratios, normal, _ = held_out_ratios(first, second, None, Settings(), seed)
+    ratios, normal, _ = held_out_ratios(first, second, None, settings, seed)
     critic = ratios - normal[:, None]
     every = {"residual": residual, "critic": critic, "gaussian_held_out": gaussian}
     return {name: _held_out(terms, y) for name, terms in every.items()}
