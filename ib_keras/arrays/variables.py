@@ -85,9 +85,11 @@ class Variable:
         """Return numbers with a density from which the values follow, ``(n, d)``.
 
         Numbers that do not repeat are returned as they are. Those on a grid get noise that is
-        uniform over one step of the grid, so that I(A;B) stays the same. ``None`` for others.
+        uniform over one step of the grid, so that I(A;B) stays the same. ``None`` for others, and
+        for identifiers on a grid: if each value appears once, they are no independent draws.
         """
-        if self.categories:
+        columns = self.numbers.T
+        if self.categories or any(on_a_grid(v) and len(np.unique(v)) == len(v) for v in columns):
             return None
         (spread,), atoms = spread_cells([self.numbers], rng)
         return None if atoms else spread

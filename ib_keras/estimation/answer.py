@@ -11,6 +11,8 @@ from ib_keras.interface import Estimate, MutualInformation
 
 Budget = Literal["fast", "balanced", "thorough"]
 
+# The number of standard errors beyond which a higher estimate is no chance.
+_SURE = 4.0
 # The flag of estimates that cannot be believed because the variables are too wide.
 _WIDE = "high_dim"
 
@@ -49,13 +51,17 @@ class Answer:
         """Return the answer with one more part, which replaces the value if it is clearly higher.
 
         All estimators miss information rather than invent it, so a part that exceeds the value by
-        more than two of its standard errors is nearer to the truth.
+        more than two of its standard errors is nearer to the truth. Unless it exceeds it by four of
+        them, which chance does not explain even if there are several parts, the interval includes
+        the value before.
         """
         found = self.with_part(name, part)
         if not part.value > self.value + 2 * part.stderr:
             return found
+        excess = part.value - self.value
+        below = excess if excess < _SURE * part.stderr else 0.0
         return dataclasses.replace(
-            found, value=part.value, stderr=part.stderr, above=above, by=name
+            found, value=part.value, stderr=part.stderr, above=above, below=below, by=name
         )
 
     @property

@@ -62,7 +62,8 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     large, to a difference of entropies, which has no ceiling. There are several regressions:
     polynomials, and in at most three dimensions local linear functions, of A from B and of B from
     A, in each scale. Each residual is computed without its own row. What a regression misses makes
-    the estimate lower, so one replaces another if it is higher by more than its standard error.
+    the estimate lower, so one replaces another if it is higher by more than two standard errors of
+    the difference.
 
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
@@ -76,6 +77,7 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     """
     best: Regressed | None = None
     kept: tuple[_Terms, Regression] | None = None
+    every_of_best = np.zeros(0)
     for scale, sides in pairs.items():
         first, second = (shorten_tails(side)[0] for side in sides)
         for way, a, b in (("b from a", first, second), ("a from b", second, first)):
@@ -91,12 +93,14 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
                     infinite = Estimate(math.inf, math.nan, n=len(a), dim=b.shape[1])
                     return Regressed(infinite, math.inf, by)
                 terms = _Terms(a, b, residual, known)
-                whole = terms.entropies(slice(None)), terms.rest(slice(None))
-                found = mean_with_error(whole[0] + whole[1], (), second.shape[1])
+                rest = terms.rest(slice(None))
+                every = terms.entropies(slice(None)) + rest
+                found = mean_with_error(every, (), second.shape[1])
                 if not math.isfinite(found.value):
                     continue
-                if best is None or found.value > best.estimate.value + found.stderr:
-                    best, kept = Regressed(found, float(whole[1].mean()), by), (terms, f)
+                if best is None or _is_higher(every, every_of_best):
+                    best, kept = Regressed(found, float(rest.mean()), by), (terms, f)
+                    every_of_best = every
     if best is None or kept is None:
         return None
     (terms, f), n = kept, best.estimate.n
@@ -107,6 +111,12 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
         estimate=dataclasses.replace(best.estimate, stderr=error),
         half=float(_Terms(a, b, f(a, b), terms.known)(slice(None)).mean()),
     )
+
+
+def _is_higher(terms: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether the mean of terms is above that of others of the same rows beyond chance."""
+    difference = terms - others
+    return bool(difference.mean() > 2 * difference.std(ddof=1) / math.sqrt(len(terms)))
 
 
 def _narrowest(samples: np.ndarray) -> float:
