@@ -85,6 +85,18 @@ def pairs(estimator: Any, n: int, draw: Any = synthetic.correlated_gaussians, *,
     return case
 
 
+def rotated_pairs(estimator: Any, n: int, dim: int = 2) -> Case:
+    """I(A;B) of log-gamma and exponential variables, of which both sides are rotated."""
+
+    def case(mi: float, seed: int) -> tuple[Estimate, float]:
+        rng = np.random.default_rng(seed)
+        a, b = synthetic.log_gamma_exponential(n, dim, mi or 1.0, seed=seed)
+        a, b = (v @ np.linalg.qr(rng.normal(size=(dim, dim)))[0] for v in (a, b))
+        return estimator(a, b if mi else rng.permutation(b)), mi
+
+    return case
+
+
 def gaussian_pairs(
     estimator: Any, n: int, grid: Sequence[float] = PAIRS, dims: Sequence[int] = DIMS
 ) -> list[Line]:
@@ -475,11 +487,43 @@ def figures() -> dict[str, Callable[[], Figure]]:
 
     def any_pair() -> Figure:
         # Critics take a minute a point, and add nothing to what is normal.
-        quick = functools.partial(ib.mutual_information, neural=False)
+        quick = functools.partial(ib.mutual_information, budget="fast")
         return Figure({
             f"{PAIR_TITLE}, without critics": gaussian_pairs(quick, 1000),
             OTHER_TITLE: other_pairs(ib.mutual_information, 1000, (1.0, 3.0)),
         }, repeats=1)  # fmt: skip
+
+    def ten() -> Figure:
+        """Ten estimators of the same pairs, for the page of all estimators."""
+        small = {"hidden": (64, 64), "steps": 500, "batch_size": 64}
+        rows, grid = 5000, (0.0, 1.0, 2.0, 5.0, 10.0)
+        made = {
+            name: ib.estimators.get(name) for name in ("gaussian", "ksg", "kl", "sliced", "renyi")
+        }
+        trained = {
+            **{name: ib.estimators.get(name, **small) for name in ("mine", "nwj", "infonce")},
+            "flow": ib.estimators.NormalizingFlow(hidden=(32,), layers=1, steps=500),
+        }
+        quick = functools.partial(ib.mutual_information, budget="fast")
+
+        def lines(estimators: dict[str, Any]) -> list[Line]:
+            return [
+                Line(name, grid, rotated_pairs(estimate, rows))
+                for name, estimate in estimators.items()
+            ]
+
+        by_rows = {name: one.mutual_information for name, one in made.items()}
+        by_training = {name: one.mutual_information for name, one in trained.items()}
+        return Figure(
+            {
+                f"{OTHER_TITLE}: closed forms and neighbours": lines(
+                    {**by_rows, "mutual_information": quick}
+                ),
+                f"{OTHER_TITLE}: trained": lines(by_training),
+            },
+            rows,
+            1,
+        )
 
     return {
         "akde": lambda: kde(1000, adaptive),
@@ -500,6 +544,7 @@ def figures() -> dict[str, Callable[[], Figure]]:
         "renyi": renyi,
         "sliced": sliced,
         "sp": lambda: propagated(1000),
+        "ten": ten,
     }
 
 
@@ -546,7 +591,7 @@ def draw(rows: pd.DataFrame, path: pathlib.Path) -> None:
             axes.plot([0, top], [0, top], color="0.6", linewidth=1, zorder=1)
             colours = mpl.colormaps["viridis"](np.linspace(0, 0.8, part["line"].nunique()))
             lines = part.groupby("line", sort=False)
-            for (label, line), colour, marker in zip(lines, colours, "osD^", strict=False):
+            for (label, line), colour, marker in zip(lines, colours, itertools.cycle("osD^v")):
                 axes.errorbar(
                     line["truth"], line["value"], yerr=line["spread"].fillna(0), label=label,
                     color=colour, marker=marker, markersize=4.5, linewidth=1.3,
