@@ -99,7 +99,7 @@ def two_numbers(
     missed = _missed(n, x.shape[1] + y.shape[1], answer.value)
     if found is not None:
         missed += _GROWTH * max(0.0, found.estimate.value - found.half - found.estimate.stderr)
-    above = max(math.hypot(answer.above, missed), possible - answer.value)
+    above = max(answer.above + missed, possible - answer.value)
     if found is None:
         grows = answer.value > math.log(n) - _RESOLVED  # ranks cannot show more
     else:
