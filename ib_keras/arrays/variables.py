@@ -22,6 +22,8 @@ Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 # The share of the rows from which on a value is an atom, and the share of rows with repeated values
 # up to which a column is continuous.
 _ATOM, _REPEATED = 0.01, 0.01
+# The largest number of different rows of a category, and the fewest rows with each on average.
+_MOST_ROWS, _ROWS_EACH = 100, 3
 # The largest number of columns that represent a category beside other columns.
 _MOST_COLUMNS = 100
 
@@ -124,9 +126,9 @@ class Variable:
 def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     """Return a variable, whose kind is decided by these rules unless it is given.
 
-    * Strings, booleans and pandas categories are categories. So are one-hot rows, and single
-      columns of integers or whole floats with at most two values, or with at most 100 values and
-      at least three rows each on average.
+    * Strings, booleans and pandas categories are categories. So are one-hot rows; single columns of
+      integers or whole floats with at most two values, or with at most 100 values and at least
+      three rows each on average; and several columns with so few different rows.
     * All other numbers are ordered. A column is continuous if at most 1 % of its rows have values
       that repeat, and the values are not on a grid. Otherwise it is a mixture if some values have
       1 % of the rows or more, and at least half of the other rows have values that do not repeat;
@@ -171,6 +173,10 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
         return _joined([_one_column(rows[:, i], name) for i in range(rows.shape[1])])
     samples = as_samples(array, name).astype(np.float64)
     samples = samples[:, _varies(samples)]
+    if kind is None and samples.shape[1] > 1:
+        codes = row_codes(samples)
+        if int(codes.max()) < min(_MOST_ROWS, n // _ROWS_EACH):
+            return _category(codes)
     return Variable(kind or _kind_of_all(samples), samples)
 
 

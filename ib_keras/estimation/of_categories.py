@@ -28,9 +28,9 @@ _FOLDS, _ROWS_EACH, _RARE = 4, 5, 0.05
 _FLOOR = 1e-6
 # The largest dimension in which neighbours miss little.
 _MAX_DIM_OF_KSG = 5
-# What an estimate may have missed: this share of it, and this multiple of what was gained by the
-# second half of the rows.
-_SHARE, _GROWTH = 0.05, 2.5
+# What an estimate may have missed, as on known pairs: this share of it, this multiple of what was
+# gained by the second half of the rows, and of neighbours a number of nats, times √(d·100/n).
+_SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.05, 2.5, 0.12, 100
 
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
 
@@ -116,6 +116,7 @@ def category_and_numbers(
         answer = answer.at_least("ksg_of_values", near.with_classes(a.numbers, labels))
     half = near.with_classes(scores[::2], _coded(labels[::2])).value if n > 4 * near.k else 0.0
     missed = _SHARE * answer.value + _GROWTH * max(0.0, ksg.value - half)
+    missed += _MISSED * math.sqrt(a.dim * _MISSED_ROWS / n)
     if a.dim > _MAX_DIM_OF_KSG:
         missed = ceiling  # what neighbours miss is unknown
     if counts[counts > 0].min() >= _ROWS_EACH and not serial:

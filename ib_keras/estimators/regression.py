@@ -44,8 +44,8 @@ class Regressed:
         estimate: I(A;B) in nats; infinite if the residual is no larger than rounding errors.
         rest: the part I(A;R) that is left in the residual R, in nats.
         by: the direction, the scale and the regression, such as ``"b from a, values, local"``.
-        half: the same estimate from every other row, which is lower if the regression would predict
-            better with more rows, as it does for an exact relation.
+        half: the same estimate from half of the rows, which is lower if the regression would
+            predict better with more rows, as it does for an exact relation.
     """
 
     estimate: Estimate
@@ -62,8 +62,8 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     large, to a difference of entropies, which has no ceiling. There are several regressions:
     polynomials, and in at most three dimensions local linear functions, of A from B and of B from
     A, in each scale. Each residual is computed without its own row. What a regression misses makes
-    the estimate lower, so one replaces another if it is higher by more than two standard errors of
-    the difference.
+    the estimate lower. Therefore those count that are not below the highest by more than two
+    standard errors of the difference, and of these the one with the smallest error is used.
 
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
@@ -75,9 +75,35 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     References:
         Kozachenko & Leonenko, 1987 (entropies); Kraskov et al., 2004, eq. 8 (the rest).
     """
-    best: Regressed | None = None
-    kept: tuple[_Terms, Regression] | None = None
-    every_of_best = np.zeros(0)
+    found = list(_candidates(pairs))
+    exact = [one.regressed for one in found if math.isinf(one.regressed.estimate.value)]
+    if exact or not found:
+        return exact[0] if exact else None
+    # The order in which they are tried must not matter.
+    highest = max(found, key=lambda one: one.regressed.estimate.value)
+    alike = [one for one in found if not _is_higher(highest.every, one.every)]
+    best = min(alike, key=lambda one: one.regressed.estimate.stderr)
+    estimate, terms, n = best.regressed.estimate, best.terms, len(best.every)
+    error = math.sqrt(estimate.stderr**2 + excess_variance(terms, n, _K) / n)
+    some = np.random.default_rng(0).permutation(n)[: n // 2]
+    a, b = terms.a[some], terms.b[some]
+    half = _Terms(a, b, best.regression(a, b), terms.known)(slice(None))
+    return dataclasses.replace(
+        best.regressed,
+        estimate=dataclasses.replace(estimate, stderr=error),
+        half=float(half.mean()),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Candidate:
+    regressed: Regressed
+    terms: _Terms
+    every: np.ndarray
+    regression: Regression
+
+
+def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[_Candidate]:
     for scale, sides in pairs.items():
         first, second = (shorten_tails(side)[0] for side in sides)
         for way, a, b in (("b from a", first, second), ("a from b", second, first)):
@@ -89,28 +115,18 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
                     continue
                 if scale == "ranks" and _narrowest(residual) * len(a) < _RANKS * _SPACING:
                     continue  # what is left is the rounding to ranks
-                if (residual.var(axis=0) <= _EXACT * b.var(axis=0)).any():
-                    infinite = Estimate(math.inf, math.nan, n=len(a), dim=b.shape[1])
-                    return Regressed(infinite, math.inf, by)
                 terms = _Terms(a, b, residual, known)
+                if (residual.var(axis=0) <= _EXACT * b.var(axis=0)).any():
+                    infinite = Estimate(math.inf, math.nan, n=len(a), dim=second.shape[1])
+                    yield _Candidate(
+                        Regressed(infinite, math.inf, by), terms, np.full(len(a), np.inf), f
+                    )
+                    return
                 rest = terms.rest(slice(None))
                 every = terms.entropies(slice(None)) + rest
-                found = mean_with_error(every, (), second.shape[1])
-                if not math.isfinite(found.value):
-                    continue
-                if best is None or _is_higher(every, every_of_best):
-                    best, kept = Regressed(found, float(rest.mean()), by), (terms, f)
-                    every_of_best = every
-    if best is None or kept is None:
-        return None
-    (terms, f), n = kept, best.estimate.n
-    error = math.sqrt(best.estimate.stderr**2 + excess_variance(terms, n, _K) / n)
-    a, b = terms.a[::2], terms.b[::2]
-    return dataclasses.replace(
-        best,
-        estimate=dataclasses.replace(best.estimate, stderr=error),
-        half=float(_Terms(a, b, f(a, b), terms.known)(slice(None)).mean()),
-    )
+                estimate = mean_with_error(every, (), second.shape[1])
+                if math.isfinite(estimate.value):
+                    yield _Candidate(Regressed(estimate, float(rest.mean()), by), terms, every, f)
 
 
 def _is_higher(terms: np.ndarray, others: np.ndarray) -> bool:

@@ -417,13 +417,27 @@ def pair_terms(
         own = np.arange(len(some)), some
         both[own] = np.inf
         radius = np.partition(both, k - 1, axis=1)[:, k - 1 : k]
-        same = radius[:, 0] == 0
-        # Where rows coincide, the coinciding rows are counted, without the row itself.
-        radius = np.where(radius > 0, radius, np.nextafter(0, 1))
-        near = np.where(same, (both < radius).sum(axis=1), k)
-        in_a, in_b = ((space < radius).sum(axis=1) - same for space in (in_a, in_b))
+        near, closed = _on_border(both, radius, k)
+        in_a, in_b = (_inside(space, radius, closed) for space in (in_a, in_b))
         out.append(digamma(near) + digamma(n) - digamma(in_a) - digamma(in_b))
     return np.concatenate(out)
+
+
+def _on_border(
+    others: np.ndarray, radius: np.ndarray, k: int | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of neighbours, and where those on the border are counted.
+
+    They are counted where there are several, because values repeat, as in ``KSG``.
+    """
+    up_to = (others <= radius).sum(axis=1)
+    closed = (up_to > k) | (radius[:, 0] == 0)
+    return np.where(closed, up_to, k), closed
+
+
+def _inside(space: np.ndarray, radius: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """Return the numbers of rows within the radius, without the row itself where it is closed."""
+    return np.where(closed, (space <= radius).sum(axis=1) - 1, (space < radius).sum(axis=1))
 
 
 def _class_terms(a: np.ndarray, classes: list[np.ndarray], k: int, metric: str) -> list[np.ndarray]:
@@ -441,10 +455,8 @@ def _class_terms(a: np.ndarray, classes: list[np.ndarray], k: int, metric: str) 
             reach = min(k, n - 1)
             nearest = np.sort(np.partition(own, reach - 1, axis=1)[:, :reach], axis=1)
             radius = nearest[np.arange(len(rows)), neighbours - 1][:, None]
-            same = radius[:, 0] == 0
-            radius = np.where(radius > 0, radius, np.nextafter(0, 1))
-            near = np.where(same, (own < radius).sum(axis=1), neighbours)
-            inside = (space < radius).sum(axis=1) - same
+            near, closed = _on_border(own, radius, neighbours)
+            inside = _inside(space, radius, closed)
             terms.append(digamma(n) + digamma(near) - digamma(counts) - digamma(inside))
     return [np.concatenate(terms) for terms in out]
 

@@ -132,8 +132,8 @@ def test_calibration_only_adds_flags():
     plain, calibrated = (
         ib.estimate({"h": t}, "kl", inputs=x, calibrate=more).iloc[0] for more in (False, settings)
     )
-    assert plain["value"] < -0.3 and plain["flags"] == "no_noise,negative"
-    assert calibrated["flags"] == "no_noise,negative,untrusted"
+    assert plain["value"] < -0.3 and {"no_noise", "negative"} <= set(plain["flags"].split(","))
+    assert calibrated["flags"] == plain["flags"] + ",untrusted"
     assert calibrated["value"] == plain["value"] and "untrusted" not in calibrated.index
 
 

@@ -84,7 +84,7 @@ def test_the_first_layer_is_a_dense_layer_of_joined_rows():
             layer.bias.assign(rng.normal(size=layer.bias.shape))
         some = rng.choice(len(labels), size)
         some[:2] = [-1, 0]
-        left, right = (np.clip(v, -10, 10)[some] for v in (a._rows[:], plain))
+        left, right = (np.clip(v, -10, 10)[some] for v in (a.samples[:], plain))
         joined = np.concatenate([np.repeat(left, size, 0), np.tile(right, (size, 1))], axis=1)
         expected = critic.model(joined.astype("f4")).numpy().reshape(size, size)
         assert np.ptp(expected) > 0.1

@@ -167,12 +167,17 @@ def test_two_variables_in_any_order(n, d, seed):
         found = subjects.attempt(ib.mutual_information, a, b, neural=False)
         return None if found is None else found.value
 
-    first = value(x, t)
-    assert value(t, x) == pytest.approx(first, abs=1e-7)
-    assert value(x[order], t[order]) == pytest.approx(first, abs=1e-7)
-    assert value(np.exp(x), t**3) == pytest.approx(first, abs=1e-7)  # ranks are all it sees
-    labelled = value(t, y)
-    assert value(y, t) == labelled and value(t, np.array(["b", "c", "a"])[y]) == labelled
+    first = subjects.attempt(ib.mutual_information, x, t, budget="fast")
+    # Equal values are ranked in random order.
+    if first is not None and first.details["kinds"] == ("continuous", "continuous"):
+        assert value(t, x) == pytest.approx(first.value, abs=1e-7)
+        assert value(x[order], t[order]) == pytest.approx(first.value, abs=1e-7)
+        bent = ib.mutual_information(np.exp(x), t**3, budget="fast")
+        for part in {"gaussian", "ksg"} & set(first.parts):  # ranks are all that these see
+            assert bent.parts[part].value == pytest.approx(first.parts[part].value, abs=1e-7)
+    labelled, named = (value(t, np.array([*names])[y]) for names in ("abc", "bca"))
+    assert value(np.array(["a", "b", "c"])[y], t) == labelled
+    assert named == pytest.approx(labelled, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", ["mine", "nwj", "infonce"] if subjects.SOAK else ["infonce"])
