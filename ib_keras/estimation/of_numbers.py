@@ -23,6 +23,8 @@ _SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)
 # The fewest rows that train a critic, and the largest dimensions of each variable for which
 # neighbours and regressions are used.
 _MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 16
+# The largest number of rows for regressions, whose errors are then small.
+_MOST_ROWS = 20_000
 # The closed form is confirmed if other estimates give at least this share of it, less a margin in
 # nats. For samples on a curved surface it may be arbitrarily wrong.
 _CONFIRMED_SHARE, _MARGIN_NATS = 0.8, 0.05
@@ -71,7 +73,14 @@ def two_numbers(
     train = budget != "fast" and not serial and n >= _MIN_ROWS_OF_CRITIC and several
     near = KSG(3, window=window) if wide <= _MAX_DIM_OF_KSG else None
     ksg = None if near is None else _unless_exact(near, x, y)
-    found = by_regression(scales) if wide <= _MAX_DIM_OF_REGRESSION and not serial else None
+    found = None
+    if wide <= _MAX_DIM_OF_REGRESSION and not serial:
+        some = np.random.default_rng([seed, 5]).permutation(n)[:_MOST_ROWS]
+        found = by_regression(
+            {name: (first[some], second[some]) for name, (first, second) in scales.items()}
+            if n > _MOST_ROWS
+            else scales
+        )
     trained = _critics(x, y, _SETTINGS[budget], seed) if train else {}
     answer = Answer(0.0, 0.0, n, b.dim, flags=flags)
     if several and not train:
