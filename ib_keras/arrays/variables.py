@@ -160,6 +160,12 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
             "an array (n, ...) with n >= 2",
             repr(values) if array is not None and not array.ndim else f"{n} samples",
         )
+    if array is not None and array.dtype.kind in "cMm":
+        raise ArgumentError(
+            f"`{name}` holds neither numbers nor categories",
+            "numbers, strings or booleans; times as floats, complex numbers as two columns",
+            f"dtype {array.dtype}",
+        )
     if kind == "category":
         return _category(as_labels(values, n, name) if array is None else _codes(array, name))
     if array is None or (array.ndim == 1 and kind is None and _is_label(array)):

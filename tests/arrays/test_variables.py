@@ -97,6 +97,8 @@ def test_a_given_kind_replaces_the_rules():
         ([1.0, np.nan, 2.0], "missing|NaN"),
         ([1.0, np.inf, 2.5], "infinite"),
         (["a", None, "b"], "missing"),
+        (pd.date_range("2020", periods=9), "neither numbers nor categories.*times as floats"),
+        (np.ones(9) * 1j, "neither numbers nor categories.*dtype complex128"),
         (pd.Series(["a", None], dtype="category"), "missing"),
     ],
 )
