@@ -123,6 +123,11 @@ TRUE = -0.5 * math.log(1 - 0.8**2)
 fast = functools.partial(ib.mutual_information, budget="fast")
 
 
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order_of_the_tests():
+    RNG.bit_generator.state = np.random.default_rng(1).bit_generator.state
+
+
 def whole(values, step):
     return np.round(values / step).astype(int)
 
@@ -135,7 +140,7 @@ def test_integers_of_many_values_are_numbers(step):
         assert found.value == pytest.approx(TRUE, abs=0.06) and covers(found, TRUE)
         assert found.flags == ()
     shuffled = fast(a, RNG.permutation(b))
-    assert covers(shuffled, 0) and shuffled.value < 0.05
+    assert covers(shuffled, 0) and shuffled.value < 3 * shuffled.stderr + 0.01
 
 
 def test_an_identifier_says_nothing():

@@ -12,6 +12,11 @@ RNG = np.random.default_rng(0)
 X, E = RNG.normal(size=(2, N, 1))
 
 
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order_of_the_tests():
+    RNG.bit_generator.state = np.random.default_rng(1).bit_generator.state
+
+
 def normal_scores(values):
     return scipy.stats.norm.ppf(scipy.stats.rankdata(values, axis=0) / (len(values) + 1))
 
