@@ -38,8 +38,8 @@ FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "bias"
 COLUMNS = ["name", "panel", "line", "truth", "value", "spread", "flags", "n", "repeats"]
 # What an estimator says of every layer, and not of these samples.
 ALWAYS = {
-    "measurement_bins", "measurement_kernel", "measurement_noise", "network_noise", "no_noise",
-    "sliced",
+    "measurement_bins", "measurement_kernel", "measurement_noise", "network_noise", "no_critic",
+    "no_noise", "sliced",
 }  # fmt: skip
 DIMS = (2, 5, 10)
 
@@ -516,10 +516,8 @@ def figures() -> dict[str, Callable[[], Figure]]:
         by_training = {name: one.mutual_information for name, one in trained.items()}
         return Figure(
             {
-                f"{OTHER_TITLE}: closed forms and neighbours": lines(
-                    {**by_rows, "mutual_information": quick}
-                ),
-                f"{OTHER_TITLE}: trained": lines(by_training),
+                "closed forms and neighbours": lines({**by_rows, "mutual_information": quick}),
+                "trained": lines(by_training),
             },
             rows,
             1,
