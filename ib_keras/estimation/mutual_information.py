@@ -99,6 +99,7 @@ def mutual_information(
     window = check_count(window, "window", 0)
     if budget not in get_args(Budget):
         raise ArgumentError("`budget` is unknown", f"one of {get_args(Budget)}", repr(budget))
+    budget = budget if neural else "fast"
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
         raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
@@ -109,7 +110,7 @@ def mutual_information(
         first, second = first.take(rows), second.take(rows)
     length = serial_dependence(_series(first), _series(second))
     estimate = functools.partial(
-        _estimate, budget=budget if neural else "fast", serial=bool(length or window),
+        _estimate, budget=budget, serial=bool(length or window),
         window=window, seed=seed,
     )  # fmt: skip
     answer = estimate(first, second)

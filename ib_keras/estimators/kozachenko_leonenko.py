@@ -138,7 +138,7 @@ class KozachenkoLeonenko(Neighbors):
         a, b, flags = check_pair(a, b, self.k)
         times = self.times(len(a))
         flags += self.dependence(a, b)
-        a, b = (_independent_columns(shorten_tails(v)[0]) for v in (a, b))
+        a, b = (independent_columns(shorten_tails(v)[0]) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
         a, b = of_one_spread(a, b)
@@ -195,7 +195,7 @@ class KozachenkoLeonenko(Neighbors):
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
         flags += self.dependence(samples, labels)
-        samples = _independent_columns(shorten_tails(samples)[0])
+        samples = independent_columns(shorten_tails(samples)[0])
         dim = samples.shape[1]
         if not dim:
             return Estimate(0.0, 0.0, flags=flags, n=len(samples), dim=0)
@@ -316,7 +316,8 @@ def _whitened(rows: Rows) -> tuple[Rows, float]:
     return dataclasses.replace(rows, shift=near.shift, scale=near.scale, matrix=matrix), log_det
 
 
-def _independent_columns(samples: np.ndarray) -> np.ndarray:
+def independent_columns(samples: np.ndarray) -> np.ndarray:
+    """Return the columns without those that are linear functions of others, ``(n, rank)``."""
     kept = _independent(Rows.of(samples))
     return samples if len(kept) == samples.shape[1] else samples[:, kept]
 

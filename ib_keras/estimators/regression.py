@@ -14,7 +14,9 @@ from sklearn.preprocessing import PolynomialFeatures
 from ib_keras.arrays.rows import slices
 from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.estimators.continuous import excess_variance, mean_with_error
+from ib_keras.estimators.kernels.local_dimension import on_surface
 from ib_keras.estimators.kernels.neighbor_search import distances, joint_counts
+from ib_keras.estimators.kozachenko_leonenko import independent_columns
 from ib_keras.interface import Estimate
 
 # The largest degree of polynomials, the fewest rows for each of their coefficients, and the largest
@@ -63,7 +65,9 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     polynomials, and in at most three dimensions local linear functions, of A from B and of B from
     A, in each scale. Each residual is computed without its own row. What a regression misses makes
     the estimate lower. Therefore those count that are not below the highest by more than two
-    standard errors of the difference, and of these the one with the smallest error is used.
+    standard errors of the difference, and of these the one with the smallest error is used. Columns
+    that are linear functions of others are left out, and so are regressions to samples on a
+    surface, which have no density.
 
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
@@ -105,9 +109,11 @@ class _Candidate:
 
 def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[_Candidate]:
     for scale, sides in pairs.items():
-        first, second = (shorten_tails(side)[0] for side in sides)
+        first, second = (independent_columns(shorten_tails(side)[0]) for side in sides)
         for way, a, b in (("b from a", first, second), ("a from b", second, first)):
             known = scale == "ranks" and b.shape[1] == 1
+            if on_surface(b):
+                continue  # B has no density
             for name, f in _regressions(*a.shape):
                 residual = f(a, b)
                 by = f"{way}, {scale}, {name}"
@@ -124,6 +130,8 @@ def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[
                     return
                 rest = terms.rest(slice(None))
                 every = terms.entropies(slice(None)) + rest
+                if on_surface(residual):
+                    continue
                 estimate = mean_with_error(every, (), second.shape[1])
                 if math.isfinite(estimate.value):
                     yield _Candidate(Regressed(estimate, float(rest.mean()), by), terms, every, f)

@@ -61,6 +61,22 @@ def test_one_column_of_ranks_has_a_known_entropy():
     assert found.estimate.value == pytest.approx(-math.log(0.6), abs=3 * found.estimate.stderr)
 
 
+@pytest.mark.parametrize("more", [[X], [1 - 3 * X], [E, X + E]])
+def test_columns_that_repeat_others_add_nothing(more):
+    x, noise = np.hstack([X, *more]), 0.75 * RNG.normal(size=(N, 1))
+    for pair in ((x, X + noise), (X + noise, x)):
+        found = by_regression({"values": pair, "ranks": tuple(map(normal_scores, pair))})
+        exact = 0.5 * math.log1p(0.75**-2)
+        assert found.estimate.value == pytest.approx(exact, abs=3.5 * found.estimate.stderr)
+
+
+def test_samples_on_a_surface_are_not_predicted():
+    angle = RNG.uniform(0, 2 * np.pi, (N, 1))
+    circle = np.hstack([np.cos(angle), np.sin(angle)])
+    found = by_regression({"values": (circle + 0.3 * RNG.normal(size=(N, 2)), circle)})
+    assert found.by.startswith("a from b")
+
+
 def test_an_exact_relation():
     assert by_regression({"values": (X, X**2 - X - 1)}).estimate.value == math.inf
     found = by_regression({"values": (X, np.sin(3 * X))})
