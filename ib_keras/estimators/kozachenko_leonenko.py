@@ -333,7 +333,8 @@ def _independent(rows: Rows) -> np.ndarray:
 
 
 def _spanning(rows: Rows) -> np.ndarray:
-    rows = rows.centred()
+    # A relation may have an intercept, which is no combination of the columns less their medians.
+    rows = rows.shifted(rows.mean())
     norms = np.sqrt(rows.squares())
     triangle = np.zeros((0, rows.shape[1]))
     for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():

@@ -275,3 +275,14 @@ def test_many_samples_on_the_border_of_an_interval():
     for shift in (0.0, 1.0, 1e6, 2.0**50):
         found = neighbor_search.counts_within(x + shift, radius, "chebyshev")
         assert found.tolist() == expected.tolist()
+
+
+def test_a_linear_relation_may_have_an_intercept():
+    rng = np.random.default_rng(0)
+    a = rng.exponential(size=(300, 2))  # with medians that do not add up
+    sums = np.column_stack([a, 5 - a.sum(axis=1)])
+    with pytest.raises(ArgumentError, match="lies in a subspace"):
+        KozachenkoLeonenko().entropy(sums)
+    b = a[:, :1] + rng.normal(size=(300, 1))
+    found, plain = (KozachenkoLeonenko(whiten=True).mutual_information(v, b) for v in (sums, a))
+    assert found.dim == plain.dim and found.value == pytest.approx(plain.value, abs=0.02)
