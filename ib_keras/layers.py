@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ib_keras.arrays.checks import check_interval, check_nonnegative, check_stddev
+from ib_keras.arrays.checks import check_bool, check_interval, check_nonnegative, check_stddev
 from ib_keras.errors import ArgumentError
 
 if keras.backend.backend() != "tensorflow":
@@ -63,9 +63,7 @@ class GaussianChannel(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(relative, bool):
-            raise ArgumentError("`relative` is invalid", "True or False", repr(relative))
-        self.relative = relative
+        self.relative = check_bool(relative, "relative")
         self.supports_masking = True
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -65,6 +65,7 @@ def information_plane(
     max_samples: int = 10000,
     views: str = "",
     shards: int = 0,
+    conditional: bool = False,
     seed: int = 0,
 ) -> dsl.Dataset:
     """Train models, record them at log-spaced epochs and estimate I(X;T) and I(T;Y).
@@ -93,6 +94,8 @@ def information_plane(
             {"block*": "mean"}.
         shards: the number of tasks, up to 100, over which the estimates of one model are split.
             With 0, each estimator has one task, or more if this would take more than an hour.
+        conditional: whether to also estimate I(X;T|Y), the part of I(X;T) that the labels do not
+            explain.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
     """
     data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
@@ -119,7 +122,9 @@ def information_plane(
             store=capture_task.outputs["output"], estimators=estimators, shards=shards
         )
         with dsl.ParallelFor(plan_task.output) as shard:
-            estimate_task = estimator(store=capture_task.outputs["output"], shard=shard)
+            estimate_task = estimator(
+                store=capture_task.outputs["output"], shard=shard, conditional=conditional
+            )
         # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(estimates=dsl.Collected(model_task.outputs["output"]))

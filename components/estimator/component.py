@@ -14,6 +14,7 @@ def estimator(
     estimator: str = "ebab",
     estimators: List[str] = [],  # noqa: B006, UP006
     shard: str = "",
+    conditional: bool = False,
 ):
     """Estimate I(X;T) and I(T;Y) for every layer and epoch, or for a part of them.
 
@@ -25,6 +26,7 @@ def estimator(
         estimators: list of several estimators; if given, ``estimator`` is ignored.
         shard: the layers, epochs and estimator of this task, from the component ``planner``; if
             given, ``estimator`` and ``estimators`` are ignored.
+        conditional: whether to also estimate I(X;T|Y).
     """
     from ib_keras.components.artifacts import shards
     from ib_keras.components.base import each, items, parts, publish
@@ -33,14 +35,17 @@ def estimator(
     stores = parts(store.path)
     if shard:
         facts = each(
-            lambda folder, part: executor.run_part(stores, folder, part),
+            lambda folder, part: executor.run_part(stores, folder, part, conditional=conditional),
             output.path,
             shards.read(shard),
         )
     else:
         facts = each(
             lambda folder, path: executor.run(
-                path, folder, estimator=estimators or items(estimator)
+                path,
+                folder,
+                estimator=estimators or items(estimator),
+                conditional=conditional,
             ),
             output.path,
             stores,

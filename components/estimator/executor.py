@@ -19,6 +19,7 @@ def run(
     estimator: Any,
     layers: Sequence[str] | None = None,
     epochs: Sequence[int] | None = None,
+    conditional: bool = False,
 ) -> dict[str, Any]:
     """Run one or more estimators on the layers and epochs of a store.
 
@@ -32,12 +33,20 @@ def run(
             list of these.
         layers: names of the layers; ``None`` for all.
         epochs: the epochs; ``None`` for all.
+        conditional: whether to also estimate I(X;T|Y).
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
     recorded = ib_keras.ActivationStore(store)
-    table = ib_keras.estimate(recorded, estimator, layers=layers, epochs=epochs, progress=False)
+    table = ib_keras.estimate(
+        recorded,
+        estimator,
+        layers=layers,
+        epochs=epochs,
+        conditional=conditional,
+        progress=False,
+    )
     logs = recorded.logs
     logs.insert(0, "run", recorded.run)
     frame.write(table, output, logs=logs)
@@ -46,7 +55,11 @@ def run(
 
 
 def run_part(
-    stores: Sequence[str | os.PathLike], output: str | os.PathLike, part: Part
+    stores: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    part: Part,
+    *,
+    conditional: bool = False,
 ) -> dict[str, Any]:
     """Run the estimator of a part of a shard, as ``run`` does.
 
@@ -54,6 +67,7 @@ def run_part(
         stores: the stores that a ``capturer`` task wrote.
         output: the folder to write.
         part: a part of the shard.
+        conditional: whether to also estimate I(X;T|Y).
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
@@ -64,4 +78,4 @@ def run_part(
     if not 0 <= part.store < len(stores):
         raise ArgumentError("The shard names an unknown store", f"< {len(stores)}", part.store)
     chosen = {"estimator": part.estimator, "layers": part.layers, "epochs": part.epochs}
-    return run(stores[part.store], output, **chosen)
+    return run(stores[part.store], output, conditional=conditional, **chosen)

@@ -97,6 +97,13 @@ def check_seed(value: Any) -> int:
     return int(value)
 
 
+def check_bool(value: Any, name: str) -> bool:
+    """Return a truth value."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"`{name}` is unknown", "True or False", repr(value))
+    return value
+
+
 def check_positive(value: Any, name: str) -> float:
     """Return ``value`` as a positive finite float."""
     if not _is_number(value):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import keras
 
 from ib_keras import examples
-from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.checks import check_bool, check_count
 from ib_keras.arrays.targets import as_targets
 from ib_keras.callbacks import tensorboard
 from ib_keras.callbacks.sinks import Recording, Sink, StoreSink, TableSink
@@ -58,6 +58,7 @@ class Recorder(keras.callbacks.Callback):
             callbacks after this one in the list (CSVLogger, EarlyStopping, trackers) and for
             History. They appear from the first recorded epoch on, and are NaN in epochs that are
             not recorded.
+        conditional: whether these also estimate I(X;T|Y), as in ``ib_keras.estimate``.
         draws: number of noisy forward passes per epoch.
         conditional_inputs: m, the number of randomly chosen rows that are propagated repeatedly.
             From these, ``SamplePropagation`` measures the randomness, given the input, of a layer
@@ -101,6 +102,7 @@ class Recorder(keras.callbacks.Callback):
         layers: Layers = None,
         keep: Literal["activations", "estimates"] = "activations",
         estimators: Any = None,
+        conditional: bool = False,
         draws: int = 1,
         conditional_inputs: int = 128,
         propagations: int = 64,
@@ -149,6 +151,7 @@ class Recorder(keras.callbacks.Callback):
                     "estimates after training",
                     "range='global'",
                 )
+        self._conditional = check_bool(conditional, "conditional")
         self._selects = selector(epochs)
         self._logs: list[dict[str, Any]] = []
         self._sink: Sink | None = None
@@ -182,6 +185,7 @@ class Recorder(keras.callbacks.Callback):
             viewed=viewed,
             view_inputs=self._view_inputs,
             estimators=tuple(self._estimators),
+            conditional=self._conditional,
             rows=capture.propagated_rows(rows.n, self.conditional_inputs, self.seed),
             propagations=self.propagations,
             draws=self.draws,

@@ -42,6 +42,7 @@ class Recording:
         viewed: the views of these layers.
         view_inputs: inputs on which views are fitted.
         estimators: the estimators that run at each recorded epoch.
+        conditional: whether they also estimate I(X;T|Y).
         rows: ``(m,)`` the rows that are propagated repeatedly.
         propagations: number of times each of these rows is propagated.
         draws: number of noisy forward passes per epoch.
@@ -60,6 +61,7 @@ class Recording:
     viewed: Viewed
     view_inputs: Any
     estimators: tuple[BaseEstimator, ...]
+    conditional: bool
     rows: np.ndarray
     propagations: int
     draws: int
@@ -246,7 +248,7 @@ class StoreSink(Sink):
         if not r.estimators:
             return []
         samples, layers = sources.from_store(self._store, epochs=[epoch])
-        return list(run_all(layers, r.estimators, samples))
+        return list(run_all(layers, r.estimators, samples, conditional=r.conditional))
 
 
 class TableSink(Sink):
@@ -329,7 +331,7 @@ class TableSink(Sink):
             view_inputs=r.view_inputs,
         )  # fmt: skip
         layers = sources.sources_of(captured, run=r.run, epoch=epoch)
-        rows = list(run_all(layers, r.estimators, self._samples))
+        rows = list(run_all(layers, r.estimators, self._samples, conditional=r.conditional))
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ib_keras import examples, frame
 from ib_keras.activations import ActivationStore
+from ib_keras.arrays.checks import check_bool
 from ib_keras.errors import ArgumentError, Interrupted, StoreError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, check_on_error
@@ -114,8 +115,7 @@ def estimate(
     estimators = make_estimators(estimators)
     calibrator = Calibrator.of(calibrate)
     check_on_error(on_error)
-    if not isinstance(conditional, bool):
-        raise ArgumentError("`conditional` is unknown", "True or False", repr(conditional))
+    check_bool(conditional, "conditional")
     epochs = None if epochs is None else check_epochs(epochs)
     capture = {"views": views, "view_inputs": view_inputs, "seed": seed}
     parts = [

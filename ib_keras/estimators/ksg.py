@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy.special import digamma
 
-from ib_keras.arrays.checks import check_seed
+from ib_keras.arrays.checks import check_bool, check_seed
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.grids import spread_cells
 from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
@@ -112,9 +112,7 @@ class KSG(Neighbors):
         if self.metric not in ("chebyshev", "euclidean"):
             raise ArgumentError("`metric` is unknown", "'chebyshev' or 'euclidean'", self.metric)
         for name in ("rescale", "dither"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ArgumentError(f"`{name}` is unknown", "True or False", repr(value))
+            check_bool(getattr(self, name), name)
         check_seed(self.seed)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:

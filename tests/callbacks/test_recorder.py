@@ -68,14 +68,20 @@ def test_a_plain_model_is_tapped_without_noise(mlp, inputs, tmp_path):
 
 def test_estimates_in_place_keep_only_the_table(noisy, inputs, tmp_path):
     in_place = ib.Recorder(
-        tmp_path / "t", *inputs, keep="estimates", estimators=["ebab", "kde"], run="r"
+        tmp_path / "t",
+        *inputs,
+        keep="estimates",
+        estimators=["ebab", "kde"],
+        conditional=True,
+        run="r",
     )
     fit(noisy, inputs, ib.Recorder(tmp_path / "r", *inputs), in_place)
     assert {p.name for p in (tmp_path / "t").iterdir()} == {
         "manifest.json", "estimates.parquet", "logs.parquet",
     }  # fmt: skip
     table = ib.load(tmp_path / "t")
-    expected = ib.estimate(tmp_path / "r", ["ebab", "kde"])
+    expected = ib.estimate(tmp_path / "r", ["ebab", "kde"], conditional=True)
+    assert "I(X;T|Y)" in set(table["quantity"])
     assert table["value"].tolist() == expected["value"].tolist()
     assert table["noise_std"].tolist() == expected["noise_std"].tolist()
     assert table.loc[table["epoch"] == 3, "loss"].notna().all()
@@ -179,6 +185,7 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
         {"log_dir": "logs"},
         {"keep": "estimates", "estimators": ["ebba"]},
         {"draws": 0},
+        {"conditional": "yes"},
         {"log_prefix": 3},
     ):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):

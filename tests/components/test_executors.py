@@ -16,6 +16,7 @@ from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
+from ib_keras.estimation.shards import Part
 from ib_keras.storage import manifests
 
 
@@ -95,6 +96,14 @@ def test_the_report_holds_all_estimates_and_the_logs(chain):
     )
     assert table.loc[table["epoch"] == 2, "loss"].notna().all()
     assert (root / "page.html").read_text() == (root / "report" / "report.html").read_text()
+
+
+def test_information_that_the_labels_do_not_explain(chain, tmp_path):
+    root, _ = chain
+    part = Part(0, "ebab", layers=("output",), epochs=(3,))
+    estimator.run_part([root / "store"], tmp_path / "t", part, conditional=True)
+    found = ib.load(tmp_path / "t").set_index("quantity")["value"]
+    assert found["I(X;T|Y)"] == pytest.approx(found["I(X;T)"] - found["I(T;Y)"])
 
 
 def test_own_data_and_model(tmp_path, monkeypatch):
