@@ -13,8 +13,33 @@ Budget = Literal["fast", "balanced", "thorough"]
 
 # The number of standard errors beyond which a higher estimate is no chance.
 _SURE = 4.0
+# If the second half of the rows added this much, in nats and beyond its error, it is not known how
+# much more rows would add.
+_UNBOUNDED = 0.3
 # The flag of estimates that cannot be believed because the variables are too wide.
 _WIDE = "high_dim"
+
+
+def is_unbounded(growth: Estimate) -> bool:
+    """Return whether the second half of the rows added too much to tell what more would add."""
+    return growth.value > _UNBOUNDED + 3 * growth.stderr
+
+
+def extrapolated(part: Estimate, growth: Estimate) -> Estimate:
+    """Return an estimate plus what the second half of the rows added, if this is no chance.
+
+    An estimate that misses information misses less of it with more rows. If what it misses falls
+    like a power n^−c of the number of rows, with c at most 1, it still misses at least what the
+    second half of the rows added.
+
+    Args:
+        part: the estimate from all rows.
+        growth: the difference between it and the same estimate from half of the rows, in nats.
+    """
+    if not 2 * growth.stderr < growth.value or is_unbounded(growth):
+        return part
+    error = math.hypot(part.stderr, growth.stderr)
+    return dataclasses.replace(part, value=part.value + growth.value, stderr=error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +72,31 @@ class Answer:
         """Return the answer with one more part, and the same value."""
         return dataclasses.replace(self, parts={**self.parts, name: part})
 
-    def at_least(self, name: str, part: Estimate, above: float = 0.0) -> Answer:
+    def at_least(
+        self, name: str, part: Estimate, *, above: float = 0.0, below: float = 0.0
+    ) -> Answer:
         """Return the answer with one more part, which replaces the value if it is clearly higher.
 
         All estimators miss information rather than invent it, so a part that exceeds the value by
         more than two of its standard errors is nearer to the truth. Unless it exceeds it by four of
         them, which chance does not explain even if there are several parts, the interval includes
         the value before.
+
+        Args:
+            name: the name of the part.
+            part: its estimate.
+            above: what this estimate may have missed, in nats.
+            below: by how much it may be too high, in nats.
         """
         found = self.with_part(name, part)
         if not part.value > self.value + 2 * part.stderr:
             return found
         excess = part.value - self.value
-        below = excess if excess < _SURE * part.stderr else 0.0
+        chance = excess if excess < _SURE * part.stderr else 0.0
         return dataclasses.replace(
-            found, value=part.value, stderr=part.stderr, above=above, below=below, by=name
-        )
+            found, value=part.value, stderr=part.stderr, by=name,
+            above=above, below=math.hypot(chance, below),
+        )  # fmt: skip
 
     @property
     def is_too_wide(self) -> bool:

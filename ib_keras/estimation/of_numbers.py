@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.decomposition import PCA
 
 from ib_keras.arrays.variables import Variable
 from ib_keras.errors import InfiniteError
-from ib_keras.estimation.answer import Answer, Budget
+from ib_keras.estimation.answer import Answer, Budget, extrapolated, is_unbounded
 from ib_keras.estimators.continuous import check_pair
 from ib_keras.estimators.density_ratio import Settings, held_out_ratios
 from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.gaussian import Gaussian, canonical
 from ib_keras.estimators.ksg import KSG
-from ib_keras.estimators.regression import by_regression
+from ib_keras.estimators.regression import Regressed, by_regression
 from ib_keras.interface import Estimate
 
-_SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)}
+_SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000, folds=8)}
 # The fewest rows that train a critic, and the largest dimensions of each variable for which
 # neighbours and regressions are used.
-_MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 16
-# The largest number of rows for regressions, whose errors are then small.
-_MOST_ROWS = 20_000
+_MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 32
+# The largest number of rows for regressions, whose errors are then small. In many dimensions the
+# time for neighbours is proportional to its square.
+_MOST_ROWS, _MOST_ROWS_OF_MANY, _MANY = 20_000, 5_000, 16
 # The closed form is confirmed if other estimates give at least this share of it, less a margin in
 # nats. For samples on a curved surface it may be arbitrarily wrong.
 _CONFIRMED_SHARE, _MARGIN_NATS = 0.8, 0.05
@@ -35,9 +37,6 @@ _SLACK, _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.3, 0.03, 2.0, 0.12, 1000
 # Variables with fewer rows for each of their columns are too wide, and the rows for each component
 # that then represents them.
 _ROWS_EACH, _ROWS_OF_COMPONENT = 4, 25
-# An estimate that exceeds that from half of the rows by this much, in nats and beyond its error,
-# would be higher with more rows.
-_GROWS = 0.3
 # Without values, the ranks of n rows cannot show much more than ln n less this number of nats.
 _RESOLVED = 2.0
 
@@ -73,15 +72,9 @@ def two_numbers(
     train = budget != "fast" and not serial and n >= _MIN_ROWS_OF_CRITIC and several
     near = KSG(3, window=window) if wide <= _MAX_DIM_OF_KSG else None
     ksg = None if near is None else _unless_exact(near, x, y)
-    found = None
-    if wide <= _MAX_DIM_OF_REGRESSION and not serial:
-        some = np.random.default_rng([seed, 5]).permutation(n)[:_MOST_ROWS]
-        found = by_regression(
-            {name: (first[some], second[some]) for name, (first, second) in scales.items()}
-            if n > _MOST_ROWS
-            else scales
-        )
-    trained = _critics(x, y, _SETTINGS[budget], seed) if train else {}
+    found = None if serial else _regressed(scales, wide, seed)
+    critics = _Critics(x, y, _SETTINGS[budget], seed) if train else None
+    trained = {} if critics is None else critics.estimates()
     answer = Answer(0.0, 0.0, n, b.dim, flags=flags)
     if several and not train:
         answer = answer.flagged("no_critic")
@@ -89,16 +82,18 @@ def two_numbers(
         exact = answer.with_part("regression", found.estimate)
         return dataclasses.replace(exact, value=math.inf).flagged("infinite")
     by_rows = [ksg, None if found is None else found.estimate]
-    near_truth = [*by_rows, trained.get("gaussian_held_out")]
+    others = {"ksg": by_rows[0], "regression": by_rows[1], "": trained.get("gaussian_held_out")}
     answer = _from_closed_form(
-        answer, _unless_exact(Gaussian(), x, y), [e for e in near_truth if e is not None]
+        answer, _unless_exact(Gaussian(), x, y), {k: e for k, e in others.items() if e is not None}
     )
-    if trained:
-        answer = _with_critics(answer, trained)
+    if critics is not None:
+        answer = _grown(_with_critics(answer, trained), critics)
     if ksg is not None:
         answer = answer.at_least("ksg", ksg)
     if found is not None:
-        answer = answer.at_least("regression", found.estimate)
+        part = extrapolated(found.estimate, found.growth)
+        added = part.value - found.estimate.value
+        answer = answer.at_least("regression", part, below=added)
     if train and budget == "thorough" and wide <= _MAX_DIM_OF_REGRESSION:
         flow = NormalizingFlow(seed=seed).mutual_information(*next(iter(scales.values())))
         doubtful = {"low_dim", "few_rows"} & set(flow.flags)
@@ -107,12 +102,12 @@ def two_numbers(
     possible = max((e.value + 2 * e.stderr for e in by_rows if e is not None), default=0.0)
     missed = _missed(n, x.shape[1] + y.shape[1], answer.value)
     if found is not None:
-        missed += _GROWTH * max(0.0, found.estimate.value - found.half - found.estimate.stderr)
+        missed += _GROWTH * max(0.0, found.growth.value - found.growth.stderr)
     above = max(answer.above + missed, possible - answer.value)
     if found is None:
         grows = answer.value > math.log(n) - _RESOLVED  # ranks cannot show more
     else:
-        grows = found.estimate.value - found.half > _GROWS + 3 * found.estimate.stderr
+        grows = is_unbounded(found.growth)
     if grows:
         answer = answer.flagged("unbounded")
     return dataclasses.replace(answer, above=math.inf if grows or answer.is_too_wide else above)
@@ -145,17 +140,34 @@ def _scales(
     return {"values": (values[0], values[1]), "ranks": (x, y)}, ()
 
 
-def _from_closed_form(answer: Answer, closed: Estimate | None, others: list[Estimate]) -> Answer:
+def _regressed(
+    scales: Mapping[str, tuple[np.ndarray, np.ndarray]], wide: int, seed: int
+) -> Regressed | None:
+    """Estimate by regressions, from some of the rows if there are many."""
+    if wide > _MAX_DIM_OF_REGRESSION:
+        return None
+    n = len(scales["ranks"][0])
+    most = _MOST_ROWS if wide <= _MANY else _MOST_ROWS_OF_MANY
+    if n <= most:
+        return by_regression(scales)
+    rows = np.random.default_rng([seed, 5]).permutation(n)[:most]
+    return by_regression({name: (a[rows], b[rows]) for name, (a, b) in scales.items()})
+
+
+def _from_closed_form(
+    answer: Answer, closed: Estimate | None, others: Mapping[str, Estimate]
+) -> Answer:
     """Return an answer that begins with the closed form, or with the others' highest value."""
     if closed is None:
         return answer
     answer = answer.with_part("gaussian", closed)
-    seen = max(others, key=lambda e: e.value) if others else closed
+    by = max(others, key=lambda name: others[name].value, default="")
+    seen = others.get(by, closed)
     if seen.value >= _CONFIRMED_SHARE * closed.value - _MARGIN_NATS:
         return dataclasses.replace(answer, value=closed.value, stderr=closed.stderr)
     # A closed form that is not confirmed may still be right, so the interval includes it.
     value = max(0.0, seen.value)
-    answer = dataclasses.replace(answer, value=value, stderr=seen.stderr)
+    answer = dataclasses.replace(answer, value=value, stderr=seen.stderr, by=by)
     return dataclasses.replace(answer, above=closed.value - value).flagged("unconfirmed")
 
 
@@ -169,10 +181,25 @@ def _with_critics(answer: Answer, trained: dict[str, Estimate]) -> Answer:
         answer = dataclasses.replace(
             answer,
             value=answer.value + residual.value,
+            by="residual",
             stderr=math.hypot(answer.stderr, residual.stderr),
             above=math.hypot(answer.above, _SLACK * residual.value),
         )
-    return answer.at_least("critic", critic, _SLACK * max(0.0, critic.value - closed))
+    return answer.at_least("critic", critic, above=_SLACK * max(0.0, critic.value - closed))
+
+
+def _grown(answer: Answer, critics: _Critics) -> Answer:
+    """Add what the second half of the rows added to the critic that gave the value, if one did."""
+    if answer.by not in ("critic", "residual"):
+        return answer
+    growth = critics.growth(answer.by)
+    whole = extrapolated(Estimate(answer.value, answer.stderr), growth)
+    return dataclasses.replace(
+        answer.with_part("second_half", growth),
+        value=whole.value,
+        stderr=whole.stderr,
+        below=math.hypot(answer.below, whole.value - answer.value),
+    )
 
 
 def _unless_exact(estimator: KSG | Gaussian, x: np.ndarray, y: np.ndarray) -> Estimate | None:
@@ -186,32 +213,53 @@ def _unless_exact(estimator: KSG | Gaussian, x: np.ndarray, y: np.ndarray) -> Es
         return None
 
 
-def _critics(x: np.ndarray, y: np.ndarray, settings: Settings, seed: int) -> dict[str, Estimate]:
-    """Estimate the parts ``residual``, ``critic`` and ``gaussian_held_out``."""
-    u, v, rho = canonical(x, y)
-    first, second = _radial(u), _radial(v)
-    k = len(rho)
-    r2 = np.square(rho)
-    scale = np.sqrt(rho / (1 - r2))
-    # The terms of the Gaussian's ln r, which the critic adds to its own.
-    u_terms, v_terms = (
-        np.column_stack([
-            side * scale,
-            -(np.square(side) * (r2 / (2 * (1 - r2)))).sum(axis=1) - np.log1p(-r2).sum() / 4,
-        ])
-        for side in (u[:, :k], v[:, :k])
-    )  # fmt: skip
-    ratios, normal, gaussian = held_out_ratios(first, second, (u_terms, v_terms), settings, seed)
-    residual = ratios - normal[:, None] - gaussian
-    ratios, normal, _ = held_out_ratios(first, second, None, settings, seed)
-    critic = ratios - normal[:, None]
-    every = {"residual": residual, "critic": critic, "gaussian_held_out": gaussian}
-    return {name: _held_out(terms, y) for name, terms in every.items()}
+class _Critics:
+    """The parts ``residual``, ``critic`` and ``gaussian_held_out``, from held-out density ratios.
 
+    Args:
+        x: samples of A, ``(n, da)``.
+        y: samples of B, ``(n, db)``.
+        settings: settings of the training.
+        seed: seed of folds, weights and batches.
+    """
 
-def _held_out(terms: np.ndarray, y: np.ndarray) -> Estimate:
-    error = float(terms.std(ddof=1)) / math.sqrt(terms.size)
-    return Estimate(float(terms.mean()), error, kind="lower", n=terms.size, dim=y.shape[1])
+    def __init__(self, x: np.ndarray, y: np.ndarray, settings: Settings, seed: int) -> None:
+        u, v, rho = canonical(x, y)
+        k = len(rho)
+        r2 = np.square(rho)
+        scale = np.sqrt(rho / (1 - r2))
+        # The terms of the Gaussian's ln r, which the critic adds to its own.
+        u_terms, v_terms = (
+            np.column_stack([
+                side * scale,
+                -(np.square(side) * (r2 / (2 * (1 - r2)))).sum(axis=1) - np.log1p(-r2).sum() / 4,
+            ])
+            for side in (u[:, :k], v[:, :k])
+        )  # fmt: skip
+        self._sides, self._gaussian = (_radial(u), _radial(v)), (u_terms, v_terms)
+        self._how, self._dim = (settings, seed), y.shape[1]
+        self._terms: dict[str, np.ndarray] = {}
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Train all critics, and return their estimates by name."""
+        self._terms = {**self._ratios("residual"), **self._ratios("critic")}
+        return {name: self._estimate(terms) for name, terms in self._terms.items()}
+
+    def growth(self, name: str) -> Estimate:
+        """Return what the second half of the rows for training added to an estimate."""
+        return self._estimate(self._terms[name] - self._ratios(name, share=0.5)[name])
+
+    def _ratios(self, name: str, share: float = 1.0) -> dict[str, np.ndarray]:
+        start = self._gaussian if name == "residual" else None
+        ratios, normal, known = held_out_ratios(*self._sides, start, *self._how, share)
+        learned = ratios - normal[:, None]
+        if start is None:
+            return {name: learned}
+        return {name: learned - known, "gaussian_held_out": known}
+
+    def _estimate(self, terms: np.ndarray) -> Estimate:
+        error = float(terms.std(ddof=1)) / math.sqrt(terms.size)
+        return Estimate(float(terms.mean()), error, kind="lower", n=terms.size, dim=self._dim)
 
 
 def _radial(t: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import threading
 from typing import Any
 
@@ -12,7 +13,7 @@ from scipy.special import logsumexp
 
 from ib_keras.progress import bar
 
-_FOLDS, _BATCH, _SHIFTS = 4, 256, 4
+_BATCH, _SHIFTS = 256, 4
 # Steps between evaluations.
 _EVERY = 50
 # Number of compiled programs that are cached.
@@ -28,12 +29,14 @@ class Settings:
         steps: number of steps of Adam.
         learning_rate: initial learning rate, which decays to 0 along a cosine.
         decay: factor of the penalty Σ w².
+        folds: number of parts of the rows, each of which is held out once.
     """
 
     width: int = 64
     steps: int = 1200
     learning_rate: float = 3e-3
     decay: float = 1e-3
+    folds: int = 4
 
 
 def held_out_ratios(
@@ -42,6 +45,7 @@ def held_out_ratios(
     pieces: tuple[np.ndarray, np.ndarray] | None,
     settings: Settings,
     seed: int,
+    share: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate ln p(a,b)/p(a)p(b) at rows that were not used to learn it.
 
@@ -57,6 +61,8 @@ def held_out_ratios(
             ratio, to which the network's output is added; ``None`` for none.
         settings: settings of the training.
         seed: seed of the folds, weights and batches.
+        share: the share of the other rows that is used to learn the ratio. The rows at which it is
+            evaluated are the same for any share.
 
     Returns:
         For each fold of m rows: the learned ratios of its pairs, ``(folds, m)``; ln of the mean of
@@ -65,7 +71,7 @@ def held_out_ratios(
     """
     rng = np.random.default_rng(seed)
     n = len(a)
-    train, stop, test = _folds(n, rng)
+    train, stop, test = _folds(n, settings.folds, share, rng)
     batch = min(_BATCH, train.shape[1])
     zero = np.zeros((n, 1), np.float32)
     u, v = (zero, zero) if pieces is None else pieces
@@ -83,7 +89,7 @@ def _trained(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     train, stop, test = parts
     model = program.begin(data, rng)
-    best = np.full(_FOLDS, np.inf)
+    best = np.full(settings.folds, np.inf)
     kept = [np.array(w.numpy()) for w in model.weights]
     some = tuple(range(0, stop.shape[1], max(1, stop.shape[1] // 30)))
     for count in bar(range(settings.steps + 1), "critic", unit="step"):
@@ -149,7 +155,8 @@ class _Program:
         def shifted(sides: Any, shift: Any) -> Any:
             return model.shifted(sides, shift)
 
-        rows, number = tf.TensorSpec((_FOLDS, batch), tf.int64), tf.TensorSpec((), tf.float32)
+        rows = tf.TensorSpec((settings.folds, batch), tf.int64)
+        number = tf.TensorSpec((), tf.float32)
         columns = [tf.TensorSpec((n, width), tf.float32) for width in widths]
         self._step = step.get_concrete_function(rows, number, number, columns)
         self._sides, self._shifted = sides, shifted
@@ -191,13 +198,13 @@ class _FoldNetworks:
     def __init__(self, da: int, db: int, settings: Settings) -> None:
         import tensorflow as tf
 
-        width = settings.width
+        width, folds = settings.width, settings.folds
         self._a, self._b, self._deep = (
-            tf.Variable(tf.zeros([_FOLDS, k, width])) for k in (da, db, width)
+            tf.Variable(tf.zeros([folds, k, width])) for k in (da, db, width)
         )
         # The output is 0 at the beginning.
-        self._last = tf.Variable(tf.zeros([_FOLDS, width, 1]))
-        self._biases = [tf.Variable(tf.zeros([_FOLDS, 1, k])) for k in (width, width, 1)]
+        self._last = tf.Variable(tf.zeros([folds, width, 1]))
+        self._biases = [tf.Variable(tf.zeros([folds, 1, k])) for k in (width, width, 1)]
         self.weights = [self._a, self._b, self._deep, self._last, *self._biases]
         self._moments = [
             (tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in self.weights
@@ -259,12 +266,16 @@ class _FoldNetworks:
             weight.assign_sub(rate * mean / (1 - 0.9**count) / scale)
 
 
-def _folds(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _folds(
+    n: int, folds: int, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the rows for training, early stopping and evaluation, each ``(folds, rows)``."""
-    m = n // _FOLDS
-    parts = rng.permutation(n)[: m * _FOLDS].reshape(_FOLDS, m)
+    m = n // folds
+    parts = rng.permutation(n)[: m * folds].reshape(folds, m)
     rest = np.stack(
-        [rng.permutation(np.delete(parts, fold, axis=0).reshape(-1)) for fold in range(_FOLDS)]
+        [rng.permutation(np.delete(parts, fold, axis=0).reshape(-1)) for fold in range(folds)]
     )
     eighth = rest.shape[1] // 8
-    return rest[:, eighth:], rest[:, :eighth], parts
+    train, stop = rest[:, eighth:], rest[:, :eighth]
+    some, few = (math.ceil(share * rows.shape[1]) for rows in (train, stop))
+    return train[:, :some], stop[:, :few], parts

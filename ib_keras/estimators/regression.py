@@ -32,6 +32,7 @@ _RANKS = 20
 _NORMAL = 0.5 * math.log(2 * math.pi * math.e)
 # The distance of neighbouring normal scores at their median, times their number.
 _SPACING = math.sqrt(2 * math.pi)
+_UNKNOWN = Estimate(math.nan, math.nan)
 # Rows whose local regressions are computed together.
 _TOGETHER = 4096
 
@@ -46,14 +47,15 @@ class Regressed:
         estimate: I(A;B) in nats; infinite if the residual is no larger than rounding errors.
         rest: the part I(A;R) that is left in the residual R, in nats.
         by: the direction, the scale and the regression, such as ``"b from a, values, local"``.
-        half: the same estimate from half of the rows, which is lower if the regression would
-            predict better with more rows, as it does for an exact relation.
+        growth: the difference between the estimate and the mean of the same estimate from each half
+            of the rows. It is positive if the regression would predict better with more rows, as it
+            does for an exact relation.
     """
 
     estimate: Estimate
     rest: float
     by: str
-    half: float = math.nan
+    growth: Estimate = _UNKNOWN
 
 
 def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regressed | None:
@@ -89,13 +91,13 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     best = min(alike, key=lambda one: one.regressed.estimate.stderr)
     estimate, terms, n = best.regressed.estimate, best.terms, len(best.every)
     error = math.sqrt(estimate.stderr**2 + excess_variance(terms, n, _K) / n)
-    some = np.random.default_rng(0).permutation(n)[: n // 2]
-    a, b = terms.a[some], terms.b[some]
-    half = _Terms(a, b, best.regression(a, b), terms.known)(slice(None))
+    added = best.every.copy()
+    for rows in np.array_split(np.random.default_rng(0).permutation(n), 2):
+        added[rows] -= best.again(rows)
     return dataclasses.replace(
         best.regressed,
         estimate=dataclasses.replace(estimate, stderr=error),
-        half=float(half.mean()),
+        growth=mean_with_error(added, (), estimate.dim),
     )
 
 
@@ -105,6 +107,11 @@ class _Candidate:
     terms: _Terms
     every: np.ndarray
     regression: Regression
+
+    def again(self, rows: np.ndarray) -> np.ndarray:
+        """Return the terms of the same estimate from some of the rows, ``(rows,)``."""
+        a, b = self.terms.a[rows], self.terms.b[rows]
+        return _Terms(a, b, self.regression(a, b), self.terms.known)(slice(None))
 
 
 def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[_Candidate]:

@@ -1,5 +1,6 @@
 import functools
 import math
+import types
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from ib_keras.arrays.variables import Variable
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import of_categories
 from ib_keras.estimation import of_numbers as module
+from ib_keras.estimation.answer import extrapolated
 from ib_keras.estimators import KSG, density_ratio
 from ib_keras.interface import Estimate
 
@@ -27,7 +29,7 @@ def test_heavy_tails_are_found_by_a_critic(monkeypatch):
     # Little of it is correlation.
     assert found.parts["gaussian"].value < 0.1
     assert set(found.parts) == {
-        "gaussian", "gaussian_held_out", "ksg", "regression", "residual", "critic"
+        "gaussian", "gaussian_held_out", "ksg", "regression", "residual", "critic", "second_half"
     }  # fmt: skip
     assert float(found) == found.value and found.flags == ()
     assert found.details["kinds"] == ("continuous", "continuous")
@@ -35,17 +37,33 @@ def test_heavy_tails_are_found_by_a_critic(monkeypatch):
 
 @pytest.mark.parametrize(("share", "doubted"), [(0.95, False), (0.3, True)])
 def test_the_closed_form_is_believed_where_held_out_rows_confirm_it(monkeypatch, share, doubted):
-    x, y = synthetic.correlated_gaussians(1000, 17, 2.0, seed=0)  # too wide for regressions
+    x, y = synthetic.correlated_gaussians(1000, 33, 2.0, seed=0)  # too wide for regressions
     closed = ib.mutual_information(x, y, budget="fast").value
     nothing = Estimate(0.0, 0.1, kind="lower")
     held_out = Estimate(share * closed, 0.05, kind="lower")
     trained = {"residual": nothing, "critic": nothing, "gaussian_held_out": held_out}
-    monkeypatch.setattr(module, "_critics", lambda *_: trained)
+    critics = types.SimpleNamespace(estimates=lambda: trained)
+    monkeypatch.setattr(module, "_Critics", lambda *_: critics)
     found = ib.mutual_information(x, y)
     assert found.value == pytest.approx(share * closed if doubted else closed)
     assert ("unconfirmed" in found.flags) == doubted
     assert found.lower < found.value and found.upper >= closed
     assert (found.lower < closed - 0.5) == doubted
+
+
+@pytest.mark.parametrize(
+    ("growth", "error", "value"),
+    [
+        (0.2, 0.03, 1.1),
+        (0.05, 0.03, 0.9),  # it may be chance
+        (0.6, 0.03, 0.9),  # it is not known how much more rows would add
+        (-0.1, 0.01, 0.9),  # no estimate falls with more rows
+    ],
+)
+def test_what_the_second_half_of_the_rows_added_is_added_again(growth, error, value):
+    part = extrapolated(Estimate(0.9, 0.04), Estimate(growth, error))
+    assert part.value == pytest.approx(value)
+    assert part.stderr == pytest.approx(0.05 if value > 0.9 else 0.04)
 
 
 def test_without_critics():
