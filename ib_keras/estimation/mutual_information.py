@@ -48,7 +48,7 @@ def mutual_information(
     * ``gaussian``: the closed form from the correlations of the ranks.
     * ``ksg``: nearest neighbours of the ranks, in up to 5 + 5 dimensions.
     * ``regression``: h(B) − h(R) + I(A;R) with the residual R = B − f(A) of a regression, in up to
-      16 + 16 dimensions. It has no ceiling.
+      32 + 32 dimensions. It has no ceiling.
     * ``residual``, ``critic``: held-out bounds E ln r − ln E' r from trained density ratios r, with
       and without the Gaussian's density ratio as a start; and ``gaussian_held_out``, that of the
       Gaussian alone.
@@ -57,6 +57,11 @@ def mutual_information(
     them. ``residual`` is added to it if it exceeds two of its standard errors. All estimates miss
     information rather than invent it, so that ``critic``, ``ksg`` and ``regression`` replace the
     value where they exceed it by more than two of their standard errors.
+
+    What these estimates miss falls with the number of rows. ``regression``, and a critic that gave
+    the value, are therefore computed from half of the rows too. If the second half of the rows
+    added more than two standard errors, this is added once more. The part ``second_half`` is what
+    it added to the critic.
 
     *A category and numbers* have ``ksg``, nearest neighbours of the ranks within each class,
     ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear`` discriminant and
