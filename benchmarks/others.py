@@ -118,8 +118,7 @@ def estimates(
             command, stdout=subprocess.PIPE, stderr=file, env=environment, text=True
         ) as process,
     ):
-        assert process.stdout is not None
-        for pair, found in zip(todo, process.stdout, strict=False):
+        for pair, found in zip(todo, process.stdout or (), strict=False):
             yield {
                 "package": package, "estimator": name, "task": pair.task, "truth": pair.truth,
                 "rows": pair.rows, "seed": pair.seed, **json.loads(found),
@@ -159,6 +158,9 @@ def summary(lines: list[dict[str, Any]]) -> str:
         stated = known[known["lower"].notna() & known["upper"].notna()]
         inside = (stated["lower"] <= stated["truth"]) & (stated["truth"] <= stated["upper"])
         coverage = f"{inside.sum()} of {len(stated)}" if len(stated) else "none given"
+        if not inside.all() and stated["flags"].notna().all():
+            flagged = stated.loc[~inside, "flags"].map(len) > 0
+            coverage += f", {flagged.sum()} of the others flagged"
         head.append(
             f"{start}{known['off'].mean():.3f} | {worst['estimate'] - worst['truth']:+.2f} "
             f"({worst['task']}) | {(known['off'] <= NEAR).sum()} of {len(part)} | {coverage} | "
@@ -212,8 +214,11 @@ def write(lines: list[dict[str, Any]], document: pathlib.Path = DOCUMENT) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", nargs="*", default=[], metavar="NAME=PATH", action="extend",
-                        help=f"interpreters of {[p for p in ESTIMATORS if p not in OWN]}")  # fmt: skip
+    others = [package for package in ESTIMATORS if package not in OWN]
+    parser.add_argument(
+        "--python", nargs="*", default=[], metavar="NAME=PATH", action="extend",
+        help=f"interpreters of {others}",
+    )  # fmt: skip
     parser.add_argument("--only", nargs="*", choices=list(ESTIMATORS), default=list(ESTIMATORS))
     parser.add_argument("--estimators", nargs="*", help="names of estimators; all without it")
     parser.add_argument("--rows", type=int, nargs="+", default=[5000])
@@ -224,8 +229,8 @@ def main() -> None:
     interpreters = dict.fromkeys(OWN, sys.executable)
     for text in given.python:
         name, sign, path = text.partition("=")
-        if name not in ESTIMATORS or not sign:
-            parser.error(f"--python takes NAME=PATH with a name of {list(ESTIMATORS)}, not {text}")
+        if name not in others or not sign:
+            parser.error(f"--python takes NAME=PATH with a name of {others}, not {text}")
         interpreters[name] = path
     stored = list(pairs(given.folder / "samples", given.rows, given.seeds, given.samples))
     record = given.folder / "estimates.jsonl"
@@ -239,9 +244,7 @@ def main() -> None:
             for name in given.estimators or names:
                 if name not in names:
                     continue
-                todo = [
-                    p for p in stored if (package, name, p.task, p.rows, p.seed) not in done
-                ]
+                todo = [p for p in stored if (package, name, p.task, p.rows, p.seed) not in done]
                 if not todo:
                     continue
                 log = given.folder / f"{package}.log"

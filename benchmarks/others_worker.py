@@ -1,9 +1,10 @@
 """Estimates of one package on stored pairs, in that package's own interpreter.
 
-    python benchmarks/others_worker.py latentmi lmi build/others/samples/spiral-5000-0.npz …
+    python benchmarks/others_worker.py latentmi LMI build/others/samples/32-5000-0.npz …
 
-``benchmarks.others`` starts this file. Each file has the arrays ``x`` and ``y``, and each result is a
-line of JSON in standard output, in nats. Only the package that is asked for is imported.
+``benchmarks.others`` starts this file. Each sample is a file with the arrays ``x`` and ``y``, and
+each result is a line of JSON in standard output, in nats. Only the package that is asked for is
+imported.
 """
 
 from __future__ import annotations
@@ -80,26 +81,26 @@ def mine_as_published(
         return tf.reduce_mean(f), tf.reduce_logsumexp(g) - math.log(g.shape[0])
 
     @tf.function
-    def step(i: Any) -> None:
-        taken, drawn = (
-            tf.random.experimental.stateless_shuffle(tf.range(len(a)), (seed, 2 * i + j))
-            for j in (0, 1)
-        )
-        taken, drawn = taken[:batch_size], drawn[:batch_size]
-        with tf.GradientTape() as tape:
-            joint, log_mean = bound(
-                tf.gather(rows, taken), tf.gather(others, taken), tf.gather(others, drawn)
+    def train() -> None:
+        for i in tf.range(steps):
+            taken, drawn = (
+                tf.random.experimental.stateless_shuffle(tf.range(len(a)), (seed, 2 * i + j))
+                for j in (0, 1)
             )
-            mean = tf.exp(log_mean)
-            kept = tf.stop_gradient(mean)
-            weight = tf.where(i == 0, 1.0, rate)
-            average.assign(average + weight * (kept - average))
-            loss = mean / average.value() - joint
-        weights = network.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+            taken, drawn = taken[:batch_size], drawn[:batch_size]
+            with tf.GradientTape() as tape:
+                joint, log_mean = bound(
+                    tf.gather(rows, taken), tf.gather(others, taken), tf.gather(others, drawn)
+                )
+                mean = tf.exp(log_mean)
+                weight = tf.where(i == 0, 1.0, rate)
+                average.assign_add(weight * (tf.stop_gradient(mean) - average))
+                loss = mean / average.value() - joint
+            gradients = tape.gradient(loss, network.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
 
-    for i in tf.range(steps):
-        step(i)
+    optimizer.build(network.trainable_variables)
+    train()
     order = np.random.default_rng(seed).permutation(len(a))
     joint, log_mean = bound(rows, others, tf.gather(others, order))
     return float(joint - log_mean)
