@@ -221,6 +221,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--only", nargs="*", choices=list(ESTIMATORS), default=list(ESTIMATORS))
     parser.add_argument("--estimators", nargs="*", help="names of estimators; all without it")
+    parser.add_argument("--tasks", nargs="*", help="parts of names of tasks; all without it")
     parser.add_argument("--rows", type=int, nargs="+", default=[5000])
     parser.add_argument("--seeds", type=int, default=1, help="number of samples of each task")
     parser.add_argument("--samples", type=pathlib.Path, help="JSON file of tasks, beside its .npz")
@@ -232,7 +233,11 @@ def main() -> None:
         if name not in others or not sign:
             parser.error(f"--python takes NAME=PATH with a name of {others}, not {text}")
         interpreters[name] = path
-    stored = list(pairs(given.folder / "samples", given.rows, given.seeds, given.samples))
+    stored = [
+        pair
+        for pair in pairs(given.folder / "samples", given.rows, given.seeds, given.samples)
+        if given.tasks is None or any(part in pair.task for part in given.tasks)
+    ]
     record = given.folder / "estimates.jsonl"
     lines = read(record)
     record.write_text("".join(json.dumps(line) + "\n" for line in lines))

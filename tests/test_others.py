@@ -25,8 +25,8 @@ LINES = [
     line("mutinfo", "KSG, k = 5", "hard", 1.0, 0.2, lower=0.1, upper=0.3),
     line("ib-keras", "ksg", "easy", 0.5, 0.52, lower=0.4, upper=0.6, flags=[]),
     line("ib-keras", "ksg", "hard", 1.0, 0.3, lower=0.2, upper=0.4, flags=["high_dim"]),
-    line("latentmi", "LMI", "easy", 0.5, 0.48),
-    line("latentmi", "LMI", "hard", 1.0, None, error="ValueError: too few rows"),
+    line("latentmi", "LMI, cut", "easy", 0.5, 0.48),
+    line("latentmi", "LMI, cut", "hard", 1.0, None, error="ValueError: too few rows"),
 ]
 
 
@@ -37,7 +37,7 @@ def cells(row):
 def test_the_summary_counts_errors_and_intervals():
     rows = [cells(row) for row in others.summary(LINES).splitlines()[2:]]
     assert [row[:2] for row in rows] == [
-        ["ib-keras", "ksg"], ["mutinfo", "KSG, k = 5"], ["latentmi", "LMI"],
+        ["ib-keras", "ksg"], ["mutinfo", "KSG, k = 5"], ["latentmi", "LMI, cut"],
     ]  # fmt: skip
     ours, theirs, failed = rows
     assert ours[3:] == ["0.360", "-0.70 (hard)", "1 of 2", "1 of 2, 1 of the others flagged", "2.0"]
