@@ -16,6 +16,24 @@ _HEAD = """# Benchmarks
 `make bench` runs all benchmarks and rewrites this file. `python -m benchmarks.kernels` runs one
 group. Most values are ratios of two median times that are measured alternately in one run, because
 absolute times depend on the machine and its load. If a row names a unit, its value has that unit.
+
+`python -m benchmarks.others` compares the estimates of `mutual_information`, `ksg`, `flow`,
+`infonce` and `mine` with those of other packages on pairs of known information, and rewrites the
+tables of `docs/estimators/others.md`. Each package needs a virtual environment of its own, because
+their requirements exclude each other:
+
+```sh
+for name in latentmi benchmark-mi infomeasure; do python -m venv venvs/$name; done
+venvs/latentmi/bin/pip install latentmi                             # installs PyTorch
+venvs/benchmark-mi/bin/pip install benchmark-mi "jax<0.4.34"        # equinox 0.10 needs this JAX
+venvs/infomeasure/bin/pip install infomeasure
+python -m benchmarks.others --python latentmi=venvs/latentmi/bin/python \\
+    benchmark-mi=venvs/benchmark-mi/bin/python infomeasure=venvs/infomeasure/bin/python
+```
+
+`mutinfo` is installed from a checkout of its repository (`pip install .`), because it is not on
+PyPI. Packages that are not given are left out, and a run that was stopped goes on. The tasks are
+those of `benchmarks/known_pairs.py`; `--samples FILE.json` takes stored ones.
 """
 
 
