@@ -178,7 +178,7 @@ class Autoencoder(Configured):
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Train the encoder and the decoder; a tenth of the rows is held out for early stopping.
 
-        Rows with a value that is some 30 standard deviations from the column's median are not used.
+        Rows that are far from the others, some 30 times as far as these differ, are not used.
 
         Args:
             x: samples, ``(n, ...)``, at least 20.
@@ -195,8 +195,7 @@ class Autoencoder(Configured):
         flat, exponent = moderate(flat, dtype=np.float32)
         flat = flat.astype(np.float32)
         rng = np.random.default_rng(check_seed(seed))
-        near = Rows.of(flat).near().index  # far rows would dominate the error
-        rows = rng.permutation(len(flat) if near is None else near)
+        rows = rng.permutation(_near(flat))  # far rows would dominate the error
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         mean = flat[train].mean(axis=0)
         scale = float(flat[train].std()) or 1.0
@@ -346,8 +345,7 @@ class _Whitening:
     def __init__(self, rows: np.ndarray, components: int) -> None:
         _, self._exponent = moderate(rows)
         scaled = self._scaled(rows)
-        near = Rows.of(scaled).near().index  # far rows would determine the components
-        scaled = scaled if near is None else scaled[near]
+        scaled = scaled[_near(scaled)]  # far rows would determine the components
         self._mean = scaled.mean(axis=0)
         _, size, axes = np.linalg.svd(scaled - self._mean, full_matrices=False)
         count = min(components, max(1, len(scaled) // _ROWS_EACH))
@@ -422,6 +420,18 @@ def _finite(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
             f"max|row| = {float(np.abs(rows).max()):.3g}",
         )
     return values
+
+
+def _near(flat: np.ndarray) -> np.ndarray:
+    """Return the indices of the rows whose distance from the centre is not far from the usual one.
+
+    Single columns do not matter: a pixel at the border of images is 0 in most of them.
+    """
+    away = np.concatenate([
+        np.sqrt(np.square(tile).sum(axis=1)) for tile in Rows.of(flat).centred().tiles()
+    ])  # fmt: skip
+    near = Rows.of(away[:, None]).near().index
+    return np.arange(len(flat)) if near is None else near
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:
