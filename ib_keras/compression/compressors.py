@@ -299,9 +299,9 @@ class Latent(Configured):
         _check_dimension(flat, self.k)
         rows = np.random.default_rng(check_seed(seed)).permutation(len(flat))
         held, train = rows[: len(rows) // 5], rows[len(rows) // 5 :]
-        whiten = _Whitening(flat[train], self.components)
-        inputs, outputs = whiten(flat), _Whitening(target[train], self.components)(target)
-        of_inputs, of_outputs, rho = _canonical(inputs, outputs, train, held)
+        whiten = Whitening(flat[train], self.components)
+        inputs, outputs = whiten(flat), Whitening(target[train], self.components)(target)
+        of_inputs, of_outputs, rho = canonical(inputs, outputs, train, held)
         axes = of_inputs * (_LEAST + (1 - _LEAST) * _padded(rho, inputs.shape[1]))
         rho = _padded(rho, outputs.shape[1])
         outputs = outputs @ of_outputs * (_LEAST + (1 - _LEAST) * rho) / np.sqrt(1 - rho**2)
@@ -320,7 +320,7 @@ class Latent(Configured):
         )
 
 
-def _canonical(
+def canonical(
     a: np.ndarray, b: np.ndarray, train: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations of whitened A and B to canonical variates, and their correlations.
@@ -339,7 +339,7 @@ def _padded(rho: np.ndarray, count: int) -> np.ndarray:
     return np.pad(rho, (0, count - len(rho)))
 
 
-class _Whitening:
+class Whitening:
     """Principal components of unit variance, as float32, of which far values are clipped."""
 
     def __init__(self, rows: np.ndarray, components: int) -> None:
