@@ -150,7 +150,7 @@ class Autoencoder(Configured):
             ``(n, height, width[, channels])`` of at least 8×8 pixels.
         epochs: maximum number of epochs.
         patience: number of epochs without a lower held-out error after which training stops.
-        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        noise: standard deviation of the noise on the code, whose standard deviation is 1.
         batch_size: number of rows per step.
         learning_rate: initial learning rate of Adam, which follows a cosine decay.
 
@@ -248,7 +248,7 @@ class Latent(Configured):
         reconstruction: r, the weight of the prediction of the variable itself.
         epochs: maximum number of epochs.
         patience: number of epochs without a lower held-out error after which training stops.
-        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        noise: standard deviation of the noise on the code, whose standard deviation is 1.
         batch_size: number of rows per step.
         learning_rate: initial learning rate of Adam, which follows a cosine decay.
 
@@ -340,7 +340,12 @@ def _padded(rho: np.ndarray, count: int) -> np.ndarray:
 
 
 class Whitening:
-    """Principal components of unit variance, as float32, of which far values are clipped."""
+    """Principal components of unit variance, as float32, of which far values are clipped.
+
+    Args:
+        rows: rows that determine the components, ``(n, d)``.
+        components: maximum number of components.
+    """
 
     def __init__(self, rows: np.ndarray, components: int) -> None:
         _, self._exponent = moderate(rows)
@@ -358,6 +363,7 @@ class Whitening:
             return times_two(rows, self._exponent).astype(np.float64)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the components of rows, ``(n, k)``."""
         with np.errstate(over="ignore", invalid="ignore"):
             codes = _finite((self._scaled(rows) - self._mean) @ self._axes, rows)
             return np.clip(codes, -_CLIP, _CLIP).astype(np.float32)

@@ -56,10 +56,11 @@ class LossyCompression(FromPairs):
     """I(E(A); E(B)) of compressed variables, a lower bound on I(A;B) for infinitely many samples.
 
     Each variable wider than k is replaced by k numbers. By default, the compressor is fitted on
-    rows that are not used for the estimate. Its error does not show whether information was lost: a compressor of
-    minimal error may lose all information. The flag ``lossy`` does, if what the codes leave out of
-    one variable is correlated with what they leave out of the other. So does a sweep: ``sweep=True`` doubles k until the
-    estimate no longer rises by more than two standard errors, and reports the estimate for each k.
+    rows that are not used for the estimate. Its error does not show whether information was lost: a
+    compressor of minimal error may lose all information. Two things do show it. The flag ``lossy``
+    is set if what the codes leave out of one variable is correlated with what they leave out of the
+    other. A sweep, ``sweep=True``, doubles k until the estimate no longer rises by more than two
+    standard errors, and reports the estimate for each k.
 
     Args:
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"latent"``, ``"first"``, another
@@ -235,9 +236,12 @@ class LossyCompression(FromPairs):
                 estimate.value > best.value + 2 * max(estimate.stderr, best.stderr)
             )
             if rises:
-                left = first.left_out(of_a[0], second.values), second.left_out(of_b[0], first.values)
-                kept, details = _flagged(estimate, left), {
-                    **{f"{side} left_out": found.value for side, found in zip("ab", left, strict=True)},
+                left = {
+                    "a left_out": first.left_out(of_a[0], second.values),
+                    "b left_out": second.left_out(of_b[0], first.values),
+                }
+                kept, details = _flagged(estimate, left.values()), {
+                    **{name: found.value for name, found in left.items()},
                     **{f"a {name}": value for name, value in of_a[1].items()},
                     **{f"b {name}": value for name, value in of_b[1].items()},
                     "k": float(k),
@@ -309,7 +313,7 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         values = Whitening(values, _COMPONENTS)(values).astype(np.float64)
         rest = residuals(codes, values, np.arange(n), seed).values
         left.append(Whitening(rest[train], _COMPONENTS)(rest))
-    rho = canonical(*left, train, held)[2]
+    rho = canonical(left[0], left[1], train, held)[2]
     largest = float(rho.max())
     # The largest of several correlations is above 0 by chance.
     chance = math.sqrt(_SIGNIFICANT**2 + 2 * math.log(len(rho))) / math.sqrt(len(held))
@@ -368,7 +372,7 @@ class _Side:
         rows = self.rest[:_ROWS]
         if self.dim <= codes.shape[1]:  # nothing was compressed
             return Estimate(0.0, 0.0, kind="lower", n=len(rows))
-        return left_out(*(as_samples(v[rows]) for v in (self.values, other)), codes[:_ROWS])
+        return left_out(as_samples(self.values[rows]), as_samples(other[rows]), codes[:_ROWS])
 
 
 @dataclasses.dataclass(frozen=True)
