@@ -17,6 +17,8 @@ from ib_keras.training.retrained import Retrained
 _KEPT = 4
 # Batch size for codes and errors.
 _AT_ONCE = 1024
+# Momentum of the mean and the variance of codes.
+_MOMENTUM = 0.9
 # Independent of the global dtype policy.
 _EXACT: dict[str, Any] = {"dtype": "float32"}
 
@@ -104,7 +106,16 @@ def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequenti
     layers.append(keras.layers.Flatten(**_EXACT))
     for i, width in enumerate(settings.widths):
         layers.append(_dense(width, "silu", seed, i))
-    return keras.Sequential([*layers, _dense(settings.k, "tanh", seed, len(settings.widths))])
+    return keras.Sequential(
+        [
+            *layers,
+            _dense(settings.k, None, seed, len(settings.widths)),
+            # Codes of a bounded function would crowd at its limits, where they lose information.
+            keras.layers.BatchNormalization(
+                center=False, scale=False, momentum=_MOMENTUM, **_EXACT
+            ),
+        ]
+    )
 
 
 def _decoder(settings: Any, size: int, seed: int) -> list[keras.Layer]:

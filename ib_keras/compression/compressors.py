@@ -150,7 +150,7 @@ class Autoencoder(Configured):
             ``(n, height, width[, channels])`` of at least 8×8 pixels.
         epochs: maximum number of epochs.
         patience: number of epochs without a lower held-out error after which training stops.
-        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        noise: standard deviation of the noise on the code, whose standard deviation is 1.
         batch_size: number of rows per step.
         learning_rate: initial learning rate of Adam, which follows a cosine decay.
 
@@ -178,7 +178,7 @@ class Autoencoder(Configured):
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Train the encoder and the decoder; a tenth of the rows is held out for early stopping.
 
-        Rows with a value that is some 30 standard deviations from the column's median are not used.
+        Rows that are far from the others, some 30 times as far as these differ, are not used.
 
         Args:
             x: samples, ``(n, ...)``, at least 20.
@@ -195,8 +195,7 @@ class Autoencoder(Configured):
         flat, exponent = moderate(flat, dtype=np.float32)
         flat = flat.astype(np.float32)
         rng = np.random.default_rng(check_seed(seed))
-        near = Rows.of(flat).near().index  # far rows would dominate the error
-        rows = rng.permutation(len(flat) if near is None else near)
+        rows = rng.permutation(_near(flat))  # far rows would dominate the error
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         mean = flat[train].mean(axis=0)
         scale = float(flat[train].std()) or 1.0
@@ -249,7 +248,7 @@ class Latent(Configured):
         reconstruction: r, the weight of the prediction of the variable itself.
         epochs: maximum number of epochs.
         patience: number of epochs without a lower held-out error after which training stops.
-        noise: standard deviation of the noise on the code, whose range is [−1, 1].
+        noise: standard deviation of the noise on the code, whose standard deviation is 1.
         batch_size: number of rows per step.
         learning_rate: initial learning rate of Adam, which follows a cosine decay.
 
@@ -300,9 +299,9 @@ class Latent(Configured):
         _check_dimension(flat, self.k)
         rows = np.random.default_rng(check_seed(seed)).permutation(len(flat))
         held, train = rows[: len(rows) // 5], rows[len(rows) // 5 :]
-        whiten = _Whitening(flat[train], self.components)
-        inputs, outputs = whiten(flat), _Whitening(target[train], self.components)(target)
-        of_inputs, of_outputs, rho = _canonical(inputs, outputs, train, held)
+        whiten = Whitening(flat[train], self.components)
+        inputs, outputs = whiten(flat), Whitening(target[train], self.components)(target)
+        of_inputs, of_outputs, rho = canonical(inputs, outputs, train, held)
         axes = of_inputs * (_LEAST + (1 - _LEAST) * _padded(rho, inputs.shape[1]))
         rho = _padded(rho, outputs.shape[1])
         outputs = outputs @ of_outputs * (_LEAST + (1 - _LEAST) * rho) / np.sqrt(1 - rho**2)
@@ -321,7 +320,7 @@ class Latent(Configured):
         )
 
 
-def _canonical(
+def canonical(
     a: np.ndarray, b: np.ndarray, train: np.ndarray, held: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations of whitened A and B to canonical variates, and their correlations.
@@ -340,14 +339,18 @@ def _padded(rho: np.ndarray, count: int) -> np.ndarray:
     return np.pad(rho, (0, count - len(rho)))
 
 
-class _Whitening:
-    """Principal components of unit variance, as float32, of which far values are clipped."""
+class Whitening:
+    """Principal components of unit variance, as float32, of which far values are clipped.
+
+    Args:
+        rows: rows that determine the components, ``(n, d)``.
+        components: maximum number of components.
+    """
 
     def __init__(self, rows: np.ndarray, components: int) -> None:
         _, self._exponent = moderate(rows)
         scaled = self._scaled(rows)
-        near = Rows.of(scaled).near().index  # far rows would determine the components
-        scaled = scaled if near is None else scaled[near]
+        scaled = scaled[_near(scaled)]  # far rows would determine the components
         self._mean = scaled.mean(axis=0)
         _, size, axes = np.linalg.svd(scaled - self._mean, full_matrices=False)
         count = min(components, max(1, len(scaled) // _ROWS_EACH))
@@ -360,6 +363,7 @@ class _Whitening:
             return times_two(rows, self._exponent).astype(np.float64)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the components of rows, ``(n, k)``."""
         with np.errstate(over="ignore", invalid="ignore"):
             codes = _finite((self._scaled(rows) - self._mean) @ self._axes, rows)
             return np.clip(codes, -_CLIP, _CLIP).astype(np.float32)
@@ -422,6 +426,18 @@ def _finite(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
             f"max|row| = {float(np.abs(rows).max()):.3g}",
         )
     return values
+
+
+def _near(flat: np.ndarray) -> np.ndarray:
+    """Return the indices of the rows whose distance from the centre is not far from the usual one.
+
+    Single columns do not matter: a pixel at the border of images is 0 in most of them.
+    """
+    away = np.concatenate([
+        np.sqrt(np.square(tile).sum(axis=1)) for tile in Rows.of(flat).centred().tiles()
+    ])  # fmt: skip
+    near = Rows.of(away[:, None]).near().index
+    return np.arange(len(flat)) if near is None else near
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:

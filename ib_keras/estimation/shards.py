@@ -40,7 +40,7 @@ _SECONDS: dict[str, Callable[[float, float], float]] = {
     "renyi": lambda n, d: (1.4e-4 + 8e-8 * d) * min(n, 2400),
     "sliced": lambda n, d: 1 + (6.6e-4 + 8.7e-8 * d) * n,
     "gaussian": lambda n, d: 1.2e-9 * n * d**2,
-    "lossy": lambda n, d: 0.2 + 4e-8 * n * (d + 2800),
+    "lossy": lambda n, d: 1.0 + 4e-8 * n * (d + 2800),
     "flow": lambda n, d: 40 + 1e-4 * n + 0.3 * min(d, 256),
     "mine": lambda n, d: 70 + 2e-8 * n * d,
     "nwj": lambda n, d: 70 + 2e-8 * n * d,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,14 +21,24 @@ from ib_keras.arrays.checks import (
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
+from ib_keras.compression.compressors import Whitening, canonical
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.flow import NormalizingFlow
+from ib_keras.estimators.kernels.regression import residuals
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24
+FLAG = "lossy"
+# The largest numbers of rows and of components from which it is measured what codes leave out.
+_ROWS, _COMPONENTS = 1000, 50
+# The least number of different codes of these rows, and the width above which PCA comes first.
+_LEAST, _WIDE = 64, 400
+# The number of standard errors by which a correlation must exceed 0, and the share of the estimate
+# and the number of its own errors by which what is left out must exceed 0 to matter.
+_SIGNIFICANT, _SHARE, _ERRORS = 3.0, 0.05, 3.0
 
 # Codes ``(rows, k)``, and the quality of the compressor.
 _Codes = tuple[np.ndarray, dict[str, float]]
@@ -44,10 +55,12 @@ _ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
 class LossyCompression(FromPairs):
     """I(E(A); E(B)) of compressed variables, a lower bound on I(A;B) for infinitely many samples.
 
-    Each variable wider than k is replaced by k numbers. The compressor is fitted on rows that are
-    not used for the estimate. Its error does not show whether information was lost: a compressor of
-    minimal error may lose all information. A sweep does show it: ``sweep=True`` doubles k until the
-    estimate no longer rises by more than two standard errors, and reports the estimate for each k.
+    Each variable wider than k is replaced by k numbers. By default, the compressor is fitted on
+    rows that are not used for the estimate. Its error does not show whether information was lost: a
+    compressor of minimal error may lose all information. Two things do show it. The flag ``lossy``
+    is set if what the codes leave out of one variable is correlated with what they leave out of the
+    other. A sweep, ``sweep=True``, doubles k until the estimate no longer rises by more than two
+    standard errors, and reports the estimate for each k.
 
     Args:
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"latent"``, ``"first"``, another
@@ -61,7 +74,9 @@ class LossyCompression(FromPairs):
             always uses 60, and ``"flow"`` none.
         sweep: whether to sweep over k.
         fit_share: share of the rows on which the compressors are fitted; no rows are used if both
-            compressors are fitted already.
+            compressors are fitted already. With 1, all rows fit the compressors and give the
+            estimate. The estimate stays honest, because a compressor that sees one variable knows
+            nothing about which rows belong together; ``"latent"`` does, and needs a share below 1.
         seed: seed of the choice of rows and of the compressors.
 
     Raises:
@@ -95,7 +110,14 @@ class LossyCompression(FromPairs):
             raise ArgumentError(
                 "`estimator` is unknown", f"one of {sorted(_ESTIMATORS)}", repr(self.estimator)
             )
-        check_share(self.fit_share, "fit_share")
+        if self.fit_share != 1:
+            check_share(self.fit_share, "fit_share")
+        elif any(_paired(side) for side in (self.compress_x, self.compress_t)):
+            raise ArgumentError(
+                "A compressor that sees both variables needs rows of its own",
+                "fit_share < 1",
+                repr(self.fit_share),
+            )
 
     def __str__(self) -> str:
         sides = [compression.get(side).name for side in (self.compress_x, self.compress_t)]
@@ -105,8 +127,7 @@ class LossyCompression(FromPairs):
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples."""
-        sides = (compression.get(side) for side in (self.compress_x, self.compress_t))
-        more = 40 if any(getattr(side, "paired", False) for side in sides) else 8
+        more = 40 if any(_paired(side) for side in (self.compress_x, self.compress_t)) else 8
         fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + more)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
@@ -137,8 +158,10 @@ class LossyCompression(FromPairs):
             The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
         """
         side = self._side(a, "a", self.compress_t)
-        codes, _ = side.codes(self.k, np.eye(labels.max() + 1)[labels])
+        one_hot = np.eye(labels.max() + 1)[labels]
+        codes, _ = side.codes(self.k, one_hot)
         estimate = self._inner().with_labels(codes, labels[side.rest])
+        estimate = _flagged(estimate, (side.left_out(codes, one_hot),))
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -152,7 +175,7 @@ class LossyCompression(FromPairs):
             ArgumentError: If the numbers are to be compressed, but no rows are left to fit.
         """
         side = self._side(y, "a", "pca")
-        if side.dim > self.k and len(side.rest) == side.n:
+        if side.dim > self.k and not len(side.fit):
             raise ArgumentError(
                 "`a` is wider than the codes, and both compressors are fitted already, so no rows "
                 "are set aside to fit its own",
@@ -213,7 +236,12 @@ class LossyCompression(FromPairs):
                 estimate.value > best.value + 2 * max(estimate.stderr, best.stderr)
             )
             if rises:
-                kept, details = estimate, {
+                left = {
+                    "a left_out": first.left_out(of_a[0], second.values),
+                    "b left_out": second.left_out(of_b[0], first.values),
+                }
+                kept, details = _flagged(estimate, left.values()), {
+                    **{name: found.value for name, found in left.items()},
                     **{f"a {name}": value for name, value in of_a[1].items()},
                     **{f"b {name}": value for name, value in of_b[1].items()},
                     "k": float(k),
@@ -238,10 +266,66 @@ class LossyCompression(FromPairs):
         sides = (self.compress_x, self.compress_t)
         fitted = all(isinstance(side, compression.Compressed) for side in sides)
         cut = 0 if fitted else round(self.fit_share * len(values))
-        return _Side(values, compressor, rows[:cut], rows[cut:], self.seed)
+        rest = rows if self.fit_share == 1 else rows[cut:]
+        return _Side(values, compressor, rows[:cut], rest, self.seed)
 
     def _inner(self) -> Any:
         return _ESTIMATORS[self.estimator](self)
+
+
+def _flagged(estimate: Any, left: Iterable[Estimate]) -> Any:
+    """Return the estimate, with the flag ``lossy`` if codes leave out information that matters."""
+    matters = any(
+        one.value > _SHARE * estimate.value + _ERRORS * one.stderr for one in left if one.value
+    )
+    flags = (*estimate.flags, FLAG) if matters else estimate.flags
+    return dataclasses.replace(estimate, flags=flags)
+
+
+def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int = 0) -> Estimate:
+    """Estimate I(A;B|E(A)), the information that codes of A leave out, in nats.
+
+    I(A;B) = I(E(A);B) + I(A;B|E(A)). Principal components of A and of B are predicted from the
+    codes by ridge regression with kernels. If the codes have all the information, what is left of A
+    is uncorrelated with what is left of B, even if the predictions have small errors. The estimate
+    is −½ ln(1 − ρ²) for the largest canonical correlation ρ of what is left, in rows from which the
+    canonical variates were not computed; 0 if ρ is not significant. There may be more information
+    in other directions, or in dependence without correlation.
+
+    Args:
+        first: samples of A, ``(n, da)``.
+        second: samples of B, ``(n, db)``.
+        codes: codes of A, ``(n, k)``.
+        seed: seed of the choice of kernels.
+
+    References:
+        Shah & Peters, Ann. Statist. 48, 2020 (conditional dependence by residuals of regressions).
+    """
+    n = len(codes)
+    if len(np.unique(codes, axis=0)) < _LEAST:
+        return Estimate(0.0, 0.0, kind="lower", n=n)
+    train, held = np.split(np.arange(n), [n // 2])
+    codes = Whitening(codes, _COMPONENTS)(codes).astype(np.float64)
+    left = []
+    for values in (first, second):
+        if values.shape[1] > _WIDE:
+            values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
+        values = Whitening(values, _COMPONENTS)(values).astype(np.float64)
+        rest = residuals(codes, values, np.arange(n), seed).values
+        left.append(Whitening(rest[train], _COMPONENTS)(rest))
+    rho = canonical(left[0], left[1], train, held)[2]
+    largest = float(rho.max())
+    # The largest of several correlations is above 0 by chance.
+    chance = math.sqrt(_SIGNIFICANT**2 + 2 * math.log(len(rho))) / math.sqrt(len(held))
+    if largest < chance:
+        return Estimate(0.0, 0.0, kind="lower", n=len(held))
+    error = largest / math.sqrt(len(held))
+    return Estimate(-0.5 * math.log1p(-(largest**2)), error, kind="lower", n=len(held))
+
+
+def _paired(compressor: Any) -> bool:
+    """Return whether a compressor sees both variables."""
+    return getattr(compression.get(compressor), "paired", False)
 
 
 class _Side:
@@ -252,7 +336,7 @@ class _Side:
     ) -> None:
         self.values, self.rest = values, rest
         self.n, self.dim = len(values), values[0].size
-        self._compressor, self._fit, self._seed = compressor, fit, seed
+        self.fit, self._compressor, self._seed = fit, compressor, seed
         self._codes: dict[int, _Codes] = {}
         self._other: np.ndarray | None = None
 
@@ -265,16 +349,16 @@ class _Side:
         """
         compressor = compression.get(self._compressor, k=k)
         more = {}
-        if getattr(compressor, "paired", False):
+        if _paired(compressor):
             if other is not self._other:
                 self._codes.clear()  # of another layer
             self._other = other
-            more = {"other": other[self._fit]}
+            more = {"other": other[self.fit]}
         if k not in self._codes:
             if self.dim <= k:
                 self._codes[k] = as_samples(self.values[self.rest]).astype(np.float64), {}
             else:
-                fitted = compressor.fit(self.values[self._fit], **more, seed=self._seed)
+                fitted = compressor.fit(self.values[self.fit], **more, seed=self._seed)
                 size = max(1024, _VALUES_AT_A_TIME // self.dim)
                 parts = [
                     fitted.transform(self.values[self.rest[part]])
@@ -282,6 +366,13 @@ class _Side:
                 ]
                 self._codes[k] = np.concatenate(parts), fitted.quality
         return self._codes[k]
+
+    def left_out(self, codes: np.ndarray, other: np.ndarray) -> Estimate:
+        """Estimate what the codes of some of the rows leave out about the other variable."""
+        rows = self.rest[:_ROWS]
+        if self.dim <= codes.shape[1]:  # nothing was compressed
+            return Estimate(0.0, 0.0, kind="lower", n=len(rows))
+        return left_out(as_samples(self.values[rows]), as_samples(other[rows]), codes[:_ROWS])
 
 
 @dataclasses.dataclass(frozen=True)

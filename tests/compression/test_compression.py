@@ -8,6 +8,7 @@ from ib_keras import synthetic
 from ib_keras.compression import PCA, Autoencoder, FirstCoordinates, Latent, compressors
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG, LossyCompression
+from ib_keras.estimators.lossy import left_out
 
 
 def test_pca_and_first_coordinates(monkeypatch):
@@ -29,10 +30,11 @@ def test_pca_and_first_coordinates(monkeypatch):
 
 def test_autoencoder_beats_pca_where_the_data_bend():
     x, _ = synthetic.gaussian_images(1500, 12, 1.0, seed=0)
-    made = Autoencoder(2, epochs=60).fit(x[:1200], seed=1)
+    made = Autoencoder(2, epochs=60, learning_rate=2e-3).fit(x[:1200], seed=1)
     assert made.quality["error"] < 0.3 * made.quality["error_of_mean"]
     codes = made.transform(x[1200:])
-    assert codes.shape == (300, 2) and np.abs(codes).max() <= 1
+    assert codes.shape == (300, 2)
+    np.testing.assert_allclose(codes.std(axis=0), 1, atol=0.2)  # no limit at which codes crowd
     # The place of the blob can be read off the code.
     place, _ = synthetic.correlated_uniforms(1500, 2, 1.0, seed=0)
     nearest = np.argsort(((codes[:, None] - codes) ** 2).sum(-1), axis=1)[:, 1]
@@ -48,8 +50,10 @@ def test_gaussian_images_by_components():
         assert found.value == pytest.approx(mi, rel=0.1)
         assert found.details["a explained_variance"] == pytest.approx(0.71, abs=0.03)
         assert found.n == 3500  # the other rows found the components
+        assert "lossy" not in found.flags
     two = LossyCompression(k=2).mutual_information(x, y)
     assert two.value < 0.85 * mi  # as much of the variance again, and half of the information
+    assert "lossy" in two.flags and two.details["a left_out"] > 1
 
 
 def test_a_sweep_stops_where_the_estimate_is_flat():
@@ -101,6 +105,32 @@ def test_each_side_has_its_compressor_and_inputs_are_compressed_once(monkeypatch
     assert abs(made.baseline(x, layers["wide"]).value) < 0.1
 
 
+def test_all_rows_may_fit_and_be_estimated_from():
+    x, y = synthetic.gaussian_images(900, 8, 2.0, seed=0)
+    found = LossyCompression(k=3, fit_share=1.0).mutual_information(x, y)
+    codes = [PCA(3).fit(v).transform(v) for v in (x, y)]
+    assert found.n == 900
+    assert found.value == pytest.approx(KSG(3).mutual_information(*codes).value, abs=1e-6)
+    # What the components fit of independent rows is not taken for information.
+    a, b = np.random.default_rng(0).normal(size=(2, 300, 200))
+    none = LossyCompression(k=3, fit_share=1.0).mutual_information(a, b)
+    assert abs(none.value) < 4 * none.stderr and "lossy" not in none.flags
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_nothing_is_left_out_by_codes_that_are_all(constant):
+    rng = np.random.default_rng(0)
+    places = rng.uniform(size=(800, 2))
+    a = np.sin(places @ rng.normal(size=(2, 30)))
+    b = np.sin((places + 0.05 * rng.normal(size=(800, 2))) @ rng.normal(size=(2, 20)))
+    if constant:
+        places[:] = 1
+    whole = left_out(a, b, places)
+    assert whole.value <= 3 * whole.stderr < 0.05
+    half = left_out(a, b, places[:, :1]).value
+    assert half == 0 if constant else half > 1
+
+
 def test_nothing_is_compressed_that_is_narrow():
     x, y = synthetic.correlated_gaussians(1000, 2, 1.0, seed=0)
     made = LossyCompression(k=4, seed=3)
@@ -113,7 +143,8 @@ def test_bad_input():
     x = np.random.default_rng(0).normal(size=(40, 6))
     for arguments in (
         {"compress_x": "zip"}, {"compress_t": {"name": "pca", "epochs": 3}}, {"k_x": 0},
-        {"estimator": "ebab"}, {"k": 0}, {"fit_share": 1.0}, {"seed": -1},
+        {"estimator": "ebab"}, {"k": 0}, {"fit_share": 1.1}, {"seed": -1},
+        {"compress_t": "latent", "fit_share": 1.0},
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             LossyCompression(**arguments)
@@ -138,6 +169,14 @@ def test_rows_far_off_are_not_all_that_an_autoencoder_learns():
     codes = fitted.transform(x)
     assert np.isfinite(codes).all() and codes[usual].std(axis=0).min() > 0.2
     assert fitted.quality["error"] < 0.3 * fitted.quality["error_of_mean"] < 0.3
+
+
+def test_images_with_pixels_far_from_their_median_are_used():
+    """Most images have 0 at the border, so that the others would seem far by single pixels."""
+    x, _ = synthetic.gaussian_images(600, 12, 1.0, seed=0)
+    np.testing.assert_array_equal(compressors._near(x.reshape(600, -1)), np.arange(600))
+    x[::100] *= 1e4
+    assert len(compressors._near(x.reshape(600, -1))) == 594
 
 
 def test_rows_beyond_what_was_fitted():
@@ -171,6 +210,8 @@ def test_latent_codes_keep_information_of_little_variance(mi):
     assert found.value == pytest.approx(mi, abs=3 * found.stderr + 0.1 * mi)
     lost = LossyCompression(k=2, fit_share=0.5).mutual_information(x, y)
     assert abs(lost.value) < 3 * lost.stderr
+    assert "lossy" not in found.flags
+    assert ("lossy" in lost.flags) == (mi > 0)
 
 
 def test_latent_codes_predict_classes():
@@ -180,7 +221,9 @@ def test_latent_codes_predict_classes():
     a[:, 0] = rng.normal(size=1600) + 3 * y
     found = ib.estimators.get("latent+ksg", k=1, compress_t=Latent(epochs=40)).with_labels(a, y)
     assert found.value == pytest.approx(0.53, abs=3 * found.stderr + 0.05)
-    assert ib.estimators.get("pca+ksg", k=1).with_labels(a, y).value < 0.1
+    assert "lossy" not in found.flags
+    lost = ib.estimators.get("pca+ksg", k=1).with_labels(a, y)
+    assert lost.value < 0.1 and "lossy" in lost.flags
 
 
 def test_latent_codes_belong_to_one_pair():
