@@ -16,6 +16,9 @@ _SURE = 4.0
 # If the second half of the rows added this much, in nats and beyond its error, it is not known how
 # much more rows would add.
 _UNBOUNDED = 0.3
+# The number of its standard errors that growth must exceed. Neighbours make the terms of near rows
+# alike, so that the error is up to a third too small.
+_NO_CHANCE = 3.0
 # The flag of estimates that cannot be believed because the variables are too wide.
 _WIDE = "high_dim"
 
@@ -36,7 +39,7 @@ def extrapolated(part: Estimate, growth: Estimate) -> Estimate:
         part: the estimate from all rows.
         growth: the difference between it and the same estimate from half of the rows, in nats.
     """
-    if not 2 * growth.stderr < growth.value or is_unbounded(growth):
+    if not _NO_CHANCE * growth.stderr < growth.value or is_unbounded(growth):
         return part
     error = math.hypot(part.stderr, growth.stderr)
     return dataclasses.replace(part, value=part.value + growth.value, stderr=error)

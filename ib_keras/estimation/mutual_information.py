@@ -60,7 +60,7 @@ def mutual_information(
 
     What these estimates miss falls with the number of rows. ``regression``, and a critic that gave
     the value, are therefore computed from half of the rows too. If the second half of the rows
-    added more than two standard errors, this is added once more. The part ``second_half`` is what
+    added more than three standard errors, this is added once more. The part ``second_half`` is what
     it added to the critic.
 
     *A category and numbers* have ``ksg``, nearest neighbours of the ranks within each class,

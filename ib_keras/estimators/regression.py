@@ -28,8 +28,12 @@ _K, _K_OF_REST = 5, 3
 _EXACT = 1e-26
 # The number of distances between neighbouring ranks that the residual of ranks must span.
 _RANKS = 20
+# The number of times the rows are split into halves, to measure what the second half adds.
+_SPLITS = 3
 # The entropy of a normal variable.
 _NORMAL = 0.5 * math.log(2 * math.pi * math.e)
+# The upper quartile of a normal variable.
+_QUARTILE = 0.6745
 # The distance of neighbouring normal scores at their median, times their number.
 _SPACING = math.sqrt(2 * math.pi)
 _UNKNOWN = Estimate(math.nan, math.nan)
@@ -91,9 +95,10 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     best = min(alike, key=lambda one: one.regressed.estimate.stderr)
     estimate, terms, n = best.regressed.estimate, best.terms, len(best.every)
     error = math.sqrt(estimate.stderr**2 + excess_variance(terms, n, _K) / n)
-    added = best.every.copy()
-    for rows in np.array_split(np.random.default_rng(0).permutation(n), 2):
-        added[rows] -= best.again(rows)
+    added, rng = best.every.copy(), np.random.default_rng(0)
+    for _ in range(_SPLITS):
+        for rows in np.array_split(rng.permutation(n), 2):
+            added[rows] -= best.again(rows) / _SPLITS
     return dataclasses.replace(
         best.regressed,
         estimate=dataclasses.replace(estimate, stderr=error),
@@ -151,9 +156,10 @@ def _is_higher(terms: np.ndarray, others: np.ndarray) -> bool:
 
 
 def _narrowest(samples: np.ndarray) -> float:
-    """Return the smallest standard deviation of any combination of the columns."""
-    values = np.linalg.eigvalsh(np.atleast_2d(np.cov(samples, rowvar=False)))
-    return math.sqrt(max(0.0, float(values[0])))
+    """Return the smallest deviation, of half of the rows, of any principal component."""
+    axes = np.linalg.eigh(np.atleast_2d(np.cov(samples, rowvar=False)))[1]
+    components = (samples - samples.mean(axis=0)) @ axes
+    return float(np.median(np.abs(components), axis=0).min()) / _QUARTILE
 
 
 @dataclasses.dataclass(frozen=True)
