@@ -299,6 +299,15 @@ _ALL = (
         "Use more samples, or compress the variables first (`lossy`).",
     ),
     Flag(
+        "not_normal",
+        CARE,
+        "only linear dependence was measured",
+        "The variables are not jointly normal, so that the closed form from their correlations is "
+        "not their information. It is usually too low, because it misses dependence that is not "
+        "linear; on curved surfaces it may be too high.",
+        "Use `ksg` or `mutual_information`, and compare.",
+    ),
+    Flag(
         "lossy",
         CARE,
         "the compressor lost information",

@@ -19,6 +19,9 @@ from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 
 _COLUMNS = 64
+# The number of standard errors by which the fourth moment of normal variables may differ from its
+# expectation, and the fewest rows for each of their columns that show it.
+_ERRORS, _ROWS_EACH = 4.0, 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Gaussian(FromPairs):
 
     References:
         Cover & Thomas, *Elements of Information Theory*, 2006, chapter 8; Ahmed & Gokhale, IEEE
-        Trans. Inf. Theory 35(3), 1989 (the unbiased log-determinant).
+        Trans. Inf. Theory 35(3), 1989 (the unbiased log-determinant); Mardia, Biometrika 57(3),
+        1970 (the test of normality).
     """
 
     copula: bool = False
@@ -67,6 +71,10 @@ class Gaussian(FromPairs):
             a: samples of A, ``(n, ...)``.
             b: samples of B, ``(n, ...)``.
 
+        Returns:
+            The estimate, with the flag ``not_normal`` if the mean of |z|⁴, where z are the whitened
+            canonical variates of A and B, is not that of normal variables.
+
         Raises:
             ArgumentError: If the lengths differ, n ≤ d_a + d_b + 1, or a linear function of A
                 equals one of B, so that I(A;B) is infinite.
@@ -90,10 +98,24 @@ class Gaussian(FromPairs):
         value = -0.5 * float(np.log1p(-np.square(rho)).sum())
         p, q = to_a.shape[1], to_b.shape[1]
         value -= _bias(n - 1, p, q)
-        ratios = _log_ratios(*sides, to_a, to_b, rho)
+        ratios, squares = _log_ratios(*sides, to_a, to_b, rho)
         # Without correlation the ratios vanish, and the error is of second order.
         error = math.hypot(float(ratios.std(ddof=1)) / math.sqrt(n), math.sqrt(p * q / 2) / n)
-        return Estimate(value, error, n=n, dim=second.shape[1])
+        flags = () if _may_be_normal(squares, 2 * len(rho)) else ("not_normal",)
+        return Estimate(value, error, flags=flags, n=n, dim=second.shape[1])
+
+
+def _may_be_normal(squares: np.ndarray, dim: int) -> bool:
+    """Return whether squared lengths |z|² could be those of normal variables of this dimension.
+
+    E |z|⁴ = d (d + 2) for a standard normal z, and the variance of its sample mean is about
+    8 d (d + 2)/n.
+    """
+    n, expected = len(squares), dim * (dim + 2)
+    if n < _ROWS_EACH * dim:
+        return True
+    found = float(np.square(squares).mean())
+    return abs(found - expected * (n - 1) / (n + 1)) <= _ERRORS * math.sqrt(8 * expected / n)
 
 
 def _check_rows(n: int, columns: int) -> None:
@@ -157,17 +179,21 @@ def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, 
 
 def _log_ratios(
     a: Rows, b: Rows, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
-) -> np.ndarray:
-    """Return ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, ``(n,)``."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, and |z|², ``(n,)``.
+
+    z are the canonical variates of A, and of B after the linear relation with A is removed.
+    """
     n, k, width = len(a), len(rho), a.shape[1] + b.shape[1]
     r2 = np.square(rho)
-    out = np.empty(n)
+    out, squares = np.empty(n), np.empty(n)
     for rows in slices(n, max(4 * width, TILE // width)):
         x = math.sqrt(n) * (a[rows] @ to_a[:, :k])
         y = math.sqrt(n) * (b[rows] @ to_b[:, :k])
         quadratic = (r2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - r2))
         out[rows] = -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)
-    return out
+        squares[rows] = (x**2 + (y - rho * x) ** 2 / (1 - r2)).sum(axis=1)
+    return out, squares
 
 
 def normal_scores(samples: np.ndarray) -> np.ndarray:

@@ -316,3 +316,19 @@ def test_a_decoder_bounds_the_information_about_the_cells(monkeypatch):
     assert 0.8 * np.log(4) < found.value < np.log(4) + 3 * found.stderr
     codes = classes_of(y, 600, 4)[0]
     assert prepared.estimate(t, x=images, y=codes).ty.value == found.value
+
+
+@pytest.mark.parametrize("dim", [1, 3, 20])
+def test_the_closed_form_says_if_the_variables_are_not_normal(dim):
+    for seed in range(5):
+        a, b = ib.synthetic.correlated_gaussians(2000, dim, 1.0, seed=seed)
+        assert Gaussian().mutual_information(a, b).flags == ()
+    for family in (ib.synthetic.student_t, ib.synthetic.smoothed_uniforms):
+        a, b = family(2000, dim, 2.0, seed=0)
+        rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(dim, dim)))[0]
+        assert Gaussian().mutual_information(a @ rotation, b).flags == ("not_normal",)
+
+
+def test_few_rows_do_not_show_that_variables_are_not_normal():
+    a, b = ib.synthetic.student_t(19, 1, 1.0, seed=0)
+    assert Gaussian().mutual_information(a, b).flags == ()
