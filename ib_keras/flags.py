@@ -237,9 +237,10 @@ _ALL = (
         "unbounded",
         CARE,
         "the value grows with the number of rows",
-        "Half of the rows give a clearly lower value, so that more rows would give a higher one. "
-        "One variable may be a function of the other, and the information infinite: the value is "
-        "what these rows can show.",
+        "Some of the rows give a clearly lower value, so that more rows would give a higher one. "
+        "There may be too few rows for the dimensions or for so much information; or one variable "
+        "may be a function of the other, and the information infinite. The value is what these "
+        "rows can show.",
         "Read the value as a lower bound.",
     ),
     Flag(

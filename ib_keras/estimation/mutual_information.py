@@ -58,10 +58,10 @@ def mutual_information(
     information rather than invent it, so that ``critic``, ``ksg`` and ``regression`` replace the
     value where they exceed it by more than two of their standard errors.
 
-    What these estimates miss falls with the number of rows. ``regression``, and a critic that gave
-    the value, are therefore computed from half of the rows too. If the second half of the rows
-    added more than three standard errors, this is added once more. The part ``second_half`` is what
-    it added to the critic.
+    What these estimates miss falls with the number of rows. In more than 1 + 1 dimensions,
+    ``regression``, and a critic that gave the value, are computed from half of the rows too. If the
+    second half of the rows added more than three standard errors, this is added once more. The part
+    ``second_half`` is what it added to the critic.
 
     *A category and numbers* have ``ksg``, nearest neighbours of the ranks within each class,
     ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear`` discriminant and

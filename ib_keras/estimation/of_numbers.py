@@ -91,7 +91,8 @@ def two_numbers(
     if ksg is not None:
         answer = answer.at_least("ksg", ksg)
     if found is not None:
-        part = extrapolated(found.estimate, found.growth)
+        # In 1 + 1 dimensions nothing is missed, so that growth is chance.
+        part = extrapolated(found.estimate, found.growth) if several else found.estimate
         added = part.value - found.estimate.value
         answer = answer.at_least("regression", part, below=added)
     if train and budget == "thorough" and wide <= _MAX_DIM_OF_REGRESSION:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from ib_keras.interface import Estimate
 
 # Number of disjoint subsets from which a standard error is estimated, and of repetitions.
 PARTS, _REPEATS = 10, 2
+# An estimate grows with the number of rows if it exceeds that of subsets by more than this share of
+# it plus this number of its standard errors.
+_GROWS, _GROWS_ERRORS = 0.1, 3.0
 # Number of rows that distinguish most pairs of columns.
 _COMPARED_ROWS = 16
 
@@ -174,7 +178,7 @@ def mean_with_error(
         terms: terms of the estimate, ``(n,)``, in the order of the rows.
         flags: flags of the estimate.
         dim: dimension of the variable.
-        excess: what ``excess_variance`` returns.
+        excess: the excess that ``of_subsets`` returns.
         serial: whether the terms of near rows are correlated. The variance of the means of tenths
             of consecutive terms is then taken into account.
     """
@@ -187,23 +191,46 @@ def mean_with_error(
     return Estimate(float(terms.mean()), error, flags=flags, n=n, dim=dim)
 
 
-def excess_variance(
+class Subsets(NamedTuple):
+    """What estimates of disjoint subsets of the rows show.
+
+    Args:
+        excess: n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
+        value: the mean estimate of the subsets in nats; NaN if there are none.
+    """
+
+    excess: float
+    value: float
+
+    def judged(self, estimate: Estimate) -> Estimate:
+        """Return the estimate, with the flag ``unbounded`` if it is clearly above the subsets'.
+
+        Args:
+            estimate: the estimate from all rows.
+        """
+        least = _GROWS * max(0.0, estimate.value) + _GROWS_ERRORS * estimate.stderr
+        if not estimate.value - self.value > least:
+            return estimate
+        return dataclasses.replace(estimate, flags=(*estimate.flags, "unbounded"))
+
+
+def of_subsets(
     terms: Callable[[np.ndarray], np.ndarray],
     n: int,
     k: int,
     labels: np.ndarray | None = None,
     *,
     window: int = 0,
-) -> float:
-    """Return n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
+) -> Subsets:
+    """Return what estimates of disjoint subsets of the rows show.
 
-    The terms of near samples share neighbours and are correlated. The effect is estimated from the
-    estimates of disjoint subsets. The result is 0 if there are too few samples for these.
+    The terms of near samples share neighbours and are correlated, which the variance between the
+    subsets shows. The excess is 0 if there are too few samples for subsets.
     """
     parts = min(PARTS, (n - 2 * window) // (8 * (k + 1)))
     if parts < PARTS // 2:
-        return 0.0
-    size, rng, differences = n // parts, np.random.default_rng(0), []
+        return NO_SUBSETS
+    size, rng, differences, values = n // parts, np.random.default_rng(0), [], []
     for _ in range(_REPEATS):
         rows = rng.permutation(n)
         if labels is not None:
@@ -211,11 +238,15 @@ def excess_variance(
         # The subsets have equal sizes, and each contains its share of each class.
         each = [terms(part) for part in rows[: size * parts].reshape(size, parts).T]
         if min(map(len, each)) < 2:
-            return 0.0
+            return NO_SUBSETS
+        values += [float(part.mean()) for part in each]
         between = float(np.var([part.mean() for part in each], ddof=1))
         within = float(np.mean([part.var(ddof=1) / len(part) for part in each]))
         differences.append(size * (between - within))
-    return max(0.0, float(np.mean(differences)))
+    return Subsets(max(0.0, float(np.mean(differences))), float(np.mean(values)))
+
+
+NO_SUBSETS = Subsets(0.0, math.nan)
 
 
 def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

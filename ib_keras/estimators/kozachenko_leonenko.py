@@ -17,13 +17,15 @@ from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
+    NO_SUBSETS,
     PARTS,
     Neighbors,
+    Subsets,
     as_continuous,
     check_pair,
-    excess_variance,
     mean_with_error,
     numbers,
+    of_subsets,
     rows_by_class,
     some,
 )
@@ -116,7 +118,7 @@ class KozachenkoLeonenko(Neighbors):
         def terms(chosen: Any) -> np.ndarray:
             return self._terms(rows.take(chosen), some(times, chosen)) - log_slope[chosen]
 
-        excess = self.excess_variance(terms, rows)
+        excess = self._of_subsets(terms, rows).excess
         serial = self.window > 0
         flags += _surface(flags, times, samples)
         return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess, serial=serial)
@@ -165,11 +167,13 @@ class KozachenkoLeonenko(Neighbors):
             return of_a + of_b - of_both
 
         each, serial = terms(slice(None)), self.window > 0
-        excess = self.excess_variance(terms, joint)
+        subsets = self._of_subsets(terms, joint)
         flags += _surface(flags, times, a, b)
         if "ties" not in flags and closely_bound(a, b, times):
             flags += ("strong",)
-        estimate = mean_with_error(each, flags, b.shape[1], excess, serial=serial)
+        estimate = subsets.judged(
+            mean_with_error(each, flags, b.shape[1], subsets.excess, serial=serial)
+        )
         return width.flagged(estimate, width.too_wide(a, b, estimate, self._read))
 
     def _read(self, a: np.ndarray, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -221,12 +225,12 @@ class KozachenkoLeonenko(Neighbors):
         excess = 0.0
         # Each subset needs enough samples of each class.
         if smallest > 2 * PARTS * max(self.k, dim):
-            excess = excess_variance(
+            excess = of_subsets(
                 lambda chosen: self._label_terms(
                     rows.take(chosen), labels[chosen], some(times, chosen)
                 ),
                 len(labels), self.k, labels, window=self.window,
-            )  # fmt: skip
+            ).excess  # fmt: skip
         terms, serial = self._label_terms(rows, labels, times), self.window > 0
         flags += _surface(flags, times, samples)
         return at_most_entropy(mean_with_error(terms, flags, dim, excess, serial=serial), labels)
@@ -237,12 +241,12 @@ class KozachenkoLeonenko(Neighbors):
             terms[members] -= self._terms(rows.take(members), some(times, members))
         return terms
 
-    def excess_variance(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> float:
-        """Return the excess variance, or 0 if disjoint subsets are too small to span the space."""
+    def _of_subsets(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Subsets:
+        """Return what disjoint subsets show, unless they are too small to span the space."""
         n, dim = rows.shape
         if n - 2 * self.window < 4 * PARTS * dim:
-            return 0.0
-        return excess_variance(terms, n, self.k, window=self.window)
+            return NO_SUBSETS
+        return of_subsets(terms, n, self.k, window=self.window)
 
     def _terms(self, rows: Rows, times: Times | None) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""

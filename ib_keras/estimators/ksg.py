@@ -19,9 +19,9 @@ from ib_keras.estimators.continuous import (
     Neighbors,
     as_continuous,
     check_pair,
-    excess_variance,
     mean_with_error,
     numbers,
+    of_subsets,
     rows_by_class,
     some,
 )
@@ -140,12 +140,14 @@ class KSG(Neighbors):
             flags += ("strong",)
         ties = "ties" in flags
         terms = self._joint_terms(a, b, times, ties)
-        excess = excess_variance(
+        subsets = of_subsets(
             lambda rows: self._joint_terms(a[rows], b[rows], some(times, rows), ties),
             len(a), self.k,
             window=self.window,
         )  # fmt: skip
-        estimate = mean_with_error(terms, flags, b.shape[1], excess, serial=self.window > 0)
+        estimate = subsets.judged(
+            mean_with_error(terms, flags, b.shape[1], subsets.excess, serial=self.window > 0)
+        )
         read = functools.partial(width.pair_terms, k=self.k, metric=self.metric)
         return width.flagged(estimate, width.too_wide(a, b, estimate, read))
 
@@ -200,12 +202,12 @@ class KSG(Neighbors):
                 "a smaller window, or labels that return",
                 f"{len(samples)} samples",
             )
-        excess = excess_variance(
+        subsets = of_subsets(
             lambda rows: self._label_terms(samples[rows], labels[rows], some(times, rows), ties),
             len(samples), self.k, window=self.window,
         )  # fmt: skip
         serial = self.window > 0
-        estimate = mean_with_error(terms, flags, samples.shape[1], excess, serial=serial)
+        estimate = mean_with_error(terms, flags, samples.shape[1], subsets.excess, serial=serial)
         # If the classes are separate, the digamma functions slightly exceed H(Y).
         estimate = at_most_entropy(estimate, labels)
         wide = width.too_wide_for_classes(samples, labels, estimate, self.k, self.metric)

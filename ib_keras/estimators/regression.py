@@ -13,7 +13,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from ib_keras.arrays.rows import slices
 from ib_keras.arrays.scaling import of_one_spread, shorten_tails
-from ib_keras.estimators.continuous import excess_variance, mean_with_error
+from ib_keras.estimators.continuous import mean_with_error, of_subsets
 from ib_keras.estimators.kernels.local_dimension import on_surface
 from ib_keras.estimators.kernels.neighbor_search import distances, joint_counts
 from ib_keras.estimators.kozachenko_leonenko import independent_columns
@@ -94,7 +94,7 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     alike = [one for one in found if not _is_higher(highest.every, one.every)]
     best = min(alike, key=lambda one: one.regressed.estimate.stderr)
     estimate, terms, n = best.regressed.estimate, best.terms, len(best.every)
-    error = math.sqrt(estimate.stderr**2 + excess_variance(terms, n, _K) / n)
+    error = math.sqrt(estimate.stderr**2 + of_subsets(terms, n, _K).excess / n)
     added, rng = best.every.copy(), np.random.default_rng(0)
     for _ in range(_SPLITS):
         for rows in np.array_split(rng.permutation(n), 2):

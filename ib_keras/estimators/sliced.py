@@ -15,7 +15,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import Rows
 from ib_keras.arrays.scaling import moderate, of_one_spread, shorten_tails
 from ib_keras.estimators.base import FromPairs
-from ib_keras.estimators.continuous import excess_variance, mean_with_error
+from ib_keras.estimators.continuous import mean_with_error, of_subsets
 from ib_keras.estimators.gaussian import varying
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate
@@ -153,7 +153,7 @@ class Sliced(FromPairs):
         def of_few(rows: np.ndarray) -> np.ndarray:
             return np.mean([terms(number, rows) for number in few], axis=0)
 
-        excess = excess_variance(of_few, n, self.neighbors, labels)
+        excess = of_subsets(of_few, n, self.neighbors, labels).excess
         found = mean_with_error(total / self.projections, flags, dim, excess)
         between = float(np.std(values, ddof=1)) / math.sqrt(self.projections)
         return dataclasses.replace(found, stderr=math.hypot(found.stderr, between))

@@ -34,7 +34,7 @@ def test_neighbours_are_flagged_where_only_one_variable_is_wide():
     wide = np.concatenate([x, RNG(0).normal(size=(600, 28))], axis=1)
     for pair in ((wide, y), (y, wide)):
         found = KSG().mutual_information(*pair)
-        assert found.value < 0.5 and found.flags == ("high_dim",)
+        assert found.value < 0.5 and "high_dim" in found.flags
     # Half of the rows say the same, so they would not show it.
     half = KSG().mutual_information(wide[:300], y[:300])
     assert abs(half.value - found.value) < 3 * math.hypot(half.stderr, found.stderr)
