@@ -34,6 +34,11 @@ python -m benchmarks.others --python latentmi=venvs/latentmi/bin/python \\
 `mutinfo` is installed from a checkout of its repository (`pip install .`), because it is not on
 PyPI. Packages that are not given are left out, and a run that was stopped goes on. The tasks are
 those of `benchmarks/known_pairs.py`; `--samples FILE.json` takes stored ones.
+
+Three more write tables of the documentation, and go on where they were stopped:
+`python -m benchmarks.known_pairs` (`mutual_information` on pairs of known information),
+`python -m benchmarks.exceptions` (which estimators are wrong there without a flag), and
+`python -m benchmarks.images` (images of known information through compressors).
 """
 
 

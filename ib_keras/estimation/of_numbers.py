@@ -20,7 +20,7 @@ from ib_keras.estimators.ksg import KSG
 from ib_keras.estimators.regression import Regressed, by_regression
 from ib_keras.interface import Estimate
 
-_SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000, folds=8)}
+_SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)}
 # The fewest rows that train a critic, and the largest dimensions of each variable for which
 # neighbours and regressions are used.
 _MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 32

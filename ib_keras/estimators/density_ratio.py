@@ -36,7 +36,7 @@ class Settings:
     steps: int = 1200
     learning_rate: float = 3e-3
     decay: float = 1e-3
-    folds: int = 4
+    folds: int = 8
 
 
 def held_out_ratios(
