@@ -74,7 +74,7 @@ def mutual_information(
         a: samples of A, ``(n, ...)``: an array of numbers or strings, or a pandas object.
         b: samples of B, ``(n, ...)``.
         budget: ``"fast"`` takes about a second for 2 000 rows and trains nothing. ``"balanced"``
-            trains critics or a classifier, which takes about 20 seconds. ``"thorough"`` trains
+            trains critics or a classifier, which takes about 30 seconds. ``"thorough"`` trains
             longer.
         kind: the kind of both variables, or a pair of kinds, instead of those that are found:
             ``"category"``, or ``"continuous"``, ``"count"`` or ``"mixture"`` for numbers.
