@@ -14,7 +14,6 @@ between its markers from all lines of the folder.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
 from typing import Any
@@ -24,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pandas as pd
 
 import ib_keras as ib
+from benchmarks._records import Records, replace
 from benchmarks.known_pairs import DIMS, NATS, Case, families
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "reliability.md"
@@ -83,27 +83,19 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/exceptions"))
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    path = given.folder / "estimates.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    keys = ("estimator", "name", "truth", "rows")
-    done = {tuple(line[key] for key in keys) for line in lines}
-    with path.open("a") as file:
-        for estimator in given.estimators:
-            for case in families():
-                dim = int(case.name.split("+")[-1])
-                if dim not in given.dims or case.truth not in given.nats:
-                    continue
-                if (estimator, case.name, case.truth, given.rows) in done:
-                    continue
-                lines.append(measure(case, estimator, given.rows))
-                print(json.dumps(lines[-1]), file=file, flush=True)
-    before, rest = DOCUMENT.read_text().split(MARKERS[0])
-    table = summary(lines)
+    records = Records(given.folder, ("estimator", "name", "truth", "rows"))
+    for estimator in given.estimators:
+        for case in families():
+            dim = int(case.name.split("+")[-1])
+            if dim not in given.dims or case.truth not in given.nats:
+                continue
+            key = {"estimator": estimator, "name": case.name, "truth": case.truth,
+                   "rows": given.rows}  # fmt: skip
+            if key not in records:
+                records.add(measure(case, estimator, given.rows))
+    table = summary(records.lines)
     print(table)
-    DOCUMENT.write_text(
-        f"{before}{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}{rest.split(MARKERS[1])[1]}"
-    )
+    replace(DOCUMENT, MARKERS, table)
 
 
 if __name__ == "__main__":

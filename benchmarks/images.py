@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import pathlib
 import time
@@ -22,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pandas as pd
 
 import ib_keras as ib
+from benchmarks._records import Records, replace
 from ib_keras import synthetic
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "estimators" / "lossy.md"
@@ -31,7 +31,7 @@ IMAGES: dict[str, tuple[Any, int, float]] = {
     "blobs": (synthetic.gaussian_images, 2, 0.10),
     "rectangles": (synthetic.rectangle_images, 4, 0.15),
 }
-KEYS = ["images", "size", "estimator", "truth", "rows", "seed"]
+KEYS = ("images", "size", "estimator", "truth", "rows", "seed")
 
 
 def measure(key: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def summary(lines: list[dict[str, Any]]) -> str:
         "| images | estimator | truth, nats | estimate | error | goal | flags | left out | CPU s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in pd.DataFrame(lines).sort_values(KEYS).itertuples():
+    for row in pd.DataFrame(lines).sort_values(list(KEYS)).itertuples():
         error = row.value / row.truth - 1
         goal = IMAGES[row.images][2]
         met = "met" if abs(error) <= goal else "missed"
@@ -77,24 +77,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="number of samples of each pair")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/images"))
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    path = given.folder / "estimates.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = [[line[key] for key in KEYS] for line in lines]
+    records = Records(given.folder, KEYS)
     wanted = itertools.product(
         range(given.seeds), given.nats, given.sizes, given.images, given.estimators
     )
-    with path.open("a") as file:
-        for seed, truth, size, images, estimator in wanted:
-            values = [images, size, estimator, truth, given.rows, seed]
-            if values not in done:
-                lines.append(measure(dict(zip(KEYS, values, strict=True))))
-                print(json.dumps(lines[-1]), file=file, flush=True)
-    before, rest = DOCUMENT.read_text().split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    table = summary(lines)
+    for seed, truth, size, images, estimator in wanted:
+        values = images, size, estimator, truth, given.rows, seed
+        key = dict(zip(KEYS, values, strict=True))
+        if key not in records:
+            records.add(measure(key))
+    table = summary(records.lines)
     print(table)
-    DOCUMENT.write_text(f"{before}{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}{after}")
+    replace(DOCUMENT, MARKERS, table)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ A pair is missed if its information is outside of the interval and there is no f
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import pathlib
@@ -28,6 +27,7 @@ from scipy import stats
 from scipy.special import digamma, gammaln, ndtr
 
 import ib_keras as ib
+from benchmarks._records import Records, replace
 from ib_keras import synthetic
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "estimators" / "mutual_information.md"
@@ -330,27 +330,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="number of samples of each pair")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("build/known_pairs"))
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    path = given.folder / "estimates.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {tuple(line[k] for k in ("group", "name", "truth", "rows", "budget", "seed"))
-            for line in lines}  # fmt: skip
-    with path.open("a") as file:
-        for group in given.groups:
-            for i, case in enumerate(GROUPS[group]()):
-                for n in given.rows:
-                    for seed in range(given.seeds):
-                        seed = seed if group != "independent" else i
-                        key = (case.group, case.name, case.truth, n, given.budget, seed)
-                        if key in done:
-                            continue
-                        lines.append(measure(case, n, given.budget, seed))
-                        print(json.dumps(lines[-1]), file=file, flush=True)
-    before, rest = DOCUMENT.read_text().split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    table = summary(lines)
+    records = Records(given.folder, ("group", "name", "truth", "rows", "budget", "seed"))
+    for group in given.groups:
+        for i, case in enumerate(GROUPS[group]()):
+            for n in given.rows:
+                for seed in [i] if group == "independent" else range(given.seeds):
+                    key = {"group": case.group, "name": case.name, "truth": case.truth, "rows": n,
+                           "budget": given.budget, "seed": seed}  # fmt: skip
+                    if key not in records:
+                        records.add(measure(case, n, given.budget, seed))
+    table = summary(records.lines)
     print(table)
-    DOCUMENT.write_text(f"{before}{MARKERS[0]}\n\n{table}\n\n{MARKERS[1]}{after}")
+    replace(DOCUMENT, MARKERS, table)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks._records import Records, replace
 from benchmarks.others_worker import ESTIMATORS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -88,18 +89,6 @@ def pairs(
                         continue
                     np.savez(path, x=x, y=y)
                 yield Pair(name, truth, n, seed, path)
-
-
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Return the lines of the record; a last line that was cut is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def _key(line: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(line[k] for k in ("package", "estimator", "task", "rows", "seed"))
 
 
 def estimates(
@@ -204,12 +193,9 @@ def versions(lines: list[dict[str, Any]]) -> str:
 
 def write(lines: list[dict[str, Any]], document: pathlib.Path = DOCUMENT) -> None:
     """Rewrite the tables between the markers of the document."""
-    before, rest = document.read_text().split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
     largest = max(line["rows"] for line in lines)
     parts = [summary(lines), versions(lines), by_task(lines, largest)]
-    tables = "\n\n".join(part for part in parts if part)
-    document.write_text(f"{before}{MARKERS[0]}\n\n{tables}\n\n{MARKERS[1]}{after}")
+    replace(document, MARKERS, "\n\n".join(part for part in parts if part))
 
 
 def main() -> None:
@@ -238,28 +224,28 @@ def main() -> None:
         for pair in pairs(given.folder / "samples", given.rows, given.seeds, given.samples)
         if given.tasks is None or any(part in pair.task for part in given.tasks)
     ]
-    record = given.folder / "estimates.jsonl"
-    lines = read(record)
-    record.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    done = {_key(line) for line in lines}
-    with record.open("a") as file:
-        for package, names in ESTIMATORS.items():
-            if package not in interpreters or package not in given.only:
+    records = Records(given.folder, ("package", "estimator", "task", "rows", "seed"))
+    for package, names in ESTIMATORS.items():
+        if package not in interpreters or package not in given.only:
+            continue
+        for name in given.estimators or names:
+            if name not in names:
                 continue
-            for name in given.estimators or names:
-                if name not in names:
-                    continue
-                todo = [p for p in stored if (package, name, p.task, p.rows, p.seed) not in done]
-                if not todo:
-                    continue
-                log = given.folder / f"{package}.log"
-                for line in estimates(package, name, interpreters[package], todo, log):
-                    lines.append(line)
-                    print(json.dumps(line), file=file, flush=True)
-                    print(f"{package} {name}, {line['task']}: {line.get('estimate')}", flush=True)
-    if lines:
-        write(lines)
-        print(summary(lines))
+            todo = [
+                p
+                for p in stored
+                if {"package": package, "estimator": name, "task": p.task, "rows": p.rows,
+                    "seed": p.seed} not in records
+            ]  # fmt: skip
+            if not todo:
+                continue
+            log = given.folder / f"{package}.log"
+            for line in estimates(package, name, interpreters[package], todo, log):
+                records.add(line)
+                print(f"{package} {name}, {line['task']}: {line.get('estimate')}", flush=True)
+    if records.lines:
+        write(records.lines)
+        print(summary(records.lines))
 
 
 if __name__ == "__main__":

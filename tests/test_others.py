@@ -10,7 +10,7 @@ import pytest
 import ib_keras as ib
 
 pytest.importorskip("benchmarks", reason="the benchmarks are not beside the tests")
-from benchmarks import others, others_worker
+from benchmarks import _records, others, others_worker
 
 
 def line(package, estimator, task, truth, estimate, **rest):
@@ -58,9 +58,9 @@ def test_the_tables_are_written_between_the_markers(tmp_path):
 
 def test_a_line_that_was_cut_is_measured_again(tmp_path):
     record = tmp_path / "estimates.jsonl"
-    assert others.read(record) == []
+    assert _records.read(record) == []
     record.write_text(json.dumps(LINES[0]) + "\n" + json.dumps(LINES[1])[:40])
-    assert others.read(record) == LINES[:1]
+    assert _records.read(record) == LINES[:1]
 
 
 def test_given_samples_are_cut_into_parts(tmp_path):
