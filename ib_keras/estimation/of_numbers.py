@@ -37,6 +37,9 @@ _SLACK, _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.3, 0.03, 2.0, 0.12, 1000
 # Variables with fewer rows for each of their columns are too wide, and the rows for each component
 # that then represents them.
 _ROWS_EACH, _ROWS_OF_COMPONENT = 4, 25
+# If the second half of the rows added more than this share of the value to a critic, it has not
+# learned the dependence.
+_GROWS = 0.1
 # Without values, the ranks of n rows cannot show much more than ln n less this number of nats.
 _RESOLVED = 2.0
 
@@ -109,6 +112,7 @@ def two_numbers(
         grows = answer.value > math.log(n) - _RESOLVED  # ranks cannot show more
     else:
         grows = is_unbounded(found.growth)
+    grows = grows or _critic_grows(answer)
     if grows:
         answer = answer.flagged("unbounded")
     return dataclasses.replace(answer, above=math.inf if grows or answer.is_too_wide else above)
@@ -201,6 +205,12 @@ def _grown(answer: Answer, critics: _Critics) -> Answer:
         stderr=whole.stderr,
         below=math.hypot(answer.below, whole.value - answer.value),
     )
+
+
+def _critic_grows(answer: Answer) -> bool:
+    """Return whether the second half of the rows gave a critic a large share of the value."""
+    growth = answer.parts.get("second_half")
+    return growth is not None and growth.value > _GROWS * answer.value + 3 * growth.stderr
 
 
 def _unless_exact(estimator: KSG | Gaussian, x: np.ndarray, y: np.ndarray) -> Estimate | None:

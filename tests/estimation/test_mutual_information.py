@@ -14,7 +14,7 @@ from ib_keras.arrays.variables import Variable
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import of_categories
 from ib_keras.estimation import of_numbers as module
-from ib_keras.estimation.answer import extrapolated
+from ib_keras.estimation.answer import Answer, extrapolated
 from ib_keras.estimators import KSG, density_ratio
 from ib_keras.interface import Estimate
 
@@ -302,3 +302,11 @@ def test_critics_begin_anew():
     assert (first[0] == first[2]).all() and (first[0] != first[1]).any()
     density_ratio._program.cache_clear()
     assert (ratios(1) == first[1]).all()
+
+
+def test_a_critic_that_has_not_learned_the_dependence_is_noticed():
+    part = Estimate(1.4, 0.02)
+    for growth, grows in ((0.21, True), (0.08, False)):
+        answer = Answer(1.69, 0.03, 2500, 4, parts={"second_half": Estimate(growth, 0.008)})
+        assert module._critic_grows(answer) == grows
+    assert not module._critic_grows(Answer(1.69, 0.03, 2500, 4, parts={"critic": part}))
