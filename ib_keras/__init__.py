@@ -67,9 +67,9 @@ _OBJECTS = {
     "replay": "ib_keras.callbacks.replay",
 }
 _MODULES = (
-    "clustering", "compression", "datasets", "ensembles", "errors", "estimators", "frame",
-    "layers", "models", "pixelcnn", "plot", "regularizers", "report", "studies", "synthetic",
-    "views",
+    "clustering", "compression", "constraints", "datasets", "ensembles", "errors", "estimators",
+    "frame", "layers", "models", "pixelcnn", "plot", "regularizers", "report", "studies",
+    "synthetic", "views",
 )  # fmt: skip
 
 __all__ = sorted([*_OBJECTS, *_MODULES, "__version__"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,14 @@ from ib_keras.arrays.checks import as_samples, check_count, check_positive, chec
 from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import are_labels, as_labels
 from ib_keras.errors import ArgumentError
-from ib_keras.estimation.sources import Samples, Source, from_arrays, from_store
+from ib_keras.estimation.sources import Recorded, Samples, Source, from_arrays, from_store
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]
 MEASURES = [*_KEYS, "n", "noise_std", "measure", "value", "unit"]
 HISTOGRAMS = [*_KEYS, "similarity", "pairs", "left", "right", "density"]
+VALUES = [*_KEYS, "left", "right", "density"]
+POINTS = [*_KEYS, "row", "label", "t_1", "t_2", "t_3"]
 
 
 def binned_entropy(t: np.ndarray, width: float) -> float:
@@ -102,7 +105,8 @@ def measures(
     """Measure the clustering of each layer and epoch.
 
     Args:
-        source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
+        source: an ``ActivationStore`` or its path, a mapping layer name → ``(n, ...)``, or what the
+            observer of ``ensembles.study`` is given.
         targets: class labels ``(n,)``, for a mapping; a store has its own.
         width: side of the bins; ``None`` for ``width_factor`` times the layer's noise.
         width_factor: ratio of the bins' side to the noise; with the default, points whose noise
@@ -160,7 +164,8 @@ def histograms(
     """Compute histograms of the pairs' distances and cosine similarities, by kind of pairs.
 
     Args:
-        source: an ``ActivationStore`` or its path, or a mapping layer name → ``(n, ...)``.
+        source: an ``ActivationStore`` or its path, a mapping layer name → ``(n, ...)``, or what the
+            observer of ``ensembles.study`` is given.
         targets: class labels ``(n,)``, for a mapping; a store has its own.
         bins: number of bins; the distances of a layer have the same bins at all epochs.
         layers: names or globs of layers; ``None`` for all.
@@ -204,6 +209,87 @@ def histograms(
     return pd.DataFrame(rows, columns=HISTOGRAMS)
 
 
+def values(
+    source: Any,
+    *,
+    bins: int = 40,
+    range: tuple[float, float] | None = None,
+    layers: str | Sequence[str] | None = None,
+    epochs: Iterable[int] | None = None,
+) -> pd.DataFrame:
+    """Compute histograms of all values of each layer, which show how far its units saturate.
+
+    Args:
+        source: as for ``measures``.
+        bins: number of bins.
+        range: smallest and largest value of the bins; values outside are left out. ``None`` for the
+            range of each layer at each epoch.
+        layers: names or globs of layers; ``None`` for all.
+        epochs: epochs of a store; ``None`` for all.
+
+    Returns:
+        A row for each bin, with the columns ``VALUES``. The densities of a layer integrate to 1.
+
+    Raises:
+        ArgumentError: If layers or epochs are invalid, or ``bins`` is not a count.
+    """
+    check_count(bins, "bins")
+    _, sources = _source(source, None, layers, epochs)
+    rows: list[tuple] = []
+    for one in sources:
+        density, edges = np.histogram(one.read(), bins, range, density=True)
+        if np.isfinite(density).all():
+            bars = zip(edges[:-1], edges[1:], density, strict=True)
+            rows += [(*one.where[:4], *bar) for bar in bars]
+    return pd.DataFrame(rows, columns=VALUES)
+
+
+def points(
+    source: Any,
+    *,
+    targets: Any = None,
+    layers: str | Sequence[str] | None = None,
+    epochs: Iterable[int] | None = None,
+    max_samples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Collect the coordinates of samples in layers of two or three units, for scatter plots.
+
+    Args:
+        source: as for ``measures``.
+        targets: class labels ``(n,)``, for a mapping; a store has its own.
+        layers: names or globs of layers; ``None`` for all.
+        epochs: epochs of a store; ``None`` for all.
+        max_samples: the maximum number of rows; the same rows are shown at all epochs.
+        seed: seed of the choice of these rows.
+
+    Returns:
+        A row for each sample, with the columns ``POINTS``; ``t_3`` is NaN if there are two units,
+        and ``label`` is −1 without labels.
+
+    Raises:
+        ArgumentError: If layers, epochs or labels are invalid.
+    """
+    samples, sources = _source(source, targets, layers, epochs)
+    tables = []
+    for one in sources:
+        t = one.read().reshape(-1, math.prod(one.read().shape[1:]))
+        if t.shape[1] not in (2, 3):
+            continue
+        labels = samples.labels(one.rows())
+        rows = np.arange(len(t))
+        if len(t) > check_count(max_samples, "max_samples"):
+            rows = np.sort(
+                np.random.default_rng(check_seed(seed)).permutation(len(t))[:max_samples]
+            )
+        columns = dict(zip(_KEYS, one.where[:4], strict=True))
+        table = pd.DataFrame({"row": rows, "label": -1 if labels is None else labels[rows]})
+        for unit in (0, 1, 2):
+            table[f"t_{unit + 1}"] = t[rows, unit] if unit < t.shape[1] else np.nan
+        tables.append(table.assign(**columns)[POINTS])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=POINTS)
+
+
 def _cubes(t: np.ndarray, width: float) -> np.ndarray:
     samples = as_samples(t, min_samples=1)
     return row_codes(np.floor(samples.astype(np.float64) / check_positive(width, "width")))
@@ -214,6 +300,8 @@ def _source(source: Any, targets: Any, layers: Any, epochs: Any) -> tuple[Sample
         source = ActivationStore(source)
     if isinstance(source, ActivationStore):
         return from_store(source, layers, epochs)
+    if isinstance(source, Recorded):
+        return source
     if not isinstance(source, Mapping):
         raise ArgumentError(
             "`source` has no activations",

@@ -10,7 +10,7 @@ from ib_keras.components.examples.component import examples
 from ib_keras.components.reporter.component import reporter
 from ib_keras.pipelines import checks
 
-ACTIVATIONS = ("tanh", "relu", "softplus", "elu", "prelu", "swish", "leaky_relu", "linear")
+ACTIVATIONS = ("tanh", "relu", "softplus", "centred_softplus", "elu", "prelu", "swish", "abs")
 # The paper's penalty: 0.015 · Σ w²/2 on the hidden kernels.
 PENALTY = 0.015
 
@@ -18,10 +18,13 @@ PENALTY = 0.015
 def cells(activations: Any = ACTIVATIONS, penalty: float = PENALTY) -> list[str]:
     """Return the models of the grid: each activation function without and with the L2 penalty."""
     return [
-        json.dumps({"name": "szt", "activation": a, "l2": l2, "label": f"{a}{'+l2' if l2 else ''}"})
+        json.dumps({
+            "name": "szt", "activation": a, "initial": "normal", "l2": l2,
+            "label": f"{a}{'+l2' if l2 else ''}",
+        })
         for a in activations
         for l2 in (0.0, penalty)
-    ]
+    ]  # fmt: skip
 
 
 _QUICK = "[0, 1, 2, 3, 5, 8, 12, 18, 26, 38, 55, 80, 110, 150, 200, 250, 300]"
@@ -33,7 +36,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.002,
         "record": _QUICK,
     },
-    "paper": {"seeds": 50, "epochs": 8000},
+    "paper": {
+        "seeds": 50,
+        "epochs": 8000,
+        "record": "log:400",
+        "estimators": [
+            '{"name": "ebab", "bins": 30}',
+            '{"name": "akde", "record": "log:12"}',
+            # The bins of Shwartz-Ziv & Tishby, and those of Saxe et al.
+            '{"name": "binning", "bins": 30, "range": [-1, 1], "clip": true, "record": "log:12"}',
+            '{"name": "binning", "width": 0.07, "record": "log:12"}',
+        ],
+    },
 }
 
 # Loops whose items may be grouped, see graph.grouped.
@@ -72,12 +86,13 @@ def adaptive_estimators(
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
             table to mean 0 and standard deviation 1), or "none".
         models: JSON with name, activation, l2 and label, one for each cell of the grid.
-        estimators: names, or JSON with parameters; all are run on each network.
+        estimators: names, or JSON with parameters; all are run on each network, at the recorded
+            epochs or those of its own "record".
         seeds: number of networks per cell; they differ in their initial weights and batches.
         epochs: number of epochs.
         batch_size: number of samples per training step.
         learning_rate: learning rate of Adam.
-        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        record: which epochs to record: "log", "log:100", or a step or list of epochs in JSON.
         seed: seed of the split and of the first network.
         title: title of the report.
     """

@@ -1,11 +1,13 @@
 """Noisy networks: sample propagation, clustering, and deterministic twins."""
 
+import json
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
 from kfp import dsl
 
 from ib_keras.components.capturer.component import capturer
 from ib_keras.components.clusterer.component import clusterer
+from ib_keras.components.ensembler.component import ensembler
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.planner.component import planner
@@ -49,6 +51,33 @@ PRESETS: dict[str, dict[str, Any]] = {
 PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
 PRESETS["szt-quick"] = {}
 PRESETS["mnist-quick"] = {**PRESETS["mnist"], "epochs": 3, "max_samples": 1000}
+
+
+def _of_authors(label: str, **more: Any) -> str:
+    """Return a model with the initial weights and the noise of the authors' code."""
+    model = {"name": "szt", "initial": "uniform", "noise_std": 0.005, **more, "label": label}
+    return json.dumps(model)
+
+
+# The authors' estimate, and the one of the whole population at fewer epochs.
+_AS_AUTHORS = '{"name": "sp", "resample": true, "conditional_inputs": 4096, "propagations": 128}'
+_POPULATION = (
+    '{"name": "sp", "population": true, "conditional_inputs": 4096, "propagations": 128, '
+    '"record": "log:12"}'
+)
+_CELLS = [_of_authors("tanh"), _of_authors("tanh-orthonormal", orthonormal=1e-4)]
+_MORE_CELLS = [
+    *(_of_authors(name, activation=name) for name in ("linear", "relu", "leaky_relu")),
+    _of_authors("shuffled", shuffled_labels=True),
+    _of_authors("deterministic", noise_std=0),
+]
+PRESETS["paper-szt"] = {}
+# Without noise, the propagation of samples has nothing to estimate, and binning shows clusters.
+PRESETS["paper-szt-more"] = {
+    "models": _MORE_CELLS,
+    "estimators": [_AS_AUTHORS, "ebab"],
+    "record": "log:24",
+}
 
 # Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("models",)
@@ -142,3 +171,62 @@ def noisy_dnn(
         title=title,
     )
     return report_task.outputs["output"]
+
+
+@dsl.pipeline(
+    name="noisy-dnn-ensembles",
+    description="Trains ensembles of noisy networks; estimates I(X;T) by sample propagation; "
+    "measures clustering.",
+)
+def noisy_ensembles(
+    data: str = "szt",
+    models: List[str] = _CELLS,  # noqa: UP006
+    estimators: List[str] = [_AS_AUTHORS, _POPULATION],  # noqa: B006, UP006
+    seeds: int = 10,
+    epochs: int = 9999,
+    batch_size: int = 256,
+    learning_rate: float = 0.0004,
+    record: str = "log:100",
+    seed: int = 0,
+    title: str = "Noisy networks of 12 bits",
+) -> dsl.Dataset:
+    """Train ensembles of noisy networks, estimate by sample propagation, and measure clustering.
+
+    Args:
+        data: name of a data set such as "szt"; path of an .npz, .mat, .csv or .parquet file, of a
+            folder of images by class, or of a saved tf.data.Dataset.
+        models: JSON with name, activation, noise_std and label, one for each ensemble.
+        estimators: names, or JSON with parameters; all are run on each network, at the recorded
+            epochs or those of its own "record".
+        seeds: number of networks per ensemble; they differ in their initial weights and batches.
+        epochs: number of epochs.
+        batch_size: number of samples per training step.
+        learning_rate: learning rate of Adam.
+        record: which epochs to record: "log", "log:100", or a step or list of epochs in JSON.
+        seed: seed of the split and of the first network.
+        title: title of the report.
+    """
+    data_task = examples(data=data, seed=seed)
+    with dsl.ParallelFor(models) as model:
+        ensemble_task = ensembler(
+            examples=data_task.outputs["output"],
+            model=model,
+            estimators=estimators,
+            seeds=seeds,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            record=record,
+            cluster=True,
+            seed=seed,
+        )
+    report_task = reporter(
+        study="noisy_dnn",
+        estimates=dsl.Collected(ensemble_task.outputs["output"]),
+        title=title,
+    )
+    return report_task.outputs["output"]
+
+
+# Presets of a pipeline that does not have the module's name.
+VARIANTS = {"paper-szt": noisy_ensembles, "paper-szt-more": noisy_ensembles}

@@ -22,9 +22,10 @@ def test_public_names():
     assert ib.__all__ == [
         "ActivationStore", "Activations", "Backup", "Calibration", "Estimate", "InstrumentedModel",
         "LayerInformation", "MutualInformation", "Recorder", "__version__", "calibrate",
-        "clustering", "compare", "compression", "datasets", "ensembles", "errors", "estimate",
-        "estimators", "frame", "instrument", "layers", "load", "models", "mutual_information",
-        "pixelcnn", "plot", "regularizers", "replay", "report", "studies", "synthetic", "views",
+        "clustering", "compare", "compression", "constraints", "datasets", "ensembles", "errors",
+        "estimate", "estimators", "frame", "instrument", "layers", "load", "models",
+        "mutual_information", "pixelcnn", "plot", "regularizers", "replay", "report", "studies",
+        "synthetic", "views",
     ]  # fmt: skip
     for name in ib.__all__:
         assert getattr(ib, name) is not None

@@ -85,6 +85,11 @@ class Examples(NamedTuple):
         """Return the labels that the codes ``y`` denote; numbers are returned unchanged."""
         return y if self.label_names is None else np.array(self.label_names)[y]
 
+    def training(self, shuffled: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs and labels of the training rows, whose labels may be shuffled."""
+        y = self.y_train
+        return self.x_train, np.random.default_rng(seed).permutation(y) if shuffled else y
+
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs and labels of ``"train"``, ``"test"`` or ``"all"`` (both)."""
         if name == "train":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Any
 
 from ib_keras import ActivationStore, clustering
-from ib_keras.components.artifacts.clusters import HISTOGRAMS, MEASURES, SCHEMA, VERSION
-from ib_keras.storage import atomic, manifests
+from ib_keras.components.artifacts import clusters
 
 
 def run(
@@ -19,7 +17,7 @@ def run(
     max_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure every layer and epoch of a store; make histograms of three epochs.
+    """Measure every layer and epoch of a store; make histograms and points of three epochs.
 
     Arguments that are not listed here are those of the component ``clusterer``.
 
@@ -36,14 +34,7 @@ def run(
     subsample: dict[str, Any] = {"max_samples": max_samples, "seed": seed}
     measures = clustering.measures(recorded, width=width or None, **subsample)
     histograms = clustering.histograms(recorded, epochs=shown, **subsample)
-
-    def fill(folder: pathlib.Path) -> None:
-        measures.to_parquet(folder / MEASURES, index=False)
-        histograms.to_parquet(folder / HISTOGRAMS, index=False)
-        manifests.write_manifest(
-            folder, SCHEMA, VERSION, run=recorded.run, epochs=epochs,
-            files=manifests.checksums(folder),
-        )  # fmt: skip
-
-    atomic.write_folder(pathlib.Path(output), fill)
+    values = clustering.values(recorded)
+    points = clustering.points(recorded, epochs=shown, **subsample)
+    clusters.write(output, clusters.Clusters(measures, histograms, values, points), recorded.run)
     return {"run": recorded.run, "measures": len(measures)}

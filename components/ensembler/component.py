@@ -18,6 +18,7 @@ def ensembler(
     batch_size: int = 256,
     learning_rate: float = 0.0004,
     record: str = "log",
+    cluster: bool = False,
     seed: int = 0,
 ):
     """Train networks that differ in their initial weights side by side, and estimate.
@@ -25,14 +26,15 @@ def ensembler(
     Args:
         examples: the data set, from the component ``examples``.
         output: the tables estimates.parquet and logs.parquet.
-        estimators: names of estimators, or JSON with their parameters.
+        estimators: names of estimators, or JSON with their parameters and their own "record".
         model: a name ("szt", "mlp"), JSON with its parameters, or "module:function";
             or a JSON list of these.
         seeds: number of networks.
         epochs: number of epochs.
         batch_size: number of samples per training step.
         learning_rate: learning rate of Adam.
-        record: which epochs to record: "log", or a step or list of epochs in JSON.
+        record: which epochs to record: "log", "log:100", or a step or list of epochs in JSON.
+        cluster: whether to measure how the samples of each layer cluster, too.
         seed: seed of the first network; the following networks have the following seeds.
     """
     from ib_keras.components.base import each, items, publish
@@ -51,6 +53,7 @@ def ensembler(
                 batch_size=batch_size,
                 learning_rate=learning_rate,
                 record=record,
+                cluster=cluster,
                 seed=seed,
             ),
             output.path,

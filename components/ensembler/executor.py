@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras import datasets, ensembles, frame, models
+import numpy as np
+
+from ib_keras import clustering, datasets, ensembles, frame, models
 from ib_keras.arrays.checks import check_count
-from ib_keras.components.artifacts import examples
+from ib_keras.components.artifacts import clusters, examples
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation import sources
 from ib_keras.training import schedule
+
+# Side of the bins of networks without noise, 10 times the noise of the paper's networks.
+_WIDTH = 0.05
 
 
 def run(
@@ -24,6 +31,7 @@ def run(
     batch_size: int = 256,
     learning_rate: float = 4e-4,
     record: str = "log",
+    cluster: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Train networks that differ in their initial weights, and estimate for all their layers.
@@ -32,8 +40,10 @@ def run(
 
     Args:
         data: the folder that ``examples`` wrote.
-        output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        model: any identifier that ``ib_keras.models.build`` accepts.
+        output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them, and the
+            folder ``clusters`` if ``cluster`` is set.
+        model: any identifier that ``ib_keras.models.build`` accepts. Its JSON may also have the
+            ``"noise_std"`` of the networks, and ``"shuffled_labels"``.
 
     Returns:
         Facts about the training, for the artifact's metadata.
@@ -45,21 +55,71 @@ def run(
     loaded = examples.read(data)
     names = loaded.classes("an ensemble")
     label = models.label(model)
+    train = loaded.training(models.shuffles_labels(model), seed)
+    schedule_of_all = schedule.parse(record)
+    observer = _Clusters(schedule_of_all, epochs, seed) if cluster else None
     table, logs = ensembles.study(
         lambda s: models.build(model, input_shape=loaded.input_shape, n_classes=len(names), seed=s),
-        datasets.Dataset(loaded.split("train"), loaded.split("test"), names),
+        datasets.Dataset(train, loaded.split("test"), names),
         seeds=range(seed, seed + check_count(seeds, "seeds")),
         estimators=list(estimators),
         epochs=epochs,
-        record=schedule.parse(record),
+        record=schedule_of_all,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        noise_std=models.noise_std(model) or 0.0,
         label=label,
+        observer=observer,
     )
     frame.write(table, output, logs=logs)
+    if observer is not None:
+        clusters.write(pathlib.Path(output) / clusters.FOLDER, observer.tables(), label)
     last = logs[logs["epoch"] == logs["epoch"].max()]
     accuracies = {key: float(last[key].mean()) for key in ("accuracy", "val_accuracy")}
     return {"run": label, "networks": seeds, **accuracies}
+
+
+class _Clusters:
+    """Measures of clustering at all recorded epochs, and histograms and points at some of them.
+
+    Args:
+        record: the schedule of the recorded epochs.
+        epochs: number of epochs.
+        seed: seed of the choice of the rows.
+    """
+
+    def __init__(self, record: schedule.Epochs, epochs: int, seed: int) -> None:
+        selects = schedule.selector(record)
+        recorded = [epoch for epoch in range(epochs + 1) if selects(epoch, epochs)]
+        self._pairs_at, self._points_at = (_evenly(recorded, count) for count in (3, 9))
+        self._rows: dict[str, Any] = {"max_samples": 500, "seed": seed}
+        self._parts: list[clusters.Clusters] = []
+
+    def __call__(self, layers: sources.Recorded) -> None:
+        epoch = layers.sources[0].where.epoch
+        # A network without noise has no width of bins.
+        noisy = any(one.where.noise_std > 0 for one in layers.sources)
+        width = None if noisy else _WIDTH
+        measures = clustering.measures(layers, width=width, **self._rows)
+        pairs = layers if epoch in self._pairs_at else sources.Recorded(layers.samples, [])
+        points = layers if epoch in self._points_at else sources.Recorded(layers.samples, [])
+        self._parts.append(
+            clusters.Clusters(
+                measures,
+                clustering.histograms(pairs, **self._rows),
+                clustering.values(layers),
+                clustering.points(points, **self._rows),
+            )
+        )
+
+    def tables(self) -> clusters.Clusters:
+        """Return the tables of all networks and epochs."""
+        return clusters.join(self._parts)
+
+
+def _evenly(epochs: list[int], count: int) -> set[int]:
+    places = np.linspace(0, len(epochs) - 1, min(count, len(epochs)))
+    return {epochs[round(place)] for place in places}
 
 
 def check_model(model: Any) -> None:

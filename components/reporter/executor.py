@@ -8,8 +8,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from ib_keras.components.artifacts import clusters as clusters_artifact
 from ib_keras.components.artifacts import samples
 from ib_keras.studies import study as studies
@@ -43,13 +41,11 @@ def run(
     """
     studies.check(study)
     material = studies.read(estimates)
-    if clusters:
-        measures, histograms = zip(*map(clusters_artifact.read, clusters), strict=True)
-        material = dataclasses.replace(
-            material,
-            measures=pd.concat(measures, ignore_index=True),
-            histograms=pd.concat(histograms, ignore_index=True),
-        )
+    inside = (pathlib.Path(path) / clusters_artifact.FOLDER for path in estimates)
+    measured = [*clusters, *(path for path in inside if path.exists())]
+    if measured:
+        joined = clusters_artifact.join([clusters_artifact.read(path) for path in measured])
+        material = dataclasses.replace(material, **joined._asdict())
     sampled = [path for path in estimates if (pathlib.Path(path) / samples.SAMPLES).exists()]
     material = dataclasses.replace(material, drawn=[samples.read(path) for path in sampled])
     reported = studies.write(material, output, study=study, title=title, page=page)

@@ -47,7 +47,7 @@ def run(
         output: the folder to write.
         model: any identifier that ``ib_keras.models.build`` accepts: a name, JSON with parameters,
             a ``.keras`` file, or ``"module:function"``. Its JSON may also name a ``"loss"``, for
-            which labels are not scaled, and the ``"layers"`` to record.
+            which labels are not scaled, the ``"layers"`` to record, and ``"shuffled_labels"``.
         progress: whether to show Keras's progress bar.
 
     Returns:
@@ -77,7 +77,7 @@ def run(
             recorded, logs = _collect(noisy, files, folder), models.logs(model)
         else:
             saver = _Saver(folder, lambda epoch: selects(epoch, epochs))
-            data = _compile(noisy, loaded, models.loss(model), learning_rate, batch_size)
+            data = _compile(noisy, loaded, model, learning_rate, batch_size, seed)
             noisy.fit(
                 *data[0],
                 epochs=epochs,
@@ -104,13 +104,15 @@ def run(
 def _compile(
     noisy: InstrumentedModel,
     loaded: examples.Examples,
-    loss: str | None,
+    model: Any,
     learning_rate: float,
     batch_size: int,
+    seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Compile a model, and return the training and the held-out rows with their targets."""
+    loss = models.loss(model)
     reconstructs = models.reconstructs(noisy.model, loaded.n_outputs)
-    data = [loaded.split(part) for part in ("train", "test")]
+    data = [loaded.training(models.shuffles_labels(model), seed), loaded.split("test")]
     metrics: list[Any] = ["accuracy"]
     if reconstructs:
         data, metrics = [(x, x) for x, _ in data], []

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -421,6 +421,18 @@ def from_arrays(
     if len(set(sizes.values())) > 1:
         raise ArgumentError("Layers differ in length", "one number of samples", sizes)
     return Samples.of(next(iter(sizes.values())), targets, inputs), sources
+
+
+class Recorded(NamedTuple):
+    """The layers of a network at some epochs, and the inputs and targets of their rows.
+
+    Args:
+        samples: the targets and inputs.
+        sources: the layers.
+    """
+
+    samples: Samples
+    sources: list[Source]
 
 
 def sources_of(

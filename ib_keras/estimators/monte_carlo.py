@@ -13,6 +13,7 @@ from ib_keras.arrays.checks import as_array, as_samples
 from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.scaling import magnitude
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators.kernels import near
 from ib_keras.estimators.kernels.mixture import log_sums
 
 # Total number of draws by default: a standard error of about 0.005 nats.
@@ -42,6 +43,20 @@ class Mean(NamedTuple):
         return math.hypot(self.error, self.choice)
 
 
+class Information(NamedTuple):
+    """The information of a layer.
+
+    Args:
+        xt: I(X;T).
+        ty: I(T;Y), with labels.
+        half: I(X;T) from half of the propagations of each input, if there are enough.
+    """
+
+    xt: Mean
+    ty: Mean | None = None
+    half: Mean | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Propagations:
     """S of n rows, and of m inputs that are propagated n_x times.
@@ -65,6 +80,10 @@ class Propagations:
       −ln p(x_i), and both logarithms are averaged over the same draws.
     - The entropy of p̂_i is too small by χ²_i/2n_x to first order, where χ²_i = E φ/p̂_i − 1. This
       bias is removed, except for its part that p̂ shares, because p̂ contains p̂_i.
+    - ln p̂ is too small on average, because p̂ has few centres: h(T) is too large. The difference
+      between all centres and half of them shows by how much to first order. If all inputs were
+      propagated, this bias is removed; otherwise it is part of the standard error, because the half
+      also lacks inputs.
 
     I(T;Y) = E ln p̂(t|y)/p̂(t) in all cases, where p̂(t|y) has the centres with the label y.
 
@@ -154,7 +173,7 @@ class Propagations:
 
     def information(
         self, mc_draws: int | None, rng: np.random.Generator, *, sampled: bool = False
-    ) -> tuple[Mean, Mean | None]:
+    ) -> Information:
         """Estimate I(X;T) and, with labels, I(T;Y), in nats.
 
         Args:
@@ -165,12 +184,44 @@ class Propagations:
         """
         if self.propagated is None:
             rows = len(self.s) if sampled else 0
-            return self.distinct().information(mc_draws, rng, random=False, rows=rows)
+            return Information(*self.distinct().information(mc_draws, rng, random=False, rows=rows))
         if self.rows is None:
-            return self._separately(self.propagated, mc_draws, rng)
+            return Information(*self._separately(self.propagated, mc_draws, rng))
+        ty = self.of_labels(mc_draws, rng)
         pool = self._pool(self.propagated, self.rows)
-        ty = None if self.labels is None else pool.information(mc_draws, rng, random=True)[1]
-        return self._jointly(self.propagated, self.rows, pool, mc_draws, rng), ty
+        xt, half = self._jointly(self.propagated, self.rows, pool, mc_draws, rng)
+        return Information(xt, ty, half)
+
+    def of_labels(self, mc_draws: int | None, rng: np.random.Generator) -> Mean | None:
+        """Estimate I(T;Y); ``None`` without labels."""
+        if self.labels is None:
+            return None
+        if self.propagated is None:
+            return self.distinct().information(mc_draws, rng, random=False)[1]
+        if self.rows is None:
+            n = len(self.s)
+            pool = Mixture(self.s, np.full(n, 1 / n), self.labels)
+        else:
+            pool = self._pool(self.propagated, self.rows)
+        return pool.information(mc_draws, rng, random=True)[1]
+
+    def resampled(self, rng: np.random.Generator) -> Propagations:
+        """Draw as many rows as there are, with replacement; propagated inputs stay if drawn.
+
+        Raises:
+            ArgumentError: If rows of some propagated inputs are unknown, or no such row was drawn.
+        """
+        keep = rng.integers(len(self.s), size=len(self.s))
+        part = None
+        if self.propagated is None or self.rows is not None:
+            part = self._part(keep, slice(None))
+        if part is None:
+            raise ArgumentError(
+                "The rows of the propagated inputs are needed to draw rows with replacement",
+                "propagations of all inputs, or of many with their rows",
+                "unknown rows" if self.rows is None else f"{len(self.rows)} of {len(self.s)} rows",
+            )
+        return part
 
     def in_batches(self, size: int, mc_draws: int | None, rng: np.random.Generator) -> Mean:
         """Estimate the mean information about the choice among the rows of a random batch.
@@ -198,33 +249,32 @@ class Propagations:
         return average(values, weights, random=True)
 
     def from_halves(
-        self, mc_draws: int | None, rng: np.random.Generator, *, halve_inputs: bool
+        self, mc_draws: int | None, rng: np.random.Generator
     ) -> tuple[Mean | None, Mean | None]:
         """Estimate I(X;T) and I(T;Y) from each half of the samples, and return the means of both.
 
-        The choice of the halves hardly changes these means, so that their difference from the
-        estimate of all samples is due to the number of samples.
+        Rows and propagations are halved. The choice of the halves hardly changes these means, so
+        that their difference from the estimate of all samples is due to the number of samples.
 
         Args:
             mc_draws: see ``draws_each``.
             rng: the source of the halves and draws.
-            halve_inputs: whether the rows are halved, or only the propagations.
 
         Returns:
             The means, which are ``None`` if there are too few samples; the second also without
             labels.
         """
-        found = [half.information(mc_draws, rng) for half in self._halves(rng, halve_inputs)]
+        found = [half.information(mc_draws, rng)[:2] for half in self._halves(rng)]
         if not found:
             return None, None
         xt, ty = (_mean_of([one for one in each if one]) for each in zip(*found, strict=True))
         return xt, ty
 
-    def _halves(self, rng: np.random.Generator, halve_inputs: bool) -> list[Propagations]:
-        """Return the halves of the propagations and optionally of the rows, if there are enough."""
+    def _halves(self, rng: np.random.Generator) -> list[Propagations]:
+        """Return the halves of the rows and propagations, if there are enough."""
         n, n_x = len(self.s), 0 if self.propagated is None else self.propagated.shape[1]
         keep = [np.ones(n, bool)] * 2
-        if halve_inputs and n >= _SAMPLE:
+        if n >= _SAMPLE:
             inputs = np.unique(self.codes)
             if len(inputs) > n // 2:
                 first = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
@@ -242,7 +292,12 @@ class Propagations:
         return [half for half in halves if half is not None]
 
     def _part(self, keep: np.ndarray, propagations: slice) -> Propagations | None:
-        """Return some of the rows and propagations; ``None`` if no propagated row is among them."""
+        """Return some of the rows and propagations; ``None`` if no propagated row is among them.
+
+        Args:
+            keep: a mask of the rows, or their numbers, which may repeat.
+            propagations: the propagations of each input.
+        """
         labels = None if self.labels is None else self.labels[keep]
         if labels is not None:
             labels = np.unique(labels, return_inverse=True)[1]
@@ -286,7 +341,7 @@ class Propagations:
         if not self._complete(rows):
             return Mixture(self.s, np.full(n, 1 / n), self.labels)
         m, n_x, dim = propagated.shape
-        q = max(1, min(n_x, _DRAWS // m))
+        q = max(2, min(n_x, _DRAWS // m)) // 2 * 2
         return Mixture(
             Rows.of(propagated[:, :q].reshape(m * q, dim)),
             np.repeat(self._input_weights(rows) / q, q),
@@ -323,47 +378,100 @@ class Propagations:
         pool: Mixture,
         mc_draws: int | None,
         rng: np.random.Generator,
-    ) -> Mean:
-        """Estimate E ln p̂_i(t)/p̂(t) from the same draws t from p̂_i."""
+    ) -> tuple[Mean, Mean | None]:
+        """Estimate E ln p̂_i(t)/p̂(t) from the same draws t from p̂_i.
+
+        Returns:
+            The estimate, and one from half of the propagations and the same draws, if there are
+            enough.
+        """
         m, n_x, dim = propagated.shape
         weights = self._input_weights(rows)
         # Number of propagations of each input from which points are drawn.
         used = min(n_x, max(2, -(-_DRAWS // m)))
         draws = draws_each(mc_draws, m * used, dim)
         points, noise = _drawn(propagated[:, :used], draws, rng)
-        conditional = log_sums(points, noise, propagated, np.full(n_x, -math.log(n_x)))
+        halves = [
+            self._others(half, inside, rows, points, noise)
+            for half, inside in self._pool_halves(pool, rows, rng)
+        ]
+        unseen = _unseen(len(pool.s), noise.size)
+
+        def of(count: int) -> Mean:
+            """Return the estimate from the first propagations of each input."""
+            centres = propagated[:, :count]
+            conditional = log_sums(points, noise, centres, np.full(count, -math.log(count)))
+            own = conditional + np.log(weights)[:, None]
+            parts = [np.logaddexp(others, own) for others in halves]
+            everything = np.logaddexp(*parts) - math.log(2)
+            # The logarithm of a mean of few terms is too small. Half as many show by how much.
+            missing = everything - np.add(*parts) / 2
+            if self._complete(rows):
+                everything = everything + missing
+            ratio = conditional - everything
+            shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
+            each = ratio.mean(axis=1) - (_excess(conditional) - weights * shared) / count
+            within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
+            if self._complete(rows):
+                return Mean(float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen))
+            share = 1 - m / len(np.unique(self.codes))
+            variance = share * _spread(each) / m + within.mean() / m + unseen
+            return Mean(float(each.mean()), math.sqrt(variance + float(missing.mean()) ** 2))
+
+        return of(n_x), of(n_x // 2) if n_x // 2 >= max(2, used) else None
+
+    def _pool_halves(
+        self, pool: Mixture, rows: np.ndarray, rng: np.random.Generator
+    ) -> list[tuple[Mixture, np.ndarray]]:
+        """Divide the centres of each input, or the rows, into two mixtures.
+
+        Returns:
+            Each mixture, and which centres of the pool it has.
+        """
+        n = len(pool.s)
+        if self._complete(rows):
+            each = n // len(rows)
+            first = np.arange(n) % each < each // 2
+        else:
+            first = np.zeros(n, bool)
+            first[rng.permutation(n)[: n // 2]] = True
+        return [
+            (Mixture(pool.s.take(half), pool.weights[half] / pool.weights[half].sum()), half)
+            for half in (first, ~first)
+        ]
+
+    def _others(
+        self,
+        pool: Mixture,
+        inside: np.ndarray,
+        rows: np.ndarray,
+        points: np.ndarray,
+        noise: np.ndarray,
+    ) -> np.ndarray:
+        """Return ln of the part of p̂(t)/φ that belongs to other inputs than t, ``(m, draws)``."""
+        dim = points.shape[2]
         flat = pool.sums(points.reshape(1, -1, dim), noise.reshape(1, -1), np.arange(len(pool.s)))
         everything = flat.reshape(noise.shape)
-        if len(pool.s) != m * n_x or not self._complete(rows):
-            # The pool has few propagations of the input itself: p̂_i replaces them.
-            part = log_sums(points, noise, *self._of_inputs(pool, rows))
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where(np.isneginf(part), 0, np.exp(part - everything))
-                others = everything + np.log1p(-np.minimum(share, 1))
-            everything = np.logaddexp(others, conditional + np.log(weights)[:, None])
-        ratio = conditional - everything
-        shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
-        each = ratio.mean(axis=1) - (_excess(conditional) - weights * shared) / n_x
-        within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
-        unseen = _unseen(len(pool.s), ratio.size)
-        if self._complete(rows):
-            return Mean(float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen))
-        share = 1 - m / len(np.unique(self.codes))
-        error = math.sqrt(share * _spread(each) / m + within.mean() / m + unseen)
-        return Mean(float(each.mean()), error)
+        part = log_sums(points, noise, *self._of_inputs(pool, inside, rows))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(np.isneginf(part), 0, np.exp(part - everything))
+            return everything + np.log1p(-np.minimum(share, 1))
 
-    def _of_inputs(self, pool: Mixture, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _of_inputs(
+        self, pool: Mixture, inside: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the pool's centres of each input, ``(m, c, d)``, and log weights (−∞: padding)."""
-        m = len(rows)
+        m, dim = len(rows), pool.s.shape[1]
         if self._complete(rows):
-            return pool.s[:].reshape(m, -1, pool.s.shape[1]), np.log(pool.weights).reshape(m, -1)
+            return pool.s[:].reshape(m, -1, dim), np.log(pool.weights).reshape(m, -1)
         order = np.argsort(self.codes, kind="stable")
         in_order, wanted = self.codes[order], self.codes[rows]
         start = np.searchsorted(in_order, wanted)
         counts = np.searchsorted(in_order, wanted, side="right") - start
         place = np.arange(int(counts.max()))
         index = order[np.minimum(start[:, None] + place, len(order) - 1)]
-        return self.s[index], np.where(place < counts[:, None], -math.log(len(order)), -np.inf)
+        known = (place < counts[:, None]) & inside[index]
+        return self.s[index], np.where(known, -math.log(len(pool.s)), -np.inf)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -424,9 +532,12 @@ class Mixture:
         step -= step % 512 if step > 512 else 0  # a multiple of the kernel's tiles
         for tile in slices(len(members), step):
             some = members[tile]
-            scale = None if self.scale is None else self.scale[some][None]
             log_weights = np.log(self.weights[some])
-            part = _log_sums(points, noise, self.s[some][None], log_weights, scale)[0]
+            if self.scale is None:
+                part = near.log_sums(points[0], noise[0], self.s[some], log_weights)
+            else:
+                scale = self.scale[some][None]
+                part = _log_sums(points, noise, self.s[some][None], log_weights, scale)[0]
             total = np.logaddexp(total, part)
         return total
 

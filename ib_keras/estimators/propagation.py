@@ -76,8 +76,10 @@ class SamplePropagation(FromClasses):
     distribution, the errors from the draws and from the choice of the n inputs. Flags:
     ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound is near ln K;
     ``high_dim`` if the two halves of the inputs and of the propagations give, on average, a
-    different estimate, by more than 3 standard errors. In that case there are too few samples for
-    this dimension, and the value describes these samples but not their distribution.
+    different estimate, by more than 3 standard errors; for a population, if half of the
+    propagations do. In that case there are too few samples for this dimension, and the value
+    describes these samples but not their distribution. If I(X;T) has one of these flags and
+    permuted labels give more than a tenth of I(T;Y), I(T;Y) has ``high_dim``, too.
 
     Cost: n times the number of draws, in one fused pass, with memory for one tile.
 
@@ -87,7 +89,11 @@ class SamplePropagation(FromClasses):
         conditional_inputs: m, in the same case.
         population: whether the inputs are the whole population rather than a sample. If so, only
             the number of propagations is halved for ``high_dim``, and the choice of the inputs has
-            no error.
+            no error. All inputs should be propagated then: for others, the standard error contains
+            the bias from having one sample of S.
+        resample: whether n rows are drawn with replacement before the estimate, as in the authors'
+            code. X is then uniform on about 63 % of n distinct inputs, some of which count several
+            times, and I(X;T) is at most about ln n − 0.58.
         batch_size: K, the number of inputs in each batch of the lower bound, for declared
             distributions. If n is not a multiple of it, the batches are smaller.
         seed: seed of the draws.
@@ -107,6 +113,7 @@ class SamplePropagation(FromClasses):
     propagations: int = 64
     conditional_inputs: int = 256
     population: bool = False
+    resample: bool = False
     batch_size: int = 256
     seed: int = 0
     target_bins: int = 10
@@ -184,20 +191,37 @@ class SamplePropagation(FromClasses):
             others = self._bounds(data, samples, deviations)
         else:
             data = Propagations.of(samples, beta, codes, labels, conditional, conditional_rows)
+        if self.resample:
+            data = data.resampled(np.random.default_rng([self.seed, 3]))
+            codes, labels = data.codes, data.labels
         sampled = declared and not self.population
         rng = np.random.default_rng(self.seed)
-        xt, ty = data.information(self.mc_draws, rng, sampled=sampled)
-        rng = np.random.default_rng([self.seed, 1])
-        half_xt, half_ty = data.from_halves(self.mc_draws, rng, halve_inputs=not self.population)
+        xt, ty, half_xt = data.information(self.mc_draws, rng, sampled=sampled)
+        half_ty = None
+        if not (self.population or self.resample):
+            rng = np.random.default_rng([self.seed, 1])
+            half_xt, half_ty = data.from_halves(self.mc_draws, rng)
         flags = (*saturation(xt.value, n, entropy(codes)), *_high_dim(xt, half_xt))
         information = Estimate(xt.value, xt.stderr, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:
             return LayerInformation(information, others=others)
         # If all samples are separate, I(T;Y) is H(Y) for any labels.
         separate = "saturated" in flags and bool(saturation(ty.value, n, entropy(labels)))
-        flags = (*(("saturated",) if separate else ()), *_high_dim(ty, half_ty), *binned)
+        unseen = _high_dim(ty, half_ty)
+        if flags and not unseen:
+            unseen = self._chance(data, ty)
+        flags = (*(("saturated",) if separate else ()), *unseen, *binned)
         of_labels = Estimate(ty.value, ty.stderr, flags=flags, n=n, dim=dim)
         return LayerInformation(information, of_labels, others)
+
+    def _chance(self, data: Propagations, ty: Mean) -> tuple[str, ...]:
+        """Flag I(T;Y) if permuted labels, of which T knows nothing, give much of it."""
+        rng = np.random.default_rng([self.seed, 4])
+        permuted = dataclasses.replace(data, labels=rng.permutation(data.labels))
+        chance = permuted.of_labels(self.mc_draws, rng)
+        if chance is None or chance.value < max(0.1 * ty.value, 3 * chance.error):
+            return ()
+        return ("high_dim",)
 
     def _bounds(
         self, data: Propagations, means: np.ndarray, deviations: np.ndarray

@@ -13,6 +13,7 @@ from ib_keras.models.identifiers import (
     names,
     noise_std,
     reconstructs,
+    shuffles_labels,
 )
 from ib_keras.models.networks import (
     mlp,
@@ -44,6 +45,7 @@ __all__ = [
     "reconstructs",
     "resnet",
     "resnet_autoencoder",
+    "shuffles_labels",
     "szt",
     "vib",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ib_keras.arrays.checks import check_stddev
+from ib_keras.arrays.checks import check_bool, check_stddev
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.models.networks import (
     mlp,
@@ -30,7 +30,9 @@ from ib_keras.training import logs as training_logs
 Identifier = str | os.PathLike | Mapping[str, Any]
 
 # Keys of a model's JSON that concern its training instead of its construction.
-_TRAINING_KEYS = ("checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern")
+_TRAINING_KEYS = (
+    "checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern", "shuffled_labels",
+)  # fmt: skip
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
     for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt, vib)
@@ -141,6 +143,18 @@ def loss(identifier: Identifier) -> str | None:
         except ValueError:
             raise ArgumentError("The loss is unknown", "the name of a Keras loss", name) from None
     return name
+
+
+def shuffles_labels(identifier: Identifier) -> bool:
+    """Return whether a model's JSON asks for ``"shuffled_labels"`` of the training rows.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
+
+    Raises:
+        ArgumentError: If it is neither true nor false.
+    """
+    return check_bool(_parse(identifier)[1].get("shuffled_labels", False), "shuffled_labels")
 
 
 def build(

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from ib_keras.arrays.checks import check_count
+from ib_keras.constraints import OrthonormalStep
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel, GaussianSampling, log_variance
-from ib_keras.regularizers import Orthonormal
 
 # For all other activations, the variance of the initial weights is doubled.
 _UNIT_GAIN = ("tanh", "sigmoid", "softmax", "linear", "softsign")
+# How initial weights may be drawn, see ``mlp``.
+_WEIGHTS = ("variance", "normal", "normal_out", "uniform")
+
+
+@keras.saving.register_keras_serializable(package="ib_keras")
+def centred_softplus(x: Any) -> Any:
+    """Compute ln(1 + exp x) − ln 2, which is 0 at 0."""
+    return keras.ops.softplus(x) - math.log(2)
+
+
+# Activations that Keras has no name for. PReLU has weights, and is a layer of its own.
+_FUNCTIONS = {"prelu": None, "abs": keras.ops.abs, "centred_softplus": centred_softplus}
 
 
 def mlp(
@@ -24,53 +37,60 @@ def mlp(
     activation: str = "tanh",
     l2: float = 0.0,
     orthonormal: float = 0.0,
+    initial: str = "variance",
     regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a dense network with layers ``dense_1`` … ``dense_L`` and a softmax layer ``output``.
 
-    Initial weights are drawn from a truncated normal distribution with standard deviation
-    √(1/fan_in), or √(2/fan_in) for rectifiers (after truncation). Initial biases are 0.
+    Initial biases are 0, unless ``initial`` is ``"uniform"``.
 
     Args:
         input_shape: shape of one input; inputs with several axes are flattened.
         n_classes: number of classes.
         hidden: widths of the hidden layers.
         activation: activation of the hidden layers; ``"prelu"`` is a separate layer
-            ``dense_l_prelu``, and ``"abs"`` is |x|.
+            ``dense_l_prelu``, ``"abs"`` is |x|, and ``"centred_softplus"`` is softplus(x) − ln 2.
         l2: weight of the penalty l2 · Σ w²/2 on the hidden kernels.
-        orthonormal: weight of the penalty ``regularizers.Orthonormal`` on the hidden kernels.
+        orthonormal: rate of ``constraints.OrthonormalStep`` on the hidden kernels.
+        initial: distribution of the initial weights:
+            ``"variance"``: truncated normal with a standard deviation of √(1/fan_in), or of
+            √(2/fan_in) for rectifiers, after truncation;
+            ``"normal"``: normal with a standard deviation of √(1/fan_in) for tanh and |x|, or
+            2/√fan_in for rectifiers, truncated at two standard deviations (Chelombiev et al., and
+            for tanh Shwartz-Ziv & Tishby);
+            ``"normal_out"``: normal with a standard deviation of 1/√units, truncated likewise, and
+            uniform within √(6/(fan_in + units)) for the output layer (Saxe et al.);
+            ``"uniform"``: weights and biases uniform within 1/√fan_in (Goldfeld et al.).
         regression: whether the labels are numbers: the output layer is then linear, and
             ``n_classes`` is the number of its units.
         seed: seed of the initial weights.
 
     Raises:
-        ArgumentError: If both penalties are given.
+        ArgumentError: If ``initial`` is unknown.
 
     References:
-        Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037 (initialisation).
+        Shwartz-Ziv & Tishby, arXiv:1703.00810. Saxe et al., ICLR 2018. Goldfeld et al., ICML 2019,
+        arXiv:1810.05728. Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
     """
-    if l2 and orthonormal:
-        raise ArgumentError(
-            "`l2` and `orthonormal` exclude each other",
-            "at most one penalty",
-            f"l2={l2}, orthonormal={orthonormal}",
-        )
+    if initial not in _WEIGHTS:
+        raise ArgumentError("`initial` is unknown", f"one of {list(_WEIGHTS)}", repr(initial))
     inputs, x = _flat_inputs(input_shape)
-    function = {"prelu": None, "abs": keras.ops.abs}.get(activation, activation)
     for i, width in enumerate(hidden):
-        penalty = Orthonormal(orthonormal) if orthonormal else None
+        kernel, bias = _initial(initial, x.shape[-1], width, activation, seed, i)
         x = keras.layers.Dense(
             width,
-            activation=function,
-            kernel_initializer=_initializer(activation, seed, i),
-            kernel_regularizer=keras.regularizers.L2(l2 / 2) if l2 else penalty,
+            activation=_FUNCTIONS.get(activation, activation),
+            kernel_initializer=kernel,
+            bias_initializer=bias,
+            kernel_regularizer=keras.regularizers.L2(l2 / 2) if l2 else None,
+            kernel_constraint=OrthonormalStep(orthonormal) if orthonormal else None,
             name=f"dense_{i + 1}",
         )(x)
         if activation == "prelu":
             x = keras.layers.PReLU(name=f"dense_{i + 1}_prelu")(x)
-    outputs = _output(n_classes, _initializer("softmax", seed, len(hidden)), regression)(x)
-    return keras.Model(inputs, outputs, name="mlp")
+    kernel, bias = _initial(initial, x.shape[-1], n_classes, "softmax", seed, len(hidden))
+    return keras.Model(inputs, _output(n_classes, kernel, regression, bias)(x), name="mlp")
 
 
 def vib(
@@ -142,6 +162,7 @@ def szt(
     *,
     l2: float = 0.0,
     orthonormal: float = 0.0,
+    initial: str = "variance",
     seed: int | None = None,
 ) -> keras.Model:
     """Build the 12-10-7-5-4-3-2 network of Shwartz-Ziv & Tishby, for the 12-bit task.
@@ -149,13 +170,16 @@ def szt(
     Args:
         activation: activation of the hidden layers, see ``mlp``.
         l2: weight of the L2 penalty, see ``mlp``.
-        orthonormal: weight of the penalty for orthonormal kernels, see ``mlp``.
+        orthonormal: rate of the step towards orthonormal kernels, see ``mlp``.
+        initial: distribution of the initial weights, see ``mlp``.
         seed: seed of the initial weights.
 
     References:
         Shwartz-Ziv & Tishby, arXiv:1703.00810.
     """
-    return mlp((12,), 2, activation=activation, l2=l2, orthonormal=orthonormal, seed=seed)
+    return mlp(
+        (12,), 2, activation=activation, l2=l2, orthonormal=orthonormal, initial=initial, seed=seed
+    )
 
 
 def neuron(*, weight: float = 0.1) -> keras.Model:
@@ -428,10 +452,15 @@ def _image_inputs(input_shape: Sequence[int], least: int = 22) -> tuple[Any, Any
     return inputs, x
 
 
-def _output(units: int, initializer: Any, regression: bool) -> keras.layers.Layer:
-    activation = "linear" if regression else "softmax"
+def _output(
+    units: int, initializer: Any, regression: bool, bias: Any = "zeros"
+) -> keras.layers.Layer:
     return keras.layers.Dense(
-        units, activation=activation, kernel_initializer=initializer, name="output"
+        units,
+        activation="linear" if regression else "softmax",
+        kernel_initializer=initializer,
+        bias_initializer=bias,
+        name="output",
     )
 
 
@@ -442,3 +471,24 @@ def _initializer(activation: str, seed: int | None, layer: int) -> Any:
         distribution="truncated_normal",
         seed=None if seed is None else 1000 * seed + layer,
     )
+
+
+def _initial(
+    initial: str, inputs: int, units: int, activation: str, seed: int | None, layer: int
+) -> tuple[Any, Any]:
+    """Return the initializers of the kernel and the bias of a layer of ``mlp``."""
+    if initial == "variance":
+        return _initializer(activation, seed, layer), "zeros"
+    own = None if seed is None else 1000 * seed + layer
+    if initial == "uniform":
+        side = 1 / math.sqrt(inputs)
+        # The seeds of kernels are multiples of 1000 plus the number of the layer.
+        other = None if own is None else own + 500
+        return tuple(keras.initializers.RandomUniform(-side, side, seed=s) for s in (own, other))
+    if initial == "normal_out":
+        if activation == "softmax":
+            return keras.initializers.GlorotUniform(seed=own), "zeros"
+        return keras.initializers.TruncatedNormal(stddev=1 / math.sqrt(units), seed=own), "zeros"
+    gain = 1 if activation in (*_UNIT_GAIN, "abs") else 2
+    spread = gain / math.sqrt(inputs)
+    return keras.initializers.TruncatedNormal(stddev=spread, seed=own), "zeros"

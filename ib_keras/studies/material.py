@@ -33,6 +33,8 @@ class Material:
         logs: Keras's logs.
         measures: the result of ``clustering.measures``, or ``None``.
         histograms: the result of ``clustering.histograms``, or ``None``.
+        values: the result of ``clustering.values``, or ``None``.
+        points: the result of ``clustering.points``, or ``None``.
         drawn: images sampled from decoders, with a mapping for each network and layer: ``run``,
             ``layer``, ``originals``, ``samples``, ``epochs`` and ``levels``.
     """
@@ -42,6 +44,8 @@ class Material:
     logs: pd.DataFrame
     measures: pd.DataFrame | None = None
     histograms: pd.DataFrame | None = None
+    values: pd.DataFrame | None = None
+    points: pd.DataFrame | None = None
     drawn: Sequence[Mapping[str, Any]] = ()
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import re
 from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from ib_keras.arrays.checks import check_count
 from ib_keras.errors import ArgumentError
 
 Epochs = str | int | Iterable[int] | Callable[[int], bool]
 _PER_DECADE = 20
+_POINTS = re.compile(r"log:([0-9]{1,9})")
 
 
-def log_epochs(last: int) -> list[int]:
-    """Return 0, about 20 epochs per decade, and ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
+def log_epochs(last: int, points: int | None = None) -> list[int]:
+    """Return 0, epochs that are evenly spaced on a logarithmic scale, and ``last``.
 
     Args:
         last: the last epoch.
+        points: number of points between 1 and ``last``, which are rounded to epochs; fewer epochs
+            remain, because early points round to the same epoch. ``None`` for about 20 epochs per
+            decade, which do not depend on ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
     """
+    if points is not None:
+        spaced = np.logspace(0, math.log10(last), points) if last > 0 else ()
+        return sorted({0, last, *(round(epoch) for epoch in spaced)})
     epochs, k = {0, last}, 0
     while (epoch := round(10 ** (k / _PER_DECADE))) < last:
         epochs.add(epoch)
@@ -29,16 +41,20 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
     """Return a function of the epoch and the last epoch that says whether to record the epoch.
 
     Args:
-        epochs: ``"log"``; an integer k for every k-th epoch; a list of epochs; or a function from
+        epochs: ``"log"``; ``"log:100"`` for 100 points between the first and the last epoch (see
+            ``log_epochs``); an integer k for every k-th epoch; a list of epochs; or a function from
             the epoch to a boolean. Epoch 0 is before training, epoch e is after e epochs.
 
     Raises:
-        ArgumentError: If `epochs` is something else.
+        ArgumentError: If `epochs` is something else. The returned function raises it if
+            ``"log:100"`` is used in a training whose last epoch is not known.
     """
     if callable(epochs):
         return lambda epoch, last: bool(epochs(epoch))
     if epochs == "log":
         return lambda epoch, last: epoch in log_epochs(epoch + 1) or epoch == last
+    if isinstance(epochs, str) and (match := _POINTS.fullmatch(epochs)):
+        return functools.partial(_selects_points, check_count(int(match[1]), "epochs", minimum=2))
     if isinstance(epochs, (int, float)):
         step = check_count(epochs, "epochs")
         return lambda epoch, last: epoch % step == 0
@@ -47,22 +63,39 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
         return lambda epoch, last: epoch in chosen
     raise ArgumentError(
         "`epochs` is not a schedule",
-        "'log', a step, a list of epochs, or a predicate",
+        "'log', 'log:100', a step, a list of epochs, or a predicate",
         repr(epochs),
     )
 
 
+def _selects_points(points: int, epoch: int, last: int | None) -> bool:
+    if last is None:
+        raise ArgumentError(
+            f"The schedule 'log:{points}' needs the last epoch",
+            "a training by `fit` with its number of epochs, or a list of epochs",
+            "an unknown number of epochs",
+        )
+    return epoch in _epochs_of(last, points)
+
+
+@functools.cache
+def _epochs_of(last: int, points: int) -> frozenset[int]:
+    return frozenset(log_epochs(last, points))
+
+
 def parse(text: str) -> Epochs:
-    """Parse a schedule: ``"log"``, or JSON such as ``10`` or ``[0, 1, 10]``.
+    """Parse a schedule: ``"log"``, ``"log:100"``, or JSON such as ``10`` or ``[0, 1, 10]``.
 
     Raises:
         ArgumentError: If the text is neither.
     """
-    if text == "log":
+    if text == "log" or _POINTS.fullmatch(text):
         return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise ArgumentError(
-            "`record` is not a schedule", '"log", or JSON such as 10 or [0, 1, 10]', repr(text)
+            "`record` is not a schedule",
+            '"log", "log:100", or JSON such as 10 or [0, 1, 10]',
+            repr(text),
         ) from None

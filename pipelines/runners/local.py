@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import json
 import os
@@ -24,6 +25,7 @@ from ib_keras.storage import atomic, locks, manifests
 
 OWNED = ".ib-keras-run"
 TASKS, CACHE = "tasks", "cache"
+_THREADS = "TF_NUM_INTRAOP_THREADS"
 
 
 class PipelineError(IbKerasError, RuntimeError):
@@ -85,6 +87,9 @@ def _run(
     log.parent.mkdir(exist_ok=True)
     # Tasks of a loop may share a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if max(collections.Counter(task.name for task in expected).values(), default=1) > 1:
+        # The engine runs two tasks of a loop at a time, which share the cores.
+        os.environ.setdefault(_THREADS, str(max(1, (os.cpu_count() or 1) // 2)))
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(log.parent.resolve()),

@@ -295,7 +295,8 @@ def test_data_processing_in_a_network(noisy):
         for i in range(4):
             error = 3 * math.hypot(rows["stderr"][i], rows["stderr"][i + 1])
             assert rows["value"][i + 1] <= rows["value"][i] + error
-        assert (rows["stderr"] < 0.1).all()
+        # With one sample of S of most inputs, the error contains the bias from them.
+        assert (rows["stderr"] < 0.2).all()
     assert rows["value"].iloc[-1] > 0.2
     output = own[own["layer"] == "output"]
     assert output["value"].isna().all() and set(output["flags"]) == {"no_channel"}

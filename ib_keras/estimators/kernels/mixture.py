@@ -75,9 +75,9 @@ def log_sums(
     wide = dim > NARROW and _squares(centres, inverse) > _GRAM
     if wide or largest > _FAR:
         return _far_apart(points, noise, centres, log_weights, inverse)
-    top = float(noise.max(initial=0)) + float(log_weights.max(initial=0))
-    single = dim <= NARROW and largest <= _SINGLE and top <= _SINGLE_SHIFT
-    dtype = np.float32 if single else np.float64
+    dtype: Any = np.float64
+    if dim <= NARROW:
+        dtype = _precision(points, noise, centres, log_weights, inverse)
     sums = np.empty(noise.shape)
     height = _tile(points.shape[1], _POINTS if dim <= NARROW else _WIDE_POINTS)
     width = _tile(centres.shape[1], _CENTRES)
@@ -107,6 +107,78 @@ def log_sums(
         return _far_apart(points, noise, centres, log_weights, inverse)
     with np.errstate(divide="ignore"):
         return np.log(sums)
+
+
+class Sums:
+    """Sums over groups of centres for groups of points, ``Σ_l w_l exp((|z|² − |u − c_l|²) / 2)``.
+
+    Args:
+        points: u = s/β + z, ``(p, d)``.
+        noise: |z|²/2, ``(p,)``.
+        centres: s_l/β, ``(c, d)``.
+        log_weights: ln w_l, ``(c,)``.
+        many: number of pairs of groups in one program.
+        length: number of points or centres in a group.
+    """
+
+    def __init__(
+        self,
+        points: np.ndarray,
+        noise: np.ndarray,
+        centres: np.ndarray,
+        log_weights: np.ndarray,
+        many: int,
+        length: int,
+    ) -> None:
+        self._dtype = _precision(points[None], noise, centres[None], log_weights, None)
+        self._many, self._length = many, length
+        dim = points.shape[1]
+        self._kernel = _compiled(dim, many, length, length, self._dtype, False)
+        # The last row is used where a group has no more rows.
+        self._points = _with_last(points * _HALF, 0.0, self._dtype)
+        self._noise = _with_last(noise, -np.inf, self._dtype)
+        self._centres = _with_last(centres * _HALF, 0.0, self._dtype)
+        self._weights = _with_last(log_weights, -np.inf, self._dtype)
+
+    def __call__(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Return the sums for pairs of groups, ``(pairs, length)``.
+
+        Args:
+            rows: the points of each group, ``(pairs, length)``; −1 for none.
+            columns: the centres of each group, ``(pairs, length)``; −1 for none.
+        """
+        import tensorflow as tf
+
+        pairs = len(rows)
+        if pairs < self._many:
+            fill = np.full((self._many - pairs, self._length), -1)
+            rows, columns = np.concatenate([rows, fill]), np.concatenate([columns, fill])
+        sums = self._kernel(
+            tf.constant(self._points[rows]),
+            tf.constant(self._noise[rows]),
+            tf.constant(self._centres[columns].transpose(0, 2, 1)),
+            tf.constant(self._weights[columns]),
+        )
+        return sums.numpy()[:pairs].astype(np.float64)
+
+
+def _with_last(values: np.ndarray, last: float, dtype: Any) -> np.ndarray:
+    out = np.full((len(values) + 1, *values.shape[1:]), last, dtype)
+    out[:-1] = values
+    return out
+
+
+def _precision(
+    points: np.ndarray,
+    noise: np.ndarray,
+    centres: np.ndarray,
+    log_weights: np.ndarray,
+    inverse: np.ndarray | None,
+) -> Any:
+    """Return the type in which the sums over narrow T are accurate."""
+    largest = _largest(points, centres, inverse)
+    top = float(noise.max(initial=0)) + float(log_weights.max(initial=0))
+    return np.float32 if largest <= _SINGLE and top <= _SINGLE_SHIFT else np.float64
 
 
 def _largest(points: np.ndarray, centres: np.ndarray, inverse: np.ndarray | None) -> float:

@@ -1,0 +1,164 @@
+"""Training of an ensemble with estimates of the information of all layers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ib_keras import datasets, examples, frame
+from ib_keras.activations import Activations
+from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.labels import provenance_of
+from ib_keras.arrays.targets import as_targets
+from ib_keras.ensembles.networks import Ensemble
+from ib_keras.estimation import sources
+from ib_keras.estimation.capture import Captured, propagated_rows
+from ib_keras.estimation.run import make_estimators, run_all
+from ib_keras.estimators.base import BaseEstimator
+from ib_keras.frame import provenance
+from ib_keras.training.schedule import Epochs, parse, selector
+
+# Called with the layers of one network at one epoch.
+Observer = Callable[[sources.Recorded], object]
+
+
+def study(
+    build: Callable[[int], keras.Model],
+    data: datasets.Dataset,
+    *,
+    seeds: Sequence[int],
+    estimators: Any,
+    epochs: int,
+    record: Epochs = "log",
+    batch_size: int = 256,
+    learning_rate: float = 4e-4,
+    noise_std: float | Mapping[str, float] = 0.0,
+    label: str = "ensemble",
+    observer: Observer | None = None,
+    workers: int | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train networks with different seeds, and estimate the information of all their layers.
+
+    Args:
+        build: see ``Ensemble``.
+        data: the data set; its training part trains, and activations are recorded for all rows.
+        seeds: one seed for each network.
+        estimators: a name, configuration or estimator object, or a list of these. A configuration
+            may have a schedule of its own, ``{"name": "akde", "record": "log:40"}``. Sample
+            propagation needs ``noise_std``.
+        epochs: number of epochs.
+        record: the schedule of the recorded epochs, as for ``Recorder``, of all estimators without
+            a schedule of their own.
+        batch_size: samples per step.
+        learning_rate: learning rate of Adam.
+        noise_std: standard deviation of the networks' noise, see ``Ensemble``.
+        label: the runs are named ``label-seed``.
+        observer: function that is called with the layers of each network at each recorded epoch,
+            such as ``clustering.measures`` takes them; it may be called from several threads.
+        workers: number of threads for the estimates; ``None`` for as many as TensorFlow uses.
+
+    Returns:
+        A table of estimates in nats, and the logs with the columns ``run``, ``epoch``, and the loss
+        and accuracy of both parts at the end of the epoch.
+
+    Raises:
+        ArgumentError: see ``Ensemble`` and ``estimate``.
+    """
+    planned = [_planned(one, record) for one in _listed(estimators)]
+    made = make_estimators([identifier for identifier, _ in planned])
+    schedules = [selector(schedule) for _, schedule in planned]
+    ensemble = Ensemble(build, seeds, noise_std=noise_std)
+    samples = sources.Samples.of(len(data.x), data.y, data.x)
+    runs = [f"{label}-{seed}" for seed in ensemble.seeds]
+    rows: list[dict[str, Any]] = []
+    logs: list[dict[str, Any]] = []
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    threads = _threads() if workers is None else check_count(workers, "workers")
+    with ThreadPoolExecutor(threads) as pool:
+        for epoch in ensemble.fit(data.x_train, data.y_train, **options):  # type: ignore[arg-type]
+            used = [e for e, at in zip(made, schedules, strict=True) if at(epoch, epochs)]
+            if not used:
+                continue
+            noisy, clean = ensemble.passes(data.x, draw=epoch)
+            train, test = ensemble.evaluate(*data.train), ensemble.evaluate(*data.test)
+            for k, run in enumerate(runs):
+                values = {name: float(v[k]) for name, v in train.items()}
+                values |= {f"val_{name}": float(v[k]) for name, v in test.items()}
+                logs.append({"run": run, "epoch": epoch, **values})
+
+            def one(
+                k: int, epoch: int = epoch, noisy: Any = noisy, clean: Any = clean, used: Any = used
+            ) -> list[dict[str, Any]]:
+                taps = ensemble.activations(noisy, k)
+                captured = _captured(ensemble, k, data.x, taps, clean, used, epoch)
+                layers = sources.sources_of(captured, run=runs[k], epoch=epoch)
+                if observer is not None:
+                    observer(sources.Recorded(samples, layers))
+                return list(run_all(layers, used, samples))
+
+            for part in pool.map(one, range(len(runs))):
+                rows += part
+    table = frame.from_rows(rows)
+    origin = {
+        "data": examples.fingerprint(examples.of(data.x), as_targets(data.y, len(data.x))),
+        "model": provenance.of_model(ensemble.model),
+        "seeds": ensemble.seeds,
+        "labels": provenance_of(data.label_names),
+    }
+    table.attrs.update(provenance.attrs(made, **origin))
+    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
+    return table, pd.DataFrame(logs)
+
+
+def without_schedule(identifier: Any) -> Any:
+    """Return an estimator's identifier without the schedule that a study allows."""
+    return _planned(identifier, "log")[0]
+
+
+def _captured(
+    ensemble: Ensemble,
+    index: int,
+    x: np.ndarray,
+    taps: Any,
+    clean: Mapping[str, np.ndarray],
+    estimators: Sequence[BaseEstimator],
+    draw: int,
+) -> Captured:
+    """Return what the estimators need of one network."""
+    propagating: list[Any] = [one for one in estimators if one.traits.propagations]
+    if not propagating:
+        return Captured(taps)
+    rows = propagated_rows(len(x), max(one.conditional_inputs for one in propagating), 0)
+    times = max(one.propagations for one in propagating)
+    propagated = Activations(ensemble.propagate(index, x[rows], times, draw=draw))
+    return Captured(taps, ensemble.activations(clean, index), rows, propagated)
+
+
+def _threads() -> int:
+    """Return the number of threads that TensorFlow uses for one operation."""
+    return int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or os.cpu_count() or 1
+
+
+def _listed(identifiers: Any) -> list[Any]:
+    alone = isinstance(identifiers, (str, dict, type)) or not isinstance(identifiers, Sequence)
+    return [identifiers] if alone else list(identifiers)
+
+
+def _planned(identifier: Any, record: Epochs) -> tuple[Any, Epochs]:
+    """Split an identifier into that of the estimator, and its schedule."""
+    if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):  # `make_estimators` refuses the text
+            identifier = json.loads(identifier)
+    if not isinstance(identifier, Mapping) or "record" not in identifier:
+        return identifier, record
+    own = identifier["record"]
+    rest = {key: value for key, value in identifier.items() if key != "record"}
+    return rest, parse(own) if isinstance(own, str) else own
