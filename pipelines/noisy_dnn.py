@@ -60,11 +60,9 @@ def _of_authors(label: str, **more: Any) -> str:
 
 
 # The authors' estimate, and the one of the whole population at fewer epochs.
-_AS_AUTHORS = '{"name": "sp", "resample": true, "conditional_inputs": 4096, "propagations": 128}'
-_POPULATION = (
-    '{"name": "sp", "population": true, "conditional_inputs": 4096, "propagations": 128, '
-    '"record": "log:12"}'
-)
+_PROPAGATED = {"name": "sp", "conditional_inputs": 4096, "propagations": 128, "mc_draws": 2}
+_AS_AUTHORS = json.dumps({**_PROPAGATED, "resample": True})
+_POPULATION = json.dumps({**_PROPAGATED, "population": True, "record": "log:12"})
 _CELLS = [_of_authors("tanh"), _of_authors("tanh-orthonormal", orthonormal=1e-4)]
 _MORE_CELLS = [
     *(_of_authors(name, activation=name) for name in ("linear", "relu", "leaky_relu")),

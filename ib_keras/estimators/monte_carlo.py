@@ -187,10 +187,8 @@ class Propagations:
             return Information(*self.distinct().information(mc_draws, rng, random=False, rows=rows))
         if self.rows is None:
             return Information(*self._separately(self.propagated, mc_draws, rng))
-        ty = self.of_labels(mc_draws, rng)
         pool = self._pool(self.propagated, self.rows)
-        xt, half = self._jointly(self.propagated, self.rows, pool, mc_draws, rng)
-        return Information(xt, ty, half)
+        return self._jointly(self.propagated, self.rows, pool, mc_draws, rng)
 
     def of_labels(self, mc_draws: int | None, rng: np.random.Generator) -> Mean | None:
         """Estimate I(T;Y); ``None`` without labels."""
@@ -378,47 +376,53 @@ class Propagations:
         pool: Mixture,
         mc_draws: int | None,
         rng: np.random.Generator,
-    ) -> tuple[Mean, Mean | None]:
-        """Estimate E ln p̂_i(t)/p̂(t) from the same draws t from p̂_i.
-
-        Returns:
-            The estimate, and one from half of the propagations and the same draws, if there are
-            enough.
-        """
-        m, n_x, dim = propagated.shape
-        weights = self._input_weights(rows)
+    ) -> Information:
+        """Estimate E ln p̂_i(t)/p̂(t) and E ln p̂(t|y)/p̂(t) from the same draws t from p̂_i."""
+        m, n_x = propagated.shape[:2]
+        weights, complete = self._input_weights(rows), self._complete(rows)
         # Number of propagations of each input from which points are drawn.
-        used = min(n_x, max(2, -(-_DRAWS // m)))
-        draws = draws_each(mc_draws, m * used, dim)
+        wanted = -(-_DRAWS // m) if mc_draws is None else mc_draws
+        used = min(n_x, max(2, wanted))
+        draws = max(1, -(-wanted // used))
         points, noise = _drawn(propagated[:, :used], draws, rng)
+        labels = None if self.labels is None else self.labels[rows]
         halves = [
             self._others(half, inside, rows, points, noise)
             for half, inside in self._pool_halves(pool, rows, rng)
         ]
         unseen = _unseen(len(pool.s), noise.size)
 
-        def of(count: int) -> Mean:
-            """Return the estimate from the first propagations of each input."""
-            centres = propagated[:, :count]
-            conditional = log_sums(points, noise, centres, np.full(count, -math.log(count)))
-            own = conditional + np.log(weights)[:, None]
-            parts = [np.logaddexp(others, own) for others in halves]
-            everything = np.logaddexp(*parts) - math.log(2)
-            # The logarithm of a mean of few terms is too small. Half as many show by how much.
-            missing = everything - np.add(*parts) / 2
-            if self._complete(rows):
-                everything = everything + missing
-            ratio = conditional - everything
-            shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
-            each = ratio.mean(axis=1) - (_excess(conditional) - weights * shared) / count
+        def mean(ratio: np.ndarray, bias: Any = 0.0, missing: float = 0.0) -> Mean:
+            """Average over the inputs; the bias of each is subtracted."""
+            each = ratio.mean(axis=1) - bias
             within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
-            if self._complete(rows):
+            if complete:
                 return Mean(float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen))
             share = 1 - m / len(np.unique(self.codes))
             variance = share * _spread(each) / m + within.mean() / m + unseen
-            return Mean(float(each.mean()), math.sqrt(variance + float(missing.mean()) ** 2))
+            return Mean(float(each.mean()), math.sqrt(variance + missing**2))
 
-        return of(n_x), of(n_x // 2) if n_x // 2 >= max(2, used) else None
+        def of(count: int) -> tuple[Mean, Mean | None]:
+            """Return the estimates from the first propagations of each input."""
+            centres = propagated[:, :count]
+            conditional = log_sums(points, noise, centres, np.full(count, -math.log(count)))
+            own = conditional + np.log(weights)[:, None]
+            everything, missing = _from_halves(own, [others for others, _ in halves])
+            if complete:
+                everything = everything + missing
+            ratio = conditional - everything
+            shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
+            bias = (_excess(conditional) - weights * shared) / count
+            xt = mean(ratio, bias, float(missing.mean()))
+            if labels is None or not complete:
+                return xt, None
+            within, less = _from_halves(own, [inside for _, inside in halves])
+            of_class = np.bincount(labels, weights)[labels]
+            return xt, mean(within + less - np.log(of_class)[:, None] - everything)
+
+        xt, ty = of(n_x)
+        half = of(n_x // 2)[0] if n_x // 2 >= max(2, used) else None
+        return Information(xt, self.of_labels(mc_draws, rng) if ty is None else ty, half)
 
     def _pool_halves(
         self, pool: Mixture, rows: np.ndarray, rng: np.random.Generator
@@ -436,7 +440,14 @@ class Propagations:
             first = np.zeros(n, bool)
             first[rng.permutation(n)[: n // 2]] = True
         return [
-            (Mixture(pool.s.take(half), pool.weights[half] / pool.weights[half].sum()), half)
+            (
+                Mixture(
+                    pool.s.take(half),
+                    pool.weights[half] / pool.weights[half].sum(),
+                    None if pool.labels is None else pool.labels[half],
+                ),
+                half,
+            )
             for half in (first, ~first)
         ]
 
@@ -447,15 +458,23 @@ class Propagations:
         rows: np.ndarray,
         points: np.ndarray,
         noise: np.ndarray,
-    ) -> np.ndarray:
-        """Return ln of the part of p̂(t)/φ that belongs to other inputs than t, ``(m, draws)``."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ln of the parts of p̂(t)/φ that belong to other inputs than that of t.
+
+        Returns:
+            The part of all other inputs, and of those with the same label, each ``(m, draws)``.
+        """
         dim = points.shape[2]
-        flat = pool.sums(points.reshape(1, -1, dim), noise.reshape(1, -1), np.arange(len(pool.s)))
-        everything = flat.reshape(noise.shape)
+        flat, lengths = points.reshape(1, -1, dim), noise.reshape(1, -1)
+        labels = np.zeros(len(pool.s), int) if pool.labels is None else pool.labels
+        own = np.zeros(len(rows), int) if self.labels is None else self.labels[rows]
+        everything, within = np.full(noise.shape, -np.inf), np.full(noise.shape, -np.inf)
+        for label in np.unique(labels):
+            sums = pool.sums(flat, lengths, np.flatnonzero(labels == label)).reshape(noise.shape)
+            everything = np.logaddexp(everything, sums)
+            within[own == label] = sums[own == label]
         part = log_sums(points, noise, *self._of_inputs(pool, inside, rows))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(np.isneginf(part), 0, np.exp(part - everything))
-            return everything + np.log1p(-np.minimum(share, 1))
+        return _without(everything, part), _without(within, part)
 
     def _of_inputs(
         self, pool: Mixture, inside: np.ndarray, rows: np.ndarray
@@ -559,6 +578,23 @@ def check_scale(samples: np.ndarray, noise_std: float | np.ndarray, name: str) -
             f"magnitudes below {_LARGEST:.0e} standard deviations of the noise",
             f"max|{name}| = {largest:.3g}, noise_std={least:.3g}",
         )
+
+
+def _without(log_sums: np.ndarray, log_part: np.ndarray) -> np.ndarray:
+    """Return ln(exp a − exp b)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(np.isneginf(log_part), 0, np.exp(log_part - log_sums))
+        return log_sums + np.log1p(-np.minimum(share, 1))
+
+
+def _from_halves(own: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln p̂ from two halves of the centres, and by how much it is too small on average.
+
+    The logarithm of a mean of few terms is too small. Half as many terms show by how much.
+    """
+    parts = [np.logaddexp(part, own) for part in others]
+    both = np.logaddexp(*parts) - math.log(2)
+    return both, both - np.add(*parts) / 2
 
 
 def _log_sums(

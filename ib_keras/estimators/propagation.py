@@ -84,7 +84,8 @@ class SamplePropagation(FromClasses):
     Cost: n times the number of draws, in one fused pass, with memory for one tile.
 
     Args:
-        mc_draws: number of Monte-Carlo draws for each centre; ``None`` for about 32 000 in total.
+        mc_draws: number of Monte-Carlo draws for each centre, or for each propagated input;
+            ``None`` for about 32 000 in total.
         propagations: n_x, if the source is a model and the estimator propagates samples itself.
         conditional_inputs: m, in the same case.
         population: whether the inputs are the whole population rather than a sample. If so, only
