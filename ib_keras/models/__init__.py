@@ -13,8 +13,10 @@ from ib_keras.models.identifiers import (
     names,
     noise_std,
     reconstructs,
+    seed,
 )
 from ib_keras.models.networks import (
+    four_layer_cnn,
     mlp,
     mnist_cnn,
     neuron,
@@ -30,6 +32,7 @@ __all__ = [
     "build",
     "check",
     "checkpoints",
+    "four_layer_cnn",
     "label",
     "layers",
     "load",
@@ -44,6 +47,7 @@ __all__ = [
     "reconstructs",
     "resnet",
     "resnet_autoencoder",
+    "seed",
     "szt",
     "vib",
 ]
