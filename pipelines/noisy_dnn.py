@@ -23,14 +23,15 @@ _SZT = [
 ]
 
 
-def _mnist(noise_stds: Sequence[float], seeds: int) -> list[str]:
-    """Return a four-layer network for each noise and seed, as JSON."""
+def _mnist(noise_stds: Sequence[float], seeds: int, **network: Any) -> list[str]:
+    """Return a four-layer network for each noise and seed, as JSON with further parameters."""
     models = []
     for noise_std in noise_stds:
         kind = f"noisy-{noise_std}" if noise_std else "deterministic"
         for seed in range(seeds):
             model = {
                 "name": "four_layer_cnn",
+                **network,
                 "noise_std": noise_std,
                 "layers": ["pool_*", "dense_1", "output"],
                 "seed": seed,
@@ -73,7 +74,7 @@ PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
 PRESETS["szt-quick"] = {}
 PRESETS["mnist-quick"] = {
     **PRESETS["mnist"],
-    "models": _mnist((0.0, 1.0), 1),
+    "models": _mnist((0.0, 1.0), 1, filters=[8, 16], hidden=64),
     "epochs": 1,
     "max_samples": 500,
 }
