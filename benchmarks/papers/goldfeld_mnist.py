@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pandas as pd
 
 import ib_keras as ib
@@ -107,16 +108,17 @@ def _panels(rows: int, columns: int, width: float, height: float, **axes: Any) -
     return figure, figure.subplots(rows, columns, squeeze=False, **axes)
 
 
-def _palette(noises: Iterator[float] | list[float]) -> dict[float, Any]:
+def _palette(noises: Sequence[float]) -> dict[float, Any]:
     import matplotlib as mpl
-    import numpy as np
 
-    names = list(noises)
-    return dict(zip(names, mpl.colormaps["viridis"](np.linspace(0, 0.9, len(names))), strict=True))
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(noises)))
+    return dict(zip(noises, colours, strict=True))
 
 
 def _errors(errors: pd.DataFrame) -> Figure:
     """Draw the error at the end against the noise, and against the epoch."""
+    from matplotlib.ticker import StrMethodFormatter
+
     figure, ((left, right),) = _panels(1, 2, 3.7, 3.0)
     last = errors[errors["epoch"] == errors["epoch"].max()].sort_values("noise_std")
     places = range(len(last))
@@ -129,7 +131,10 @@ def _errors(errors: pd.DataFrame) -> Figure:
         label = f"β = {noise:g}"
         right.plot(part["epoch"], 100 * part["error"], ".-", color=colours[noise], label=label)
     right.set(xlabel="epoch", yscale="log")
-    right.legend()
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    figure.legend(loc="outside lower center", ncols=6)
     return figure
 
 
