@@ -1,6 +1,7 @@
 """Noisy networks: sample propagation, clustering, and deterministic twins."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
 from kfp import dsl
@@ -21,10 +22,26 @@ _SZT = [
     '{"name": "szt", "noise_std": 0, "label": "szt-deterministic"}',
     '{"name": "szt", "noise_std": 0.005, "orthonormal": 0.001, "label": "szt-noisy-orthonormal"}',
 ]
-_MNIST = [
-    '{"name": "mnist_cnn", "noise_std": 0.05, "activation": "tanh", "label": "mnist-noisy"}',
-    '{"name": "mnist_cnn", "noise_std": 0, "activation": "tanh", "label": "mnist-deterministic"}',
-]
+
+
+def _mnist(noise_stds: Sequence[float], seeds: int, **network: Any) -> list[str]:
+    """Return a four-layer network for each noise and seed, as JSON with further parameters."""
+    models = []
+    for noise_std in noise_stds:
+        kind = f"noisy-{noise_std}" if noise_std else "deterministic"
+        for seed in range(seeds):
+            model = {
+                "name": "four_layer_cnn",
+                **network,
+                "noise_std": noise_std,
+                "layers": ["pool_*", "dense_1", "output"],
+                "seed": seed,
+                "label": f"mnist-{kind}-seed{seed}",
+            }
+            models.append(json.dumps(model))
+    return models
+
+
 # The inputs are the whole population, not a sample of it.
 _WHOLE = '{"name": "sp", "population": true}'
 
@@ -40,17 +57,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "szt": {"epochs": 4000, "learning_rate": 0.001, "conditional_inputs": 4096},
     "mnist": {
         "data": "mnist",
-        "models": _MNIST,
-        "estimators": ["sp", "ebab"],
-        "epochs": 30,
+        "models": _mnist((0.0, 0.05, 0.1, 0.2, 0.5, 1.0), 5),
+        # Noise of this size separates the inputs in layers of this width: `sp` reads ln n.
+        "estimators": ["ebab"],
+        "epochs": 10,
+        "batch_size": 128,
+        "learning_rate": 0.001,
         "width": 0.5,
-        "conditional_inputs": 256,
+        "record": "[0, 1, 2, 5, 10]",
         "split": "test",
+        "max_samples": 1000,
+        "conditional_inputs": 1,
+        "title": "Noisy networks for MNIST",
     },
 }
 PRESETS["neuron-quick"] = {**PRESETS["neuron"], "epochs": 700}
 PRESETS["szt-quick"] = {}
-PRESETS["mnist-quick"] = {**PRESETS["mnist"], "epochs": 3, "max_samples": 1000}
+PRESETS["mnist-quick"] = {
+    **PRESETS["mnist"],
+    "models": _mnist((0.0, 1.0), 1, filters=[8, 16], hidden=64),
+    "epochs": 1,
+    "max_samples": 500,
+}
 
 
 def _of_authors(label: str, **more: Any) -> str:

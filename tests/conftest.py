@@ -20,6 +20,7 @@ SLOW_FIXTURES = {
     ("test_decoders.py", "made"),
     ("test_executors.py", "chain"),
     ("test_field_cases.py", "recorded"),
+    ("test_goldfeld_mnist.py", "trained"),
     ("test_lossy.py", "known"),
     ("test_pixelcnn_network.py", "trained"),
     ("test_propagation.py", "noisy"),

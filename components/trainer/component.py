@@ -32,7 +32,8 @@ def trainer(
         noise_std: standard deviation of the noise in the hidden layers, in the unit of the
             activations. A "noise_std" in the model's JSON takes precedence.
         record: which epochs get a checkpoint: "log", or a step or list of epochs in JSON.
-        seed: seed of the initial weights, the order of the batches and the noise.
+        seed: seed of the initial weights, the order of the batches and the noise. A "seed" in the
+            model's JSON takes precedence.
     """
     from ib_keras.components.base import each, items, publish
     from ib_keras.components.trainer import executor

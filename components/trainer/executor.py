@@ -54,6 +54,8 @@ def run(
         Facts about the training, for the artifact's metadata.
     """
     selects = schedule.selector(schedule.parse(record))
+    own_seed = models.seed(model)
+    seed = seed if own_seed is None else own_seed
     keras.utils.set_random_seed(seed)
     loaded = examples.read(data)
     built = models.build(

@@ -13,9 +13,11 @@ from ib_keras.models.identifiers import (
     names,
     noise_std,
     reconstructs,
+    seed,
     shuffles_labels,
 )
 from ib_keras.models.networks import (
+    four_layer_cnn,
     mlp,
     mnist_cnn,
     neuron,
@@ -31,6 +33,7 @@ __all__ = [
     "build",
     "check",
     "checkpoints",
+    "four_layer_cnn",
     "label",
     "layers",
     "load",
@@ -45,6 +48,7 @@ __all__ = [
     "reconstructs",
     "resnet",
     "resnet_autoencoder",
+    "seed",
     "shuffles_labels",
     "szt",
     "vib",

@@ -12,9 +12,10 @@ from typing import Any
 
 import keras
 
-from ib_keras.arrays.checks import check_bool, check_stddev
+from ib_keras.arrays.checks import check_bool, check_seed, check_stddev
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.models.networks import (
+    four_layer_cnn,
     mlp,
     mnist_cnn,
     neuron,
@@ -31,12 +32,15 @@ Identifier = str | os.PathLike | Mapping[str, Any]
 
 # Keys of a model's JSON that concern its training instead of its construction.
 _TRAINING_KEYS = (
-    "checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern", "shuffled_labels",
+    "checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern", "seed",
+    "shuffled_labels",
 )  # fmt: skip
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
-    for function in (mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt, vib)
-}
+    for function in (
+        four_layer_cnn, mlp, mnist_cnn, neuron, noisy_cnn, resnet, resnet_autoencoder, szt, vib,
+    )
+}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -157,6 +161,19 @@ def shuffles_labels(identifier: Identifier) -> bool:
     return check_bool(_parse(identifier)[1].get("shuffled_labels", False), "shuffled_labels")
 
 
+def seed(identifier: Identifier) -> int | None:
+    """Return the ``"seed"`` of a model's JSON; ``None`` if not given.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
+
+    Raises:
+        ArgumentError: If it is not an integer >= 0.
+    """
+    value = _parse(identifier)[1].get("seed")
+    return None if value is None else check_seed(value)
+
+
 def build(
     identifier: Identifier,
     *,
@@ -173,19 +190,20 @@ def build(
             ``regression`` and ``seed`` that it accepts and must return a ``keras.Model``; or JSON
             or a dictionary with any of these as ``"name"`` and parameters
             (``{"name": "szt", "activation": "relu"}``). The JSON may also have a ``"label"``, the
-            name of the run; ``"noise_std"`` and ``"loss"``, which take precedence over those of a
-            pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
+            name of the run; ``"noise_std"``, ``"loss"`` and ``"seed"``, which take precedence over
+            those of a pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
             ``"checkpoints"``, see ``checkpoints``, for which the name may be missing if they are
             ``.keras`` files. The outputs of a network with checkpoints need not fit the labels.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data, or of the numbers of a label.
         regression: whether labels are numbers rather than classes.
-        seed: seed of the initial weights.
+        seed: seed of the initial weights; a ``"seed"`` in the JSON takes precedence.
 
     Raises:
         ArgumentError: If the model does not exist, or does not fit the data.
     """
     name, arguments = _parse(identifier)
+    own_seed = arguments.get("seed")
     has_checkpoints = "checkpoints" in arguments
     for key in _TRAINING_KEYS:
         arguments.pop(key, None)
@@ -196,7 +214,7 @@ def build(
             "input_shape": tuple(input_shape),
             "n_classes": n_classes,
             "regression": regression,
-            "seed": seed,
+            "seed": seed if own_seed is None else check_seed(own_seed),
         }
         model = _call(_find(name), name, offered, arguments)
     _check_fits(model, name, tuple(input_shape), None if has_checkpoints else n_classes, regression)
@@ -272,6 +290,7 @@ def check(identifier: Identifier) -> None:
     """
     name, arguments = _parse(identifier)
     noise_std(identifier)
+    seed(identifier)
     layers(identifier)
     loss(identifier)
     logs(identifier)

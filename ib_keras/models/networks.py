@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.checks import check_count, check_counts
 from ib_keras.constraints import OrthonormalStep
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel, GaussianSampling, log_variance
@@ -233,6 +233,62 @@ def mnist_cnn(
     x = keras.layers.Dense(32, activation=activation, kernel_initializer=start, name="dense_1")(x)
     outputs = _output(n_classes, _initializer("softmax", seed, 4), regression)(x)
     return keras.Model(inputs, outputs, name="mnist_cnn")
+
+
+def four_layer_cnn(
+    input_shape: Sequence[int] = (28, 28, 1),
+    n_classes: int = 10,
+    *,
+    filters: Sequence[int] = (16, 32),
+    hidden: int = 128,
+    activation: str = "tanh",
+    regression: bool = False,
+    seed: int | None = None,
+) -> keras.Model:
+    """Build a network of two 5×5 convolutions and two dense layers, the second of which is softmax.
+
+    Each convolution is padded to keep the size of its input, and 2×2 max-pooling follows. The
+    outputs of the four layers are ``pool_1``, ``pool_2``, ``dense_1`` and ``output``; these are the
+    layers to tap. The paper calls its network for MNIST a convolutional network of four layers. The
+    numbers of filters and units and the padding are choices made here.
+
+    Args:
+        input_shape: height, width and optionally channels; a missing channel axis is added.
+        n_classes: number of classes.
+        filters: numbers of filters of the two convolutions.
+        hidden: number of units of the first dense layer.
+        activation: activation of the hidden layers.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
+        seed: seed of the initial weights.
+
+    Raises:
+        ArgumentError: If the images are smaller than 5×5, ``filters`` are not two counts, or
+            ``hidden`` is not a count.
+
+    References:
+        Goldfeld et al., ICML 2019, arXiv:1810.05728, section 5 (the network for MNIST).
+    """
+    widths = check_counts(filters, "filters")
+    if len(widths) != 2:
+        raise ArgumentError("`filters` do not fit", "two numbers of filters", filters)
+    units = check_count(hidden, "hidden")
+    inputs, x = _image_inputs(input_shape, least=5)
+    for i, width in enumerate(widths):
+        x = keras.layers.Conv2D(
+            width,
+            5,
+            padding="same",
+            activation=activation,
+            kernel_initializer=_initializer(activation, seed, i),
+            name=f"conv_{i + 1}",
+        )(x)
+        x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    start, name = _initializer(activation, seed, 2), "dense_1"
+    x = keras.layers.Dense(units, activation=activation, kernel_initializer=start, name=name)(x)
+    outputs = _output(n_classes, _initializer("softmax", seed, 3), regression)(x)
+    return keras.Model(inputs, outputs, name="four_layer_cnn")
 
 
 def noisy_cnn(

@@ -12,6 +12,7 @@ import pandas as pd
 from ib_keras import frame, plot
 from ib_keras.errors import ArgumentError
 from ib_keras.report import Section
+from ib_keras.studies import goldfeld_mnist
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
 
 _NOISY, _DETERMINISTIC = "noisy", "deterministic"
@@ -44,6 +45,7 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
         *_curves(propagated),
         *_regularised(propagated),
         *_binned(propagated, measures),
+        *goldfeld_mnist.findings(table),
         *_gathering(measures),
         *_flagged(table),
     ]
@@ -143,9 +145,15 @@ def _binned(propagated: pd.DataFrame, measures: pd.DataFrame) -> Iterator[tuple]
 
 
 def _gathering(measures: pd.DataFrame) -> Iterator[tuple]:
-    wide = measures.pivot_table(
-        index=["run", "layer_index", "layer", "epoch"], columns="measure", values="value"
-    ).reset_index()
+    # Runs that differ in their seeds are averaged.
+    runs = measures["run"].map(frame.seed_groups(measures["run"]))
+    wide = (
+        measures.assign(run=runs)
+        .pivot_table(
+            index=["run", "layer_index", "layer", "epoch"], columns="measure", values="value"
+        )
+        .reset_index()
+    )
     names = ("mean cosine within", "mean cosine between")
     if not set(names) <= set(wide):
         return
@@ -167,7 +175,9 @@ def _gathering(measures: pd.DataFrame) -> Iterator[tuple]:
 def _flagged(table: pd.DataFrame) -> Iterator[tuple]:
     for run, part in table[table["run"].str.contains(_DETERMINISTIC)].groupby("run"):
         known = part[part["value"].notna()]
-        share = known["flags"].str.contains("measurement").mean() if len(known) else 1.0
+        if not len(known):
+            continue
+        share = known["flags"].str.contains("measurement").mean()
         yield (
             "rows of the deterministic twin that are flagged measurement_bins or _noise", run, "",
             "its I(X;T) is ln n whatever it learns; binning shows clustering",
@@ -205,9 +215,12 @@ def reported(material: Material) -> Reported:
                 figures={"I(X;T) against the epoch": curves},
             )
         )
+    # One run of those that differ in their seeds.
+    groups = frame.seed_groups(histograms["run"])
+    first = {group: name for name, group in reversed(groups.items())}
     clusters = {
         f"clusters_{name}.png": plot.clusters(histograms, run=name)
-        for name in sorted(histograms["run"].unique())
+        for name in sorted(first.values())
     }
     sections.append(
         Section(
@@ -217,5 +230,9 @@ def reported(material: Material) -> Reported:
             figures=clusters,
         )
     )
-    tables = {"findings.csv": findings, "clusters.parquet": measures}
+    tables = {
+        "findings.csv": findings,
+        "clusters.parquet": measures,
+        "histograms.parquet": histograms,
+    }
     return Reported(tables, {**figures, **clusters}, sections)

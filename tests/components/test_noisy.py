@@ -76,7 +76,8 @@ def test_twins(tmp_path):
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Findings of the paper" in page and "Clustering" in page
     written = {p.name for p in (tmp_path / "report").iterdir()}
-    assert {"findings.csv", "clusters.parquet", "clusters_szt-noisy.png"} <= written
+    expected = {"findings.csv", "clusters.parquet", "histograms.parquet", "clusters_szt-noisy.png"}
+    assert expected <= written
 
 
 def test_a_bottleneck_is_trained_by_its_name(tmp_path):
