@@ -282,11 +282,10 @@ def points(
             rows = np.sort(
                 np.random.default_rng(check_seed(seed)).permutation(len(t))[:max_samples]
             )
-        columns = dict(zip(_KEYS, one.where[:4], strict=True))
-        table = pd.DataFrame({"row": rows, "label": -1 if labels is None else labels[rows]})
-        for unit in (0, 1, 2):
-            table[f"t_{unit + 1}"] = t[rows, unit] if unit < t.shape[1] else np.nan
-        tables.append(table.assign(**columns)[POINTS])
+        where: dict[str, Any] = dict(zip(_KEYS, one.where[:4], strict=True))
+        units = {f"t_{k + 1}": t[rows, k] if k < t.shape[1] else np.nan for k in range(3)}
+        label = -1 if labels is None else labels[rows]
+        tables.append(pd.DataFrame({**where, "row": rows, "label": label, **units})[POINTS])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=POINTS)
 
 

@@ -35,11 +35,11 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
         Goldfeld et al., ICML 2019, arXiv:1810.05728, sections 4 to 6.
     """
     table = frame.convert(table, "nats")
-    propagated = table[
-        table["estimator"].str.startswith("sp")
-        & (table["quantity"] == "I(X;T)")
-        & table["value"].notna()
-    ]
+    propagated = _propagated(table[table["quantity"] == "I(X;T)"])
+    # Runs that differ in their seeds are averaged.
+    runs = measures["run"].map(frame.seed_groups(measures["run"]))
+    keys = ["run", "layer_index", "layer", "epoch", "measure"]
+    measures = measures.assign(run=runs).groupby(keys)["value"].mean().reset_index()
     rows = [
         *_twins(table),
         *_curves(propagated),
@@ -50,6 +50,15 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
         *_flagged(table),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _propagated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over seeds of the sample propagation that was run at most epochs."""
+    own = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
+    if not len(own):
+        return own
+    most = own["estimator"].value_counts().index[0]
+    return frame.over_seeds(own[own["estimator"] == most])
 
 
 def levels(table: pd.DataFrame) -> dict[str, float]:
@@ -145,15 +154,9 @@ def _binned(propagated: pd.DataFrame, measures: pd.DataFrame) -> Iterator[tuple]
 
 
 def _gathering(measures: pd.DataFrame) -> Iterator[tuple]:
-    # Runs that differ in their seeds are averaged.
-    runs = measures["run"].map(frame.seed_groups(measures["run"]))
-    wide = (
-        measures.assign(run=runs)
-        .pivot_table(
-            index=["run", "layer_index", "layer", "epoch"], columns="measure", values="value"
-        )
-        .reset_index()
-    )
+    wide = measures.pivot_table(
+        index=["run", "layer_index", "layer", "epoch"], columns="measure", values="value"
+    ).reset_index()
     names = ("mean cosine within", "mean cosine between")
     if not set(names) <= set(wide):
         return
@@ -202,7 +205,7 @@ def reported(material: Material) -> Reported:
             "There are no measures of how samples cluster", "`clusters` from `clusterer`", "none"
         )
     findings = noisy_dnn(material.joined, measures)
-    noisy = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
+    noisy = _propagated(table)
     figures: dict[str, Any] = plane(table)
     sections = [findings_section(findings)]
     if len(noisy):
@@ -211,7 +214,8 @@ def reported(material: Material) -> Reported:
         sections.append(
             Section(
                 "Sample propagation",
-                "I(X;T) of the layers of noisy networks, with a band of one standard error.",
+                "I(X;T) of the layers of noisy networks, with a band of one standard error, or of "
+                "one standard deviation over networks that differ in their seeds.",
                 figures={"I(X;T) against the epoch": curves},
             )
         )
@@ -235,4 +239,33 @@ def reported(material: Material) -> Reported:
         "clusters.parquet": measures,
         "histograms.parquet": histograms,
     }
+    if material.values is not None and len(material.values):
+        tables["values.parquet"] = material.values
+        saturation = {
+            f"values_{name}.png": plot.activation_values(material.values, run=name)
+            for name in sorted(first.values())
+        }
+        clusters |= saturation
+        sections.append(
+            Section(
+                "Values of the layers",
+                "Densities of all values of a layer, on a logarithmic scale of colours. Units that "
+                "saturate gather at the ends.",
+                figures=saturation,
+            )
+        )
+    if material.points is not None and len(material.points):
+        tables["points.parquet"] = material.points
+        names = sorted(set(first.values()) & set(material.points["run"]))
+        scatters = {
+            f"points_{name}.png": plot.points_by_class(material.points, run=name) for name in names
+        }
+        clusters |= scatters
+        sections.append(
+            Section(
+                "Samples of the last small layer",
+                "Each point is a sample, coloured by its class. Classes gather in separate places.",
+                figures=scatters,
+            )
+        )
     return Reported(tables, {**figures, **clusters}, sections)
