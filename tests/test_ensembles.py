@@ -125,3 +125,46 @@ def test_labels_are_of_the_networks_classes(data):
         trained(np.arange(len(data.y_train)) % 4)
     with pytest.raises(ArgumentError, match="identifier"):
         trained(np.arange(len(data.y_train)))
+
+
+def test_the_noise_of_a_network_depends_on_its_seed_only(data):
+    def build(seed):
+        return ib.models.mlp((6,), 3, hidden=(5, 4), initial="uniform", seed=seed)
+
+    run = {"epochs": 2, "batch_size": 32}
+    trained = []
+    for seeds in ([7], [3, 7]):
+        ensemble = Ensemble(build, seeds, noise_std=0.1)
+        assert ensemble.noise_std == {"dense_1": 0.1, "dense_2": 0.1, "output": 0.0}
+        assert ensemble.random == ["dense_2", "output"]
+        assert list(ensemble.fit(*data.train, **run)) == [0, 1, 2]
+        trained.append(ensemble)
+    alone, together = trained
+    for a, b in zip(alone.weights(0), together.weights(1), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    noisy, clean = together.passes(data.x, draw=1)
+    gap = noisy["dense_1"] - clean["dense_1"]
+    assert gap.std() == pytest.approx(0.1, rel=0.05)
+    assert abs(np.corrcoef(gap[0].ravel(), gap[1].ravel())[0, 1]) < 0.1
+    assert np.array_equal(noisy["output"], clean["output"])
+    np.testing.assert_allclose(alone.capture(data.x, draw=1)["dense_2"][0], noisy["dense_2"][1],
+                               atol=1e-4)  # fmt: skip
+    assert not np.allclose(together.capture(data.x, draw=2)["dense_1"], noisy["dense_1"])
+    # S of the second layer: its mean over propagations is that of instrumented models.
+    propagated = together.propagate(1, data.x, 200)
+    assert list(propagated) == ["dense_2"] and propagated["dense_2"].shape == (150, 200, 4)
+    model = build(7)
+    model.set_weights(together.weights(1))
+    tapped = ib.instrument(model, 0.1, seed=0)
+    other = tapped.capture(data.x, draws=200, clean=True)["dense_2"].mean(axis=0)
+    spread = propagated["dense_2"].std(axis=1).max()
+    assert np.abs(propagated["dense_2"].mean(axis=1) - other).max() < 6 * spread / np.sqrt(100)
+
+
+def test_estimators_have_schedules_of_their_own(data):
+    table, _ = ib.ensembles.study(
+        lambda seed: ib.models.mlp((6,), 3, hidden=(4,), seed=seed), data, seeds=[0, 1], epochs=3,
+        estimators=["ebab", '{"name": "kde", "record": [0, 3]}'], record=1, batch_size=64,
+    )  # fmt: skip
+    epochs = table.groupby("estimator")["epoch"].unique().map(list)
+    assert epochs["ebab"] == [0, 1, 2, 3] and epochs["kde"] == [0, 3]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ib_keras import frame, plot
+from ib_keras.errors import ArgumentError
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
+
+# Measures of generalisation.
+MEASURES = {
+    "val_accuracy": "held-out accuracy",
+    "gap": "training minus held-out accuracy",
+}
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
@@ -27,78 +35,156 @@ def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
     References:
         Chelombiev, Houghton & O'Donnell, ICLR 2019, arXiv:1902.09037.
     """
-    falls = frame.compression(frame.convert(table, "nats"))
+    table = frame.convert(table, "nats")
+    falls = frame.compression(table)
     falls["group"] = frame.without_seed(falls["run"])
-    hidden = falls[falls["layer_index"] < falls["layer_index"].max()]
-    deepest = hidden[hidden["layer_index"] == hidden["layer_index"].max()]
-    rows: list[tuple] = []
-    for (group, estimator), part in deepest.groupby(["group", "estimator"]):
-        if group.endswith("+l2"):
-            continue
-        fall = part["absolute"]
-        rows.append((
-            "fall of I(X;T) in the last hidden layer, over seeds [nats]", f"{group}, {estimator}",
-            part["layer"].iloc[0],
-            "compression does not require saturation: unbounded activations compress too; runs "
-            "with different initial weights differ widely",
-            f"median {fall.median():.2f}, from {fall.min():.2f} to {fall.max():.2f} over "
-            f"{len(part)} seeds",
-        ))  # fmt: skip
-    for estimator, part in hidden.groupby("estimator", sort=False):
-        sums = part.groupby(["group", "run"])["absolute"].sum().groupby("group").median()
-        for group in sums.index:
-            if f"{group}+l2" in sums:
-                rows.append((
-                    "fall of I(X;T), summed over the hidden layers, median: with L2 / without "
-                    "[nats]", f"{group}, {estimator}", "", "L2 strongly increases compression",
-                    f"{sums[f'{group}+l2']:.2f} / {sums[group]:.2f}",
-                ))  # fmt: skip
-    for estimator in dict.fromkeys(falls["estimator"]):
-        for layer, (_, _, result) in generalisation(table, estimator).items():
-            if result is not None:
-                low, high = result.confidence_interval()
-                rows.append((
-                    "correlation of compression and generalisation gap, without L2", estimator,
-                    layer, "only the last layer's compression is correlated with generalisation",
-                    f"r = {result.statistic:.2f}, 95 % interval {low:.2f} to {high:.2f}, "
-                    f"p = {result.pvalue:.2g}",
-                ))  # fmt: skip
+    rows = [
+        *_compressing(falls),
+        *_means(table),
+        *_gathered(falls),
+        *_overfitting(table),
+        *_correlated(table, list(dict.fromkeys(falls["estimator"]))),
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def generalisation(
-    table: pd.DataFrame, estimator: str
-) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
-    """Correlate each layer's compression with the generalisation gap, for runs without L2.
+def interval(values: pd.Series) -> str:
+    """Return the median of a quantity over seeds, with its quantiles of 10 and 90 %."""
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f}, {len(values)} seeds)"
 
-    The gap is the training accuracy minus the held-out accuracy at the end. For the correlation,
-    the mean over the seeds of an activation is subtracted from both, so that runs are compared
-    with other runs of the same activation.
+
+def _compressing(falls: pd.DataFrame) -> Iterator[tuple]:
+    for (estimator, name), part in falls.groupby(["estimator", "group"], sort=False):
+        group, layers = str(name), part.groupby("layer_index")
+        each = ", ".join(
+            f"{own['layer'].iloc[0].removesuffix('_prelu')} {interval(own['absolute'])}"
+            for _, own in layers
+        )
+        yield (
+            "fall of I(X;T) from its maximum to the end, by layer, median and 80 % of the seeds "
+            "[nats]", f"{group}, {estimator}", "",
+            "compression does not require saturation: unbounded activations compress too; tanh "
+            "most" if not group.endswith("+l2") else "L2 strongly increases compression",
+            each,
+        )  # fmt: skip
+
+
+def _means(table: pd.DataFrame) -> Iterator[tuple]:
+    """Compare the phases of single runs with those of the mean over seeds."""
+    own = table[table["quantity"] == "I(X;T)"]
+    own = own[~own["run"].str.contains("+l2", regex=False)]
+    hidden = own[own["layer_index"] == own["layer_index"].max() - 1]
+    hidden = hidden.assign(group=frame.without_seed(hidden["run"]))
+    for (group, estimator), part in hidden.groupby(["group", "estimator"], sort=False):
+        curves = part.pivot_table(index="epoch", columns="run", values="value")
+        if curves.shape[1] < 3 or len(curves) < 3:
+            continue
+        falls = curves.max() - curves.iloc[-1]
+        mean = curves.mean(axis=1)
+        yield (
+            "last hidden layer: fall of the mean curve, and of single runs [nats]",
+            f"{group}, {estimator}", part["layer"].iloc[0],
+            "single ReLU networks differ widely, while their mean shows no distinct phases"
+            if group == "relu" else "",
+            f"{mean.max() - mean.iloc[-1]:.2f}; {interval(falls)}, from {falls.min():.2f} to "
+            f"{falls.max():.2f}",
+        )  # fmt: skip
+
+
+def _gathered(falls: pd.DataFrame) -> Iterator[tuple]:
+    """Measure how far the layers' I(X;T) lies apart at the end, with and without L2."""
+    ends = falls.groupby(["estimator", "group", "run"], sort=False)["end"]
+    spread = (ends.max() - ends.min()).reset_index()
+    for (estimator, name), part in spread.groupby(["estimator", "group"], sort=False):
+        group = str(name)
+        plain = spread[
+            (spread["estimator"] == estimator) & (spread["group"] == group.removesuffix("+l2"))
+        ]
+        if group.endswith("+l2") and len(plain):
+            yield (
+                "range of I(X;T) over the layers at the end: with L2, without [nats]",
+                f"{group}, {estimator}", "", "L2 gathers the layers at one value",
+                f"{interval(part['end'])}; {interval(plain['end'])}",
+            )  # fmt: skip
+
+
+def _overfitting(table: pd.DataFrame) -> Iterator[tuple]:
+    """Compare the rise of the held-out loss after its minimum, with and without L2."""
+    if not {"accuracy", "val_accuracy"} <= set(table):
+        return
+    columns = ["run", "epoch", "accuracy", "val_accuracy"]
+    logs = table[columns].drop_duplicates(["run", "epoch"]).sort_values("epoch")
+    ends = logs.groupby("run").last()
+    ends["lost"] = logs.groupby("run")["val_accuracy"].max() - ends["val_accuracy"]
+    ends["group"] = frame.without_seed(pd.Series(ends.index, ends.index))
+    for group, part in ends.groupby("group", sort=False):
+        yield (
+            "accuracy at the end, on training rows; on held-out rows; fall of the latter from its "
+            "maximum", str(group), "",
+            "L2 prevents overfitting" if str(group).endswith("+l2") else "",
+            "; ".join(interval(part[name]) for name in ("accuracy", "val_accuracy", "lost")),
+        )  # fmt: skip
+
+
+def _correlated(table: pd.DataFrame, estimators: list[str]) -> Iterator[tuple]:
+    for estimator in estimators:
+        for measure, sign in (("val_accuracy", "positive"), ("gap", "negative")):
+            found = generalisation(table, estimator, measure=measure)
+            for layer, (_, _, result) in found.items():
+                if result is None:
+                    continue
+                low, high = result.confidence_interval()
+                yield (
+                    f"correlation of compression and {MEASURES[measure]}, without L2", estimator,
+                    layer, f"only that of the last layer, which is {sign}",
+                    f"r = {result.statistic:.2f}, 95 % interval {low:.2f} to {high:.2f}, "
+                    f"p = {result.pvalue:.2g}",
+                )  # fmt: skip
+
+
+def generalisation(
+    table: pd.DataFrame, estimator: str, *, measure: str = "val_accuracy"
+) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
+    """Correlate each layer's compression with generalisation, for runs without L2.
+
+    For the correlation, the mean over the seeds of an activation is subtracted from both, so that
+    runs are compared with other runs of the same activation.
 
     Args:
         table: estimates joined with the logs.
         estimator: name of the estimator, as in the table.
+        measure: ``"val_accuracy"``, the held-out accuracy at the end, which the paper correlates;
+            or ``"gap"``, the training accuracy minus the held-out accuracy, with the opposite sign.
 
     Returns:
-        A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``,
-        ``gap``; in nats), the points relative to the mean of their group, and SciPy's result of the
-        correlation (``None`` if there are too few points, or no variation).
+        A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``, and
+        the measure; in nats), the points relative to the mean of their group, and SciPy's result of
+        the correlation (``None`` if there are too few points, or no variation).
+
+    Raises:
+        ArgumentError: If the measure is unknown.
     """
     from scipy.stats import pearsonr
 
+    if measure not in MEASURES:
+        raise ArgumentError("`measure` is unknown", f"one of {list(MEASURES)}", repr(measure))
     table = frame.convert(table, "nats")
     falls = frame.compression(table[table["estimator"] == estimator])
     ends = table.sort_values("epoch").groupby("run").last()
-    falls["gap"] = falls["run"].map(ends["accuracy"] - ends["val_accuracy"])
+    ends["gap"] = ends["accuracy"] - ends["val_accuracy"]
+    falls[measure] = falls["run"].map(ends[measure])
     falls["group"] = frame.without_seed(falls["run"])
     falls = falls[~falls["group"].str.contains("+l2", regex=False)]
     by_layer = {}
     for _, part in falls.groupby("layer_index"):
-        points = part[["run", "group"]].assign(compression=part["absolute"], gap=part["gap"])
-        measures = points.groupby("group")[["compression", "gap"]]
-        centred = points[["compression", "gap"]] - measures.transform("mean")
+        points = part[["run", "group"]].assign(
+            compression=part["absolute"], **{measure: part[measure]}
+        )
+        pair = ["compression", measure]
+        centred = points[pair] - points.groupby("group")[pair].transform("mean")
         varies = len(points) > 3 and (centred.std() > 1e-9).all()
-        result = pearsonr(centred["compression"], centred["gap"]) if varies else None
+        result = pearsonr(centred["compression"], centred[measure]) if varies else None
         by_layer[part["layer"].iloc[0].removesuffix("_prelu")] = (points, centred, result)
     return by_layer
 
@@ -121,9 +207,9 @@ def reported(material: Material) -> Reported:
         if result is not None:
             low, high = result.confidence_interval()
             gaps[f"generalisation_{name}.png"] = plot.scatter(
-                points["compression"], points["gap"], points["group"],
+                points["compression"], points["val_accuracy"], points["group"],
                 xlabel=f"fall of I(X;T) in {layer} [nats]",
-                ylabel="training minus held-out accuracy",
+                ylabel="held-out accuracy at the end",
                 title=f"{estimator}, within an activation:\nr = {result.statistic:.2f} "
                 f"(95 %: {low:.2f} to {high:.2f})",
             )  # fmt: skip

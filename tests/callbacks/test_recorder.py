@@ -214,6 +214,15 @@ def test_schedules():
     assert chosen(5, 12) == [0, 5, 10]
     assert chosen([3, 1], 12) == [1, 3]
     assert chosen(lambda e: e % 4 == 1, 12) == [1, 5, 9]
+    # The schedule of Goldfeld et al. has 84 epochs.
+    assert len(log_epochs(9999, 100)) == 85
+    assert chosen("log:3", 100) == [0, 1, 10, 100] == log_epochs(100, 3)
+    assert chosen("log:50", 0) == [0]
+    for wrong in ("log:1", "log:x", "linear"):
+        with pytest.raises(ArgumentError):
+            selector(wrong)
+    with pytest.raises(ArgumentError, match="last epoch"):
+        selector("log:3")(1, None)
 
 
 def test_a_table_that_was_killed_behind_its_first_epoch(noisy, inputs, tmp_path, monkeypatch):

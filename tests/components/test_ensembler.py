@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import ib_keras as ib
 from ib_keras.components.ensembler import executor as ensembler
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.reporter import executor as reporter
+from ib_keras.errors import ArgumentError
 from ib_keras.pipelines.adaptive_estimators import ACTIVATIONS, PENALTY, cells
 
 
@@ -58,9 +60,10 @@ def test_ensembles_are_trained_estimated_and_reported(tmp_path):
     assert table["val_accuracy"].notna().all()
     findings = pd.read_csv(tmp_path / "report" / "findings.csv", keep_default_na=False)
     text = " ".join(findings["finding"])
-    assert all(part in text for part in ("last hidden layer", "with L2 / without", "correlation"))
+    parts = ("last hidden layer", "with L2, without", "and held-out accuracy, without L2")
+    assert all(part in text for part in parts), text
     assert set(findings.loc[findings["finding"].str.contains("with L2"), "run"]) == {
-        "elu, ebab", "prelu, ebab",
+        "elu+l2, ebab", "prelu+l2, ebab",
     }  # fmt: skip
     spread = pd.read_csv(tmp_path / "report" / "compression.csv")
     assert set(spread["run"]) == {"elu", "elu+l2", "prelu", "prelu+l2"}
@@ -68,3 +71,40 @@ def test_ensembles_are_trained_estimated_and_reported(tmp_path):
     written = {p.name for p in (tmp_path / "report").iterdir()}
     assert {"planes_ebab.png", "compression_ebab.png", "phases.csv", "report.html"} <= written
     assert (tmp_path / "page.html").read_text().count("<img") >= 2
+
+
+def test_noisy_ensembles_are_propagated_and_clustered(tmp_path):
+    examples.run("szt", tmp_path / "data")
+    sp = {"name": "sp", "population": True, "conditional_inputs": 4096, "propagations": 4}
+    model = {"name": "szt", "initial": "uniform", "noise_std": 0.05, "label": "noisy"}
+    ensembler.run(
+        tmp_path / "data", tmp_path / "noisy", estimators=[{**sp, "record": "[1]"}, "ebab"],
+        model=model, seeds=2, epochs=1, record="1", cluster=True,
+    )  # fmt: skip
+    table = ib.load(tmp_path / "noisy")
+    propagated = table[table["estimator"].str.startswith("sp") & (table["quantity"] == "I(X;T)")]
+    assert set(propagated["epoch"]) == {1} and set(table["epoch"]) == {0, 1}
+    hidden = propagated[propagated["layer"] != "output"]
+    assert len(hidden) == 10 and hidden["value"].between(0, np.log(4096)).all()
+    # Each layer only loses information.
+    for _, part in hidden.groupby("run"):
+        assert (np.diff(part.sort_values("layer_index")["value"]) < 0.05).all()
+    reporter.run([tmp_path / "noisy"], tmp_path / "report", study="noisy_dnn")
+    written = {p.name for p in (tmp_path / "report").iterdir()}
+    drawn = {f"{kind}_noisy-0.png" for kind in ("clusters", "values", "points")}
+    assert drawn | {"sample_propagation.png", "values.parquet", "points.parquet"} <= written
+
+
+def test_shuffled_labels_cannot_be_learned_by_held_out_rows(tmp_path):
+    examples.run("szt", tmp_path / "data")
+    found = {}
+    for shuffled in (False, True):
+        model = {"name": "szt", "shuffled_labels": shuffled, "label": "any"}
+        found[shuffled] = ensembler.run(
+            tmp_path / "data", tmp_path / str(shuffled), estimators=["ebab"], model=model, seeds=3,
+            epochs=15, record="[15]", learning_rate=0.01,
+        )  # fmt: skip
+    assert found[False]["val_accuracy"] > 0.75
+    assert abs(found[True]["val_accuracy"] - 0.5) < 0.1
+    with pytest.raises(ArgumentError, match="shuffled_labels"):
+        ib.models.shuffles_labels({"name": "szt", "shuffled_labels": "yes"})

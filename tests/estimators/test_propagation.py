@@ -16,7 +16,7 @@ import ib_keras as ib
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import SamplePropagation
 from ib_keras.estimators.base import BaseEstimator
-from ib_keras.estimators.kernels import mixture
+from ib_keras.estimators.kernels import mixture, near
 from ib_keras.estimators.propagation import mixture_entropy
 from ib_keras.interface import LayerInformation, MutualInformation, Traits
 
@@ -654,3 +654,78 @@ def test_noise_that_is_rounded_away_is_not_counted(scale, d):
     assert found.ty.value == pytest.approx(np.log(2), abs=1e-6)
     with pytest.raises(ArgumentError, match="too large for its noise"):
         SamplePropagation().estimate(np.sign(t) * 1e300, noise_std=0.1)
+
+
+def test_sums_over_near_centres_are_those_over_all():
+    rng = np.random.default_rng(0)
+    for dim, spread in ((1, 3.0), (3, 100.0), (8, 400.0)):
+        clusters = rng.normal(size=(60, dim)) * spread
+        centres = clusters[rng.integers(60, size=4200)] + rng.normal(size=(4200, dim))
+        z = rng.normal(size=(4200, dim))
+        weights = rng.dirichlet(np.full(4200, 5.0))
+        arguments = centres + z, np.square(z).sum(axis=1) / 2, centres, np.log(weights)
+        found = near.log_sums(*arguments)
+        each = (a[None] for a in arguments[:3])
+        np.testing.assert_allclose(found, mixture.log_sums(*each, arguments[3])[0], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def second_layer():
+    """S of a layer of two units behind a noisy layer, for 1 024 inputs, 256 times each."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, size=(1024, 1, 2))
+    first = np.tanh(2 * x) + 0.05 * rng.normal(size=(1024, 256, 2))
+    return np.tanh(first @ np.array([[1.0, 0.4], [-0.3, 1.0]]))
+
+
+def test_few_propagations_have_the_information_of_many(second_layer):
+    """The bias from few centres is removed, and is part of the error where it cannot be."""
+    rows = np.arange(1024)
+
+    def of(propagations, m=1024, **more):
+        sp = SamplePropagation(population=True, **more)
+        return sp.estimate(
+            second_layer[:, 0], y=rows % 2, noise_std=0.05,
+            conditional=second_layer[:m, :propagations], conditional_rows=rows[:m],
+        )  # fmt: skip
+
+    best = of(256).xt
+    for propagations in (16, 64):
+        found = of(propagations).xt
+        assert abs(found.value - best.value) < 3 * np.hypot(found.stderr, best.stderr) + 0.01
+    assert of(64).ty.value < 0.1
+    partly = of(64, m=200).xt
+    assert abs(partly.value - best.value) < 3 * partly.stderr
+    few = of(64, mc_draws=2).xt
+    assert abs(few.value - best.value) < 4 * few.stderr and few.stderr > best.stderr
+
+
+def test_rows_that_are_drawn_with_replacement_have_a_lower_ceiling(second_layer):
+    mean = second_layer.mean(axis=1, keepdims=True)
+    separate = 500 * mean + (second_layer - mean)
+    found = SamplePropagation(resample=True).estimate(
+        separate[:, 0], noise_std=0.05, conditional=separate
+    )
+    # About 63 % of the inputs are drawn, some of them several times.
+    assert abs(found.xt.value - (np.log(1024) - 0.57)) < 0.05
+    assert found.xt.n == 1024
+    whole = SamplePropagation(population=True).estimate(
+        separate[:, 0], noise_std=0.05, conditional=separate
+    )
+    assert found.xt.value < whole.xt.value - 0.4
+    with pytest.raises(ArgumentError, match="replacement"):
+        SamplePropagation(resample=True).estimate(
+            separate[:, 0], noise_std=0.05, conditional=separate[:40]
+        )
+
+
+def test_labels_that_separate_samples_would_give_are_flagged():
+    """In many dimensions, all samples are separate, and any labels seem to be known."""
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(300, 60))
+    conditional = s[:, None] + 0.5 * rng.normal(size=(300, 8, 60))
+    labels = rng.integers(0, 10, 300)
+    found = SamplePropagation().estimate(
+        conditional[:, 0], y=labels, noise_std=0.5, conditional=conditional
+    )
+    assert found.ty.value > 1 and "high_dim" in found.ty.flags

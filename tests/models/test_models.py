@@ -196,3 +196,38 @@ def test_other_formats_are_named_with_the_way_to_convert_them(tmp_path, monkeypa
     for file in ("v1.2.keras", "renamed.keras"):
         for a, b in zip(models.load(file).get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("initial", "activation", "spread", "bias"),
+    [
+        ("variance", "tanh", 1 / 12**0.5, 0.0),
+        ("variance", "relu", (2 / 12) ** 0.5, 0.0),
+        # A normal distribution that is truncated at two standard deviations has 0.88 of its spread.
+        ("normal", "tanh", 0.8796 / 12**0.5, 0.0),
+        ("normal", "abs", 0.8796 / 12**0.5, 0.0),
+        ("normal", "centred_softplus", 2 * 0.8796 / 12**0.5, 0.0),
+        ("normal_out", "relu", 0.8796 / 3000**0.5, 0.0),
+        ("uniform", "relu", 1 / (3 * 12) ** 0.5, 1 / (3 * 12) ** 0.5),
+    ],
+)
+def test_initial_weights_are_those_of_the_papers(initial, activation, spread, bias):
+    model = models.mlp((12,), 2, hidden=(3000,), activation=activation, initial=initial, seed=0)
+    kernel, own = model.layers[1].get_weights()
+    assert kernel.std() == pytest.approx(spread, rel=0.02)
+    assert own.std() == pytest.approx(bias, rel=0.05)
+    if initial == "uniform":
+        assert not np.allclose(kernel[0], own)  # the seeds differ
+    other = models.mlp((12,), 2, hidden=(3000,), initial=initial, seed=1).layers[1]
+    assert not np.allclose(other.get_weights()[0], kernel)
+
+
+def test_centred_softplus_is_zero_at_zero_and_is_saved(tmp_path):
+    model = models.szt("centred_softplus", initial="normal", seed=0)
+    assert np.allclose(model.layers[1].activation(np.zeros(3, "f4")), 0, atol=1e-7)
+    model.save(tmp_path / "m.keras")
+    x = np.ones((2, 12), "f4")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-6)
+    with pytest.raises(ArgumentError, match="initial"):
+        models.szt(initial="zeros")
