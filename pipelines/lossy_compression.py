@@ -15,9 +15,9 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import checks
 
 
-def _lossy(compress_x: Any, compress_t: Any, estimator: str, neighbors: int) -> str:
+def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
     sides = {"compress_x": compress_x, "compress_t": compress_t}
-    return json.dumps({"name": "lossy", **sides, "estimator": estimator, "neighbors": neighbors})
+    return json.dumps({"name": "lossy", **sides, "estimator": estimator, **more})
 
 
 def _ae(epochs: int, **more: Any) -> dict[str, Any]:
@@ -37,6 +37,31 @@ def _compared(epochs: int) -> list[str]:
     return [*(_lossy(c, c, "ksg", neighbors=1) for c in ("pca", _ae(epochs))), "mine"]
 
 
+def _cells(seeds: int) -> list[str]:
+    """All kinds of images with several seeds; each is a task."""
+    kinds = [
+        *((images, size) for images in ("gaussian", "rectangle") for size in (16, 32)),
+        ("correlated", 16),
+        ("hidden", 32),
+    ]
+    return [
+        json.dumps({"images": images, "size": size, "seed": seed})
+        for seed in range(seeds)
+        for images, size in kinds
+    ]
+
+
+def _all_compared(epochs: int) -> list[str]:
+    """PCA and an autoencoder with each estimator, the first coordinates, and a neural bound."""
+    methods: dict[str, dict[str, int]] = {"ksg": {"neighbors": 1}}
+    methods |= {name: {} for name in ("kl", "wkl", "kde", "flow")}
+    return [
+        *(_lossy(c, c, name, **m) for c in ("pca", _ae(epochs)) for name, m in methods.items()),
+        _lossy("first", "first", "ksg", neighbors=1),
+        "mine",
+    ]
+
+
 _CNN = '{"name": "noisy_cnn", "layers": ["act_*", "output"], "label": "mnist"}'
 _INPUTS = _ae(60, convolutional=True)
 
@@ -50,7 +75,11 @@ def _of_network(inputs: dict[str, Any], *layers: Any) -> list[str]:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic": {},
+    "synthetic": {
+        "cells": _cells(3),
+        "mi": [0.0, 1.0, 3.0, 5.0, 7.0, 10.0],
+        "estimators": _all_compared(200),
+    },
     "synthetic-quick": {
         "cells": _images(16),
         "mi": [1.0, 3.0, 5.0],
@@ -87,7 +116,9 @@ def known_information(
     """Run estimators on pairs of images whose mutual information is known.
 
     Args:
-        cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
+        cells: the kinds of images, in JSON: {"images": "gaussian", "correlated", "rectangle" or
+            "hidden", "size": 16}, perhaps with a seed, "seed": 1, which the runs then have in their
+            names.
         estimators: names, or JSON with parameters; all are run on all images.
         mi: the true values of the mutual information in nats.
         samples: number of pairs; the same number of additional images trains the compressors.

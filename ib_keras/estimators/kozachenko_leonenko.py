@@ -251,7 +251,7 @@ class KozachenkoLeonenko(Neighbors):
     def _terms(self, rows: Rows, times: Times | None) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""
         n, d = rows.shape
-        rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
+        rows, log_det = whitened(rows) if self.whiten else (rows.centred(), 0.0)
         near = distances(rows, self.k, times=times)
         weights = berrett_weights(self.k, d) if self.weighted else np.eye(self.k)[-1]
         used = np.flatnonzero(weights)
@@ -309,7 +309,7 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
     return weights
 
 
-def _whitened(rows: Rows) -> tuple[Rows, float]:
+def whitened(rows: Rows) -> tuple[Rows, float]:
     """Whiten rows by the covariance of the near rows, and return ½ ln of its determinant."""
     near = rows.near().standardised()
     values, vectors = np.linalg.eigh(near.products() / len(near))

@@ -25,6 +25,7 @@ from ib_keras.compression.compressors import Whitening, canonical
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.flow import NormalizingFlow
+from ib_keras.estimators.kernel_density import KernelDensity
 from ib_keras.estimators.kernels.regression import residuals
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
@@ -47,6 +48,7 @@ _ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
     "ksg": lambda settings: KSG(settings.neighbors or 3),
     "kl": lambda settings: KozachenkoLeonenko(settings.neighbors or 5, whiten=True),
     "wkl": lambda settings: KozachenkoLeonenko(60, weighted=True, whiten=True),
+    "kde": lambda settings: KernelDensity(),
     "flow": lambda settings: NormalizingFlow(seed=settings.seed),
 }
 
@@ -67,11 +69,11 @@ class LossyCompression(FromPairs):
             value that ``compression.get`` accepts, or a fitted compressor. ``"latent"`` is trained
             to predict the other variable, or the classes.
         compress_t: compressor of B, or T.
-        estimator: ``"ksg"``, ``"kl"``, ``"wkl"`` or ``"flow"``.
+        estimator: ``"ksg"``, ``"kl"``, ``"wkl"``, ``"kde"`` (densities of kernels) or ``"flow"``.
         k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
         k_x: dimension of the codes of A; ``None`` for the same as of B.
         neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
-            always uses 60, and ``"flow"`` none.
+            always uses 60, ``"kde"`` and ``"flow"`` none.
         sweep: whether to sweep over k.
         fit_share: share of the rows on which the compressors are fitted; no rows are used if both
             compressors are fitted already. With 1, all rows fit the compressors and give the

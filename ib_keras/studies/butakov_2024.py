@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame, plot
-from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
+from ib_keras.frame.table import LATENTS, TRUTH
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
 
@@ -26,31 +26,40 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
     """
     rows: list[tuple] = []
-    known = frame.convert(table, "nats").sort_values(TRUTH).assign(group=groups_of_truth(table))
+    known = frame.over_seeds_of_truth(frame.convert(table, "nats"))
     for group, part in known.groupby("group"):
         of_latents = part["layer"] == LATENTS
         wide, latents = (
             side.pivot_table(index=TRUTH, columns="estimator", values="value", sort=False)
             for side in (part[~of_latents], part[of_latents])
         )
+        spread = part[~of_latents].pivot_table(
+            index=TRUTH, columns="estimator", values="stderr", sort=False
+        )
+        seeds = int(part["seeds"].max())
         best = latents.max(axis=1)
         for estimator in (str(e) for e in wide if "+" in str(e)):
             values = wide[estimator]
-            pairs = ", ".join(f"{v:.2f} ({t:g})" for t, v in values.items())
+            errors = spread[estimator] if seeds > 1 and estimator in spread else {}
+            pairs = ", ".join(
+                f"{v:.2f}{f' ± {errors[t]:.2f}' if len(errors) else ''} ({t:g})"
+                for t, v in values.items()
+            )
             share = (values / best)[best.index >= 1]
             rows.append((
-                "estimate (truth) [nats]", group, estimator,
+                "estimate (truth) [nats]" + (f", ± std of {seeds} seeds" if seeds > 1 else ""),
+                group, estimator,
                 "near the truth if the compressor keeps the shared information",
                 f"{pairs}; {share.min():.0%} to {share.max():.0%} of the nearest-neighbour "
                 "estimates from the images' parameters",
             ))  # fmt: skip
             for neural in (str(e) for e in wide if str(e).startswith(_NEURAL)):
-                errors = (wide[[estimator, neural]].sub(wide.index, axis=0)).abs()
-                nearer = [f"{t:g}" for t in errors.index if errors.loc[t].idxmin() == estimator]
+                off = (wide[[estimator, neural]].sub(wide.index, axis=0)).abs()
+                nearer = [f"{t:g}" for t in off.index if off.loc[t].idxmin() == estimator]
                 rows.append((
                     f"nearer to the truth than {neural}", group, estimator,
                     "at each known information", f"at {', '.join(nearer) or 'none'} nats, "
-                    f"of {', '.join(f'{t:g}' for t in errors.index)}",
+                    f"of {', '.join(f'{t:g}' for t in off.index)}",
                 ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -33,7 +33,9 @@ def test_estimates_meet_the_truth(known):
     table, logs = known
     assert list(logs["mi"]) == [0.0, 2.0]
     origin = table.attrs["provenance"]
-    assert origin["data"] == {"images": "gaussian", "size": 8, "n": 2000, "n_fit": 600, "seed": 1}
+    assert origin["data"] == {
+        "images": "gaussian", "size": 8, "n": 2000, "n_fit": 600, "rotate": True, "seed": 1,
+    }  # fmt: skip
     assert set(origin["estimators"]) == set(table["estimator"])
     assert list(logs["run"]) == ["gaussian-8-0", "gaussian-8-2"]
     values = table.set_index(["run", "layer", "estimator"])["value"]
@@ -67,6 +69,42 @@ def test_known_information_is_reported(known, tmp_path):
     assert set(joined["mi"]) == {1.0, 2.0}
     figure = plot.against_truth(joined)
     assert [axes.get_title() for axes in figure.axes] == ["gaussian-8", "rectangle-8"]
+
+
+def test_principal_components_lose_what_is_hidden():
+    table, logs = studies.against_truth(
+        [{"name": f"{c}+ksg", "neighbors": 1} for c in ("pca", "first")],
+        images="hidden", size=32, mi=[2.0], n=800, n_fit=500, k=2, seed=[0, 1],
+    )  # fmt: skip
+    assert list(logs["run"]) == ["hidden-32-2-seed0", "hidden-32-2-seed1"]
+    values = table.pivot(index="run", columns=["layer", "estimator"], values="value")
+    by_pca = values["images", "pca+ksg(k=2, neighbors=1)"]
+    assert (by_pca < 0.5).all()  # although it explains 99.9 % of the variance
+    assert (abs(values["images", "first+ksg(k=2, neighbors=1)"] - 2.0) < 0.25).all()
+    assert (abs(values["latents", "ksg(k=1)"] - 2.0) < 0.15).all()
+    means = ib.frame.over_seeds_of_truth(table.assign(mi=2.0))
+    assert set(means["seeds"]) == {2} and set(means["group"]) == {"hidden-32"}
+    of_pca = means.set_index("estimator").loc["pca+ksg(k=2, neighbors=1)"]
+    assert of_pca["value"] == pytest.approx(by_pca.mean())
+    assert of_pca["stderr"] == pytest.approx(by_pca.std())
+    findings = studies.known_information(table.assign(mi=2.0))
+    assert findings["finding"].str.contains("std of 2 seeds").any()
+    (axes,) = plot.against_truth(table.assign(mi=2.0)).axes
+    assert axes.get_title() == "hidden-32"
+
+
+def test_equal_compressors_are_fitted_once(monkeypatch):
+    fits = []
+    whole = ib.compression.PCA.fit
+
+    def fit(self, values, *, seed=0):
+        fits.append((self.k, seed))
+        return whole(self, values, seed=seed)
+
+    monkeypatch.setattr(ib.compression.PCA, "fit", fit)
+    methods = ["pca+ksg", "pca+kl", "pca+kde", {"name": "lossy", "compress_x": "first"}]
+    studies.against_truth(methods, size=8, mi=[1.0, 2.0], n=200, n_fit=100, seed=3)
+    assert [seed for k, seed in fits if k == 3] == [3, 4]
 
 
 def test_a_network_through_compression(tmp_path, monkeypatch):
@@ -138,6 +176,9 @@ def test_noisy_cnn():
         (lambda: studies.against_truth("ksg", mi=[-1.0]), "`mi` is invalid"),
         (lambda: studies.against_truth("sp", n=50), "takes no pair"),
         (lambda: studies.against_truth("ksg", size=2), "size"),
+        (lambda: studies.against_truth("ksg", seed=[1, 1]), "several different"),
+        (lambda: known_pairs.read_images('{"images": "hidden", "size": 9, "seed": -1}'), "seed"),
+        (lambda: known_pairs.read_images('{"images": "hidden", "size": 9, "rotate": 1}'), "rotate"),
         (lambda: known_pairs.read_images('{"images": "gaussian"}'), "does not describe images"),
         (lambda: known_pairs.read_images("gaussian"), "does not describe images"),
         (lambda: models.noisy_cnn((20, 20)), "do not fit"),
