@@ -13,10 +13,12 @@ import pandas as pd
 from ib_keras import compression, frame, synthetic
 from ib_keras.arrays.checks import check_bool, check_count, check_seed
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation.cells import lost
 from ib_keras.estimation.run import make_estimators
 from ib_keras.estimators import KSG, LossyCompression
 from ib_keras.frame import provenance
 from ib_keras.frame.table import LATENTS, TRUTH, Where, row
+from ib_keras.interface import Estimate
 
 
 class Kind(NamedTuple):
@@ -78,7 +80,8 @@ def against_truth(
 
     Returns:
         A table of estimates and the logs. The run ``gaussian-16-3`` has the images of 3 nats, with
-        the layers ``latents`` and ``images``; with several seeds, there are ``gaussian-16-3-seed0``
+        the layers ``latents`` and ``images``. If an estimate fails, its row gets NaN, a flag and a
+        reason, as in ``ib_keras.estimate``. With several seeds, there are ``gaussian-16-3-seed0``
         and so on. The logs have the column ``mi``.
 
     Raises:
@@ -126,7 +129,7 @@ def against_truth(
             ):
                 for estimator in used:
                     start = time.perf_counter()
-                    result = estimator.mutual_information(x, y)
+                    result = _estimated(estimator, x, y)
                     seconds = time.perf_counter() - start
                     where = Where(run, 0, layer, index)
                     rows.append(row(where, estimator, "I(X;T)", result, seconds))
@@ -134,6 +137,14 @@ def against_truth(
     data = {"images": images, "n": n, "n_fit": n_fit, "seed": seed, **settings}
     table.attrs.update(provenance.attrs([*references, *fitted], data=data))
     return table, pd.DataFrame(logs)
+
+
+def _estimated(estimator: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Return an estimate; one that fails has the value NaN or infinity, a flag and the reason."""
+    try:
+        return estimator.mutual_information(x, y)
+    except Exception as error:  # custom estimators may raise any error
+        return lost(error, len(x), y[0].size)
 
 
 def check_images(images: str, size: int) -> None:

@@ -79,8 +79,8 @@ def test_principal_components_lose_what_is_hidden():
     assert list(logs["run"]) == ["hidden-32-2-seed0", "hidden-32-2-seed1"]
     values = table.pivot(index="run", columns=["layer", "estimator"], values="value")
     by_pca = values["images", "pca+ksg(k=2, neighbors=1)"]
-    assert (by_pca < 0.5).all()  # although it explains 99.9 % of the variance
-    assert (abs(values["images", "first+ksg(k=2, neighbors=1)"] - 2.0) < 0.25).all()
+    assert (by_pca < 0.2).all()  # although it explains 99.99 % of the variance
+    assert (values["images", "first+ksg(k=2, neighbors=1)"] > 1.4).all()
     assert (abs(values["latents", "ksg(k=1)"] - 2.0) < 0.15).all()
     means = ib.frame.over_seeds_of_truth(table.assign(mi=2.0))
     assert set(means["seeds"]) == {2} and set(means["group"]) == {"hidden-32"}
@@ -102,8 +102,11 @@ def test_equal_compressors_are_fitted_once(monkeypatch):
         return whole(self, values, seed=seed)
 
     monkeypatch.setattr(ib.compression.PCA, "fit", fit)
-    methods = ["pca+ksg", "pca+kl", "pca+kde", {"name": "lossy", "compress_x": "first"}]
-    studies.against_truth(methods, size=8, mi=[1.0, 2.0], n=200, n_fit=100, seed=3)
+    methods = ["pca+ksg", "pca+kl", "pca+kde", {"name": "lossy", "compress_x": "first"}, "mine"]
+    table, _ = studies.against_truth(methods, size=8, mi=[1.0, 2.0], n=200, n_fit=100, seed=3)
+    failed = table[table["value"].isna()]  # 200 pairs are too few for MINE only
+    assert set(failed["estimator"]) == {"mine"} and set(failed["flags"]) == {"not_estimated"}
+    assert len(failed) == 2
     assert [seed for k, seed in fits if k == 3] == [3, 4]
 
 
