@@ -308,13 +308,17 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         return Estimate(0.0, 0.0, kind="lower", n=n)
     train, held = np.split(np.arange(n), [n // 2])
     codes = Whitening(codes, _COMPONENTS)(codes).astype(np.float64)
-    left = []
+    both = []
     for values in (first, second):
         if values.shape[1] > _WIDE:
             values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
-        values = Whitening(values, _COMPONENTS)(values).astype(np.float64)
-        rest = residuals(codes, values, np.arange(n), seed).values
-        left.append(Whitening(rest[train], _COMPONENTS)(rest))
+        both.append(Whitening(values, _COMPONENTS)(values).astype(np.float64))
+    # Each column is predicted on its own, so that both variables share the decomposition.
+    rest = residuals(codes, np.concatenate(both, axis=1), np.arange(n), seed).values
+    left = [
+        Whitening(part[train], _COMPONENTS)(part)
+        for part in np.split(rest, [both[0].shape[1]], axis=1)
+    ]
     rho = canonical(left[0], left[1], train, held)[2]
     largest = float(rho.max())
     # The largest of several correlations is above 0 by chance.

@@ -1,6 +1,6 @@
 """Tables of estimates: columns, units, files, curves and seeds."""
 
-from ib_keras.frame.curves import compression, phases
+from ib_keras.frame.curves import compression, phases, smoothed
 from ib_keras.frame.files import (
     ESTIMATES,
     LOGS,
@@ -29,5 +29,5 @@ __all__ = [
     "COLUMNS", "ESTIMATES", "LOGS", "NOT_ESTIMATED", "OPTIONAL", "SCHEMA", "VERSION", "check_unit",
     "columns", "compression", "concat", "convert", "count_not_estimated", "from_rows", "load",
     "over_seeds", "over_seeds_of_truth", "phases", "read_logs", "read_parquet", "seed_groups",
-    "validate", "without_seed", "write",
+    "smoothed", "validate", "without_seed", "write",
 ]  # fmt: skip

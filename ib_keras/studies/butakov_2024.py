@@ -82,28 +82,41 @@ def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
         for run, part in table.sort_values("epoch").groupby("run")
         if "loss" in table
     }
-    phases = frame.phases(frame.convert(table[frame.columns(table)], "nats"))
+    phases = frame.phases(frame.smoothed(frame.convert(table[frame.columns(table)], "nats")))
     for (run, layer, estimator), part in phases.groupby(["run", "layer", "estimator"], sort=False):
         steps = ", ".join(
             f"{row.phase} {row.start}–{row.stop} ({row.change:+.2f})" for row in part.itertuples()
         )
+        falls = part[part["phase"] == "compression"]
         rows.append((
             "phases of I(X;T): epochs, change [nats]", f"{run}, {estimator}", layer,
-            "several phases of fitting and of compression", steps,
+            "several phases of fitting and of compression",
+            f"{len(part) - len(falls)} of fitting, {len(falls)} of compression: {steps}",
         ))  # fmt: skip
-        falls = part[part["phase"] == "compression"]
         loss = losses.get(str(run))
         if len(falls) and loss is not None and len(loss) > 2:
             first = falls.iloc[0]
-            epochs = loss.index.to_numpy()
-            at = int(np.argmax(-np.diff(loss.to_numpy()) / np.diff(epochs)))
+            start, stop = fastest_fall(loss)
+            meets = first["start"] < stop and start < first["stop"]
             rows.append((
                 "first compression, and the fastest fall of the loss [epochs]",
                 f"{run}, {estimator}", layer,
                 "the first compression coincides with the fastest fall of the loss",
-                f"{first['start']}–{first['stop']}; {epochs[at]}–{epochs[at + 1]}",
+                f"{first['start']}–{first['stop']}; {start}–{stop}: "
+                + ("they overlap" if meets else "they do not overlap"),
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def fastest_fall(loss: pd.Series) -> tuple[int, int]:
+    """Return the two consecutive epochs between which a loss falls fastest.
+
+    Args:
+        loss: the loss after each epoch, with the epochs as its index, at least two.
+    """
+    epochs = loss.index.to_numpy()
+    at = int(np.argmax(-np.diff(loss.to_numpy()) / np.diff(epochs)))
+    return int(epochs[at]), int(epochs[at + 1])
 
 
 def reported(material: Material) -> Reported:
@@ -123,10 +136,11 @@ def reported(material: Material) -> Reported:
         sections = [findings_section(findings), section]
         return Reported({"findings.csv": findings}, pictures, sections, single_runs=False)
     findings = lossy_compression(joined)
+    smooth = frame.smoothed(table)
     curves = {
-        name: plot.layer_curves(table, quantity=quantity)
+        name: plot.layer_curves(smooth, quantity=quantity, phases=True)
         for name, quantity in (("inputs.png", "I(X;T)"), ("labels.png", "I(T;Y)"))
         if quantity in set(table["quantity"])
     }
-    tables = {"findings.csv": findings, "phases.csv": frame.phases(table)}
+    tables = {"findings.csv": findings, "phases.csv": frame.phases(smooth)}
     return Reported(tables, {**plane(table), **curves}, [findings_section(findings)])

@@ -158,7 +158,9 @@ def test_the_first_compression_is_set_beside_the_loss():
     table["loss"] = [np.nan, 3.0, 2.9, 2.8, 1.0, 0.9]
     findings = studies.lossy_compression(table)
     both = findings[findings["finding"].str.startswith("first compression")]
-    assert list(both["measured"]) == ["2–4; 3–4"]
+    assert list(both["measured"]) == ["2–4; 3–4: they overlap"]
+    (phases,) = findings[findings["finding"].str.startswith("phases")]["measured"]
+    assert phases.startswith("2 of fitting, 1 of compression: fitting 0–2 (+2.00)")
 
 
 def test_noisy_cnn():
