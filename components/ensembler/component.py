@@ -49,7 +49,7 @@ def ensembler(
                 seeds=seeds,
                 epochs=epochs,
                 batch_size=batch_size,
-                learning_rate=learning_rate,
+                learning_rate=float(learning_rate),
                 record=record,
                 seed=seed,
             ),

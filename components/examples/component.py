@@ -43,8 +43,8 @@ def examples(
         label=label,
         image_size=image_size,
         scale=scale,
-        test_fraction=test_fraction,
-        decoder_fraction=decoder_fraction,
+        test_fraction=float(test_fraction),
+        decoder_fraction=float(decoder_fraction),
         seed=seed,
     )
     publish(output, facts)
