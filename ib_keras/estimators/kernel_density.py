@@ -21,7 +21,11 @@ from ib_keras.estimators.continuous import (
     rows_by_class,
     without_information,
 )
-from ib_keras.estimators.kozachenko_leonenko import independent_columns, whitened
+from ib_keras.estimators.kozachenko_leonenko import (
+    independent_columns,
+    surface_flag,
+    whitened,
+)
 from ib_keras.interface import Estimate
 
 # Number of rows of which the likelihood is maximised, and the tolerance of ln h.
@@ -44,7 +48,8 @@ class KernelDensity(FromPairs):
 
     The kernels smooth the density, and the estimate becomes too small with each dimension: 5 000
     rotated uniform pairs of 5 nats give 4.97 in one dimension each, 4.52 in two and 4.27 in four,
-    and independent ones −0.01, −0.05 and −0.17. The standard error does not include this.
+    and independent ones −0.01, −0.05 and −0.17. The standard error does not include this. Samples
+    on a curved surface have no density; they get the flag ``low_dim``.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4. Hall & Morton, Ann. Inst. Statist.
@@ -71,6 +76,7 @@ class KernelDensity(FromPairs):
         a, b = (independent_columns(v) for v in (a, b))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
+        flags += surface_flag(flags, None, a, b)
         estimate = mean_with_error(_terms(a, b, slice(None)), flags, b.shape[1])
         return width.flagged(estimate, width.too_wide(a, b, estimate, _terms))
 
@@ -88,6 +94,7 @@ class KernelDensity(FromPairs):
         a = independent_columns(samples)
         if not a.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=0)
+        flags += surface_flag(flags, None, a)
         rows = Rows.of(a)
         everything = _Whitened(rows)
         terms = -everything.logs(everything.best_width())
