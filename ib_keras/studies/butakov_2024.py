@@ -40,9 +40,9 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
         best = latents.max(axis=1)
         for estimator in (str(e) for e in wide if "+" in str(e)):
             values = wide[estimator]
-            errors = spread[estimator] if seeds > 1 and estimator in spread else {}
+            errors = dict(spread[estimator]) if seeds > 1 and estimator in spread else {}
             pairs = ", ".join(
-                f"{v:.2f}{f' ± {errors[t]:.2f}' if len(errors) else ''} ({t:g})"
+                f"{v:.2f}{f' ± {errors[t]:.2f}' if t in errors else ''} ({t:g})"
                 for t, v in values.items()
             )
             share = (values / best)[best.index >= 1]

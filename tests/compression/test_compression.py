@@ -65,19 +65,19 @@ def test_no_linear_compressor_of_least_error_need_keep_anything():
     # Statement 2 of Butakov et al. 2024: the shared number has little of the variance.
     rng = np.random.default_rng(1)
     shared = synthetic.correlated_gaussians(2000, 1, 2.0, seed=1)
-    x, y = (np.hstack([0.1 * one, rng.normal(size=(2000, 2))]) for one in shared)
-    lost = LossyCompression(k=2, fit_share=1).mutual_information(x, y)
-    kept = LossyCompression(k=3, fit_share=1).mutual_information(x, y)
-    assert lost.details["a explained_variance"] > 0.99
+    x, y = (np.hstack([0.4 * one, rng.normal(size=(2000, 1))]) for one in shared)
+    lost = LossyCompression(k=1, fit_share=1).mutual_information(x, y)
+    kept = LossyCompression(k=2, fit_share=1).mutual_information(x, y)
+    assert lost.details["a explained_variance"] > 0.8
     assert abs(lost.value) < 0.05 and "lossy" in lost.flags
-    assert kept.value > 1.5
+    assert kept.value > 1.2
 
 
 def test_gaussian_images_by_components():
     for mi in (1.0, 3.0, 5.0):
         x, y = synthetic.gaussian_images(5000, 16, mi, seed=1)
         found = LossyCompression(k=3).mutual_information(x, y)
-        assert found.value == pytest.approx(mi, rel=0.1)
+        assert found.value == pytest.approx(mi, rel=0.12)
         assert found.details["a explained_variance"] == pytest.approx(0.71, abs=0.03)
         assert found.n == 3500  # the other rows found the components
         assert "lossy" not in found.flags
