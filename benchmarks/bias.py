@@ -333,7 +333,7 @@ def images(n: int) -> list[Line]:
     def of(draw: Any, k: int) -> Case:
         estimator = ib.estimators.LossyCompression(k=k, neighbors=1)
         return lambda mi, seed: (
-            estimator.mutual_information(*draw(n, 16, mi, seed=seed)), mi
+            estimator.mutual_information(*draw(n, 16, mi, rotate=False, seed=seed)), mi
         )  # fmt: skip
 
     def latents(dim: int) -> Case:

@@ -37,7 +37,7 @@ KEYS = ("images", "size", "estimator", "truth", "rows", "seed")
 def measure(key: dict[str, Any]) -> dict[str, Any]:
     """Estimate one pair with as many codes as the images have parameters, and return a line."""
     draw, parameters, _ = IMAGES[key["images"]]
-    x, y = draw(key["rows"], key["size"], key["truth"], seed=key["seed"])
+    x, y = draw(key["rows"], key["size"], key["truth"], rotate=False, seed=key["seed"])
     estimator = ib.estimators.get(key["estimator"], k=parameters, fit_share=1.0, seed=key["seed"])
     start = time.process_time()
     found = estimator.mutual_information(x, y)

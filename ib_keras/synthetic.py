@@ -9,19 +9,24 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln, ndtr
 
-from ib_keras.arrays.checks import check_count, check_positive, check_seed
+from ib_keras.arrays.checks import check_bool, check_count, check_positive, check_seed
 from ib_keras.errors import ArgumentError
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def correlated_gaussians(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+def correlated_gaussians(n: int, dim: int, mi: float, *, rotate: bool = False, seed: int) -> Pair:
     """Draw jointly normal X and Y, ``dim`` independent pairs of correlation √(1 − e^{−2·mi/dim}).
+
+    With ``rotate``, X and Y are multiplied by orthogonal matrices, which are drawn independently
+    and uniformly. I(X;Y) and the marginals, N(0, I), are the same, but each coordinate of X then
+    depends on all coordinates of Y.
 
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats.
+        rotate: whether to rotate X and Y at random.
         seed: integer seed.
 
     Returns:
@@ -36,10 +41,19 @@ def correlated_gaussians(n: int, dim: int, mi: float, *, seed: int) -> Pair:
     n, dim, mi, rng = _check(n, dim, mi, seed)
     rho2 = -math.expm1(-2 * mi / dim)
     x, noise = rng.normal(size=(n, dim)), rng.normal(size=(n, dim))
-    return x, math.sqrt(rho2) * x + math.sqrt(1 - rho2) * noise
+    y = math.sqrt(rho2) * x + math.sqrt(1 - rho2) * noise
+    if check_bool(rotate, "rotate"):
+        x, y = x @ _rotation(dim, rng), y @ _rotation(dim, rng)
+    return x, y
 
 
-def correlated_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
+def _rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw an orthogonal matrix from the uniform distribution of all of them."""
+    q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
+    return q * np.sign(np.diag(r))  # the signs make the factorisation unique
+
+
+def correlated_uniforms(n: int, dim: int, mi: float, *, rotate: bool = False, seed: int) -> Pair:
     """Draw ``correlated_gaussians`` and map them to uniform variables on [0, 1].
 
     The map is the normal distribution function, so I(X;Y) is the same.
@@ -48,12 +62,13 @@ def correlated_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
         n: number of samples.
         dim: dimension of X, and of Y.
         mi: I(X;Y) in nats.
+        rotate: whether to rotate the normal variables at random.
         seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
     """
-    x, y = correlated_gaussians(n, dim, mi, seed=seed)
+    x, y = correlated_gaussians(n, dim, mi, rotate=rotate, seed=seed)
     return ndtr(x), ndtr(y)
 
 
@@ -148,7 +163,7 @@ def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
     return x, y
 
 
-def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
+def gaussian_images(n: int, size: int, mi: float, *, rotate: bool = True, seed: int) -> Pair:
     """Draw pairs of images of a blob at random positions u and v with known I(u;v).
 
     Pixels are exp(−10((g_x − u₁)² + (g_y − u₂)²)) on [0, 1]², with u and v from
@@ -158,6 +173,7 @@ def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
         n: number of samples.
         size: height and width of the images, at least 4.
         mi: I(X;Y) in nats.
+        rotate: whether to rotate the normal variables of which u and v are made, as in the paper.
         seed: integer seed.
 
     Returns:
@@ -166,10 +182,32 @@ def gaussian_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
     """
-    return _images(_blobs, 2, n, size, mi, seed)
+    return _images(_blobs, 2, n, size, mi, rotate, seed)
 
 
-def rectangle_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
+def correlated_blob_images(n: int, size: int, mi: float, *, rotate: bool = True, seed: int) -> Pair:
+    """Draw pairs of images of an elliptic blob at random positions, of random widths and slant.
+
+    Pixels are exp(−10((1 + u₃)² p² + (1 + u₄)² q² + (2u₅ − 1)(1 + u₃)(1 + u₄) p q)) with
+    p = g_x − u₁ and q = g_y − u₂. I(X;Y) is the known information of the five numbers.
+
+    Args:
+        n: number of samples.
+        size: height and width of the images, at least 4.
+        mi: I(X;Y) in nats.
+        rotate: whether to rotate the normal variables of which u and v are made, as in the paper.
+        seed: integer seed.
+
+    Returns:
+        Two ``(n, size, size, 1)`` float32 arrays.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
+    """
+    return _images(_slanted, 5, n, size, mi, rotate, seed)
+
+
+def rectangle_images(n: int, size: int, mi: float, *, rotate: bool = True, seed: int) -> Pair:
     """Draw pairs of images of a filled rectangle with random position and sides.
 
     I(X;Y) is the known information of the four numbers that determine a rectangle. Its sides are at
@@ -179,6 +217,7 @@ def rectangle_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
         n: number of samples.
         size: height and width of the images, at least 4.
         mi: I(X;Y) in nats.
+        rotate: whether to rotate the normal variables of which u and v are made, as in the paper.
         seed: integer seed.
 
     Returns:
@@ -187,12 +226,47 @@ def rectangle_images(n: int, size: int, mi: float, *, seed: int) -> Pair:
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4.
     """
-    return _images(_rectangles, 4, n, size, mi, seed)
+    return _images(_rectangles, 4, n, size, mi, rotate, seed)
 
 
-def _images(draw: Any, dim: int, n: int, size: int, mi: float, seed: int) -> Pair:
+def hidden_pairs(n: int, size: int, mi: float, *, rotate: bool = True, seed: int) -> Pair:
+    """Draw pairs of vectors that linear compression with the least squared error makes independent.
+
+    The vector of a number u has the coordinates max(a_c, a_c·c/10) with a_c = (2u − 1) + c·Z for
+    c = 2 … size − 1, where Z is uniform on [−1, 1] and independent; the first two are 2u − 1 and Z.
+    Nearly all of the variance is that of Z, so principal components keep Z and lose u, although two
+    of them explain 99.99 % of the variance. I(X;Y) = I(u;v), because the first coordinate is a
+    function of u, and Z is independent.
+
+    Args:
+        n: number of samples.
+        size: number of coordinates, at least 4.
+        mi: I(X;Y) in nats.
+        rotate: as for the other pairs; a rotation of a single number is at most a change of sign.
+        seed: integer seed.
+
+    Returns:
+        Two ``(n, size)`` float32 arrays.
+
+    References:
+        Butakov et al., ICLR 2024, arXiv:2305.08013, Statement 2.
+    """
+    rng = np.random.default_rng([check_seed(seed), 1])
+
+    def drowned(u: np.ndarray, size: int) -> np.ndarray:
+        known, z = 2 * u[:, 0] - 1, rng.uniform(-1, 1, size=len(u))
+        c = np.arange(size)
+        sums = known[:, None] + z[:, None] * c
+        return np.column_stack([known, z, np.maximum(sums, sums * c / 10)[:, 2:]]).astype(
+            np.float32
+        )
+
+    return _images(drowned, 1, n, size, mi, rotate, seed)
+
+
+def _images(draw: Any, dim: int, n: int, size: int, mi: float, rotate: bool, seed: int) -> Pair:
     size = check_count(size, "size", 4)
-    u, v = correlated_uniforms(n, dim, mi, seed=seed)
+    u, v = correlated_uniforms(n, dim, mi, rotate=rotate, seed=seed)
     return draw(u, size), draw(v, size)
 
 
@@ -200,6 +274,14 @@ def _blobs(u: np.ndarray, size: int) -> np.ndarray:
     grid = np.linspace(0, 1, size)
     across, down = (np.exp(-10 * np.square(grid - u[:, i, None])) for i in (0, 1))
     return (down[:, :, None] * across[:, None, :]).astype(np.float32)[..., None]
+
+
+def _slanted(u: np.ndarray, size: int) -> np.ndarray:
+    grid = np.linspace(0, 1, size)
+    p, q = ((1 + u[:, i + 2, None]) * (grid - u[:, i, None]) for i in (0, 1))
+    product = (2 * u[:, 4, None, None] - 1) * q[:, :, None] * p[:, None, :]
+    form = np.square(q)[:, :, None] + np.square(p)[:, None, :] + product
+    return np.exp(-10 * form).astype(np.float32)[..., None]
 
 
 def _rectangles(u: np.ndarray, size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 from kfp import dsl
 
 from ib_keras.components.capturer.component import capturer
+from ib_keras.components.compressor.component import compressor as compressor_task
 from ib_keras.components.estimator.component import estimator
 from ib_keras.components.examples.component import examples
 from ib_keras.components.known_pairs.component import known_pairs
@@ -15,9 +16,9 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.pipelines import checks
 
 
-def _lossy(compress_x: Any, compress_t: Any, estimator: str, neighbors: int) -> str:
+def _lossy(compress_x: Any, compress_t: Any, estimator: str, **more: Any) -> str:
     sides = {"compress_x": compress_x, "compress_t": compress_t}
-    return json.dumps({"name": "lossy", **sides, "estimator": estimator, "neighbors": neighbors})
+    return json.dumps({"name": "lossy", **sides, "estimator": estimator, **more})
 
 
 def _ae(epochs: int, **more: Any) -> dict[str, Any]:
@@ -37,37 +38,80 @@ def _compared(epochs: int) -> list[str]:
     return [*(_lossy(c, c, "ksg", neighbors=1) for c in ("pca", _ae(epochs))), "mine"]
 
 
-_CNN = '{"name": "noisy_cnn", "layers": ["act_*", "output"], "label": "mnist"}'
-_INPUTS = _ae(60, convolutional=True)
-
-
-def _of_network(inputs: dict[str, Any], *layers: Any) -> list[str]:
+def _cells(seeds: int) -> list[str]:
+    """All kinds of images with several seeds; each is a task."""
+    kinds = [
+        *((images, size) for images in ("gaussian", "rectangle") for size in (16, 32)),
+        ("correlated", 16),
+        ("hidden", 32),
+    ]
     return [
-        _lossy(inputs, side, method, neighbors=k)
-        for side in layers
+        json.dumps({"images": images, "size": size, "seed": seed})
+        for seed in range(seeds)
+        for images, size in kinds
+    ]
+
+
+def _all_compared(epochs: int) -> list[str]:
+    """PCA and an autoencoder with each estimator, the first coordinates, and a neural bound."""
+    methods: dict[str, dict[str, int]] = {"ksg": {"neighbors": 1}}
+    methods |= {name: {} for name in ("kl", "wkl", "kde", "flow")}
+    return [
+        *(_lossy(c, c, name, **m) for c in ("pca", _ae(epochs)) for name, m in methods.items()),
+        _lossy("first", "first", "ksg", neighbors=1),
+        "mine",
+    ]
+
+
+def _cnn(padding: str, label: str) -> str:
+    network = {"name": "noisy_cnn", "padding": padding}
+    return json.dumps({**network, "layers": ["act_*", "output"], "label": label})
+
+
+_CNN = _cnn("valid", "mnist")
+_VIEWS = '{"act_1": "pca:32", "act_2": "pca:32"}'
+_COMPRESSOR = json.dumps(_ae(60, convolutional=True, batch_size=512, patience=15))
+
+
+def _of_network(*sides: Any, k_x: int = 4) -> list[str]:
+    """Compressed layers of a network, whose compressors see the rows that are evaluated."""
+    more = {"k_x": k_x, "fit_share": 1}
+    return [
+        _lossy("pca", side, method, neighbors=k, **more)
+        for side in sides
         for method, k in (("kl", 5), ("ksg", 3))
     ]
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "synthetic": {},
+    "synthetic": {
+        "cells": _cells(3),
+        "mi": [0.0, 1.0, 3.0, 5.0, 7.0, 10.0],
+        "estimators": _all_compared(200),
+    },
     "synthetic-quick": {
         "cells": _images(16),
         "mi": [1.0, 3.0, 5.0],
         "estimators": _compared(100),
     },
-    "mnist": {
-        "estimators": _of_network(_ae(100, convolutional=True), "pca", _ae(30, patience=10)),
-        "epochs": 300,
-        "record": "1",
-        "max_samples": 10000,
-    },
+    "mnist": {"epochs": 300, "record": "1", "views": _VIEWS},
     "mnist-quick": {
-        "estimators": _of_network(_INPUTS, "pca", _ae(20, patience=5)),
+        "compressor": json.dumps(_ae(10, convolutional=True, patience=5)),
+        "views": _VIEWS,
         "epochs": 8,
         "learning_rate": 0.0003,
         "record": "[0, 1, 2, 4, 8]",
         "max_samples": 3000,
+    },
+    "cifar10": {
+        "data": "cifar10",
+        "models": [_cnn("same", "cifar10")],
+        "compressor": json.dumps(_ae(60, convolutional=True, k=10, batch_size=512, patience=15)),
+        "estimators": _of_network("pca", k_x=10),
+        "views": _VIEWS,
+        "epochs": 50,
+        "learning_rate": 0.0001,
+        "record": "1",
     },
 }
 
@@ -87,7 +131,9 @@ def known_information(
     """Run estimators on pairs of images whose mutual information is known.
 
     Args:
-        cells: the kinds of images, in JSON: {"images": "gaussian" or "rectangle", "size": 16}.
+        cells: the kinds of images, in JSON: {"images": "gaussian", "correlated", "rectangle" or
+            "hidden", "size": 16}, perhaps with a seed, "seed": 1, which the runs then have in their
+            names.
         estimators: names, or JSON with parameters; all are run on all images.
         mi: the true values of the mutual information in nats.
         samples: number of pairs; the same number of additional images trains the compressors.
@@ -115,15 +161,17 @@ def lossy_compression(
     data: str = "mnist",
     label: str = "",
     image_size: str = "",
-    scale: str = "images",
+    scale: str = "standard",
     models: List[str] = [_CNN],  # noqa: B006, UP006
-    estimators: List[str] = _of_network(_INPUTS, "pca", _ae(30, patience=10)),  # noqa: B008, UP006
+    compressor: str = _COMPRESSOR,
+    estimators: List[str] = _of_network("pca"),  # noqa: B008, UP006
     epochs: int = 50,
     batch_size: int = 1024,
     learning_rate: float = 0.00001,
     record: str = "log",
     split: str = "test",
     max_samples: int = 10000,
+    views: str = "",
     shards: int = 0,
     seed: int = 0,
     title: str = "Lossy compression",
@@ -137,22 +185,32 @@ def lossy_compression(
             with commas between them; empty for the only column called y, label, target or class.
         image_size: height and width to which images of a folder are resized, such as "32x48"; empty
             if all have one size.
-        scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
-            table to mean 0 and standard deviation 1), or "none".
+        scale: how inputs are scaled: "standard" (images to mean 0 and standard deviation 1),
+            "images" (8-bit images to [0, 1]), "columns" (each column of a table to mean 0 and
+            standard deviation 1), or "none".
         models: names, JSON with parameters and "layers", .keras files, or "module:function".
-        estimators: names, or JSON with parameters; all are run on each model.
+        compressor: the autoencoder of the inputs in JSON. It is trained once, on the training rows,
+            and its codes of the recorded rows are used for all layers and epochs.
+        estimators: names, or JSON with parameters; all are run on each model. The estimators
+            "lossy" use the compressor above for the inputs, and their own for the layers.
         epochs: number of epochs.
         batch_size: number of samples per training step.
         learning_rate: learning rate of Adam.
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
+        views: functions of the layers' outputs to record in their place, see the component
+            ``capturer``. The presets replace wide layers by 32 principal components, which are
+            fitted on training rows at each epoch.
         shards: the number of tasks, up to 100, over which the estimates of one model are split.
             With 0, each estimator has one task, or more if this would take more than an hour.
         seed: seed of the split, the initial weights, the order of the batches and the noise.
         title: title of the report.
     """
     data_task = examples(data=data, label=label, image_size=image_size, scale=scale, seed=seed)
+    compress_task = compressor_task(
+        examples=data_task.outputs["output"], compressor=compressor, seed=seed
+    )
     with dsl.ParallelFor(models) as model:
         train_task = trainer(
             examples=data_task.outputs["output"],
@@ -168,13 +226,19 @@ def lossy_compression(
             examples=data_task.outputs["output"],
             split=split,
             max_samples=max_samples,
+            conditional_inputs=0,
+            views=views,
             seed=seed,
         )
         plan_task = planner(
             store=capture_task.outputs["output"], estimators=estimators, shards=shards
         )
         with dsl.ParallelFor(plan_task.output) as shard:
-            estimate_task = estimator(store=capture_task.outputs["output"], shard=shard)
+            estimate_task = estimator(
+                store=capture_task.outputs["output"],
+                shard=shard,
+                compressor=compress_task.outputs["output"],
+            )
         # Collected per model first, because not every engine can collect from nested loops.
         model_task = reporter(estimates=dsl.Collected(estimate_task.outputs["output"]))
     report_task = reporter(
@@ -201,8 +265,11 @@ def check(settings: dict[str, Any]) -> None:
     Raises:
         ArgumentError: If an argument is invalid.
     """
+    from ib_keras.components.compressor import executor as compressors
     from ib_keras.components.known_pairs import executor as known_pairs
 
+    if "compressor" in settings:
+        compressors.read_compressor(settings["compressor"])
     for images in settings.get("cells", []):
         known_pairs.read_images(images)
     checks.check(settings)

@@ -38,7 +38,7 @@ def test_marginals():
 
 def test_blobs_are_where_their_numbers_say():
     x, y = synthetic.gaussian_images(6, 16, 1.0, seed=3)
-    u, _ = synthetic.correlated_uniforms(6, 2, 1.0, seed=3)
+    u, _ = synthetic.correlated_uniforms(6, 2, 1.0, rotate=True, seed=3)
     assert x.shape == y.shape == (6, 16, 16, 1) and x.dtype == np.float32
     grid = np.linspace(0, 1, 16)
     for image, (across, down) in zip(x[..., 0], u, strict=True):
@@ -52,7 +52,7 @@ def test_blobs_are_where_their_numbers_say():
 def test_rectangles_have_their_area_and_sides(size):
     x, _ = synthetic.rectangle_images(500, size, 1.0, seed=0)
     assert x.shape == (500, size, size, 1) and 0 <= x.min() and x.max() <= 1 + 1e-6
-    u, _ = synthetic.correlated_uniforms(500, 4, 1.0, seed=0)
+    u, _ = synthetic.correlated_uniforms(500, 4, 1.0, rotate=True, seed=0)
     least = 2 / size
     sides = []
     for i in (0, 2):
@@ -61,6 +61,50 @@ def test_rectangles_have_their_area_and_sides(size):
     np.testing.assert_allclose(x.sum(axis=(1, 2, 3)), size**2 * sides[0] * sides[1], rtol=1e-4)
     # Along a row through it, the rectangle is as long as its side.
     np.testing.assert_allclose(x[..., 0].max(axis=1).sum(axis=1), size * sides[0], rtol=1e-4)
+
+
+def test_rotation_leaves_the_information():
+    x, y = synthetic.correlated_gaussians(40_000, 3, 3.0, rotate=True, seed=5)
+    plain = synthetic.correlated_gaussians(40_000, 3, 3.0, seed=5)
+    # The joint distribution is normal, so I = −½ ln det of the correlations, for any rotation.
+    for pair in ((x, y), plain):
+        signs, log_det = np.linalg.slogdet(np.corrcoef(np.hstack(pair), rowvar=False))
+        assert signs == 1 and -log_det / 2 == pytest.approx(3.0, abs=0.03)
+    for rotated, own in zip((x, y), plain, strict=True):
+        np.testing.assert_allclose((rotated**2).sum(axis=1), (own**2).sum(axis=1))
+        assert abs(np.cov(rotated, rowvar=False) - np.eye(3)).max() < 0.03
+    # Without a rotation, a coordinate depends on one other only.
+    across = np.abs(np.corrcoef(np.hstack([x, y]), rowvar=False)[:3, 3:])
+    assert (across > 0.1).sum() > 3
+    again = synthetic.correlated_gaussians(40_000, 3, 3.0, rotate=True, seed=5)
+    np.testing.assert_array_equal(again[0], x)
+    u, v = synthetic.correlated_uniforms(4000, 2, 2.0, rotate=True, seed=1)
+    assert KSG(3).mutual_information(u, v).value == pytest.approx(2.0, abs=0.1)
+    with pytest.raises(ArgumentError, match="rotate"):
+        synthetic.correlated_gaussians(5, 2, 1.0, rotate=1, seed=0)
+
+
+def test_slanted_blobs_are_where_their_numbers_say():
+    x, y = synthetic.correlated_blob_images(5, 12, 1.0, seed=3)
+    u, _ = synthetic.correlated_uniforms(5, 5, 1.0, rotate=True, seed=3)
+    assert x.shape == y.shape == (5, 12, 12, 1) and x.dtype == np.float32
+    grid = np.linspace(0, 1, 12)
+    for image, (across, down, wide, high, slant) in zip(x[..., 0], u, strict=True):
+        for i, j in ((0, 4), (3, 11), (6, 6)):
+            p, q = (1 + wide) * (grid[j] - across), (1 + high) * (grid[i] - down)
+            value = np.exp(-10 * (p**2 + q**2 + (2 * slant - 1) * p * q))
+            assert image[i, j] == pytest.approx(value, abs=1e-6)
+
+
+def test_hidden_pairs():
+    x, y = synthetic.hidden_pairs(4000, 8, 2.0, seed=0)
+    u, v = synthetic.correlated_uniforms(4000, 1, 2.0, rotate=True, seed=0)
+    assert x.shape == y.shape == (4000, 8) and x.dtype == np.float32
+    np.testing.assert_allclose(x[:, 0], 2 * u[:, 0] - 1, atol=1e-6)
+    np.testing.assert_allclose(y[:, 0], 2 * v[:, 0] - 1, atol=1e-6)
+    assert abs(np.corrcoef(x[:, 1], y[:, 1])[0, 1]) < 0.06  # what hides them is independent
+    total = x[:, 0] + 5 * x[:, 1]
+    np.testing.assert_allclose(x[:, 5], np.maximum(total, 0.5 * total), atol=1e-5)
 
 
 def test_bad_input():

@@ -30,7 +30,7 @@ def clusterer(
         output,
         each(
             lambda folder, part: executor.run(
-                part, folder, width=width, max_samples=max_samples, seed=seed
+                part, folder, width=float(width), max_samples=max_samples, seed=seed
             ),
             output.path,
             parts(store.path),

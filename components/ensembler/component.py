@@ -51,7 +51,7 @@ def ensembler(
                 seeds=seeds,
                 epochs=epochs,
                 batch_size=batch_size,
-                learning_rate=learning_rate,
+                learning_rate=float(learning_rate),
                 record=record,
                 cluster=cluster,
                 seed=seed,

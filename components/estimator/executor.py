@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import ib_keras
-from ib_keras import frame
+from ib_keras import compression, frame
 from ib_keras.errors import ArgumentError
+from ib_keras.estimation.run import make_estimators
 from ib_keras.estimation.shards import Part
+from ib_keras.estimators import LossyCompression
 
 
 def run(
@@ -20,6 +23,7 @@ def run(
     layers: Sequence[str] | None = None,
     epochs: Sequence[int] | None = None,
     conditional: bool = False,
+    compressor: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Run one or more estimators on the layers and epochs of a store.
 
@@ -34,14 +38,20 @@ def run(
         layers: names of the layers; ``None`` for all.
         epochs: the epochs; ``None`` for all.
         conditional: whether to also estimate I(X;T|Y).
+        compressor: the folder of a compressor of the inputs, as ``compression.save`` writes it,
+            which the estimators ``lossy`` use in place of their own; ``None`` for their own.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
     recorded = ib_keras.ActivationStore(store)
+    estimators = make_estimators(estimator)
+    if compressor is not None:
+        fitted = compression.load(compressor)
+        estimators = [_with_compressor(one, fitted) for one in estimators]
     table = ib_keras.estimate(
         recorded,
-        estimator,
+        estimators,
         layers=layers,
         epochs=epochs,
         conditional=conditional,
@@ -60,6 +70,7 @@ def run_part(
     part: Part,
     *,
     conditional: bool = False,
+    compressor: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Run the estimator of a part of a shard, as ``run`` does.
 
@@ -68,6 +79,8 @@ def run_part(
         output: the folder to write.
         part: a part of the shard.
         conditional: whether to also estimate I(X;T|Y).
+        compressor: the folder of a compressor of the inputs, as ``compression.save`` writes it,
+            which the estimators ``lossy`` use in place of their own; ``None`` for their own.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
@@ -78,4 +91,10 @@ def run_part(
     if not 0 <= part.store < len(stores):
         raise ArgumentError("The shard names an unknown store", f"< {len(stores)}", part.store)
     chosen = {"estimator": part.estimator, "layers": part.layers, "epochs": part.epochs}
-    return run(stores[part.store], output, conditional=conditional, **chosen)
+    return run(stores[part.store], output, conditional=conditional, compressor=compressor, **chosen)
+
+
+def _with_compressor(estimator: Any, fitted: compression.Compressed) -> Any:
+    if not isinstance(estimator, LossyCompression):
+        return estimator
+    return dataclasses.replace(estimator, compress_x=fitted)

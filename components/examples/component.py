@@ -27,8 +27,9 @@ def examples(
         image_size: height and width to which images of a folder are resized, such as "32x48";
             empty if all have one size.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1], other inputs not),
-            "columns" (each column to mean 0 and standard deviation 1 over the training rows), or
-            "none".
+            "standard" (images to mean 0 and standard deviation 1 over the training rows, by
+            channel), "columns" (each column to mean 0 and standard deviation 1 over the training
+            rows), or "none".
         test_fraction: fraction of the rows to hold out, if the data set has no test part.
         decoder_fraction: fraction of the training rows to set apart for training decoders.
         seed: seed of these splits.
@@ -42,8 +43,8 @@ def examples(
         label=label,
         image_size=image_size,
         scale=scale,
-        test_fraction=test_fraction,
-        decoder_fraction=decoder_fraction,
+        test_fraction=float(test_fraction),
+        decoder_fraction=float(decoder_fraction),
         seed=seed,
     )
     publish(output, facts)

@@ -16,7 +16,7 @@ from ib_keras.storage import array_files, atomic, manifests
 
 # The number of labels or columns in the artifact's metadata; the manifest has all labels.
 _SHOWN = 12
-SCALES = ("images", "columns", "none")
+SCALES = ("images", "standard", "columns", "none")
 
 
 def run(
@@ -135,6 +135,8 @@ def check_scale(scale: str) -> None:
 
 def _scaled(train: np.ndarray, test: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the inputs of both parts, scaled as the component's parameter says."""
+    if scale == "standard":
+        return _standardised(train, test)
     if scale != "columns":
         largest = 255 if scale == "images" else 1
         return _floats(train, largest), _floats(test, largest)
@@ -146,6 +148,22 @@ def _scaled(train: np.ndarray, test: np.ndarray, scale: str) -> tuple[np.ndarray
         )
     shift, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1  # constant columns
+    scaled = [((x - shift) / spread).astype(np.float32) for x in (train, test)]
+    return scaled[0], scaled[1]
+
+
+def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of mean 0 and standard deviation 1 over the training rows, by channel."""
+    if train.ndim < 3:
+        raise ArgumentError(
+            "`scale` does not apply, because the inputs are no images",
+            "inputs (n, height, width[, channels]), or scale='columns'",
+            f"inputs {train.shape}",
+        )
+    train, test = _floats(train, 255), _floats(test, 255)
+    axes = tuple(range(min(train.ndim, 3)))  # a last axis after height and width has channels
+    shift, spread = (f(train, axis=axes, dtype=np.float64) for f in (np.mean, np.std))
+    spread = np.where(spread > 0, spread, 1)
     scaled = [((x - shift) / spread).astype(np.float32) for x in (train, test)]
     return scaled[0], scaled[1]
 

@@ -23,8 +23,9 @@ def known_pairs(
             information in its column "mi".
         estimators: names of estimators, or JSON with their parameters.
         mi: the true values of the mutual information in nats; each is a run of the table.
-        images: JSON object with "images", which is "gaussian" or "rectangle", and "size", the
-            height and width in pixels; or a JSON list of these.
+        images: JSON object with "images", which is "gaussian", "correlated", "rectangle" or
+            "hidden", and "size", the height and width in pixels; perhaps with "seed", which the
+            runs then have in their names, and "rotate": false; or a JSON list of these.
         samples: number of pairs; the same number of additional images trains the compressors.
         seed: seed of the images and the compressors.
     """

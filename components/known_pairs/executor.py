@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ib_keras import frame, studies
+from ib_keras.arrays.checks import check_bool, check_seed
 from ib_keras.errors import ArgumentError
+
+_OPTIONAL = {"seed", "rotate"}
 
 
 def run(
@@ -26,20 +29,22 @@ def run(
 
     Args:
         output: the folder to write: estimates and logs, as ``ib_keras.load`` reads them.
-        images: JSON object with ``"images"`` and ``"size"``, see ``studies.against_truth``.
+        images: JSON object with ``"images"`` and ``"size"``, and perhaps ``"seed"`` and
+            ``"rotate"``, see ``studies.against_truth``.
 
     Returns:
         Facts about the estimates, for the artifact's metadata.
     """
+    settings = {"seed": seed, **read_images(images)}
     table, logs = studies.against_truth(
-        list(estimators), **read_images(images), mi=mi, n=samples, n_fit=samples, seed=seed
+        list(estimators), mi=mi, n=samples, n_fit=samples, **settings
     )
     frame.write(table, output, logs=logs)
     return {"run": table["run"].iloc[0], "rows": len(table), "unit": "nats"}
 
 
 def read_images(text: str) -> dict[str, Any]:
-    """Read the kind and size of images from JSON.
+    """Read the kind and size of images from JSON, and a seed in a list, which names the runs.
 
     Raises:
         ArgumentError: If ``text`` is not JSON of this form.
@@ -48,11 +53,15 @@ def read_images(text: str) -> dict[str, Any]:
         settings = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         settings = None
-    if not isinstance(settings, dict) or set(settings) != {"images", "size"}:
+    if not isinstance(settings, dict) or set(settings) - _OPTIONAL != {"images", "size"}:
         raise ArgumentError(
             "`images` does not describe images",
-            '{"images": "gaussian" or "rectangle", "size": 16}',
+            '{"images": "gaussian", "correlated", "rectangle" or "hidden", "size": 16}, and '
+            'perhaps "seed": 1 and "rotate": false',
             text,
         )
-    studies.check_images(**settings)
+    studies.check_images(settings["images"], settings["size"])
+    if "seed" in settings:
+        settings["seed"] = [check_seed(settings["seed"])]
+    check_bool(settings.get("rotate", True), "rotate")
     return settings

@@ -9,5 +9,9 @@ from ib_keras.compression.compressors import (
     get,
     serialise,
 )
+from ib_keras.compression.files import load, save
 
-__all__ = ["PCA", "Autoencoder", "Compressed", "FirstCoordinates", "Latent", "get", "serialise"]
+__all__ = [
+    "PCA", "Autoencoder", "Compressed", "FirstCoordinates", "Latent", "get", "load", "save",
+    "serialise",
+]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,15 +44,59 @@ class Compressed:
             squared errors of held-out rows, for the compressor and for the constant mean. None of
             these measures how much information the codes keep.
         name: name of the compressor.
+        saved: what ``compression.save`` writes; ``None`` for compressors that cannot be saved.
     """
 
     transform: Callable[[np.ndarray], np.ndarray]
     quality: dict[str, float]
     name: str
+    saved: EncoderState | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Return the compressor unchanged."""
         return self
+
+
+class EncoderState(NamedTuple):
+    """What makes the codes of an ``Autoencoder``.
+
+    Args:
+        settings: the ``Autoencoder``.
+        weights: the weights of its encoder.
+        mean: the mean of the training rows, ``(d,)``, in units of 2^exponent.
+        scale: their standard deviation, in the same unit.
+        exponent: exponent of the power of two by which rows are divided.
+        shape: shape of a row, as the encoder takes it.
+        steps: number of batches per epoch of the training.
+        seed: seed of the initial weights.
+    """
+
+    settings: Autoencoder
+    weights: list[np.ndarray]
+    mean: np.ndarray
+    scale: float
+    exponent: int
+    shape: tuple[int, ...]
+    steps: int
+    seed: int
+
+    def scaled(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as the encoder takes them, flattened, ``(n, d)``."""
+        with np.errstate(over="ignore"):
+            flat = times_two(_flat(rows), np.asarray(self.exponent)).astype(np.float32)
+            return np.clip((flat - self.mean) / self.scale, -_CLIP, _CLIP)
+
+    def compressed(self, quality: dict[str, float]) -> Compressed:
+        """Return the fitted compressor."""
+        from ib_keras.compression import autoencoder
+
+        def transform(values: np.ndarray) -> np.ndarray:
+            network = autoencoder.network(
+                self.settings, self.shape, len(self.mean), self.steps, self.seed
+            )
+            return network.encode(self.weights, self.scaled(values).reshape(-1, *self.shape))
+
+        return Compressed(transform, quality, self.settings.name, self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,19 +241,16 @@ class Autoencoder(Configured):
         rng = np.random.default_rng(check_seed(seed))
         rows = rng.permutation(_near(flat))  # far rows would dominate the error
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
-        mean = flat[train].mean(axis=0)
-        scale = float(flat[train].std()) or 1.0
         shape = np.shape(x)[1:]
         if self.convolutional and len(shape) == 2:
             shape = (*shape, 1)
+        power = int(exponent[0, 0])
+        scale = float(flat[train].std()) or 1.0
         steps = -(-len(train) // self.batch_size)
+        mean = flat[train].mean(axis=0)
+        state = EncoderState(self, [], mean, scale, power, shape, steps, seed)
         network = autoencoder.network(self, shape, flat.shape[1], steps, seed)
-
-        def scaled(part: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore"):
-                return np.clip((part - mean) / scale, -_CLIP, _CLIP)
-
-        targets = scaled(flat)
+        targets = state.scaled(x)
         inputs = targets.reshape(len(flat), *shape)
         weights, error = network.train(
             (inputs[train], targets[train]), (inputs[held], targets[held])
@@ -217,15 +258,9 @@ class Autoencoder(Configured):
         error = math.sqrt(error) * scale
         of_mean = math.sqrt(np.square(targets[held]).mean()) * scale
         with np.errstate(over="ignore"):
-            error, of_mean = (float(np.ldexp(v, exponent[0, 0])) for v in (error, of_mean))
+            error, of_mean = (float(np.ldexp(v, power)) for v in (error, of_mean))
         quality = {"error": error, "error_of_mean": of_mean}
-
-        def transform(values: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore"):
-                part = times_two(_flat(values), exponent[0, 0]).astype(np.float32)
-            return network.encode(weights, scaled(part).reshape(len(values), *shape))
-
-        return Compressed(transform, quality, self.name)
+        return state._replace(weights=weights).compressed(quality)
 
 
 @dataclasses.dataclass(frozen=True)

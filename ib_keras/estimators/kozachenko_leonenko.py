@@ -120,7 +120,7 @@ class KozachenkoLeonenko(Neighbors):
 
         excess = self._of_subsets(terms, rows).excess
         serial = self.window > 0
-        flags += _surface(flags, times, samples)
+        flags += surface_flag(flags, times, samples)
         return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess, serial=serial)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
@@ -168,7 +168,7 @@ class KozachenkoLeonenko(Neighbors):
 
         each, serial = terms(slice(None)), self.window > 0
         subsets = self._of_subsets(terms, joint)
-        flags += _surface(flags, times, a, b)
+        flags += surface_flag(flags, times, a, b)
         if "ties" not in flags and closely_bound(a, b, times):
             flags += ("strong",)
         estimate = subsets.judged(
@@ -232,7 +232,7 @@ class KozachenkoLeonenko(Neighbors):
                 len(labels), self.k, labels, window=self.window,
             ).excess  # fmt: skip
         terms, serial = self._label_terms(rows, labels, times), self.window > 0
-        flags += _surface(flags, times, samples)
+        flags += surface_flag(flags, times, samples)
         return at_most_entropy(mean_with_error(terms, flags, dim, excess, serial=serial), labels)
 
     def _label_terms(self, rows: Rows, labels: np.ndarray, times: Times | None) -> np.ndarray:
@@ -251,7 +251,7 @@ class KozachenkoLeonenko(Neighbors):
     def _terms(self, rows: Rows, times: Times | None) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""
         n, d = rows.shape
-        rows, log_det = _whitened(rows) if self.whiten else (rows.centred(), 0.0)
+        rows, log_det = whitened(rows) if self.whiten else (rows.centred(), 0.0)
         near = distances(rows, self.k, times=times)
         weights = berrett_weights(self.k, d) if self.weighted else np.eye(self.k)[-1]
         used = np.flatnonzero(weights)
@@ -267,7 +267,9 @@ class KozachenkoLeonenko(Neighbors):
         return digamma(numbers(n, times)) + volume + log_det + logs @ weights[used]
 
 
-def _surface(flags: tuple[str, ...], times: Times | None, *spaces: np.ndarray) -> tuple[str, ...]:
+def surface_flag(
+    flags: tuple[str, ...], times: Times | None, *spaces: np.ndarray
+) -> tuple[str, ...]:
     """Return ``("low_dim",)`` if the samples of a variable without ties lie on a surface."""
     found = "ties" not in flags and any(on_surface(samples, times) for samples in spaces)
     return ("low_dim",) if found else ()
@@ -309,7 +311,7 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
     return weights
 
 
-def _whitened(rows: Rows) -> tuple[Rows, float]:
+def whitened(rows: Rows) -> tuple[Rows, float]:
     """Whiten rows by the covariance of the near rows, and return ½ ln of its determinant."""
     near = rows.near().standardised()
     values, vectors = np.linalg.eigh(near.products() / len(near))

@@ -25,6 +25,7 @@ from ib_keras.compression.compressors import Whitening, canonical
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.flow import NormalizingFlow
+from ib_keras.estimators.kernel_density import KernelDensity
 from ib_keras.estimators.kernels.regression import residuals
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
@@ -47,6 +48,7 @@ _ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
     "ksg": lambda settings: KSG(settings.neighbors or 3),
     "kl": lambda settings: KozachenkoLeonenko(settings.neighbors or 5, whiten=True),
     "wkl": lambda settings: KozachenkoLeonenko(60, weighted=True, whiten=True),
+    "kde": lambda settings: KernelDensity(),
     "flow": lambda settings: NormalizingFlow(seed=settings.seed),
 }
 
@@ -67,11 +69,11 @@ class LossyCompression(FromPairs):
             value that ``compression.get`` accepts, or a fitted compressor. ``"latent"`` is trained
             to predict the other variable, or the classes.
         compress_t: compressor of B, or T.
-        estimator: ``"ksg"``, ``"kl"``, ``"wkl"`` or ``"flow"``.
+        estimator: ``"ksg"``, ``"kl"``, ``"wkl"``, ``"kde"`` (densities of kernels) or ``"flow"``.
         k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
         k_x: dimension of the codes of A; ``None`` for the same as of B.
         neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
-            always uses 60, and ``"flow"`` none.
+            always uses 60, ``"kde"`` and ``"flow"`` none.
         sweep: whether to sweep over k.
         fit_share: share of the rows on which the compressors are fitted; no rows are used if both
             compressors are fitted already. With 1, all rows fit the compressors and give the
@@ -306,13 +308,17 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         return Estimate(0.0, 0.0, kind="lower", n=n)
     train, held = np.split(np.arange(n), [n // 2])
     codes = Whitening(codes, _COMPONENTS)(codes).astype(np.float64)
-    left = []
+    both = []
     for values in (first, second):
         if values.shape[1] > _WIDE:
             values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
-        values = Whitening(values, _COMPONENTS)(values).astype(np.float64)
-        rest = residuals(codes, values, np.arange(n), seed).values
-        left.append(Whitening(rest[train], _COMPONENTS)(rest))
+        both.append(Whitening(values, _COMPONENTS)(values).astype(np.float64))
+    # Each column is predicted on its own, so that both variables share the decomposition.
+    rest = residuals(codes, np.concatenate(both, axis=1), np.arange(n), seed).values
+    left = [
+        Whitening(part[train], _COMPONENTS)(part)
+        for part in np.split(rest, [both[0].shape[1]], axis=1)
+    ]
     rho = canonical(left[0], left[1], train, held)[2]
     largest = float(rho.max())
     # The largest of several correlations is above 0 by chance.

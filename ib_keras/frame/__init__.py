@@ -1,6 +1,6 @@
 """Tables of estimates: columns, units, files, curves and seeds."""
 
-from ib_keras.frame.curves import compression, phases
+from ib_keras.frame.curves import compression, phases, smoothed
 from ib_keras.frame.files import (
     ESTIMATES,
     LOGS,
@@ -11,7 +11,7 @@ from ib_keras.frame.files import (
     read_parquet,
     write,
 )
-from ib_keras.frame.seeds import over_seeds, seed_groups, without_seed
+from ib_keras.frame.seeds import over_seeds, over_seeds_of_truth, seed_groups, without_seed
 from ib_keras.frame.table import (
     COLUMNS,
     NOT_ESTIMATED,
@@ -28,6 +28,6 @@ from ib_keras.frame.table import (
 __all__ = [
     "COLUMNS", "ESTIMATES", "LOGS", "NOT_ESTIMATED", "OPTIONAL", "SCHEMA", "VERSION", "check_unit",
     "columns", "compression", "concat", "convert", "count_not_estimated", "from_rows", "load",
-    "over_seeds", "phases", "read_logs", "read_parquet", "seed_groups", "validate", "without_seed",
-    "write",
+    "over_seeds", "over_seeds_of_truth", "phases", "read_logs", "read_parquet", "seed_groups",
+    "smoothed", "validate", "without_seed", "write",
 ]  # fmt: skip

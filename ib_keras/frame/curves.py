@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ib_keras.arrays.checks import check_count
 from ib_keras.errors import ArgumentError
 from ib_keras.frame.seeds import without_seed
 from ib_keras.frame.table import validate
@@ -107,6 +108,46 @@ def phases(
                          "stop": int(epochs[stop]), "change": change,
                          "unit": curve["unit"].iloc[0]})  # fmt: skip
     return pd.DataFrame(rows, columns=[*_CURVE, "phase", "start", "stop", "change", "unit"])
+
+
+def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.DataFrame:
+    """Smooth the curves of each layer over the epochs by local polynomials (Savitzky and Golay).
+
+    The value at an epoch is that of the polynomial which fits the recorded epochs in a window
+    around it best. The standard error is multiplied by the norm of the weights of these epochs,
+    which assumes that the errors of different epochs are independent. Curves whose recorded epochs
+    are fewer than the window, or not equally far apart, are left as they are.
+
+    Args:
+        frame: a table of estimates.
+        window: number of recorded epochs, odd and more than ``order``.
+        order: degree of the polynomials.
+
+    Returns:
+        The table with smoothed values and errors.
+
+    Raises:
+        ArgumentError: If the table lacks columns, or the window is even or too short.
+
+    References:
+        Savitzky & Golay, Anal. Chem. 36(8), 1964. Butakov et al., ICLR 2024, arXiv:2305.08013.
+    """
+    from scipy.signal import savgol_coeffs, savgol_filter
+
+    window, order = check_count(window, "window", 3), check_count(order, "order", 0)
+    if window % 2 == 0 or window <= order:
+        raise ArgumentError("`window` is invalid", f"an odd number above {order}", window)
+    norm = float(np.linalg.norm(savgol_coeffs(window, order)))
+    table = validate(frame).copy()
+    for _, curve in table.groupby([*_CURVE, "quantity"], sort=False):
+        curve = curve.sort_values("epoch")
+        steps = np.diff(curve["epoch"].to_numpy())
+        values = curve["value"].to_numpy()
+        if len(curve) < window or len(set(steps)) != 1 or not np.isfinite(values).all():
+            continue
+        table.loc[curve.index, "value"] = savgol_filter(values, window, order)
+        table.loc[curve.index, "stderr"] = norm * curve["stderr"]
+    return table
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ib_keras import flags as flagging
-from ib_keras.frame.table import COLUMNS, validate
+from ib_keras.frame.table import COLUMNS, TRUTH, groups_of_truth, validate
 
 # The seed at the end of a run's name.
 _SEED = r"-(?:seed)?\d+$"
@@ -66,3 +66,32 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
         lambda own: ",".join(flagging.split(",".join(own.unique())))
     )
     return combined.reset_index()[COLUMNS]
+
+
+def over_seeds_of_truth(frame: pd.DataFrame) -> pd.DataFrame:
+    """Combine the runs ``…-seed0``, ``…-seed1`` of ``against_truth`` that have the same truth.
+
+    Args:
+        frame: estimates of ``against_truth`` joined with the logs.
+
+    Returns:
+        The table with the columns ``mi`` and ``group``, the kind of images. The ``value`` of
+        combined runs is the mean over seeds, ``stderr`` the standard deviation over seeds, and
+        ``seeds`` their number, which is 1 for other runs.
+
+    Raises:
+        ArgumentError: If the table lacks columns.
+    """
+    table = validate(frame).assign(seeds=1)
+    seeded = table["run"].str.contains(r"-seed\d+$", regex=True)
+    if seeded.any():
+        runs = table.loc[seeded].drop_duplicates("run")
+        names = runs["run"].map(seed_groups(runs["run"]))
+        counts = names.value_counts()
+        truths = dict(zip(names, runs[TRUTH], strict=True))
+        combined = over_seeds(table[seeded])
+        combined = combined.assign(
+            seeds=combined["run"].map(counts).astype(int), **{TRUTH: combined["run"].map(truths)}
+        )
+        table = pd.concat([table[~seeded], combined], ignore_index=True)
+    return table.assign(group=groups_of_truth(table)).sort_values(TRUTH, kind="stable")

@@ -210,7 +210,7 @@ def groups_of_truth(table: pd.DataFrame) -> pd.Series:
     Args:
         table: estimates of ``against_truth``.
     """
-    return table["run"].str.rpartition("-")[0]
+    return table["run"].str.replace(r"-seed\d+$", "", regex=True).str.rpartition("-")[0]
 
 
 LATENTS = "latents"

@@ -297,41 +297,54 @@ def noisy_cnn(
     *,
     stddev: float = 1e-3,
     dropout: float = 0.1,
+    padding: str = "valid",
     regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
     """Build a network that adds noise proportional to each value before each layer with weights.
 
-    Each layer with weights follows dropout and the noise x + stddev·x·Z. There are three 3×3
-    convolutions with 8, 16 and 32 filters and max-pooling, then dense 32, all with leaky rectifiers
-    of slope 0.01 (``act_1`` … ``act_4``, the layers to tap), and a dense softmax layer ``output``.
+    Each layer with weights follows the noise x + stddev·x·Z, and each convolution also dropout.
+    There are three 3×3 convolutions with 8, 16 and 32 filters and max-pooling, then dense 32, all
+    with leaky rectifiers of slope 0.01 (``act_1`` … ``act_4``, the layers to tap), and a dense
+    softmax layer ``output``.
+
+    A value of exactly 0 gets no noise. The paper standardises its images, so that their background
+    is not 0 (``scale="standard"`` of the component ``examples``).
 
     Args:
         input_shape: height, width and optionally channels; a missing channel axis is added.
         n_classes: number of classes.
         stddev: standard deviation of the noise, as a fraction of each value.
-        dropout: dropout rate during training.
+        dropout: dropout rate of the convolutions' inputs during training.
+        padding: padding of the convolutions: ``"valid"``, as for MNIST in the paper, or ``"same"``,
+            as for CIFAR-10.
         regression: whether the labels are numbers: the output layer is then linear, and
             ``n_classes`` is the number of its units.
         seed: seed of the initial weights, the noise and the dropout.
 
     Raises:
-        ArgumentError: If the images are smaller than 22×22.
+        ArgumentError: If the images are smaller than 22×22, or the padding is unknown.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 5.
     """
+    if padding not in ("valid", "same"):
+        raise ArgumentError("`padding` is unknown", "'valid' or 'same'", repr(padding))
     inputs, x = _image_inputs(input_shape)
     for i, width in enumerate((8, 16, 32, 32, n_classes)):
         layer_seed = None if seed is None else 1000 * seed + i
         start = _initializer("leaky_relu" if i < 4 else "softmax", seed, i)
         if i == 3:
             x = keras.layers.Flatten(name="flatten")(x)
-        x = keras.layers.Dropout(dropout, seed=layer_seed, name=f"dropout_{i + 1}")(x)
+        if i < 3:
+            x = keras.layers.Dropout(dropout, seed=layer_seed, name=f"dropout_{i + 1}")(x)
         x = GaussianChannel(stddev, relative=True, seed=layer_seed, name=f"noise_{i + 1}")(x)
         if i < 3:
-            x = keras.layers.Conv2D(width, 3, kernel_initializer=start, name=f"conv_{i + 1}")(x)
-            x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(x)
+            name = f"conv_{i + 1}"
+            convolution = keras.layers.Conv2D(
+                width, 3, padding=padding, kernel_initializer=start, name=name
+            )
+            x = keras.layers.MaxPooling2D(name=f"pool_{i + 1}")(convolution(x))
         elif i == 3:
             x = keras.layers.Dense(width, kernel_initializer=start, name="dense_1")(x)
         else:

@@ -10,7 +10,7 @@ import pandas as pd
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
-from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
+from ib_keras.frame.table import LATENTS, TRUTH
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import by_doubt, doubt_legend, filled, one_or_grid
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw estimates against the true information, with the line on which both are equal.
 
-    Each kind of images has a panel, and each estimator a colour; bars are one standard error.
-    Dotted lines are nearest-neighbour estimates from the parameters of the images. The band of a
-    calibrated estimate is its calibrated interval. Hollow markers are estimates with a flag that
-    says nothing about the network, pale markers are to be interpreted with care. Values are in
-    nats, as the true information is.
+    Each kind of images has a panel, and each estimator a colour; bars are one standard error, or,
+    for the mean of several seeds, one standard deviation over the seeds. Dotted lines are
+    nearest-neighbour estimates from the parameters of the images. The band of a calibrated estimate
+    is its calibrated interval. Hollow markers are estimates with a flag that says nothing about the
+    network, pale markers are to be interpreted with care. Values are in nats, as the true
+    information is.
 
     Args:
         frame: estimates of ``studies.against_truth`` joined with the logs.
@@ -47,8 +48,8 @@ def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
             f"a column {TRUTH!r}, as from studies.against_truth joined with its logs",
             f"columns {list(table)}",
         )
-    table = frames.convert(table, "nats").sort_values(TRUTH)
-    table = table.assign(group=groups_of_truth(table), doubt=table["flags"].map(flagging.doubt))
+    table = frames.over_seeds_of_truth(frames.convert(table, "nats"))
+    table = table.assign(doubt=table["flags"].map(flagging.doubt))
     groups = sorted(table["group"].unique())
     latents = table["layer"] == LATENTS
     names = [*table["estimator"][~latents].unique(), *table["estimator"][latents].unique()]

@@ -26,6 +26,7 @@ _FOLDERS = {
     "ib_keras.examples": "the folder of a data set, as the component `examples` writes it",
     "ib_keras.checkpoints": "the folder of checkpoints, as the component `trainer` writes it",
     "ib_keras.clusters": "the folder of clusters, as the component `clusterer` writes it",
+    "ib_keras.compressor": "the folder of a compressor, as `compression.save` writes it",
     "ib_keras.image_prior": "the folder of q(x), as the component `image_prior` writes it",
 }
 # Files that this process has compared with a checksum: path → status at that time, and checksum.

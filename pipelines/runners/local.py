@@ -87,9 +87,12 @@ def _run(
     log.parent.mkdir(exist_ok=True)
     # Tasks of a loop may share a GPU.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    half = str(max(1, (os.cpu_count() or 1) // 2))
+    # Two tasks of a loop run at the same time. Linear algebra with more threads than free cores
+    # takes many times as long, because its threads wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", half)
     if max(collections.Counter(task.name for task in expected).values(), default=1) > 1:
-        # The engine runs two tasks of a loop at a time, which share the cores.
-        os.environ.setdefault(_THREADS, str(max(1, (os.cpu_count() or 1) // 2)))
+        os.environ.setdefault(_THREADS, half)
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(log.parent.resolve()),

@@ -1,6 +1,7 @@
 """Each component alone: in another team's pipeline, and as a file."""
 
 import importlib
+import inspect
 import pathlib
 
 import pytest
@@ -26,6 +27,16 @@ def test_the_file_is_up_to_date(name, tmp_path, request, monkeypatch):
     compare(component, ROOT / name / "component.yaml", tmp_path, update)
     loaded = components.load_component_from_file(str(ROOT / name / "component.yaml"))
     assert loaded.name == name.replace("_", "-")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_converted(name):
+    # In a loop, KFP 2.17 passes small numbers as texts such as "1e-05".
+    component = getattr(importlib.import_module(f"ib_keras.components.{name}.component"), name)
+    function = component.python_func
+    for parameter, annotation in inspect.get_annotations(function).items():
+        if annotation is float:
+            assert f"float({parameter})" in inspect.getsource(function)
 
 
 def test_in_another_teams_pipeline(tmp_path):

@@ -226,6 +226,26 @@ def test_a_loss_of_the_users_sees_the_labels_themselves(houses, tmp_path):
     assert trainer.run(root / "e", tmp_path / "m", model=model, epochs=1)["val_rmse"] > 1e4
 
 
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_standardised_images(channels, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (60, 4, 4, *channels), np.uint8)
+    np.savez(tmp_path / "d.npz", x_train=x[:40], y_train=np.arange(40) % 2, x_test=x[40:] // 2,
+             y_test=np.arange(20) % 2)  # fmt: skip
+    examples.run(str(tmp_path / "d.npz"), tmp_path / "e", scale="standard")
+    loaded = read_examples(tmp_path / "e")
+    assert loaded.x_train.dtype == np.float32
+    axes = (0, 1, 2)
+    np.testing.assert_allclose(loaded.x_train.mean(axis=axes), 0, atol=1e-5)
+    np.testing.assert_allclose(loaded.x_train.std(axis=axes), 1, atol=1e-5)
+    # The held-out rows are shifted and scaled by the numbers of the training rows.
+    whole = x / 255
+    expected = (x[40:] // 2 / 255 - whole[:40].mean(axis=axes)) / whole[:40].std(axis=axes)
+    np.testing.assert_allclose(loaded.x_test, expected, atol=1e-4)
+    with pytest.raises(ArgumentError, match="no images"):
+        examples.run("szt", tmp_path / "e2", scale="standard")
+
+
 @pytest.mark.parametrize(("scale", "largest"), [("images", 1), ("none", 255)])
 def test_scales_of_images(scale, largest, tmp_path):
     x = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)

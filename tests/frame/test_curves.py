@@ -89,6 +89,26 @@ def test_movements_within_the_error_are_no_phases():
     assert len(frame.phases(curve(values, stderr=0.15))) == 1
 
 
+def test_smoothing():
+    rng = np.random.default_rng(0)
+    epochs = np.arange(200)
+    true = 3 - 2 * np.cos(epochs / 40)
+    smooth = frame.smoothed(curve(true + 0.1 * rng.normal(size=200), stderr=0.1))
+    assert np.sqrt(np.mean((smooth["value"] - true) ** 2)) < 0.06
+    assert 0.02 < smooth["stderr"].iloc[0] < 0.06
+    # A polynomial of this degree is left as it is.
+    exact = frame.smoothed(curve(list(1e-4 * epochs**2)))
+    np.testing.assert_allclose(exact["value"], 1e-4 * epochs**2, atol=1e-9)
+    for short in (curve([1.0, 2.0, 1.0]), curve(true).drop(index=100)):
+        pd.testing.assert_frame_equal(frame.smoothed(short), short)
+    # Noise makes many turns, of which smoothing leaves the true ones.
+    noisy = curve(true + 0.15 * rng.normal(size=200), stderr=0.0)
+    assert len(frame.phases(noisy)) > len(frame.phases(frame.smoothed(noisy)))
+    for window in (4, 3):
+        with pytest.raises(ArgumentError, match="odd number above 4"):
+            frame.smoothed(short, window=window)
+
+
 def test_bad_input():
     for function in (frame.compression, frame.phases):
         with pytest.raises(ArgumentError, match="no H"):

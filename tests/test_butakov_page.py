@@ -1,0 +1,88 @@
+"""The tables and figures of docs/papers/lossy_compression.md."""
+
+import math
+import pathlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from make_frame import make_frame
+
+import ib_keras as ib
+from benchmarks.papers import butakov
+
+DATA = pathlib.Path(__file__).parents[1] / "docs" / "papers" / "data"
+
+
+def synthetic_run(folder):
+    runs = [f"gaussian-16-{truth}-seed{seed}" for truth in (1, 3) for seed in range(3)]
+    table = make_frame(runs=runs, estimators=("pca+ksg(k=3)", "mine"), layers=("images",),
+                       epochs=(0,))  # fmt: skip
+    table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
+    truths = table["run"].str.extract(r"16-(\d)-seed(\d)").astype(float)
+    table["value"] = truths[0] + 0.1 * (truths[1] - 1)
+    logs = pd.DataFrame({"run": runs, "epoch": 0, "mi": [1.0] * 3 + [3.0] * 3})
+    ib.frame.write(table, folder, logs=logs)
+
+
+def training_run(folder, seed):
+    epochs = range(60)
+    table = make_frame(runs=("mnist",), estimators=("ae+kl",), layers=("act_1",), epochs=epochs)
+    table["value"] = np.sin(table["epoch"] / 10 + 0.1 * seed)
+    table["stderr"] = 0.01
+    logs = pd.DataFrame({"run": "mnist", "epoch": epochs})
+    logs["loss"] = np.exp(-np.maximum(0, logs["epoch"] - 20) / 5)
+    ib.frame.write(table, folder, logs=logs.assign(accuracy=1 - logs["loss"]))
+
+
+def test_tables_and_figures(tmp_path):
+    synthetic_run(tmp_path / "s")
+    training_run(tmp_path / "m0", 0)
+    training_run(tmp_path / "m1", 1)
+    folders = {"synthetic": tmp_path / "s", "mnist-0": tmp_path / "m0", "mnist-1": tmp_path / "m1"}
+    butakov.tables(folders, tmp_path / "data")
+    truth = pd.read_csv(tmp_path / "data" / "butakov_synthetic.csv")
+    of_pca = truth[truth["estimator"] == "pca+ksg(k=3)"].set_index("truth")
+    assert list(of_pca["value"]) == [1.0, 3.0] and set(of_pca["seeds"]) == {3}
+    half = 4.302653 * 0.1 / math.sqrt(3)  # Student's t with two degrees of freedom
+    assert of_pca["high"][1.0] - 1 == pytest.approx(half, abs=1e-3)
+    curves = pd.read_csv(tmp_path / "data" / "butakov_mnist.csv")
+    assert len(curves) == 2 * 60 and set(curves["seeds"]) == {2}
+    np.testing.assert_allclose(curves["smooth"], curves["value"], atol=0.01)
+    phases = pd.read_csv(tmp_path / "data" / "butakov_mnist_phases.csv")
+    first = phases[(phases["quantity"] == "I(X;T)") & (phases["seed"] == 0)]
+    assert list(first["phase"]) == ["fitting", "compression", "fitting"]
+    assert list(first["loss_from"]) == [20] * 3
+    assert list(first["first_meets_loss"]) == [False, True, False]
+    butakov.figures(tmp_path / "data", tmp_path / "figures")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"butakov_synthetic.svg", "butakov_mnist.svg"}
+    butakov.figures(tmp_path / "data", tmp_path / "again")
+    for name in names:
+        drawn = (tmp_path / "figures" / name).read_bytes()
+        assert drawn == (tmp_path / "again" / name).read_bytes()
+
+
+def test_committed_tables_are_small_and_drawn():
+    for path in DATA.glob("butakov_*.csv"):
+        assert path.stat().st_size <= 300_000, path.name
+        assert len(pd.read_csv(path)), path.name
+    for name in ("synthetic", *butakov.TRAININGS):
+        if (DATA / f"butakov_{name}.csv").exists():
+            assert (DATA.parent / "figures" / f"butakov_{name}.svg").exists(), name
+
+
+def test_decoded_images(tmp_path):
+    import tensorflow as tf
+
+    images = np.full((3, 8, 8, 3), [[[10, 100, 200]]], np.uint8)
+    files = [tf.io.encode_jpeg(image, quality=100).numpy() for image in images]
+    offsets = np.cumsum([0, *map(len, files)])
+    raw = np.frombuffer(b"".join(files), np.uint8)
+    parts = {f"jpeg_{p}": raw for p in ("train", "test")}
+    parts |= {f"offset_{p}": offsets for p in ("train", "test")}
+    np.savez(tmp_path / "j.npz", **parts, y_train=np.arange(3), y_test=np.arange(3))
+    butakov.decode(str(tmp_path / "j.npz"), str(tmp_path / "d.npz"))
+    saved = np.load(tmp_path / "d.npz")
+    assert saved["x_train"].shape == (3, 8, 8, 3)
+    assert np.abs(saved["x_test"].astype(int) - images).max() <= 4
