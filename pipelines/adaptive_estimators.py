@@ -15,18 +15,24 @@ ACTIVATIONS = ("tanh", "relu", "softplus", "centred_softplus", "elu", "prelu", "
 PENALTY = 0.015
 
 
-def cells(activations: Any = ACTIVATIONS, penalty: float = PENALTY) -> list[str]:
+def cells(
+    activations: Any = ACTIVATIONS,
+    penalties: Any = (0.0, PENALTY),
+    *,
+    initial: str = "normal",
+) -> list[str]:
     """Return the models of the grid: each activation function without and with the L2 penalty."""
     return [
         json.dumps({
-            "name": "szt", "activation": a, "initial": "normal", "l2": l2,
+            "name": "szt", "activation": a, "initial": initial, "l2": l2,
             "label": f"{a}{'+l2' if l2 else ''}",
         })
         for a in activations
-        for l2 in (0.0, penalty)
+        for l2 in penalties
     ]  # fmt: skip
 
 
+_FIXED = {"name": "binning", "bins": 30, "range": [-1, 1], "clip": True}
 _QUICK = "[0, 1, 2, 3, 5, 8, 12, 18, 26, 38, 55, 80, 110, 150, 200, 250, 300]"
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -44,9 +50,26 @@ PRESETS: dict[str, dict[str, Any]] = {
             '{"name": "ebab", "bins": 30}',
             '{"name": "akde", "record": "log:12"}',
             # The bins of Shwartz-Ziv & Tishby, and those of Saxe et al.
-            '{"name": "binning", "bins": 30, "range": [-1, 1], "clip": true, "record": "log:12"}',
+            json.dumps({**_FIXED, "record": "log:12"}),
             '{"name": "binning", "width": 0.07, "record": "log:12"}',
         ],
+    },
+    # Shwartz-Ziv & Tishby: 50 networks with tanh.
+    "fixed-bins": {
+        "models": cells(("tanh",), (0.0,)),
+        "estimators": [json.dumps(_FIXED)],
+        "seeds": 50,
+        "epochs": 8000,
+        "batch_size": 512,
+        "record": "log:400",
+    },
+    # Saxe et al.: ReLU beside tanh.
+    "saxe": {
+        "models": cells(("tanh", "relu"), (0.0,), initial="normal_out"),
+        "estimators": ['{"name": "binning", "width": 0.07}', '{"name": "kde", "record": "log:24"}'],
+        "seeds": 20,
+        "epochs": 10000,
+        "record": "log:100",
     },
 }
 

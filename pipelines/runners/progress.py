@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import collections
 import contextlib
+import datetime
 import io
 import logging
 import pathlib
@@ -86,6 +87,7 @@ class Progress(logging.Filter):
         self._expected = collections.Counter(task.name for task in expected)
         self._planned = any(task.planned for task in expected)
         self._done: collections.Counter[str] = collections.Counter()
+        self._took: dict[str, list[float]] = collections.defaultdict(list)
         self._screen, self._begin = screen, time.monotonic()
         # A loop runs its iterations in threads; each thread runs one task at a time.
         self._running: dict[int, _Running] = {}
@@ -113,9 +115,11 @@ class Progress(logging.Filter):
         elif match := _ENDED.search(text):
             running = self._running.pop(thread, None) or _Running(match[1])
             running.close()
-            took = f"{time.monotonic() - running.since:.0f} s"
+            seconds = time.monotonic() - running.since
+            took = f"{seconds:.0f} s"
             if match[2] == "SUCCESS":
                 self._done[match[1]] += 1
+                self._took[match[1]].append(seconds)
                 facts = running.facts and f": {running.facts}"
                 self._say(f"{match[1]} done in {took}{facts}{self._left()}")
             else:
@@ -128,8 +132,20 @@ class Progress(logging.Filter):
             return ""
         left = (self._expected - self._done).total()
         if self._planned and left:
-            return f" (at least {left} tasks left)"
-        return f" ({left} of {max(self._expected.total(), self._done.total())} tasks left)"
+            return f" (at least {left} tasks left{self._time_left()})"
+        total = max(self._expected.total(), self._done.total())
+        return f" ({left} of {total} tasks left{self._time_left()})"
+
+    def _time_left(self) -> str:
+        """Return the time that the rest of the loops takes if their tasks take as long as so far."""
+        seconds = 0.0
+        for name, missing in (self._expected - self._done).items():
+            if took := self._took.get(name):
+                running = [one for one in self._running.values() if one.name == name]
+                spent = sum(time.monotonic() - one.since for one in running)
+                work = missing * sum(took) / len(took) - spent
+                seconds += max(0.0, work) / min(2, missing)
+        return f", about {datetime.timedelta(seconds=round(seconds))}" if seconds >= 60 else ""
 
     def _say(self, text: str) -> None:
         with self._lock:

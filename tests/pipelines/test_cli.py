@@ -427,12 +427,12 @@ def as_given(value):
 def test_presets_of_other_parameters_are_told_apart():
     text = cli.describe(lossy_compression)
     own, others = text.split("\n\nlossy_compression: Run estimators on pairs")
-    assert "(without a preset, or with the presets mnist, mnist-quick):" in own
+    assert "(without a preset, or with the presets mnist, mnist-quick, cifar10):" in own
     assert "(with the presets synthetic, synthetic-quick):" in others
     assert "  cells (" in others and "  cells (" not in own
     text = cli.describe(lossy_compression, "synthetic")
     assert "  mi (" in text and "  models (" not in text
-    assert "mnist, mnist-quick (--preset=mnist --describe)" in text
+    assert "mnist, mnist-quick, cifar10 (--preset=mnist --describe)" in text
 
 
 def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
