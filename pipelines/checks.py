@@ -7,11 +7,10 @@ from typing import Any
 import ib_keras
 from ib_keras.arrays.checks import check_count, check_positive, check_stddev
 from ib_keras.components.examples.executor import check_scale
-from ib_keras.ensembles import without_schedule
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.estimation.shards import check_shards
 from ib_keras.training.schedule import parse as parse_record
-from ib_keras.training.schedule import selector
+from ib_keras.training.schedule import selector, split
 from ib_keras.views import parse as parse_views
 
 _COUNTS = (
@@ -40,7 +39,7 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     """
     for identifier in settings.get("estimators", []):
         # In pipelines of ensembles, estimators may have a schedule.
-        known = without_schedule(identifier) if "seeds" in settings else identifier
+        known = split(identifier, "log")[0] if "seeds" in settings else identifier
         ib_keras.estimators.get(known)
     for key in ("models", "estimators"):
         if not settings.get(key, [key]):

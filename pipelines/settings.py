@@ -233,7 +233,7 @@ def _described(module: Any, pipeline: Any, chosen: Mapping[str, Any], which: str
     meaning = dict(re.findall(r"^    (\w+): ((?:.*\n?)(?:^     +.*\n?)*)", documented, re.M))
     title = module.__name__.rpartition(".")[2]
     summary = " ".join(f"{title}: {summary}".split())
-    lines = [*_wrapped(summary, 0), "", f"Parameters, for --set name=value{which}:"]
+    lines = [*_wrapped(summary, 0), "", *_wrapped(f"Parameters, for --set name=value{which}:", 0)]
     signature = inspect.signature(function).parameters
     for key, hint in parameters(pipeline).items():
         kind = getattr(hint, "__name__", str(hint))

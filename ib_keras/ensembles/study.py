@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +22,7 @@ from ib_keras.estimation.capture import Captured, propagated_rows
 from ib_keras.estimation.run import make_estimators, run_all
 from ib_keras.estimators.base import BaseEstimator
 from ib_keras.frame import provenance
-from ib_keras.training.schedule import Epochs, parse, selector
+from ib_keras.training.schedule import Epochs, selector, split
 
 # Called with the layers of one network at one epoch.
 Observer = Callable[[sources.Recorded], object]
@@ -72,7 +70,7 @@ def study(
     Raises:
         ArgumentError: see ``Ensemble`` and ``estimate``.
     """
-    planned = [_planned(one, record) for one in _listed(estimators)]
+    planned = [split(one, record) for one in _listed(estimators)]
     made = make_estimators([identifier for identifier, _ in planned])
     schedules = [selector(schedule) for _, schedule in planned]
     ensemble = Ensemble(build, seeds, noise_std=noise_std)
@@ -118,11 +116,6 @@ def study(
     return table, pd.DataFrame(logs)
 
 
-def without_schedule(identifier: Any) -> Any:
-    """Return an estimator's identifier without the schedule that a study allows."""
-    return _planned(identifier, "log")[0]
-
-
 def _captured(
     ensemble: Ensemble,
     index: int,
@@ -150,15 +143,3 @@ def _threads() -> int:
 def _listed(identifiers: Any) -> list[Any]:
     alone = isinstance(identifiers, (str, dict, type)) or not isinstance(identifiers, Sequence)
     return [identifiers] if alone else list(identifiers)
-
-
-def _planned(identifier: Any, record: Epochs) -> tuple[Any, Epochs]:
-    """Split an identifier into that of the estimator, and its schedule."""
-    if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
-        with contextlib.suppress(ValueError, RecursionError):  # `make_estimators` refuses the text
-            identifier = json.loads(identifier)
-    if not isinstance(identifier, Mapping) or "record" not in identifier:
-        return identifier, record
-    own = identifier["record"]
-    rest = {key: value for key, value in identifier.items() if key != "record"}
-    return rest, parse(own) if isinstance(own, str) else own

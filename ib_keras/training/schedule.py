@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -99,3 +101,27 @@ def parse(text: str) -> Epochs:
             '"log", "log:100", or JSON such as 10 or [0, 1, 10]',
             repr(text),
         ) from None
+
+
+def split(identifier: Any, record: Epochs) -> tuple[Any, Epochs]:
+    """Split an estimator's configuration into the estimator and its schedule.
+
+    Args:
+        identifier: an identifier that ``estimators.get`` accepts, or a dictionary or its JSON with
+            a schedule as ``"record"``.
+        record: the schedule of estimators that have none.
+
+    Returns:
+        The identifier without the schedule, and the schedule.
+
+    Raises:
+        ArgumentError: If the schedule is a text that cannot be parsed.
+    """
+    if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):  # it is refused with the estimators
+            identifier = json.loads(identifier)
+    if not isinstance(identifier, Mapping) or "record" not in identifier:
+        return identifier, record
+    own = identifier["record"]
+    rest = {key: value for key, value in identifier.items() if key != "record"}
+    return rest, parse(own) if isinstance(own, str) else own

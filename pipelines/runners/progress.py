@@ -137,7 +137,7 @@ class Progress(logging.Filter):
         return f" ({left} of {total} tasks left{self._time_left()})"
 
     def _time_left(self) -> str:
-        """Return the time that the rest of the loops takes if their tasks take as long as so far."""
+        """Estimate the time of the missing tasks from those of the same name that have finished."""
         seconds = 0.0
         for name, missing in (self._expected - self._done).items():
             if took := self._took.get(name):
