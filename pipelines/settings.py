@@ -220,9 +220,10 @@ def describe(module: Any, name: str | None = None) -> str:
         for key, value in module.PRESETS[other].items():
             lines += valued(f"{key}=", value, 6)
     for pipeline in presets.keys() - set(shown):
-        lines.append(
+        lines += _wrapped(
             f"Presets with other parameters: {', '.join(presets[pipeline])} "
-            f"(--preset={presets[pipeline][0]} --describe)"
+            f"(--preset={presets[pipeline][0]} --describe)",
+            0,
         )
     return "\n".join(lines)
 

@@ -36,10 +36,10 @@ def training_run(folder, seed):
 
 
 def test_tables_and_figures(tmp_path):
-    synthetic_run(tmp_path / "s")
-    training_run(tmp_path / "m0", 0)
-    training_run(tmp_path / "m1", 1)
-    folders = {"synthetic": tmp_path / "s", "mnist-0": tmp_path / "m0", "mnist-1": tmp_path / "m1"}
+    synthetic_run(tmp_path / "synthetic")
+    training_run(tmp_path / "mnist-0", 0)
+    training_run(tmp_path / "mnist-1", 1)
+    folders = {f"butakov_{name}": tmp_path / name for name in ("synthetic", "mnist-0", "mnist-1")}
     butakov.tables(folders, tmp_path / "data")
     truth = pd.read_csv(tmp_path / "data" / "butakov_synthetic.csv")
     of_pca = truth[truth["estimator"] == "pca+ksg(k=3)"].set_index("truth")
@@ -61,15 +61,6 @@ def test_tables_and_figures(tmp_path):
     for name in names:
         drawn = (tmp_path / "figures" / name).read_bytes()
         assert drawn == (tmp_path / "again" / name).read_bytes()
-
-
-def test_committed_tables_are_small_and_drawn():
-    for path in DATA.glob("butakov_*.csv"):
-        assert path.stat().st_size <= 300_000, path.name
-        assert len(pd.read_csv(path)), path.name
-    for name in ("synthetic", *butakov.TRAININGS):
-        if (DATA / f"butakov_{name}.csv").exists():
-            assert (DATA.parent / "figures" / f"butakov_{name}.svg").exists(), name
 
 
 def test_decoded_images(tmp_path):

@@ -198,7 +198,7 @@ def test_tables_and_figures_of_the_page(tmp_path):
     data, folders = tmp_path / "data", [tmp_path / "a", tmp_path / "b"]
     for folder in (data, *folders):
         folder.mkdir()
-    paper.tables({"mnist": tmp_path / "run", "szt": tmp_path / "other"}, data)
+    paper.tables({"goldfeld_mnist": tmp_path / "run", "szt": tmp_path / "other"}, data)
     for folder in folders:
         paper.figures(data, folder)
     first, second = ({p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders)

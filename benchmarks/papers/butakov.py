@@ -15,14 +15,13 @@ import pandas as pd
 from scipy import stats
 
 import ib_keras as ib
+from benchmarks.papers import _common
 from ib_keras import frame
 from ib_keras.frame.table import LATENTS, TRUTH
 from ib_keras.studies.butakov_2024 import fastest_fall
 
 # The keys of the run folders: synthetic images, and trainings, perhaps several seeds of one.
-SYNTHETIC, TRAININGS = "synthetic", ("mnist", "cifar10")
-_DIGITS = 4
-_SETTINGS = {"svg.hashsalt": "butakov", "svg.fonttype": "none", "font.size": 8}
+SYNTHETIC, TRAININGS = "butakov_synthetic", ("mnist", "cifar10")
 _QUANTITIES = ("I(X;T)", "I(T;Y)")
 
 
@@ -30,26 +29,27 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
     """Write the tables of the page from the folders of runs.
 
     Args:
-        run_folders: ``synthetic`` → the folder of the preset of this name; ``mnist`` and
-            ``cifar10`` likewise, or ``mnist-0``, ``mnist-1`` for several seeds of one preset.
-            Missing ones are left out.
+        run_folders: ``butakov_synthetic`` → the folder of the preset ``synthetic``;
+            ``butakov_mnist`` and ``butakov_cifar10`` likewise, or ``butakov_mnist-0``,
+            ``butakov_mnist-1`` for several seeds of one preset. Missing ones are left out.
         data: the folder to write, with ``butakov_synthetic.csv``, ``butakov_<preset>.csv``,
             ``butakov_<preset>_logs.csv`` and ``butakov_<preset>_phases.csv``.
     """
-    data.mkdir(parents=True, exist_ok=True)
     if SYNTHETIC in run_folders:
-        _write(against_truth(ib.load(run_folders[SYNTHETIC])), data / "butakov_synthetic.csv")
+        _common.write(
+            against_truth(ib.load(run_folders[SYNTHETIC])), data / "butakov_synthetic.csv"
+        )
     for preset in TRAININGS:
         runs = [
             (int(name.rpartition("-")[2]) if "-" in name else 0, ib.load(folder))
             for name, folder in sorted(run_folders.items())
-            if name == preset or name.startswith(f"{preset}-")
+            if name == f"butakov_{preset}" or name.startswith(f"butakov_{preset}-")
         ]
         if runs:
             curves, logs, phases = training(runs)
-            _write(curves, data / f"butakov_{preset}.csv")
-            _write(logs, data / f"butakov_{preset}_logs.csv")
-            _write(phases, data / f"butakov_{preset}_phases.csv")
+            _common.write(curves, data / f"butakov_{preset}.csv")
+            _common.write(logs, data / f"butakov_{preset}_logs.csv")
+            _common.write(phases, data / f"butakov_{preset}_phases.csv")
 
 
 def against_truth(joined: pd.DataFrame) -> pd.DataFrame:
@@ -140,18 +140,15 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
         data: the folder that ``tables`` wrote.
         folder: the folder to write, with ``butakov_synthetic.svg`` and ``butakov_<preset>.svg``.
     """
-    import matplotlib as mpl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_SETTINGS):
+    with _common.style("butakov"):
         if (data / "butakov_synthetic.csv").exists():
             figure = _truth(pd.read_csv(data / "butakov_synthetic.csv"))
-            _save(figure, folder / "butakov_synthetic.svg")
+            _common.save(figure, folder / "butakov_synthetic.svg")
         for preset in TRAININGS:
             if (data / f"butakov_{preset}.csv").exists():
                 parts = [pd.read_csv(data / f"butakov_{preset}{e}.csv") for e in ("", "_logs")]
                 phases = pd.read_csv(data / f"butakov_{preset}_phases.csv")
-                _save(_course(*parts, phases), folder / f"butakov_{preset}.svg")
+                _common.save(_course(*parts, phases), folder / f"butakov_{preset}.svg")
 
 
 def _truth(table: pd.DataFrame) -> Any:
@@ -241,19 +238,6 @@ def _course(curves: pd.DataFrame, logs: pd.DataFrame, phases: pd.DataFrame) -> A
                 grid[i][j].axvspan(span.loss_from, span.loss_to, color="C3", alpha=0.2, linewidth=0)
         grid[3][j].set_xlabel("epoch (wide: compression; red: fastest fall of the loss)")
     return figure
-
-
-def _write(table: pd.DataFrame, path: pathlib.Path) -> None:
-    """Write a table with numbers of few digits."""
-    numbers = table.select_dtypes("float").columns
-    rounded = table.assign(**{
-        name: table[name].map(lambda v: float(f"{v:.{_DIGITS}g}")) for name in numbers
-    })  # fmt: skip
-    rounded.to_csv(path, index=False)
-
-
-def _save(figure: Any, path: pathlib.Path) -> None:
-    figure.savefig(path, metadata={"Date": None})
 
 
 def decode(source: str, target: str) -> None:

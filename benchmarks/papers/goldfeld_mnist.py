@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
 import pandas as pd
 
 import ib_keras as ib
+from benchmarks.papers import _common
 from ib_keras import frame
 from ib_keras.studies import goldfeld_mnist as study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RUN = "mnist"
+RUN = "goldfeld_mnist"
 ERRORS, COSINES = "goldfeld_mnist_errors.csv", "goldfeld_mnist_cosines.csv"
 HISTOGRAMS = "goldfeld_mnist_histograms.csv"
 # The noises whose histograms are kept.
@@ -32,19 +32,21 @@ _NAMES = {"within": "same class", "between": "different classes"}
 
 
 def tables(run_folders: Mapping[str, pathlib.Path], data: pathlib.Path) -> None:
-    """Reduce the run ``"mnist"`` to tables of errors, cosine similarities and histograms.
+    """Reduce the run ``"goldfeld_mnist"`` to tables of errors, cosine similarities and histograms.
 
     Args:
         run_folders: folders of runs by name; other runs are ignored.
         data: the folder of the tables.
     """
+    if RUN not in run_folders:
+        return
     folder = run_folders[RUN]
     measures = pd.read_parquet(folder / "clusters.parquet")
     errors = study.held_out_errors(ib.load(folder))
-    _write(errors, data / ERRORS)
-    _write(study.cosines(measures), data / COSINES)
+    _common.write(errors, data / ERRORS)
+    _common.write(study.cosines(measures), data / COSINES)
     histograms = pd.read_parquet(folder / "histograms.parquet")
-    _write(_histograms(histograms, errors), data / HISTOGRAMS)
+    _common.write(_histograms(histograms, errors), data / HISTOGRAMS)
 
 
 def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
@@ -54,30 +56,17 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
         data: the folder of the tables.
         folder: the folder of the figures.
     """
+    if not (data / ERRORS).exists():
+        return
     errors, cosines, histograms = (
         pd.read_csv(data / name) for name in (ERRORS, COSINES, HISTOGRAMS)
     )
-    import matplotlib as mpl
-
-    style = {
-        "svg.hashsalt": "goldfeld_mnist", "svg.fonttype": "none", "font.size": 9,
-        "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
-        "axes.spines.top": False, "axes.spines.right": False,
-        "legend.frameon": False, "legend.fontsize": 8,
-    }  # fmt: skip
-    with mpl.rc_context(style):
+    with _common.style("goldfeld_mnist"):
         drawn = {"errors": _errors(errors), "cosines": _cosines(cosines)}
         for noise, part in histograms.groupby("noise_std"):
             drawn[f"histograms_{noise:g}"] = _shapes(part)
         for name, figure in drawn.items():
-            path = folder / f"goldfeld_mnist_{name}.svg"
-            figure.savefig(path, metadata={"Date": None})
-
-
-def _write(table: pd.DataFrame, path: pathlib.Path) -> None:
-    floats = table.select_dtypes("float").columns
-    rounded = {name: table[name].map(lambda value: float(f"{value:.4g}")) for name in floats}
-    table.assign(**rounded).to_csv(path, index=False)
+            _common.save(figure, folder / f"goldfeld_mnist_{name}.svg")
 
 
 def _histograms(histograms: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
@@ -101,32 +90,18 @@ def _layers(table: pd.DataFrame) -> list[Any]:
     return list(dict.fromkeys(table["layer"]))
 
 
-def _panels(rows: int, columns: int, width: float, height: float, **axes: Any) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **axes)
-
-
-def _palette(noises: Sequence[float]) -> dict[float, Any]:
-    import matplotlib as mpl
-
-    colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(noises)))
-    return dict(zip(noises, colours, strict=True))
-
-
 def _errors(errors: pd.DataFrame) -> Figure:
     """Draw the error at the end against the noise, and against the epoch."""
     from matplotlib.ticker import StrMethodFormatter
 
-    figure, ((left, right),) = _panels(1, 2, 3.7, 3.0)
+    figure, ((left, right),) = _common.panels(1, 2, 3.7, 3.0)
     last = errors[errors["epoch"] == errors["epoch"].max()].sort_values("noise_std")
     places = range(len(last))
     whisker = 100 * (last["high"] - last["error"])
     left.errorbar(places, 100 * last["error"], yerr=whisker, fmt="o", capsize=3, color="0.2")
     left.set_xticks(places, [f"{noise:g}" for noise in last["noise_std"]])
     left.set(xlabel="noise β", ylabel="held-out error [%]", yscale="log")
-    colours = _palette(list(last["noise_std"]))
+    colours = _common.palette(list(last["noise_std"]))
     for noise, part in errors.sort_values("epoch").groupby("noise_std"):
         label = f"β = {noise:g}"
         right.plot(part["epoch"], 100 * part["error"], ".-", color=colours[noise], label=label)
@@ -141,8 +116,8 @@ def _errors(errors: pd.DataFrame) -> Figure:
 def _cosines(cosines: pd.DataFrame) -> Figure:
     """Draw the mean cosine similarity against the epoch, a row for each kind of pairs."""
     layers = _layers(cosines.sort_values("layer_index"))
-    figure, grid = _panels(2, len(layers), 2.2, 1.9, sharex=True, sharey=True)
-    colours = _palette(sorted(cosines["noise_std"].unique()))
+    figure, grid = _common.panels(2, len(layers), 2.2, 1.9, sharex=True, sharey=True)
+    colours = _common.palette(sorted(cosines["noise_std"].unique()))
     for (pairs, layer, noise), part in cosines.groupby(["pairs", "layer", "noise_std"]):
         axes = grid[list(_NAMES).index(pairs), layers.index(layer)]
         line = part.sort_values("epoch")
@@ -164,7 +139,7 @@ def _cosines(cosines: pd.DataFrame) -> Figure:
 def _shapes(part: pd.DataFrame) -> Figure:
     """Draw the histograms of the cosine similarities, a row for each epoch."""
     layers, epochs = _layers(part), sorted(part["epoch"].unique())
-    figure, grid = _panels(len(epochs), len(layers), 2.2, 1.4, sharex=True)
+    figure, grid = _common.panels(len(epochs), len(layers), 2.2, 1.4, sharex=True)
     shown: dict[str, Any] = {}
     for (epoch, layer, pairs), bars in part.groupby(["epoch", "layer", "pairs"]):
         axes = grid[epochs.index(epoch), layers.index(layer)]

@@ -1,0 +1,84 @@
+"""Shared by the tables and figures of the papers' pages."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STYLE = {
+    "svg.fonttype": "none", "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
+    "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "legend.fontsize": 8,
+}  # fmt: skip
+# Ends of the range of 80 % of the seeds.
+LOW, HIGH = 0.1, 0.9
+
+
+def write(table: pd.DataFrame, path: pathlib.Path) -> None:
+    """Write a table with numbers of four digits."""
+    floats = table.select_dtypes("float").columns
+    rounded = {name: table[name].map(lambda value: float(f"{value:.4g}")) for name in floats}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.assign(**rounded).to_csv(path, index=False)
+
+
+def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Summarise a column over seeds: their number, the mean and three quantiles.
+
+    Args:
+        table: a row for each seed.
+        keys: columns that are equal for the seeds of a row of the result.
+        value: the column to summarise.
+
+    Returns:
+        A table with the keys, ``n``, ``mean``, ``low`` (10 %), ``median`` and ``high`` (90 %).
+    """
+    groups = table.groupby(list(keys), sort=False)[value]
+    return pd.DataFrame(
+        {
+            "n": groups.count(),
+            "mean": groups.mean(),
+            "low": groups.quantile(LOW),
+            "median": groups.median(),
+            "high": groups.quantile(HIGH),
+        }
+    ).reset_index()
+
+
+@contextlib.contextmanager
+def style(salt: str) -> Iterator[None]:
+    """Draw figures whose files are equal, byte for byte, if their tables are."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        yield
+
+
+def panels(rows: int, columns: int, width: float, height: float, **axes: Any) -> tuple[Figure, Any]:
+    """Make a figure with a grid of panels of one size, in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **axes)
+
+
+def palette(names: Sequence[Any]) -> dict[Any, Any]:
+    """Return a colour for each name, from dark to light."""
+    import matplotlib as mpl
+
+    return dict(zip(names, mpl.colormaps["viridis"](np.linspace(0, 0.9, len(names))), strict=True))
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Write a figure without the date."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,133 @@
+"""The tables of published size in docs/papers/data, their figures, and what the pages say."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ib_keras as ib
+from benchmarks.papers import _common, chelombiev, goldfeld
+from benchmarks.papers.__main__ import DATA, FIGURES, MODULES
+from tests.make_frame import make_frame
+
+TABLES = sorted(DATA.glob("*.csv"))
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_tables_are_small_and_explained(path):
+    assert path.stat().st_size <= 300_000
+    table = pd.read_csv(path)
+    assert len(table)
+    explained = (DATA / "README.md").read_text()
+    section = re.search(rf"^## .*`{path.stem}`.*\n((?:.+\n|\n(?!## ))+)", explained, re.M)
+    assert section, f"README.md has no section of {path.stem}"
+    missing = [c for c in table.columns if f"`{c}`" not in section[1]]
+    assert not missing
+
+
+def test_figures_are_those_of_the_tables(tmp_path):
+    """The committed figures are drawn again from the committed tables, byte for byte."""
+    for module in MODULES:
+        module.figures(DATA, tmp_path)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
+    committed = {path.name: path.read_bytes() for path in FIGURES.glob("*.svg")}
+    assert drawn.keys() == committed.keys()
+    assert [name for name in drawn if drawn[name] != committed[name]] == []
+
+
+def test_the_published_curve_lies_within_the_seeds():
+    """L4 and L5 of the authors' run lie within the range of our seeds at most epochs."""
+    path = DATA / f"{goldfeld.RUN}.csv"
+    if not path.exists():
+        pytest.skip("the run of published size is not committed")
+    own, published = pd.read_csv(path), pd.read_csv(DATA / goldfeld.PUBLISHED)
+    assert list(own) == ["run", "epoch", "layer", "value", "stderr"]
+    assert own["run"].nunique() >= 10 and set(published["epoch"]) <= set(own["epoch"])
+    ends = own.groupby(["layer", "epoch"])["value"].agg(["min", "max"])
+    both = published.join(ends, on=["layer", "epoch"])
+    inside = both["value"].between(both["min"], both["max"]).groupby(both["layer"]).mean()
+    assert inside["L4"] > 0.5 and inside["L5"] > 0.5
+
+
+def test_summaries_over_seeds():
+    table = pd.DataFrame({"cell": ["a"] * 11 + ["b"], "value": [*range(11), 4.0]})
+    found = _common.over_seeds(table, ["cell"]).set_index("cell")
+    assert found.loc["a"].tolist() == [11, 5, 1, 5, 9]
+    assert found.loc["b"].tolist() == [1, 4, 4, 4, 4]
+
+
+def ensemble(folder, cells, estimators, epochs, clusters=False):
+    """Write a run of three seeds of each kind of network."""
+    rng = np.random.default_rng(0)
+    runs = [f"{cell}-{seed}" for cell in cells for seed in range(3)]
+    layers = (*(f"dense_{i}" for i in range(1, 6)), "output")
+    table = make_frame(runs=runs, estimators=estimators, layers=layers, epochs=epochs)
+    table["value"] = 8 - table["layer_index"] + rng.uniform(0, 0.5, len(table))
+    names = ["loss", "accuracy", "val_loss", "val_accuracy"]
+    logs = pd.DataFrame([{"run": run, "epoch": e} for run in runs for e in epochs])
+    logs[names] = rng.uniform(size=(len(logs), 4))
+    ib.frame.write(table, folder, logs=logs)
+    if not clusters:
+        return
+    parts = []
+    for run in runs:
+        for epoch in epochs:
+            taps = {name: np.tanh(rng.normal(size=(60, 3))) for name in layers}
+            found = [
+                ib.clustering.measures(taps, targets=np.arange(60) % 2, width=0.1),
+                ib.clustering.values(taps),
+                ib.clustering.points(taps, targets=np.arange(60) % 2),
+            ]
+            parts.append([one.assign(run=run, epoch=epoch) for one in found])
+    for name, tables in zip(
+        ("clusters", "values", "points"), zip(*parts, strict=True), strict=True
+    ):
+        pd.concat(tables).to_parquet(folder / f"{name}.parquet")
+
+
+def test_runs_of_goldfeld_become_tables_and_figures(tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    estimators = ("sp(resample=True)", "sp(population=True)")
+    ensemble(run, ("tanh", "tanh-orthonormal"), estimators, (0, 1, 11, 356), clusters=True)
+    goldfeld.tables({goldfeld.RUN: run}, data)
+    own = pd.read_csv(data / "goldfeld_szt.csv")
+    assert list(own) == ["run", "epoch", "layer", "value", "stderr"]
+    assert set(own["run"]) == {"tanh-0", "tanh-1", "tanh-2"} and len(own) == 3 * 4 * 5
+    joined = ib.load(run)
+    one = joined[
+        joined["run"].eq("tanh-1") & joined["epoch"].eq(11) & joined["layer"].eq("dense_4")
+        & joined["estimator"].eq("sp(resample=True)") & joined["quantity"].eq("I(X;T)")
+    ]  # fmt: skip
+    kept = own[own["run"].eq("tanh-1") & own["epoch"].eq(11) & own["layer"].eq("L4")]
+    assert kept["value"].item() == pytest.approx(one["value"].item(), rel=1e-3)
+    points = pd.read_csv(data / "goldfeld_points.csv")
+    assert set(points["epoch"]) == {11, 356} and set(points["layer"]) == {"L5"}
+    (data / goldfeld.PUBLISHED).write_bytes((DATA / goldfeld.PUBLISHED).read_bytes())
+    goldfeld.figures(data, tmp_path / "figures")
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert names == {
+        f"goldfeld_{kind}" for kind in ("szt", "cells", "losses", "clusters", "values", "points")
+    }
+
+
+def test_runs_of_chelombiev_become_tables_and_figures(tmp_path):
+    run, data = tmp_path / "run", tmp_path / "data"
+    cells = ("tanh", "tanh+l2", "relu", "relu+l2")
+    ensemble(run, cells, ("ebab(bins=30)", "akde"), (0, 1, 10, 100))
+    chelombiev.tables({chelombiev.RUN: run, "saxe": run}, data)
+    falls = pd.read_csv(data / "chelombiev_falls.csv")
+    assert len(falls) == 4 * 2 * 6 * 2 and set(falls["n"]) == {3}
+    found = ib.frame.compression(ib.load(run))
+    one = found[found["run"].str.startswith("relu-") & found["layer"].eq("dense_5")]
+    one = one[one["estimator"] == "akde"]["absolute"]
+    kept = falls[falls["cell"].eq("relu") & falls["layer"].eq("L5") & falls["epochs"].eq("all")]
+    kept = kept[kept["estimator"] == "akde"]
+    assert kept["median"].item() == pytest.approx(one.median(), rel=1e-3)
+    correlations = pd.read_csv(data / "chelombiev_correlations.csv")
+    assert set(correlations["measure"]) == {"val_accuracy", "gap"}
+    assert set(correlations["n"]) == {6} and correlations["r"].between(-1, 1).all()
+    chelombiev.figures(data, tmp_path / "figures")
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    kinds = ("curves", "falls", "estimators", "generalisation")
+    assert names == {"saxe", *(f"chelombiev_{kind}" for kind in kinds)}
