@@ -37,7 +37,7 @@ def ensembler(
         cluster: whether to measure how the samples of each layer cluster, too.
         seed: seed of the first network; the following networks have the following seeds.
     """
-    from ib_keras.components.base import each, items, publish
+    from ib_keras.components.base import each, items, log, publish
     from ib_keras.components.ensembler import executor
 
     publish(
@@ -55,6 +55,7 @@ def ensembler(
                 record=record,
                 cluster=cluster,
                 seed=seed,
+                progress=log,
             ),
             output.path,
             items(model),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from ib_keras.training import schedule
 
 # Side of the bins of networks without noise, 10 times the noise of the paper's networks.
 _WIDTH = 0.05
+# Seconds between two lines on the progress.
+_PAUSE = 30
 
 
 def run(
@@ -33,6 +36,7 @@ def run(
     record: str = "log",
     cluster: bool = False,
     seed: int = 0,
+    progress: Callable[[dict[str, Any]], object] = lambda facts: None,
 ) -> dict[str, Any]:
     """Train networks that differ in their initial weights, and estimate for all their layers.
 
@@ -44,6 +48,7 @@ def run(
             folder ``clusters`` if ``cluster`` is set.
         model: any identifier that ``ib_keras.models.build`` accepts. Its JSON may also have the
             ``"noise_std"`` of the networks, and ``"shuffled_labels"``.
+        progress: function that is called with the epoch, at most every 30 seconds.
 
     Returns:
         Facts about the training, for the artifact's metadata.
@@ -57,7 +62,17 @@ def run(
     label = models.label(model)
     train = loaded.training(models.shuffles_labels(model), seed)
     schedule_of_all = schedule.parse(record)
-    observer = _Clusters(schedule_of_all, epochs, seed) if cluster else None
+    measured = _Clusters(schedule_of_all, epochs, seed) if cluster else None
+    said = time.monotonic()
+
+    def observer(layers: sources.Recorded) -> None:
+        nonlocal said
+        if measured is not None:
+            measured(layers)
+        if time.monotonic() - said > _PAUSE:
+            said = time.monotonic()
+            progress({"epoch": f"{layers.sources[0].where.epoch} of {epochs}"})
+
     table, logs = ensembles.study(
         lambda s: models.build(model, input_shape=loaded.input_shape, n_classes=len(names), seed=s),
         datasets.Dataset(train, loaded.split("test"), names),
@@ -72,8 +87,8 @@ def run(
         observer=observer,
     )
     frame.write(table, output, logs=logs)
-    if observer is not None:
-        clusters.write(pathlib.Path(output) / clusters.FOLDER, observer.tables(), label)
+    if measured is not None:
+        clusters.write(pathlib.Path(output) / clusters.FOLDER, measured.tables(), label)
     last = logs[logs["epoch"] == logs["epoch"].max()]
     accuracies = {key: float(last[key].mean()) for key in ("accuracy", "val_accuracy")}
     return {"run": label, "networks": seeds, **accuracies}

@@ -159,7 +159,9 @@ class Progress(logging.Filter):
         """Print the running tasks: every second on a terminal, every minute elsewhere."""
         while not stop.wait(1 if self._live else 60):
             running = list(self._running.values())
-            text = ", ".join(f"{r.name} {clock(r.since)[1:-1]}" for r in running)
+            text = ", ".join(
+                " ".join(filter(None, (r.name, clock(r.since)[1:-1], r.facts))) for r in running
+            )
             line = f"{clock(self._begin)} running: {text}{self._left()}"
             with self._lock:
                 self._screen.write(f"{self._wipe()}{line[:110]}" if self._live else f"{line}\n")
