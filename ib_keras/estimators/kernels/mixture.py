@@ -46,7 +46,7 @@ _HALF = 2**-0.5
 # Largest |c|² at which the float64 product is accurate to 1e-6.
 _GRAM = 2.0**32
 # Largest |c| at which scaled differences u − c are accurate to 1e-6.
-_FAR = 2.0**32
+FAR = 2.0**32
 
 
 def log_sums(
@@ -73,7 +73,7 @@ def log_sums(
     log_weights = np.broadcast_to(log_weights, (batch, centres.shape[1]))
     largest = _largest(points, centres, inverse)
     wide = dim > NARROW and _squares(centres, inverse) > _GRAM
-    if wide or largest > _FAR:
+    if wide or largest > FAR:
         return _far_apart(points, noise, centres, log_weights, inverse)
     dtype: Any = np.float64
     if dim <= NARROW:

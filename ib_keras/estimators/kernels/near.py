@@ -40,7 +40,8 @@ def log_sums(
     Returns:
         L in float64, ``(p,)``; −∞ if no centre is near.
     """
-    if len(points) * len(centres) < _FEW or points.shape[1] > mixture.NARROW:
+    few, wide = len(points) * len(centres) < _FEW, points.shape[1] > mixture.NARROW
+    if few or wide or np.abs(centres).max() > mixture.FAR:
         return mixture.log_sums(points[None], noise[None], centres[None], log_weights)[0]
     rows, columns = _groups(points), _groups(centres)
     near = _near(points, noise, centres, log_weights, rows, columns)
