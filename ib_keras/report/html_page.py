@@ -25,6 +25,8 @@ from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
 FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
+# Of tables with more rows, a page has the means over seeds.
+_ROWS = 500_000
 ADVICE = {flag.name: flag.do for flag in flagging.FLAGS.values()}
 
 _PAGE = string.Template("""<!doctype html>
@@ -102,7 +104,8 @@ def write(
     The page says in plain words which layers compress and whether to believe it. It has an
     interactive information plane and curves, the values of the last epoch, the flags and what to do
     about them, the settings, and the whole table as CSV. Plotly is embedded, with 1.2 MB; the table
-    takes about 50 bytes per row.
+    takes about 50 bytes per row. Of more than half a million rows, the page has only the means over
+    runs that differ in their seeds.
 
     Args:
         frame: a table of estimates; its ``attrs`` are shown as provenance.
@@ -126,6 +129,15 @@ def write(
     table = frames.validate(frame)
     if table.empty:
         raise ArgumentError("The table is empty", "rows of estimates", "0 rows")
+    sections, selected = list(sections), table
+    if len(table) > _ROWS:
+        selected = frames.over_seeds(table)
+        text = (
+            f"The table has {len(table):,} rows. The curves and the exported CSV of this page have "
+            "the means over runs that differ in their seeds, with the standard deviation over "
+            "these runs as stderr."
+        )
+        sections.append(Section("Means over seeds", text))
     unit = one_unit(table)
     wide = last_epoch_table(table)
     flags = _last_epoch(table, "flags", "first").reindex(index=wide.index, columns=wide.columns)
@@ -142,7 +154,7 @@ def write(
         trust=_trust(table),
         settings=_table_of_text(_settings(table)),
         made_by=_table_of_text(_made_by(table)),
-        data=embedded.data(table, single_runs=single_runs),
+        data=embedded.data(selected, single_runs=single_runs),
         plotly=embedded.file(embedded.PLOTLY),
         js=embedded.file("report.js"),
     )

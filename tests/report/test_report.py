@@ -7,7 +7,7 @@ from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
-from ib_keras.report import embedded
+from ib_keras.report import embedded, html_page
 
 
 def own_text(page):
@@ -102,6 +102,20 @@ def test_seeds_alone_or_their_mean(tmp_path):
     mean = "tanh: mean of 2 runs"
     assert views(single_runs=True) == [mean, "tanh-0", "tanh-1", "relu"]
     assert views(single_runs=False) == [mean, "relu"]
+
+
+def test_pages_of_large_tables_have_means_over_seeds(tmp_path, monkeypatch):
+    table = make_frame(runs=[f"tanh-{seed}" for seed in range(4)])
+    whole = ib.report.write(table, tmp_path / "whole.html").read_text()
+    monkeypatch.setattr(html_page, "_ROWS", len(table) - 1)
+    means = ib.report.write(table, tmp_path / "means.html").read_text()
+
+    def rows(page):
+        return json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["rows"]
+
+    assert rows(whole) == len(table) and rows(means) == len(table) // 4
+    assert "Means over seeds" in means and "Means over seeds" not in whole
+    assert f"{len(table):,} rows" in means
 
 
 def test_fractions_have_no_unit():
