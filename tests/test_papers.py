@@ -131,3 +131,73 @@ def test_runs_of_chelombiev_become_tables_and_figures(tmp_path):
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
     kinds = ("curves", "falls", "estimators", "generalisation")
     assert names == {"saxe", *(f"chelombiev_{kind}" for kind in kinds)}
+
+
+@pytest.fixture(scope="module")
+def quarter():
+    """A quarter of the 12-bit patterns, of which the networks of the papers learn most."""
+    whole, rng = ib.datasets.load("szt"), np.random.default_rng(0)
+    rows, held_out = (rng.permutation(n)[:k] for n, k in ((3276, 820), (820, 204)))
+    return ib.datasets.Dataset(
+        (whole.x_train[rows], whole.y_train[rows]), (whole.x_test[held_out], whole.y_test[held_out])
+    )
+
+
+def trained(data, estimators, record, **model):
+    """Train networks for 600 epochs; return the table, the logs at the end and H(Bin(T))."""
+    noise, measures = model.pop("noise_std", 0.0), []
+
+    def observer(layers):
+        if noise:
+            measures.append(ib.clustering.measures(layers, max_samples=2))
+
+    table, logs = ib.ensembles.study(
+        lambda seed: ib.models.szt(seed=seed, **model), data, seeds=range(2), epochs=600,
+        batch_size=128, learning_rate=4e-3, estimators=estimators, record=record, noise_std=noise,
+        observer=observer,
+    )  # fmt: skip
+    return table, logs[logs["epoch"] == 600], measures
+
+
+def test_noisy_networks_compress_unless_their_weights_are_orthonormal(quarter):
+    sp = {"name": "sp", "population": True, "conditional_inputs": 1024, "propagations": 16}
+    sp["mc_draws"] = 2
+    falls, losses = {}, {}
+    for rate in (0.0, 1e-3):
+        table, last, measures = trained(
+            quarter, [sp], [0, 200, 600], initial="uniform", orthonormal=rate, noise_std=0.005
+        )
+        own = table[(table["quantity"] == "I(X;T)") & (table["layer"] == "dense_5")]
+        curves = own.pivot_table(index="epoch", columns="run", values="value")
+        assert (curves.max() > curves.iloc[0] + 1).all()  # they are fitted first
+        falls[rate], losses[rate] = curves.max() - curves.iloc[-1], last["val_loss"].mean()
+        bins = pd.concat(measures)
+        bins = bins[(bins["measure"] == "H(Bin(T))") & (bins["layer"] == "dense_5")]
+        binned = bins.pivot_table(index="epoch", columns="run", values="value")
+        assert np.corrcoef(curves.to_numpy().ravel(), binned.to_numpy().ravel())[0, 1] > 0.8
+    assert (falls[0.0] > 0.5).all() and (falls[1e-3] < 0.2).all()
+    assert losses[1e-3] < losses[0.0]
+
+
+def test_unbounded_activations_compress_and_fixed_bins_disagree(quarter):
+    fixed = '{"name": "binning", "bins": 30, "range": [-1, 1], "clip": true}'
+    estimators = ["ebab", fixed, '{"name": "binning", "width": 0.07}']
+    falls, losses = {}, {}
+    for activation, l2 in (("tanh", 0.0), ("elu", 0.0), ("elu", 0.015)):
+        table, last, _ = trained(
+            quarter, estimators, "log:12", activation=activation, initial="normal", l2=l2
+        )
+        found = ib.frame.compression(table)
+        falls[activation, l2] = found.groupby(["estimator", "layer"])["absolute"].median()
+        losses[activation, l2] = last["val_loss"].mean()
+    tanh, elu, penalised = falls.values()
+    adaptive, clipped, wide = (f"{name}" for name in tanh.index.levels[0][[2, 0, 1]])
+    assert adaptive.startswith("ebab") and "range" in clipped and "width" in wide
+    # Compression without saturation; tanh compresses more, in the last hidden layer.
+    assert 0.4 < elu[adaptive]["dense_5"] < tanh[adaptive]["dense_5"]
+    # L2 compresses earlier layers, too, and prevents overfitting.
+    assert penalised[adaptive]["dense_3"] > elu[adaptive]["dense_3"] + 1
+    assert losses["elu", 0.015] < losses["elu", 0.0] - 0.2
+    # Of unbounded values, bins between −1 and 1 show compression that wide bins do not.
+    assert elu[clipped]["dense_5"] > 2 * elu[wide]["dense_5"]
+    assert elu[clipped]["dense_5"] > elu[adaptive]["dense_5"] + 0.5
