@@ -168,3 +168,18 @@ def test_estimators_have_schedules_of_their_own(data):
     )  # fmt: skip
     epochs = table.groupby("estimator")["epoch"].unique().map(list)
     assert epochs["ebab"] == [0, 1, 2, 3] and epochs["kde"] == [0, 3]
+
+
+def test_propagations_and_epochs_that_do_not_fit_are_refused(data):
+    def study(estimators, **more):
+        options = {"seeds": [0], "epochs": 1, "noise_std": 0.1, "batch_size": 64, **more}
+        return ib.ensembles.study(
+            lambda seed: ib.models.mlp((6,), 3, hidden=(3,), seed=seed), data,
+            estimators=estimators, **options,
+        )  # fmt: skip
+
+    sp = ib.estimators.SamplePropagation
+    with pytest.raises(ArgumentError, match="different propagations"):
+        study([sp(propagations=16), sp(propagations=32)])
+    with pytest.raises(ArgumentError, match="No epoch"):
+        study("ebab", record=[5])

@@ -112,8 +112,11 @@ class _Clusters:
 
     def __call__(self, layers: sources.Recorded) -> None:
         epoch = layers.sources[0].where.epoch
+        # A network that diverged has no clusters; its estimates say so.
+        finite = [one for one in layers.sources if np.isfinite(one.read()).all()]
+        layers = sources.Recorded(layers.samples, finite)
         # A network without noise has no width of bins.
-        noisy = any(one.where.noise_std > 0 for one in layers.sources)
+        noisy = any(one.where.noise_std > 0 for one in finite)
         width = None if noisy else _WIDTH
         measures = clustering.measures(layers, width=width, **self._rows)
         pairs = layers if epoch in self._pairs_at else sources.Recorded(layers.samples, [])
@@ -141,8 +144,16 @@ def check_model(model: Any) -> None:
     """Check that a model is to be trained.
 
     Raises:
-        ArgumentError: If it has the checkpoints of an earlier training.
+        ArgumentError: If it has the checkpoints of an earlier training, or a seed, layers or a
+            loss, which an ensemble does not use.
     """
+    given = {"seed": models.seed, "layers": models.layers, "loss": models.loss}
+    if unused := [key for key, read in given.items() if read(model) is not None]:
+        raise ArgumentError(
+            "An ensemble has seeds of its own, records all layers and uses the cross-entropy",
+            f"a model without {unused}",
+            model,
+        )
     if models.checkpoints(model):
         raise ArgumentError(
             "An ensemble is trained here, and has no checkpoints",

@@ -36,7 +36,12 @@ def known_pairs(
         output,
         each(
             lambda folder, kind: executor.run(
-                folder, estimators=estimators, mi=mi, images=kind, samples=samples, seed=seed
+                folder,
+                estimators=estimators,
+                mi=[float(value) for value in mi],
+                images=kind,
+                samples=samples,
+                seed=seed,
             ),
             output.path,
             items(images),

@@ -153,6 +153,8 @@ class Ensemble:
             S of the layers behind noise that have own noise, name → ``(m, n_x, *shape)``.
         """
         names = [name for name in self.random if self.noise_std[name]]
+        if not names:
+            return {}
         weights = [weight[0] for weight in self._stacked(self._flat.value[index : index + 1])]
         each = max(1, _CHUNK // max(1, propagations))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in names}

@@ -17,6 +17,7 @@ from ib_keras.arrays.checks import check_count
 from ib_keras.arrays.labels import provenance_of
 from ib_keras.arrays.targets import as_targets
 from ib_keras.ensembles.networks import Ensemble
+from ib_keras.errors import ArgumentError
 from ib_keras.estimation import sources
 from ib_keras.estimation.capture import Captured, propagated_rows
 from ib_keras.estimation.run import make_estimators, run_all
@@ -68,10 +69,12 @@ def study(
         and accuracy of both parts at the end of the epoch.
 
     Raises:
-        ArgumentError: see ``Ensemble`` and ``estimate``.
+        ArgumentError: see ``Ensemble`` and ``estimate``; or if estimators want different numbers of
+            propagations, or none is run at any epoch.
     """
     planned = [split(one, record) for one in _listed(estimators)]
     made = make_estimators([identifier for identifier, _ in planned])
+    _check_propagations(made)
     schedules = [selector(schedule) for _, schedule in planned]
     ensemble = Ensemble(build, seeds, noise_std=noise_std)
     samples = sources.Samples.of(len(data.x), data.y, data.x)
@@ -104,6 +107,10 @@ def study(
 
             for part in pool.map(one, range(len(runs))):
                 rows += part
+    if not logs:
+        raise ArgumentError(
+            "No epoch was recorded", f"a schedule with epochs up to {epochs}", repr(record)
+        )
     table = frame.from_rows(rows)
     origin = {
         "data": examples.fingerprint(examples.of(data.x), as_targets(data.y, len(data.x))),
@@ -114,6 +121,19 @@ def study(
     table.attrs.update(provenance.attrs(made, **origin))
     table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     return table, pd.DataFrame(logs)
+
+
+def _check_propagations(estimators: Sequence[Any]) -> None:
+    """Check that all estimators want the same propagations, which are made once for all."""
+    wanted = {
+        (one.conditional_inputs, one.propagations) for one in estimators if one.traits.propagations
+    }
+    if len(wanted) > 1:
+        raise ArgumentError(
+            "The estimators of an ensemble want different propagations",
+            "equal `conditional_inputs` and `propagations`",
+            sorted(wanted),
+        )
 
 
 def _captured(

@@ -214,10 +214,11 @@ class Propagations:
         if self.propagated is None or self.rows is not None:
             part = self._part(keep, slice(None))
         if part is None:
+            known = "unknown rows" if self.rows is None else f"rows of {len(self.rows)} inputs"
             raise ArgumentError(
-                "The rows of the propagated inputs are needed to draw rows with replacement",
+                "No propagated input is known to be among rows that are drawn with replacement",
                 "propagations of all inputs, or of many with their rows",
-                "unknown rows" if self.rows is None else f"{len(self.rows)} of {len(self.s)} rows",
+                f"{known}, of {len(self.s)} rows",
             )
         return part
 
@@ -380,9 +381,10 @@ class Propagations:
         """Estimate E ln p̂_i(t)/p̂(t) and E ln p̂(t|y)/p̂(t) from the same draws t from p̂_i."""
         m, n_x = propagated.shape[:2]
         weights, complete = self._input_weights(rows), self._complete(rows)
-        # Number of propagations of each input from which points are drawn.
+        # Number of propagations of each input from which points are drawn: at most half of them, so
+        # that the same points serve for an estimate from half of the propagations.
         wanted = -(-_DRAWS // m) if mc_draws is None else mc_draws
-        used = min(n_x, max(2, wanted))
+        used = min(max(2, n_x // 2), max(2, wanted))
         draws = max(1, -(-wanted // used))
         points, noise = _drawn(propagated[:, :used], draws, rng)
         labels = None if self.labels is None else self.labels[rows]
@@ -396,11 +398,12 @@ class Propagations:
             """Average over the inputs; the bias of each is subtracted."""
             each = ratio.mean(axis=1) - bias
             within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
-            if complete:
-                return Mean(float(weights @ each), math.sqrt(float(weights**2 @ within) + unseen))
-            share = 1 - m / len(np.unique(self.codes))
-            variance = share * _spread(each) / m + within.mean() / m + unseen
-            return Mean(float(each.mean()), math.sqrt(variance + missing**2))
+            shares = weights / weights.sum()
+            variance = float(shares**2 @ within) + unseen
+            if not complete:
+                unknown = 1 - m / len(np.unique(self.codes))
+                variance += unknown * _spread(each) * float(shares @ shares)
+            return Mean(float(shares @ each), math.sqrt(variance + missing**2))
 
         def of(count: int) -> tuple[Mean, Mean | None]:
             """Return the estimates from the first propagations of each input."""
@@ -413,7 +416,9 @@ class Propagations:
             ratio = conditional - everything
             shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
             bias = (_excess(conditional) - weights * shared) / count
-            xt = mean(ratio, bias, float(missing.mean()))
+            # Of a bias that is removed, the terms of higher order remain.
+            left = 1 / 3 if complete else 1.0
+            xt = mean(ratio, bias, left * float(missing.mean()))
             if labels is None or not complete:
                 return xt, None
             within, less = _from_halves(own, [inside for _, inside in halves])

@@ -80,7 +80,8 @@ def phases(
     """Find the fitting and compression phases of each layer, in which the curve rises or falls.
 
     A phase ends at an extremum from which the curve turns back by more than the tolerance and by
-    more than 3 standard errors; smaller movements are considered noise.
+    more than 3 standard errors (their 90 % quantile over the curve); smaller movements are
+    considered noise.
 
     Args:
         frame: a table of estimates.
@@ -99,7 +100,7 @@ def phases(
     for key, curve in _curves(frame, quantity):
         values, epochs = curve["value"].to_numpy(), curve["epoch"].to_numpy()
         errors = curve["stderr"].fillna(0).to_numpy()
-        least = max(tolerance * float(np.ptp(values)), 3 * float(errors.max()), 1e-9)
+        least = max(tolerance * float(np.ptp(values)), 3 * float(np.quantile(errors, 0.9)), 1e-9)
         turns = _turns(values, least)
         for start, stop in itertools.pairwise(turns):
             change = float(values[stop] - values[start])
@@ -116,7 +117,8 @@ def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.Dat
     The value at an epoch is that of the polynomial which fits the recorded epochs in a window
     around it best. The standard error is multiplied by the norm of the weights of these epochs,
     which assumes that the errors of different epochs are independent. Curves whose recorded epochs
-    are fewer than the window, or not equally far apart, are left as they are.
+    are fewer than the window, or not equally far apart, or that have values that are not finite,
+    are left as they are.
 
     Args:
         frame: a table of estimates.
@@ -137,8 +139,12 @@ def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.Dat
     window, order = check_count(window, "window", 3), check_count(order, "order", 0)
     if window % 2 == 0 or window <= order:
         raise ArgumentError("`window` is invalid", f"an odd number above {order}", window)
-    norm = float(np.linalg.norm(savgol_coeffs(window, order)))
-    table = validate(frame).copy()
+    # The polynomials of the first and last window are evaluated at all their places.
+    norms = np.array(
+        [np.linalg.norm(savgol_coeffs(window, order, pos=i, use="dot")) for i in range(window)]
+    )
+    half = window // 2
+    table = validate(frame).reset_index(drop=True)
     for _, curve in table.groupby([*_CURVE, "quantity"], sort=False):
         curve = curve.sort_values("epoch")
         steps = np.diff(curve["epoch"].to_numpy())
@@ -146,8 +152,10 @@ def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.Dat
         if len(curve) < window or len(set(steps)) != 1 or not np.isfinite(values).all():
             continue
         table.loc[curve.index, "value"] = savgol_filter(values, window, order)
-        table.loc[curve.index, "stderr"] = norm * curve["stderr"]
-    return table
+        middle = np.full(len(curve) - 2 * half, norms[half])
+        factors = np.concatenate([norms[:half], middle, norms[half + 1 :]])
+        table.loc[curve.index, "stderr"] = factors * curve["stderr"].to_numpy()
+    return table.set_axis(frame.index)
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:

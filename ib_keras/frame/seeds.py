@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from ib_keras import flags as flagging
@@ -76,22 +77,29 @@ def over_seeds_of_truth(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The table with the columns ``mi`` and ``group``, the kind of images. The ``value`` of
-        combined runs is the mean over seeds, ``stderr`` the standard deviation over seeds, and
-        ``seeds`` their number, which is 1 for other runs.
+        combined runs is the mean over seeds, ``stderr`` the standard deviation over seeds (NaN for
+        one seed), and ``seeds`` the number of those with a finite value, which is 1 for other runs.
 
     Raises:
         ArgumentError: If the table lacks columns.
     """
     table = validate(frame).assign(seeds=1)
+    finite = np.isfinite(table["value"])
     seeded = table["run"].str.contains(r"-seed\d+$", regex=True)
     if seeded.any():
         runs = table.loc[seeded].drop_duplicates("run")
         names = runs["run"].map(seed_groups(runs["run"]))
-        counts = names.value_counts()
         truths = dict(zip(names, runs[TRUTH], strict=True))
         combined = over_seeds(table[seeded])
+        key = ["run", "layer", "estimator", "quantity"]
+        group = table["run"].map(dict(zip(runs["run"], names, strict=True)))
+        counts = table[seeded & finite].assign(run=group).groupby(key, observed=True).size()
+        places = pd.MultiIndex.from_frame(combined[key])
+        seeds = counts.reindex(places).fillna(0).to_numpy(int)
         combined = combined.assign(
-            seeds=combined["run"].map(counts).astype(int), **{TRUTH: combined["run"].map(truths)}
+            seeds=seeds,
+            stderr=combined["stderr"].where(seeds > 1),
+            **{TRUTH: combined["run"].map(truths)},
         )
         table = pd.concat([table[~seeded], combined], ignore_index=True)
     return table.assign(group=groups_of_truth(table)).sort_values(TRUTH, kind="stable")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ib_keras import frame, plot
 from ib_keras.errors import ArgumentError
@@ -110,7 +113,7 @@ def _gathered(falls: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _overfitting(table: pd.DataFrame) -> Iterator[tuple]:
-    """Compare the rise of the held-out loss after its minimum, with and without L2."""
+    """Compare the accuracies, and the fall of the held-out one after its maximum."""
     if not {"accuracy", "val_accuracy"} <= set(table):
         return
     columns = ["run", "epoch", "accuracy", "val_accuracy"]
@@ -128,6 +131,8 @@ def _overfitting(table: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _correlated(table: pd.DataFrame, estimators: list[str]) -> Iterator[tuple]:
+    if not {"accuracy", "val_accuracy"} <= set(table):
+        return
     for estimator in estimators:
         for measure, sign in (("val_accuracy", "positive"), ("gap", "negative")):
             found = generalisation(table, estimator, measure=measure)
@@ -141,6 +146,31 @@ def _correlated(table: pd.DataFrame, estimators: list[str]) -> Iterator[tuple]:
                     f"r = {result.statistic:.2f}, 95 % interval {low:.2f} to {high:.2f}, "
                     f"p = {result.pvalue:.2g}",
                 )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Correlation:
+    """A correlation of points from which the means of their groups are subtracted.
+
+    Args:
+        statistic: r.
+        free: the number of points minus the number of groups.
+    """
+
+    statistic: float
+    free: int
+
+    @property
+    def pvalue(self) -> float:
+        """The probability of an r at least as far from 0 without a correlation."""
+        t = self.statistic * math.sqrt((self.free - 1) / max(1e-300, 1 - self.statistic**2))
+        return float(2 * stats.t(self.free - 1).sf(abs(t)))
+
+    def confidence_interval(self) -> tuple[float, float]:
+        """Return the interval of 95 %, by Fisher's transformation."""
+        half = stats.norm.ppf(0.975) / math.sqrt(self.free - 2)
+        centre = np.arctanh(np.clip(self.statistic, -1 + 1e-15, 1 - 1e-15))
+        return float(np.tanh(centre - half)), float(np.tanh(centre + half))
 
 
 def generalisation(
@@ -159,14 +189,12 @@ def generalisation(
 
     Returns:
         A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``, and
-        the measure; in nats), the points relative to the mean of their group, and SciPy's result of
-        the correlation (``None`` if there are too few points, or no variation).
+        the measure; in nats), the points relative to the mean of their group, and the correlation
+        of the latter (``None`` if there are too few points, or no variation).
 
     Raises:
         ArgumentError: If the measure is unknown.
     """
-    from scipy.stats import pearsonr
-
     if measure not in MEASURES:
         raise ArgumentError("`measure` is unknown", f"one of {list(MEASURES)}", repr(measure))
     table = frame.convert(table, "nats")
@@ -183,8 +211,11 @@ def generalisation(
         )
         pair = ["compression", measure]
         centred = points[pair] - points.groupby("group")[pair].transform("mean")
-        varies = len(points) > 3 and (centred.std() > 1e-9).all()
-        result = pearsonr(centred["compression"], centred[measure]) if varies else None
+        free = len(points) - points["group"].nunique()
+        result = None
+        if free > 2 and (centred.std() > 1e-9).all():
+            r = float(np.corrcoef(centred["compression"], centred[measure])[0, 1])
+            result = Correlation(r, free)
         by_layer[part["layer"].iloc[0].removesuffix("_prelu")] = (points, centred, result)
     return by_layer
 

@@ -141,7 +141,7 @@ class Progress(logging.Filter):
         seconds = 0.0
         for name, missing in (self._expected - self._done).items():
             if took := self._took.get(name):
-                running = [one for one in self._running.values() if one.name == name]
+                running = [one for one in list(self._running.values()) if one.name == name]
                 spent = sum(time.monotonic() - one.since for one in running)
                 work = missing * sum(took) / len(took) - spent
                 seconds += max(0.0, work) / min(2, missing)

@@ -108,3 +108,9 @@ def test_shuffled_labels_cannot_be_learned_by_held_out_rows(tmp_path):
     assert abs(found[True]["val_accuracy"] - 0.5) < 0.1
     with pytest.raises(ArgumentError, match="shuffled_labels"):
         ib.models.shuffles_labels({"name": "szt", "shuffled_labels": "yes"})
+
+
+@pytest.mark.parametrize("more", [{"seed": 3}, {"layers": ["output"]}, {"loss": "mse"}])
+def test_what_an_ensemble_does_not_use_is_refused(more):
+    with pytest.raises(ArgumentError, match="ensemble"):
+        ensembler.check_model({"name": "szt", **more})

@@ -50,3 +50,23 @@ def test_within_compression():
     assert found.value < 0.5 and {"low_dim", "high_dim"} <= set(found.flags)
     with pytest.raises(ArgumentError, match="differ in length"):
         KernelDensity().mutual_information(x[:, 0, 0], y[:5, 0, 0])
+
+
+def test_what_a_density_cannot_show_is_flagged_or_refused():
+    rng = np.random.default_rng(0)
+    kde = KernelDensity()
+    # A close relation, which the width of the kernels smooths away.
+    a = rng.uniform(size=(1000, 1))
+    b = np.sin(40 * a) + rng.uniform(-1e-3, 1e-3, (1000, 1))
+    assert "strong" in kde.mutual_information(a, b).flags
+    # Heavy tails are shortened; one width for all of the density still shows too little.
+    pair = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 1000)
+    truth = -0.5 * np.log(1 - 0.81)
+    tails = kde.mutual_information(*(np.sinh(3 * v) for v in pair.T[:, :, None]))
+    assert 0.3 < tails.value < truth
+    # Small classes have no density of their own.
+    independent = rng.normal(size=(300, 4))
+    with pytest.raises(ArgumentError, match="class"):
+        kde.with_classes(independent, np.repeat(np.arange(100), 3))
+    few = kde.with_classes(independent[:120], np.repeat(np.arange(6), 20))
+    assert "high_dim" in few.flags

@@ -713,7 +713,7 @@ def test_rows_that_are_drawn_with_replacement_have_a_lower_ceiling(second_layer)
         separate[:, 0], noise_std=0.05, conditional=separate
     )
     assert found.xt.value < whole.xt.value - 0.4
-    with pytest.raises(ArgumentError, match="replacement"):
+    with pytest.raises(ArgumentError, match="drawn with replacement"):
         SamplePropagation(resample=True).estimate(
             separate[:, 0], noise_std=0.05, conditional=separate[:40]
         )
@@ -729,3 +729,25 @@ def test_labels_that_separate_samples_would_give_are_flagged():
         conditional[:, 0], y=labels, noise_std=0.5, conditional=conditional
     )
     assert found.ty.value > 1 and "high_dim" in found.ty.flags
+
+
+@pytest.mark.parametrize(("dim", "count"), [(3, 32), (4, 64)])
+def test_too_few_propagations_of_a_small_population_are_flagged(dim, count):
+    """The noise of earlier layers is four times as wide as the layer's own."""
+    rng = np.random.default_rng(0)
+    x = 8 * rng.normal(size=(512, 1, dim))
+    s = x + 4 * rng.normal(size=(512, count, dim))
+    found = SamplePropagation(population=True).estimate(s[:, 0], noise_std=1.0, conditional=s)
+    truth = dim / 2 * np.log(1 + 64 / 17)
+    assert abs(found.xt.value - truth) > 0.3 and "high_dim" in found.xt.flags
+
+
+def test_propagated_inputs_that_were_drawn_twice_count_twice():
+    rng = np.random.default_rng(0)
+    s = 1000 * np.arange(400.0)[:, None, None] + rng.normal(size=(400, 16, 1))
+    sp = SamplePropagation(resample=True)
+    whole = sp.estimate(s[:, 0], noise_std=1.0, conditional=s).xt
+    rows = np.sort(rng.permutation(400)[:200])
+    part = sp.estimate(s[:, 0], noise_std=1.0, conditional=s[rows], conditional_rows=rows).xt
+    assert abs(part.value - whole.value) < 3 * np.hypot(part.stderr, whole.stderr)
+    assert part.value < np.log(400) - 0.4

@@ -9,6 +9,7 @@ from make_frame import make_frame
 
 from ib_keras import frame, studies
 from ib_keras.errors import ArgumentError
+from ib_keras.studies import chelombiev_2019
 
 
 def curve(values, run="tanh-0", **fixed):
@@ -95,7 +96,7 @@ def test_smoothing():
     true = 3 - 2 * np.cos(epochs / 40)
     smooth = frame.smoothed(curve(true + 0.1 * rng.normal(size=200), stderr=0.1))
     assert np.sqrt(np.mean((smooth["value"] - true) ** 2)) < 0.06
-    assert 0.02 < smooth["stderr"].iloc[0] < 0.06
+    assert 0.02 < smooth["stderr"].iloc[100] < 0.06
     # A polynomial of this degree is left as it is.
     exact = frame.smoothed(curve(list(1e-4 * epochs**2)))
     np.testing.assert_allclose(exact["value"], 1e-4 * epochs**2, atol=1e-9)
@@ -115,3 +116,43 @@ def test_bad_input():
             function(curve([1, 2]), quantity="H(T)")
         with pytest.raises(ArgumentError, match="not a table of estimates"):
             function(curve([1, 2])[["run"]])
+
+
+def test_errors_of_smoothed_curves_are_those_of_repeated_noise():
+    """Also at the ends, where the polynomials are least certain."""
+    rng = np.random.default_rng(0)
+    many = [
+        frame.smoothed(curve(rng.normal(size=60), stderr=1.0).set_axis(range(100, 160)))
+        for _ in range(400)
+    ]
+    spread = np.std([one["value"] for one in many], axis=0)
+    stated = many[0]["stderr"].to_numpy()
+    assert (np.abs(spread / stated - 1) < 0.2).all()
+    assert stated[0] > 2 * stated[30] and stated[-1] > 2 * stated[30]
+    assert list(many[0].index) == list(range(100, 160))
+
+
+def test_seeds_without_a_value_do_not_count():
+    one = curve([3.0], run="gaussian-16-3-seed0").assign(mi=3.0)
+    rest = [
+        one.assign(run=f"gaussian-16-3-seed{seed}", value=value)
+        for seed, value in ((1, np.nan), (2, 3.2))
+    ]
+    found = frame.over_seeds_of_truth(pd.concat([one, *rest], ignore_index=True))
+    assert found["seeds"].tolist() == [2] and found["value"].tolist() == pytest.approx([3.1])
+    alone = frame.over_seeds_of_truth(pd.concat([one, rest[0]], ignore_index=True))
+    assert alone["seeds"].tolist() == [1] and alone["stderr"].isna().all()
+
+
+def test_a_correlation_within_groups_is_rarely_found_by_chance():
+    rng = np.random.default_rng(0)
+    groups, false = np.repeat(np.arange(8), 3), 0
+    for _ in range(300):
+        pair = rng.normal(size=(2, 24))
+        x, y = (v - np.array([v[groups == g].mean() for g in groups]) for v in pair)
+        found = chelombiev_2019.Correlation(float(np.corrcoef(x, y)[0, 1]), 24 - 8)
+        low, high = found.confidence_interval()
+        assert low < found.statistic < high
+        false += found.pvalue < 0.05
+    # 5 % of 300, with 3 standard errors.
+    assert 0.01 < false / 300 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
