@@ -197,7 +197,7 @@ def test_gaussian_is_unbiased_where_dimensions_are_many():
 def test_estimates_of_a_model_compare_with_the_inputs(mlp, inputs):
     x, y = inputs
     noisy = ib.instrument(mlp, 0.5, seed=0)
-    table = ib.estimate(noisy, ["ksg", "gaussian"], inputs=x, targets=y)
+    table = ib.estimate(noisy, ["ksg", "gaussian"], inputs=x, targets=y, seed=0)
     flags = table.set_index(["estimator", "layer", "quantity"])["flags"]
     # With some ten rows per dimension, KSG finds too little.
     assert flags[("ksg", "first", "I(X;T)")] == "high_dim"
