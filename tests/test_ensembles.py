@@ -183,3 +183,13 @@ def test_propagations_and_epochs_that_do_not_fit_are_refused(data):
         study([sp(propagations=16), sp(propagations=32)])
     with pytest.raises(ArgumentError, match="No epoch"):
         study("ebab", record=[5])
+
+
+def test_outputs_that_are_no_probabilities_are_refused():
+    def logits(seed):
+        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="o")])
+
+    with pytest.raises(ArgumentError, match="softmax"):
+        Ensemble(logits, [0])
+    with pytest.raises(ArgumentError, match="softmax"):
+        Ensemble(lambda seed: ib.models.mlp((6,), 3, seed=seed), [0], noise_std={"output": 0.1})

@@ -83,6 +83,14 @@ class Ensemble:
         self._plan = plan(self.model, None, input_spec(self.model))
         noise = self._plan.noise(noise_std)
         self.noise_std = {name: noise.get(name, 0.0) for name in self._plan.names}
+        shape = (1, *self.model.input_shape[1:])
+        sums = np.sum(self.model(np.zeros(shape, self._plan.spec.dtype.name)), axis=-1)
+        if not np.allclose(sums, 1, atol=1e-3) or any(noise.get(n) for n in self._plan.outputs):
+            raise ArgumentError(
+                "The outputs are not probabilities, which the cross-entropy needs",
+                "a softmax at the end, and no noise after it",
+                f"outputs that sum to {float(sums.ravel()[0]):.3g}, noise_std={noise_std}",
+            )
         # The noise of all layers is drawn at once.
         self._sizes = [
             math.prod(tap.shape) if self.noise_std[tap.name] else 0 for tap in self._plan.taps

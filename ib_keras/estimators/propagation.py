@@ -77,9 +77,10 @@ class SamplePropagation(FromClasses):
     ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound is near ln K;
     ``high_dim`` if the two halves of the inputs and of the propagations give, on average, a
     different estimate, by more than 3 standard errors; for a population, if half of the
-    propagations do. In that case there are too few samples for this dimension, and the value
-    describes these samples but not their distribution. If I(X;T) has one of these flags and
-    permuted labels give more than a tenth of I(T;Y), I(T;Y) has ``high_dim``, too.
+    propagations do, or there are fewer than four. In that case there are too few samples for this
+    dimension, and the value describes these samples but not their distribution. If I(X;T) has one
+    of these flags and permuted labels give more than a tenth of I(T;Y), I(T;Y) has ``high_dim``,
+    too.
 
     Cost: n times the number of draws, in one fused pass, with memory for one tile.
 
@@ -202,7 +203,10 @@ class SamplePropagation(FromClasses):
         if not (self.population or self.resample):
             rng = np.random.default_rng([self.seed, 1])
             half_xt, half_ty = data.from_halves(self.mc_draws, rng)
-        flags = (*saturation(xt.value, n, entropy(codes)), *_high_dim(xt, half_xt))
+        unseen = _high_dim(xt, half_xt)
+        if conditional is not None and half_xt is None and (self.population or self.resample):
+            unseen = ("high_dim",)  # two or three propagations cannot be compared with fewer
+        flags = (*saturation(xt.value, n, entropy(codes)), *unseen)
         information = Estimate(xt.value, xt.stderr, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:
             return LayerInformation(information, others=others)

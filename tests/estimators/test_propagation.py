@@ -751,3 +751,10 @@ def test_propagated_inputs_that_were_drawn_twice_count_twice():
     part = sp.estimate(s[:, 0], noise_std=1.0, conditional=s[rows], conditional_rows=rows).xt
     assert abs(part.value - whole.value) < 3 * np.hypot(part.stderr, whole.stderr)
     assert part.value < np.log(400) - 0.4
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_or_three_propagations_of_a_population_are_flagged(count):
+    s = np.random.default_rng(0).normal(size=(40, count, 3))  # S knows nothing of X
+    found = SamplePropagation(population=True).estimate(s[:, 0], noise_std=0.1, conditional=s).xt
+    assert found.value > 3 and "high_dim" in found.flags
