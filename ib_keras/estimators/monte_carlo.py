@@ -18,6 +18,8 @@ from ib_keras.estimators.kernels.mixture import log_sums
 
 # Total number of draws by default: a standard error of about 0.005 nats.
 _DRAWS = 1 << 15
+# Number of draws that suffice for a flag: a standard error of about 0.01 nats.
+_FEW_DRAWS = 1 << 12
 # Largest magnitude in units of the noise: sums of squares do not overflow.
 _LARGEST = 1e100
 # Smallest number of rows that is halved.
@@ -194,14 +196,28 @@ class Propagations:
         """Estimate I(T;Y); ``None`` without labels."""
         if self.labels is None:
             return None
+        mixture = self._mixture()
+        return mixture.information(mc_draws, rng, random=self.propagated is not None)[1]
+
+    def of_permuted_labels(self, rng: np.random.Generator) -> Mean | None:
+        """Estimate I(T;Y) of permuted labels, of which T knows nothing, from few points."""
+        if self.labels is None:
+            return None
+        permuted = dataclasses.replace(self, labels=rng.permutation(self.labels))._mixture()
+        n = len(permuted.s)
+        origins = rng.choice(n, size=min(n, _FEW_DRAWS), replace=False)
+        everything, within = permuted.logs(1, rng, origins)
+        weights = permuted.weights[origins]
+        return average(within - everything, weights / weights.sum(), random=True)
+
+    def _mixture(self) -> Mixture:
+        """Return the mixture that approximates p(t)."""
         if self.propagated is None:
-            return self.distinct().information(mc_draws, rng, random=False)[1]
-        if self.rows is None:
-            n = len(self.s)
-            pool = Mixture(self.s, np.full(n, 1 / n), self.labels)
-        else:
-            pool = self._pool(self.propagated, self.rows)
-        return pool.information(mc_draws, rng, random=True)[1]
+            return self.distinct()
+        if self.rows is not None:
+            return self._pool(self.propagated, self.rows)
+        n = len(self.s)
+        return Mixture(self.s, np.full(n, 1 / n), self.labels)
 
     def resampled(self, rng: np.random.Generator) -> Propagations:
         """Draw as many rows as there are, with replacement; propagated inputs stay if drawn.
@@ -531,21 +547,31 @@ class Mixture:
             return xt, None
         return xt, average(within - everything, self.weights, random=random, rows=rows)
 
-    def logs(self, mc_draws: int | None, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return ln p̂/φ and ln p̂(·|y)/φ at points drawn from each centre, each ``(n, draws)``."""
-        n, dim = self.s.shape
+    def logs(
+        self, mc_draws: int | None, rng: np.random.Generator, origins: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ln p̂/φ and ln p̂(·|y)/φ at points drawn from each centre, each ``(n, draws)``.
+
+        Args:
+            mc_draws: see ``draws_each``.
+            rng: the source of the draws.
+            origins: the centres from which points are drawn; by default all n.
+        """
+        origins = np.arange(len(self.s)) if origins is None else origins
+        n, dim = len(origins), self.s.shape[1]
         draws = draws_each(mc_draws, n, dim)
-        labels = np.zeros(n, int) if self.labels is None else self.labels
+        labels = np.zeros(len(self.s), int) if self.labels is None else self.labels
         classes = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
         everything, within = np.full((n, draws), -np.inf), np.empty((n, draws))
         for block in slices(n, TILE // (draws * dim)):
-            scale = None if self.scale is None else self.scale[block][None]
-            points, noise = _drawn(self.s[block][None], draws, rng, scale)
+            some = origins[block]
+            scale = None if self.scale is None else self.scale[some][None]
+            points, noise = _drawn(self.s[some][None], draws, rng, scale)
             total, conditional = everything[block], within[block]
             for label, members in enumerate(classes):
                 sums = self.sums(points, noise, members).reshape(total.shape)
                 np.logaddexp(total, sums, out=total)
-                inside = labels[block] == label
+                inside = labels[some] == label
                 conditional[inside] = sums[inside] - math.log(self.weights[members].sum())
         return everything, within
 

@@ -221,9 +221,7 @@ class SamplePropagation(FromClasses):
 
     def _chance(self, data: Propagations, ty: Mean) -> tuple[str, ...]:
         """Flag I(T;Y) if permuted labels, of which T knows nothing, give much of it."""
-        rng = np.random.default_rng([self.seed, 4])
-        permuted = dataclasses.replace(data, labels=rng.permutation(np.asarray(data.labels)))
-        chance = permuted.of_labels(self.mc_draws, rng)
+        chance = data.of_permuted_labels(np.random.default_rng([self.seed, 4]))
         if chance is None or chance.value < max(0.1 * ty.value, 3 * chance.error):
             return ()
         return ("high_dim",)
