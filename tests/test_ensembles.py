@@ -161,6 +161,30 @@ def test_the_noise_of_a_network_depends_on_its_seed_only(data):
     assert np.abs(propagated["dense_2"].mean(axis=1) - other).max() < 6 * spread / np.sqrt(100)
 
 
+def test_noisy_networks_are_evaluated_without_their_noise_too(data):
+    """The authors of noisy networks report the loss of the network without noise."""
+
+    def build(seed):
+        return ib.models.mlp((6,), 3, hidden=(5, 4), initial="uniform", seed=seed)
+
+    ensemble = Ensemble(build, [7], noise_std=0.5)
+    list(ensemble.fit(*data.train, epochs=2, batch_size=32))
+    model = build(7)
+    model.set_weights(ensemble.weights(0))
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss, accuracy = model.evaluate(*data.test, verbose=0)
+    alone = ensemble.evaluate(*data.test, noisy=False)
+    assert alone["loss"][0] == pytest.approx(loss, rel=1e-5)
+    assert alone["accuracy"][0] == pytest.approx(accuracy, abs=1e-6)
+    assert ensemble.evaluate(*data.test)["loss"][0] != pytest.approx(loss, rel=1e-2)
+    _, logs = ib.ensembles.study(
+        build, data, seeds=[7], estimators="ebab", epochs=2, batch_size=32, record=[2],
+        noise_std=0.5,
+    )  # fmt: skip
+    assert logs["val_noiseless_loss"].item() == pytest.approx(loss, rel=1e-3)
+    assert logs["val_loss"].item() != pytest.approx(loss, rel=1e-2)
+
+
 def test_estimators_have_schedules_of_their_own(data):
     table, _ = ib.ensembles.study(
         lambda seed: ib.models.mlp((6,), 3, hidden=(4,), seed=seed), data, seeds=[0, 1], epochs=3,

@@ -64,9 +64,10 @@ def ensemble(folder, cells, estimators, epochs, clusters=False):
     layers = (*(f"dense_{i}" for i in range(1, 6)), "output")
     table = make_frame(runs=runs, estimators=estimators, layers=layers, epochs=epochs)
     table["value"] = 8 - table["layer_index"] + rng.uniform(0, 0.5, len(table))
-    names = ["loss", "accuracy", "val_loss", "val_accuracy"]
+    kinds = ("", "val_", "noiseless_", "val_noiseless_")
+    names = [kind + name for kind in kinds for name in ("loss", "accuracy")]
     logs = pd.DataFrame([{"run": run, "epoch": e} for run in runs for e in epochs])
-    logs[names] = rng.uniform(size=(len(logs), 4))
+    logs[names] = rng.uniform(size=(len(logs), len(names)))
     ib.frame.write(table, folder, logs=logs)
     if not clusters:
         return
@@ -103,7 +104,8 @@ def test_runs_of_goldfeld_become_tables_and_figures(tmp_path):
     assert kept["value"].item() == pytest.approx(one["value"].item(), rel=1e-3)
     points = pd.read_csv(data / "goldfeld_points.csv")
     assert set(points["epoch"]) == {11, 356} and set(points["layer"]) == {"L5"}
-    (data / goldfeld.PUBLISHED).write_bytes((DATA / goldfeld.PUBLISHED).read_bytes())
+    for name in (goldfeld.PUBLISHED, goldfeld.PUBLISHED_LOGS):
+        (data / name).write_bytes((DATA / name).read_bytes())
     goldfeld.figures(data, tmp_path / "figures")
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
     assert names == {

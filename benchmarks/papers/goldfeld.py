@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RUN, MORE = "goldfeld_szt", "goldfeld_szt_more"
 # Values of the authors' run: one network with the same settings.
-PUBLISHED = "goldfeld_published.csv"
+PUBLISHED, PUBLISHED_LOGS = "goldfeld_published.csv", "goldfeld_published_logs.csv"
 _LAYERS = [f"L{i}" for i in range(1, 6)]
 # Epochs of the authors' figure.
 _SHOWN = (11, 35, 356, 7389)
@@ -79,8 +79,12 @@ def _information(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _logs(joined: pd.DataFrame) -> pd.DataFrame:
-    names = ["loss", "accuracy", "val_loss", "val_accuracy"]
+    """Return loss and accuracy over seeds, with noise and, as the authors measured, without."""
+    names = [name for name in joined if name.endswith(("loss", "accuracy"))]
     logs = joined[["run", "epoch", *names]].drop_duplicates(["run", "epoch"])
+    for name in names:  # networks that have no noise
+        if "noiseless_" in name:
+            logs[name] = logs[name].fillna(logs[name.replace("noiseless_", "")])
     long = logs.assign(cell=_cell(logs["run"])).melt(["cell", "run", "epoch"], names, "measure")
     return _common.over_seeds(long.sort_values("epoch"), ["cell", "measure", "epoch"])
 
@@ -128,9 +132,10 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
     if not (data / "goldfeld_cells.csv").exists():
         return
     read = {path.stem: pd.read_csv(path) for path in data.glob("goldfeld_*.csv")}
+    theirs = pd.read_csv(data / PUBLISHED_LOGS)
     cells, logs, clusters = (read[f"goldfeld_{name}"] for name in ("cells", "logs", "clusters"))
     with _common.style("goldfeld"):
-        drawn: dict[str, Any] = {"cells": _cells(cells), "losses": _losses(logs)}
+        drawn: dict[str, Any] = {"cells": _cells(cells), "losses": _losses(logs, theirs)}
         drawn["clusters"] = _measures(clusters)
         if RUN in read:
             published = pd.read_csv(data / PUBLISHED)
@@ -184,21 +189,31 @@ def _cells(cells: pd.DataFrame) -> Figure:
     return figure
 
 
-def _losses(logs: pd.DataFrame) -> Figure:
-    """Draw loss and accuracy of training and held-out rows."""
+def _losses(logs: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """Draw loss and accuracy of training and held-out rows without noise, and the authors'."""
     figure, (row,) = _common.panels(1, 4, 2.7, 2.3, sharex=True)
     colours = _common.palette(list(dict.fromkeys(logs["cell"])))
-    names = ("loss", "val_loss", "accuracy", "val_accuracy")
-    titles = ("loss [nats]", "held-out loss [nats]", "accuracy", "held-out accuracy")
-    for axes, name, title in zip(row, names, titles, strict=True):
-        for cell, part in logs[logs["measure"] == name].groupby("cell", sort=False):
+    titles = {
+        "loss": "loss [nats]", "val_loss": "held-out loss [nats]",
+        "accuracy": "accuracy", "val_accuracy": "held-out accuracy",
+    }  # fmt: skip
+    for axes, (name, title) in zip(row, titles.items(), strict=True):
+        own = logs[logs["measure"] == _noiseless(name)]
+        for cell, part in own.groupby("cell", sort=False):
             part = part.sort_values("epoch")
             axes.plot(part["epoch"].clip(lower=0.7), part["mean"], color=colours[cell], label=cell)
+        theirs = published[published["measure"] == name]
+        axes.plot(theirs["epoch"], theirs["value"], "--", color="#d95f02", label="published run")
         axes.set(title=title, xscale="log", xlabel="epoch")
     figure.legend(
-        *row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours)
+        *row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours) + 1
     )
     return figure
+
+
+def _noiseless(name: str) -> str:
+    """Return the name in the logs of a measure of the network without its noise."""
+    return f"val_noiseless_{name[4:]}" if name.startswith("val_") else f"noiseless_{name}"
 
 
 def _measures(clusters: pd.DataFrame) -> Figure:

@@ -188,19 +188,25 @@ class Ensemble:
         arrays = {name: taps[index] for name, taps in noisy.items()}
         return Activations(arrays, noise_std=self.noise_std, random=self.random)
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    def evaluate(
+        self, x: np.ndarray, y: np.ndarray, *, noisy: bool = True
+    ) -> dict[str, np.ndarray]:
         """Compute each network's ``loss`` (cross-entropy and penalties, in nats) and ``accuracy``.
 
         Args:
             x: inputs, ``(n, ...)``.
             y: labels, ``(n,)``.
+            noisy: whether the layers have their noise.
 
         Returns:
             ``{"loss": (networks,), "accuracy": (networks,)}``.
         """
         labels = tf.constant(self._codes(y, len(x)), tf.int32)
         inputs = tf.constant(x, self._plan.spec.dtype)
-        losses, correct = self._evaluate(inputs, labels, self._all_noise(len(x), [_EVALUATION, 0]))
+        noise = self._all_noise(len(x), [_EVALUATION, 0])
+        if not noisy:
+            noise = tf.zeros_like(noise)
+        losses, correct = self._evaluate(inputs, labels, noise)
         return {"loss": losses.numpy(), "accuracy": correct.numpy()}
 
     def fit(

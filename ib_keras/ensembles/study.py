@@ -66,7 +66,8 @@ def study(
 
     Returns:
         A table of estimates in nats, and the logs with the columns ``run``, ``epoch``, and the loss
-        and accuracy of both parts at the end of the epoch.
+        and accuracy of both parts at the end of the epoch; those of noisy networks also without
+        noise (``noiseless_loss``, ``val_noiseless_accuracy``, …).
 
     Raises:
         ArgumentError: see ``Ensemble`` and ``estimate``; or if estimators want different numbers of
@@ -89,10 +90,9 @@ def study(
             if not used:
                 continue
             noisy, clean = ensemble.passes(data.x, draw=epoch)
-            train, test = ensemble.evaluate(*data.train), ensemble.evaluate(*data.test)
+            measured = _evaluations(ensemble, data)
             for k, run in enumerate(runs):
-                values = {name: float(v[k]) for name, v in train.items()}
-                values |= {f"val_{name}": float(v[k]) for name, v in test.items()}
+                values = {name: float(each[k]) for name, each in measured.items()}
                 logs.append({"run": run, "epoch": epoch, **values})
 
             def one(
@@ -121,6 +121,17 @@ def study(
     table.attrs.update(provenance.attrs(made, **origin))
     table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
     return table, pd.DataFrame(logs)
+
+
+def _evaluations(ensemble: Ensemble, data: datasets.Dataset) -> dict[str, np.ndarray]:
+    """Return the loss and accuracy of each network on both parts, by their names in logs."""
+    found: dict[str, np.ndarray] = {}
+    kinds = {"": True, "noiseless_": False} if any(ensemble.noise_std.values()) else {"": True}
+    for kind, noisy in kinds.items():
+        for part, prefix in ((data.train, ""), (data.test, "val_")):
+            measured = ensemble.evaluate(*part, noisy=noisy)
+            found |= {f"{prefix}{kind}{name}": each for name, each in measured.items()}
+    return found
 
 
 def _check_propagations(estimators: Sequence[Any]) -> None:
