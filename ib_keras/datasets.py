@@ -12,7 +12,7 @@ from absl import logging
 
 from ib_keras.arrays.labels import are_labels, encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
-from ib_keras.storage import data_files
+from ib_keras.storage import data_files, images
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 
@@ -38,12 +38,14 @@ class Dataset(_Parts):
         train: ``(x, y)`` of the training part, with inputs x ``(n, ...)`` and class codes 0…K−1 as
             y ``(n,)``, or numbers as y ``(n,)`` or ``(n, k)``.
         test: ``(x, y)`` of the test part.
+        valid: ``(x, y)`` of the validation part, if it was loaded; otherwise ``None``.
         label_names: the K labels in the order of their codes; 0…K−1 by default. ``None`` if y are
             numbers rather than classes.
         arrays: the names of the arrays or columns that were read from a file; empty for data
             without names.
     """
 
+    valid: tuple[np.ndarray, np.ndarray] | None
     label_names: tuple[str | int, ...] | None
     arrays: tuple[str, ...]
 
@@ -53,8 +55,10 @@ class Dataset(_Parts):
         test: tuple[np.ndarray, np.ndarray],
         label_names: Sequence[str | int] | None = None,
         arrays: Sequence[str] = (),
+        valid: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Dataset:
         dataset = super().__new__(cls, train, test)
+        dataset.valid = valid
         if label_names is None and are_labels(np.concatenate([train[1], test[1]])):
             label_names = range(int(max(train[1].max(), test[1].max())) + 1)
         dataset.label_names = None if label_names is None else tuple(label_names)
@@ -114,6 +118,7 @@ def load(
     image_size: str | int | Sequence[int] | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    valid: bool = False,
 ) -> Dataset:
     """Load a data set.
 
@@ -125,14 +130,16 @@ def load(
       ``"cifar10"`` and ``"cifar100"``.
     * an ``.npz`` or ``.mat`` file with the arrays ``x_train, y_train, x_test, y_test``, or
       ``x, y``. x may also be called ``X``, ``F``, ``data``, ``inputs``, ``features`` or ``images``,
-      and y ``labels``, ``targets`` or ``classes``, if only one array has such a name.
+      and y ``labels``, ``targets`` or ``classes``, if only one array has such a name. Arrays
+      ``x_valid, y_valid`` (or ``val``, ``validation``) are a third part.
     * a table, ``.csv`` or ``.tsv`` (also compressed, ``.csv.gz``) with the names of the columns in
       its first line, or ``.parquet``. The columns that ``label`` names are y; all others are inputs
       and must be numbers.
     * a folder with a subfolder of images for each class, or with such folders ``train`` and
-      ``test``. The images are returned as 8-bit numbers, with one channel if all are grey.
-    * a folder that ``tf.data.Dataset.save`` wrote, or with two such folders ``train`` and ``test``.
-      The elements are ``(x, y)`` or dictionaries, in batches or not.
+      ``test``, and perhaps ``valid``, as CINIC-10 has them. The images are returned as 8-bit
+      numbers, with one channel if all are grey.
+    * a folder that ``tf.data.Dataset.save`` wrote, or with two or three such folders ``train``,
+      ``test`` and ``valid``. The elements are ``(x, y)`` or dictionaries, in batches or not.
 
     Labels are classes if they are integers of any kind, booleans, texts, integers stored as floats
     (with few different values), or one-hot rows. Other floats, and matrices that are not one-hot,
@@ -143,12 +150,13 @@ def load(
         label: the name of the labels in a table, or in a saved data set whose elements are
             dictionaries. Several columns of numbers, as a list or as ``"a,b"``, are one label
             ``(n, k)``. ``None`` for the only name that is y, label, target or class.
-        image_size: the height and width to which the images of a folder are resized, as ``(h, w)``,
-            ``"hxw"`` or one number; ``None`` if all have one size.
+        image_size: the height and width to which images are resized, as ``(h, w)``, ``"hxw"`` or
+            one number; ``None`` for no change. The pixels of smaller images are means over areas.
         test_fraction: share of the rows in the test part, for data without a split. The split is
             shuffled, and stratified by class. (The 12-bit task in counting order must not be split
             without shuffling: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
         seed: seed of the split, and of the order of the images of a folder.
+        valid: whether to load the validation part, too, of data that have one.
 
     Returns:
         A ``Dataset``, which ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks. The
@@ -182,9 +190,10 @@ def load(
         x = x if text == "digits" else x.reshape(-1, 8, 8, 1)
         return _split((x / 16).astype(np.float32), y.astype(np.int64), test_fraction, seed)
     if text in _KERAS:
-        return _load_keras(text)
+        return _load_keras(text, images.size_of(image_size))
     path = pathlib.Path(text)
-    return _of_file(path, data_files.read(path, label, image_size, seed), test_fraction, seed)
+    found = data_files.read(path, label, image_size, seed, valid)
+    return _of_file(path, found, test_fraction, seed)
 
 
 def check(
@@ -213,11 +222,13 @@ def check(
         )
     text = os.fspath(name_or_path)
     if text in names():
-        for name, value in (("label", label), ("image_size", image_size)):
+        sized = None if text in _KERAS else image_size
+        for name, value in (("label", label), ("image_size", sized)):
             if value is not None:
                 raise ArgumentError(
                     f"`{name}` does not apply", f"None for the data set {text!r}", repr(value)
                 )
+        images.size_of(image_size)
         return text
     if not data_files.is_file(text):
         raise ArgumentError(
@@ -277,12 +288,14 @@ def _of_file(
     parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.label)
     if len(parts) == 1:
         return _split(*parts[0], test_fraction, seed, label_names, found.names)
-    train, test = parts
-    if train[0].shape[1:] != test[0].shape[1:]:
+    shapes = [x.shape[1:] for x, _ in parts]
+    if len(set(shapes)) > 1:
         raise ArgumentError(
-            "Training and test inputs differ in shape", str(train[0].shape[1:]), test[0].shape[1:]
+            "Training and test inputs differ in shape", str(shapes[0]), str(shapes[1:])
         )
-    return Dataset(train, test, label_names, found.names)
+    train, test = parts[:2]
+    third = parts[2] if len(parts) > 2 else None
+    return Dataset(train, test, label_names, found.names, third)
 
 
 def _split(
@@ -312,7 +325,7 @@ def _split(
     return Dataset((x_train, y_train), (x_test, y_test), label_names, arrays)
 
 
-def _load_keras(name: str) -> Dataset:
+def _load_keras(name: str, size: tuple[int, int] | None) -> Dataset:
     import keras
 
     try:
@@ -327,6 +340,8 @@ def _load_keras(name: str) -> Dataset:
             "y_train, x_test, y_test",
             str(error).splitlines()[0] if str(error) else repr(error),
         ) from error
+    if size is not None:
+        x_train, x_test = (images.resized(x, size) for x in (x_train, x_test))
     (train, test), label_names = _coded([(x_train, y_train), (x_test, y_test)], "y_train")
     return Dataset(train, test, label_names)
 

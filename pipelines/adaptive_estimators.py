@@ -104,8 +104,8 @@ def adaptive_estimators(
             .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
         label: name of the column with the labels of a table, or several names of columns of numbers
             with commas between them; empty for the only column called y, label, target or class.
-        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
-            if all have one size.
+        image_size: height and width to which images are resized, such as "16" or "32x48"; empty
+            for no change.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
             table to mean 0 and standard deviation 1), or "none".
         models: JSON with name, activation, l2 and label, one for each cell of the grid.

@@ -9,6 +9,8 @@ from ib_keras.arrays.checks import check_count, check_positive, check_stddev
 from ib_keras.components.examples.executor import check_scale
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.estimation.shards import check_shards
+from ib_keras.storage.images import size_of
+from ib_keras.training.recipe import parse as parse_recipe
 from ib_keras.training.schedule import parse as parse_record
 from ib_keras.training.schedule import selector, split
 from ib_keras.views import parse as parse_views
@@ -17,7 +19,7 @@ _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
 )  # fmt: skip
 # Shapes and class counts of the data sets that Keras downloads, known without the download.
-_KNOWN = {
+_KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
     "mnist": ((28, 28), 10),
     "fashion_mnist": ((28, 28), 10),
     "cifar10": ((32, 32, 3), 10),
@@ -58,6 +60,10 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
         if key in settings:
             check_count(settings[key], key)
     check_shards(settings.get("shards", 0))
+    if "recipe" in settings:
+        how = parse_recipe(settings["recipe"])
+        if settings.get("epochs"):
+            how.make_optimizer(1e-3, steps=1, epochs=settings["epochs"])
     if "learning_rate" in settings:
         check_positive(settings["learning_rate"], "learning_rate")
     for key in ("noise_std", "width"):
@@ -99,6 +105,7 @@ def check_fit(
     regression = False
     if data in _KNOWN:
         input_shape, n_outputs = _KNOWN[data]
+        input_shape = (*(size_of(image_size) or input_shape[:2]), *input_shape[2:])
     else:
         loaded = ib_keras.datasets.load(data, label=label, image_size=image_size)
         input_shape, n_outputs = loaded.x_train.shape[1:], loaded.n_outputs

@@ -60,7 +60,10 @@ flags.DEFINE_string(
     "local: run on this machine. compile: write a KFP YAML file. vertex, kubeflow: submit a job.",
 )  # fmt: skip
 flags.DEFINE_string("preset", None, "Name of a preset; without one, the defaults are used.")
-flags.DEFINE_multi_string("set", [], "A parameter of the pipeline, as key=value.")
+flags.DEFINE_multi_string(
+    "set", [],
+    "A parameter of the pipeline, as key=value; or one value of a JSON object, as key.name=value.",
+)  # fmt: skip
 flags.DEFINE_bool("describe", False, "List the pipeline's parameters and presets, and exit.")
 flags.DEFINE_string(
     "data", None, "Same as --set data=…: a name, a file (.npz, .mat, .csv, .parquet) or a folder."
@@ -133,9 +136,10 @@ def run(argv: list[str]) -> int:
         if _FLAGS.describe:
             print(describe(module, _FLAGS.preset))
             return 0
-        given = parse_settings(pipeline, _FLAGS.set)
+        settings = preset(module, _FLAGS.preset)
+        given = parse_settings(pipeline, _FLAGS.set, settings)
         models = _FLAGS.model or (given.get("models", []) if _FLAGS.checkpoints else [])
-        settings = preset(module, _FLAGS.preset) | given
+        settings |= given
         settings |= own_model_and_data(pipeline, models, _FLAGS.data, _FLAGS.checkpoints)
         return _RUN[_FLAGS.runner](module, pipeline, settings)
     except IbKerasError as error:

@@ -59,6 +59,7 @@ def information_plane(
     epochs: int = 600,
     batch_size: int = 256,
     learning_rate: float = 0.002,
+    recipe: str = "{}",
     noise_std: float = 0.0,
     record: str = "log",
     split: str = "all",
@@ -75,15 +76,18 @@ def information_plane(
             .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
         label: name of the column with the labels of a table, or several names of columns of numbers
             with commas between them; empty for the only column called y, label, target or class.
-        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
-            if all have one size.
+        image_size: height and width to which images are resized, such as "16" or "32x48"; empty
+            for no change.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
             table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters, .keras files, or "module:function"; all are trained.
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.
         batch_size: number of samples per training step.
-        learning_rate: learning rate of Adam.
+        learning_rate: the (largest) learning rate.
+        recipe: JSON object with the optimizer, the schedule of the learning rate, label smoothing,
+            augmentation and precision, as for the component trainer; by default, Adam with a
+            constant learning rate. --set recipe.optimizer=sgd sets one of them.
         noise_std: standard deviation of the noise in the hidden layers, in the unit of the
             activations.
         record: which epochs to record: "log", or a step or list of epochs in JSON.
@@ -106,6 +110,7 @@ def information_plane(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            recipe=recipe,
             noise_std=noise_std,
             record=record,
             seed=seed,

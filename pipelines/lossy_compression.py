@@ -168,6 +168,7 @@ def lossy_compression(
     epochs: int = 50,
     batch_size: int = 1024,
     learning_rate: float = 0.00001,
+    recipe: str = "{}",
     record: str = "log",
     split: str = "test",
     max_samples: int = 10000,
@@ -183,8 +184,8 @@ def lossy_compression(
             .parquet file, of a folder of images by class, or of a saved tf.data.Dataset.
         label: name of the column with the labels of a table, or several names of columns of numbers
             with commas between them; empty for the only column called y, label, target or class.
-        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
-            if all have one size.
+        image_size: height and width to which images are resized, such as "16" or "32x48"; empty
+            for no change.
         scale: how inputs are scaled: "standard" (images to mean 0 and standard deviation 1),
             "images" (8-bit images to [0, 1]), "columns" (each column of a table to mean 0 and
             standard deviation 1), or "none".
@@ -195,7 +196,10 @@ def lossy_compression(
             "lossy" use the compressor above for the inputs, and their own for the layers.
         epochs: number of epochs.
         batch_size: number of samples per training step.
-        learning_rate: learning rate of Adam.
+        learning_rate: the (largest) learning rate.
+        recipe: JSON object with the optimizer, the schedule of the learning rate, label smoothing,
+            augmentation and precision, as for the component trainer; by default, Adam with a
+            constant learning rate. --set recipe.optimizer=sgd sets one of them.
         record: which epochs to record: "log", or a step or list of epochs in JSON.
         split: which rows to record: "train", "test" or "all".
         max_samples: the maximum number of rows to record.
@@ -218,6 +222,7 @@ def lossy_compression(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            recipe=recipe,
             record=record,
             seed=seed,
         )

@@ -103,9 +103,11 @@ def resnet_decoder(
     epochs: int = 100,
     batch_size: int = 64,
     learning_rate: float = 0.001,
+    recipe: str = "{}",
     record: str = "[0, 1, 10, 100]",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.7,
+    max_rows: int = 0,
     max_samples: int = 100000,
     draws: int = 2,
     warm_start: bool = False,
@@ -120,8 +122,8 @@ def resnet_decoder(
             images, of a folder of images by class, or of a saved tf.data.Dataset.
         label: name of the column with the labels of a table, or several names of columns of numbers
             with commas between them; empty for the only column called y, label, target or class.
-        image_size: height and width to which images of a folder are resized, such as "32x48"; empty
-            if all have one size.
+        image_size: height and width to which images are resized, such as "16" or "32x48"; empty
+            for no change.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
             table to mean 0 and standard deviation 1), or "none".
         models: names, JSON with parameters and "layers", .keras files, or "module:function". A
@@ -131,10 +133,16 @@ def resnet_decoder(
         decoder_settings: JSON object with the decoders' parameters, such as {"levels": 17}.
         epochs: number of epochs of the networks' training.
         batch_size: number of samples per training step.
-        learning_rate: learning rate of Adam.
+        learning_rate: the (largest) learning rate.
+        recipe: JSON object with the optimizer, the schedule of the learning rate, label smoothing,
+            augmentation and precision, as for the component trainer; by default, Adam with a
+            constant learning rate. --set recipe.optimizer=sgd sets one of them.
         record: which epochs get a checkpoint: "log", or a step or list of epochs in JSON.
         test_fraction: fraction of the rows used for evaluation, if the data set has no test part.
-        decoder_fraction: fraction of the other rows that trains decoders instead of networks.
+        decoder_fraction: fraction of the other rows that trains decoders instead of networks. Data
+            with a part "valid" use that instead, such as CINIC-10 in the folders train, valid and
+            test.
+        max_rows: maximum number of rows of each of these parts, chosen at random; 0 for all.
         max_samples: the maximum number of rows for training a decoder, and of rows for evaluation.
         draws: number of samples per displayed image.
         warm_start: whether to start from the decoder of the previous epoch of the cell. Later
@@ -151,6 +159,7 @@ def resnet_decoder(
         scale=scale,
         test_fraction=test_fraction,
         decoder_fraction=decoder_fraction,
+        max_rows=max_rows,
         seed=seed,
     )
     prior_task = image_prior(
@@ -167,6 +176,7 @@ def resnet_decoder(
             epochs=epochs,
             batch_size=batch_size,
             learning_rate=learning_rate,
+            recipe=recipe,
             record=record,
             seed=seed,
         )

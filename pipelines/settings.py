@@ -43,12 +43,16 @@ def preset(module: Any, name: str | None) -> dict[str, Any]:
     return dict(module.PRESETS[name])
 
 
-def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
+def parse_settings(
+    pipeline: Any, settings: list[str], start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Parse ``key=value`` texts into arguments of a pipeline, with their declared types.
 
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
-        settings: the texts. The value of a list is JSON, or a single item.
+        settings: the texts. The value of a list is JSON, or a single item. ``key.name=value`` sets
+            one value of a parameter that is a JSON object.
+        start: the settings of a preset, in which such values are set.
 
     Raises:
         ArgumentError: If a parameter is unknown, or a value does not have the declared type.
@@ -57,6 +61,11 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
+        outer, dot, inner = key.partition(".")
+        if equals and dot and inner and hints.get(outer) is str:
+            before = {**_defaults(pipeline), **(start or {}), **parsed}[outer]
+            parsed[outer] = _with_value(setting, before, inner, text)
+            continue
         if not equals or key not in hints:
             raise ArgumentError(
                 f"The parameter {key!r} is unknown" if equals else f"{setting!r} has no value",
@@ -65,6 +74,30 @@ def parse_settings(pipeline: Any, settings: list[str]) -> dict[str, Any]:
             )
         parsed[key] = parse_value(key, text, hints[key])
     return parsed
+
+
+def _defaults(pipeline: Any) -> dict[str, Any]:
+    signature = inspect.signature(pipeline.pipeline_func)
+    return {name: parameter.default for name, parameter in signature.parameters.items()}
+
+
+def _with_value(setting: str, before: Any, name: str, text: str) -> str:
+    """Return the JSON object ``before`` with one other value; ``text`` is JSON, or else a text."""
+    try:
+        content = json.loads(before)
+    except (ValueError, TypeError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ArgumentError(
+            f"{setting!r} sets a value of a parameter that is no JSON object",
+            f"{setting.partition('.')[0]}=value",
+            repr(before),
+        )
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = text
+    return json.dumps({**content, name: value})
 
 
 def parse_value(key: str, text: str, hint: Any) -> Any:

@@ -226,7 +226,9 @@ def test_training_and_test_images(tmp_path):
             save(picture(i), tmp_path / "d" / part / "xy"[i % 2] / f"{i}.png")
     save(picture(0), tmp_path / "d" / "val" / "x" / "0.png")
     loaded = datasets.load(tmp_path / "d")
-    assert (len(loaded.x_train), len(loaded.x_test)) == (12, 6)
+    assert (len(loaded.x_train), len(loaded.x_test)) == (12, 6) and loaded.valid is None
+    with pytest.raises(ArgumentError, match="one class only"):
+        datasets.load(tmp_path / "d", valid=True)
     np.testing.assert_array_equal(loaded.x_train[:, 0, 0, 0] % 2, loaded.y_train)
     assert not (np.diff(loaded.y_train) >= 0).all()  # not in the order of the classes
     # Classes of these names have no folders inside.
@@ -272,6 +274,68 @@ def test_resized_images(size, shape, pictures):
     loaded = datasets.load(pictures, image_size=size)
     assert loaded.x.shape == (11, *shape, 3) and loaded.x.dtype == np.uint8
     assert sorted(loaded.x.mean(axis=(1, 2, 3))) == [*range(0, 100, 10), 100]
+
+
+def test_a_validation_part(tmp_path):
+    """CINIC-10 has the folders train, valid and test; files have arrays of these names."""
+    for part, number in (("train", 12), ("test", 6), ("valid", 8)):
+        for i in range(number):
+            save(picture(10 * i), tmp_path / "d" / part / "xy"[i % 2] / f"{i}.png")
+    loaded = datasets.load(tmp_path / "d", valid=True, seed=1)
+    x, y = loaded.valid
+    assert (len(loaded.x_train), len(loaded.x_test), x.shape) == (12, 6, (8, 4, 6, 3))
+    np.testing.assert_array_equal(x[:, 0, 0, 0] // 10 % 2, y)
+    plain = datasets.load(tmp_path / "d", seed=1)
+    assert plain.valid is None
+    np.testing.assert_array_equal(plain.x, loaded.x)
+    small = datasets.load(tmp_path / "d", valid=True, image_size=2, seed=1)
+    assert {part[0].shape[1:] for part in (*small, small.valid)} == {(2, 2, 3)}
+    arrays = dict(zip(("x_train", "y_train"), loaded.train, strict=True))
+    arrays |= dict(zip(("x_test", "y_test"), loaded.test, strict=True))
+    for names in (("x_valid", "y_valid"), ("x_val", "y_val"), ("validation_images", "valLabels")):
+        third = dict(zip(names, loaded.valid, strict=True))
+        np.savez(tmp_path / "d.npz", **arrays, **third)
+        again = datasets.load(tmp_path / "d.npz", valid=True)
+        if names[0].startswith("x"):
+            np.testing.assert_array_equal(again.valid[0], x)
+            assert again.arrays == (*arrays, *names)
+        else:  # not one part: the inputs and the labels have different names
+            assert again.valid is None
+        assert datasets.load(tmp_path / "d.npz").valid is None
+    for part, rows in (("train", 20), ("test", 10), ("validation", 6)):
+        tf.data.Dataset.from_tensor_slices((X[:rows], Y[:rows])).save(str(tmp_path / "s" / part))
+    assert len(datasets.load(tmp_path / "s", valid=True).valid[0]) == 6
+    # Labels of all parts have the same codes, and parts the same shape.
+    np.savez(tmp_path / "t.npz", **arrays, x_valid=x, y_valid=np.full(len(x), 7))
+    both = datasets.load(tmp_path / "t.npz", valid=True)
+    assert both.label_names == (0, 1, 7) and set(both.valid[1]) == {2}
+    np.savez(tmp_path / "u.npz", **arrays, x_valid=x[:, :2], y_valid=y)
+    with pytest.raises(ArgumentError, match="differ in shape"):
+        datasets.load(tmp_path / "u.npz", valid=True)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_images_of_files_are_resized_by_area(kind, channels, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (9, 8, 12, *channels)).astype(kind)
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(9) % 2)
+    loaded = datasets.load(tmp_path / "d.npz", image_size="4x3", seed=0)
+    assert loaded.x.dtype == kind and loaded.x.shape == (9, 4, 3, *channels)
+    whole = datasets.load(tmp_path / "d.npz", seed=0).x.astype(float)
+    means = whole.reshape(9, 4, 2, 3, 4, *channels).mean(axis=(2, 4))
+    np.testing.assert_allclose(loaded.x, means.round() if kind == "uint8" else means, atol=1e-3)
+    larger = datasets.load(tmp_path / "d.npz", image_size="16x24", seed=0).x
+    assert larger.shape == (9, 16, 24, *channels)
+    assert abs(larger.mean() - whole.mean()) < 2 and larger.dtype == kind
+
+
+def test_inputs_that_are_no_images_are_not_resized(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((9, 4)), y=np.arange(9) % 2)
+    with pytest.raises(ArgumentError, match=r"`image_size` does not apply.*float64\[9, 4\]"):
+        datasets.load(tmp_path / "d.npz", image_size=2)
+    with pytest.raises(ArgumentError, match="`image_size` is invalid"):
+        datasets.check("cifar10", image_size="large")
 
 
 @pytest.mark.parametrize("size", ["x", "0", "3x", "3x4x5", "-1", 0, (1, 2, 3), 2.5, True])

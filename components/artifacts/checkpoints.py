@@ -25,12 +25,14 @@ class Checkpoints(NamedTuple):
         run: name of the run.
         epochs: the epochs with a checkpoint.
         logs: Keras's logs, one row per epoch.
+        training: how the network was trained; ``None`` if it was trained elsewhere.
     """
 
     folder: pathlib.Path
     run: str
     epochs: list[int]
     logs: pd.DataFrame
+    training: dict[str, Any] | None = None
 
     def path(self, epoch: int) -> pathlib.Path:
         """Return the ``.keras`` file of an epoch."""
@@ -54,7 +56,10 @@ def read(path: str | os.PathLike) -> Checkpoints:
     for epoch in manifest["epochs"]:
         manifests.checked_file(folder, manifest, name(epoch))
     logs = frame.read_parquet(manifests.checked_file(folder, manifest, LOGS))
-    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs)
+    training = manifest.get("training")
+    if not isinstance(training, dict):
+        training = None  # folders of earlier versions have none
+    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs, training)
 
 
 def name(epoch: int) -> str:

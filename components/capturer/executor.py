@@ -62,6 +62,7 @@ def run(
         saved.epochs,
         lambda epoch: model.load_weights(saved.path(epoch)),
         saved.logs.to_dict("records"),
+        training=saved.training,
     )
     store = ActivationStore(output)
     counts = {"n": store.n, "epochs": len(store.epochs), "layers": len(store.layers)}

@@ -128,6 +128,7 @@ def run(
             [*map(checksum, parts.inputs), checksum(np.concatenate(parts.labels))]
         ),
         "model": provenance.of_model(saved.load(wanted.epochs[0])),
+        "training": saved.training,
         "labels": provenance_of(parts.label_names),
     }
     table.attrs.update(provenance.attrs([estimator], **origin))

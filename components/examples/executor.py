@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ib_keras import datasets
-from ib_keras.components.artifacts.examples import PARTS, SCHEMA, VERSION
+from ib_keras.arrays.checks import check_count
+from ib_keras.components.artifacts.examples import SCHEMA, VERSION
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import array_files, atomic, manifests
 
@@ -28,6 +29,7 @@ def run(
     scale: str = "images",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
+    max_rows: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Load a data set, split it, and write its arrays.
@@ -50,17 +52,22 @@ def run(
         raise ArgumentError(
             "`decoder_fraction` is out of range", "0 <= value < 1", decoder_fraction
         )
+    check_count(max_rows, "max_rows", 0)
     loaded = datasets.load(
         data,
         label=label or None,
         image_size=image_size or None,
         test_fraction=test_fraction,
         seed=seed,
+        valid=decoder_fraction > 0,
     )
-    x_train, x_test = _scaled(loaded.x_train, loaded.x_test, scale)
-    arrays = dict(zip(PARTS, (x_train, loaded.y_train, x_test, loaded.y_test), strict=True))
-    if decoder_fraction:
-        arrays |= _set_apart(arrays, decoder_fraction, seed)
+    parts = _parts(loaded, decoder_fraction, max_rows, seed)
+    inputs = _scaled([part.x for part in parts.values()], scale)
+    arrays: dict[str, np.ndarray] = {}
+    for (name, part), x in zip(parts.items(), inputs, strict=True):
+        arrays |= {f"x_{name}": x, f"y_{name}": part.y}
+        if decoder_fraction:
+            arrays[f"rows_{name}"] = part.rows
 
     def fill(folder: pathlib.Path) -> None:
         for name, array in arrays.items():
@@ -75,37 +82,59 @@ def run(
     atomic.write_folder(pathlib.Path(output), fill)
     return {
         "data": data,
-        "train": len(arrays["x_train"]),
-        **({"decoder": len(arrays["x_decoder"])} if decoder_fraction else {}),
-        "test": len(loaded.x_test),
+        **{name: len(part.x) for name, part in parts.items()},
         **({"classes": loaded.n_classes} if loaded.n_classes else {"numbers": loaded.n_outputs}),
         **_named(loaded),
     }
 
 
-def _set_apart(arrays: dict[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """Split the training rows in two parts by class; also return the row numbers of all parts."""
+class _Part(NamedTuple):
+    """Inputs and labels of a part, and the positions of its rows in the loaded data set."""
+
+    x: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+
+
+def _parts(
+    loaded: datasets.Dataset, decoder_fraction: float, max_rows: int, seed: int
+) -> dict[str, _Part]:
+    """Return the training part, that of decoders if there is one, and the test part."""
+    given = [loaded.train, loaded.test, *([loaded.valid] if loaded.valid else [])]
+    starts = np.cumsum([0, *(len(x) for x, _ in given)])
+    train, test, *valid = (
+        _Part(x, y, start + np.arange(len(x)))
+        for (x, y), start in zip(given, starts[:-1], strict=True)
+    )
+    parts = {"train": train}
+    if valid:
+        parts["decoder"] = valid[0]
+    elif decoder_fraction:
+        parts["train"], parts["decoder"] = _divided(train, decoder_fraction, seed)
+    parts["test"] = test
+    if not max_rows:
+        return parts
+    return {
+        name: _divided(part, max_rows, seed)[1] if len(part.x) > max_rows else part
+        for name, part in parts.items()
+    }
+
+
+def _divided(part: _Part, second: float, seed: int) -> tuple[_Part, _Part]:
+    """Divide rows at random in two by class; ``second`` is the share or number of the latter."""
     from sklearn.model_selection import train_test_split
 
-    n, y = len(arrays["x_train"]), arrays["y_train"]
+    stratify = part.y if part.y.dtype.kind in "iu" else None
     try:
-        train, decoder = train_test_split(
-            np.arange(n),
-            test_size=share,
-            random_state=seed,
-            stratify=y if y.dtype.kind in "iu" else None,
+        both = train_test_split(
+            np.arange(len(part.x)), test_size=second, random_state=seed, stratify=stratify
         )
     except ValueError as error:
         raise ArgumentError(
             "The training rows cannot be split by class", "at least two rows of each class", error
         ) from None
-    return {
-        **{f"{name}_train": arrays[f"{name}_train"][train] for name in "xy"},
-        **{f"{name}_decoder": arrays[f"{name}_train"][decoder] for name in "xy"},
-        "rows_train": train,
-        "rows_decoder": decoder,
-        "rows_test": np.arange(n, n + len(arrays["x_test"])),
-    }
+    first, other = (_Part(*(array[rows] for array in part)) for rows in both)
+    return first, other
 
 
 def _named(loaded: datasets.Dataset) -> dict[str, str]:
@@ -133,39 +162,32 @@ def check_scale(scale: str) -> None:
         raise ArgumentError("`scale` is unknown", f"one of {list(SCALES)}", repr(scale))
 
 
-def _scaled(train: np.ndarray, test: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs of both parts, scaled as the component's parameter says."""
-    if scale == "standard":
-        return _standardised(train, test)
-    if scale != "columns":
-        largest = 255 if scale == "images" else 1
-        return _floats(train, largest), _floats(test, largest)
-    if train.ndim > 2:
+def _scaled(parts: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
+    """Return the inputs of all parts, of which the first one trains, scaled as the parameter says.
+
+    ``"standard"`` scales each channel of images by the training rows, ``"columns"`` each column.
+    """
+    train = parts[0]
+    if scale == "columns" and train.ndim > 2:
         raise ArgumentError(
             "`scale` does not apply, because the inputs have no columns",
             "inputs (n, d), or scale='images' or 'none'",
             f"inputs {train.shape}",
         )
-    shift, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
-    spread[spread == 0] = 1  # constant columns
-    scaled = [((x - shift) / spread).astype(np.float32) for x in (train, test)]
-    return scaled[0], scaled[1]
-
-
-def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of mean 0 and standard deviation 1 over the training rows, by channel."""
-    if train.ndim < 3:
+    if scale == "standard" and train.ndim < 3:
         raise ArgumentError(
             "`scale` does not apply, because the inputs are no images",
             "inputs (n, height, width[, channels]), or scale='columns'",
             f"inputs {train.shape}",
         )
-    train, test = _floats(train, 255), _floats(test, 255)
-    axes = tuple(range(min(train.ndim, 3)))  # a last axis after height and width has channels
-    shift, spread = (f(train, axis=axes, dtype=np.float64) for f in (np.mean, np.std))
-    spread = np.where(spread > 0, spread, 1)
-    scaled = [((x - shift) / spread).astype(np.float32) for x in (train, test)]
-    return scaled[0], scaled[1]
+    if scale != "columns":
+        parts = [_floats(x, 1 if scale == "none" else 255) for x in parts]
+    if scale in ("images", "none"):
+        return list(parts)
+    axes = tuple(range(min(train.ndim, 3))) if scale == "standard" else (0,)
+    shift, spread = (f(parts[0], axis=axes, dtype=np.float64) for f in (np.mean, np.std))
+    spread = np.where(spread > 0, spread, 1)  # constant columns
+    return [((x - shift) / spread).astype(np.float32) for x in parts]
 
 
 def _floats(x: np.ndarray, largest: int) -> np.ndarray:

@@ -15,6 +15,7 @@ def trainer(
     learning_rate: float = 0.001,
     noise_std: float = 0.0,
     record: str = "log",
+    recipe: str = "{}",
     seed: int = 0,
 ):
     """Train a Keras model and save checkpoints.
@@ -28,10 +29,14 @@ def trainer(
             took place elsewhere: it is not repeated, and "pattern" and "logs" may describe it.
         epochs: number of epochs.
         batch_size: number of samples per training step.
-        learning_rate: learning rate of Adam.
+        learning_rate: the (largest) learning rate.
         noise_std: standard deviation of the noise in the hidden layers, in the unit of the
             activations. A "noise_std" in the model's JSON takes precedence.
         record: which epochs get a checkpoint: "log", or a step or list of epochs in JSON.
+        recipe: JSON object with any of "optimizer", "momentum", "nesterov", "weight_decay",
+            "schedule" ("constant" or "cosine"), "warmup_epochs", "label_smoothing", "augment" and
+            "precision", such as {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine",
+            "augment": ["flip", "crop"]}. By default, Adam with a constant learning rate.
         seed: seed of the initial weights, the order of the batches and the noise. A "seed" in the
             model's JSON takes precedence.
     """
@@ -50,6 +55,7 @@ def trainer(
                 learning_rate=float(learning_rate),
                 noise_std=float(noise_std),
                 record=record,
+                recipe=recipe,
                 seed=seed,
             ),
             output.path,

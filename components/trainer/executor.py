@@ -10,13 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from ib_keras import instrument, models
 from ib_keras.components.artifacts import examples
 from ib_keras.components.artifacts.checkpoints import LOGS, SCHEMA, VERSION, name, read
+from ib_keras.errors import ArgumentError
 from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.models import from_checkpoints
 from ib_keras.storage import atomic, manifests
+from ib_keras.training import recipe as recipes
 from ib_keras.training import schedule
 
 
@@ -30,10 +33,11 @@ def run(
     learning_rate: float = 1e-3,
     noise_std: float = 0.0,
     record: str = "log",
+    recipe: str | Mapping[str, Any] = "{}",
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Train a model with Adam and cross-entropy; checkpoints are instrumented models.
+    """Train a model with the cross-entropy; checkpoints are instrumented models.
 
     A model whose output has the shape of its input is trained to reconstruct it, with the mean
     squared error. If the labels are numbers, the loss is the mean squared error of the labels,
@@ -54,17 +58,19 @@ def run(
         Facts about the training, for the artifact's metadata.
     """
     selects = schedule.selector(schedule.parse(record))
+    how = recipes.parse(recipe)
     own_seed = models.seed(model)
     seed = seed if own_seed is None else own_seed
     keras.utils.set_random_seed(seed)
     loaded = examples.read(data)
-    built = models.build(
-        model,
-        input_shape=loaded.input_shape,
-        n_classes=loaded.n_outputs,
-        regression=loaded.is_regression,
-        seed=seed,
-    )
+    with how.policy():
+        built = models.build(
+            model,
+            input_shape=loaded.input_shape,
+            n_classes=loaded.n_outputs,
+            regression=loaded.is_regression,
+            seed=seed,
+        )
     if isinstance(built, InstrumentedModel):
         noisy = built
     else:
@@ -73,18 +79,24 @@ def run(
         noisy = instrument(built, noise, layers=models.layers(model), seed=seed)
     label = models.label(model)
     files = models.checkpoints(model)
+    settings = {
+        "recipe": how.get_config(), "epochs": epochs, "batch_size": batch_size,
+        "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
 
     def fill(folder: pathlib.Path) -> None:
         if files:
             recorded, logs = _collect(noisy, files, folder), models.logs(model)
         else:
             saver = _Saver(folder, lambda epoch: selects(epoch, epochs))
-            data = _compile(noisy, loaded, model, learning_rate, batch_size, seed)
+            steps = -(-len(loaded.x_train) // batch_size)
+            optimizer = how.make_optimizer(learning_rate, steps=steps, epochs=epochs)
+            train, held_out = _compile(noisy, loaded, model, how, optimizer, steps, seed)
             noisy.fit(
-                *data[0],
+                **_batches(train, how, batch_size, seed),
                 epochs=epochs,
-                batch_size=batch_size,
-                validation_data=data[1],
+                validation_data=held_out,
+                validation_batch_size=batch_size,
                 verbose="auto" if progress else 0,
                 callbacks=[saver],
             )
@@ -93,7 +105,7 @@ def run(
         table.to_parquet(folder / LOGS, index=False)
         manifests.write_manifest(
             folder, SCHEMA, VERSION, run=label, epochs=recorded, model=str(model), seed=seed,
-            files=manifests.checksums(folder),
+            training=None if files else settings, files=manifests.checksums(folder),
         )  # fmt: skip
 
     atomic.write_folder(pathlib.Path(output), fill)
@@ -107,8 +119,9 @@ def _compile(
     noisy: InstrumentedModel,
     loaded: examples.Examples,
     model: Any,
-    learning_rate: float,
-    batch_size: int,
+    how: recipes.Recipe,
+    optimizer: Any,
+    steps: int,
     seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Compile a model, and return the training and the held-out rows with their targets."""
@@ -125,14 +138,59 @@ def _compile(
             shift, spread = data[0][1].mean(axis=0), data[0][1].std(axis=0)
             data = [(x, (y - shift) / np.where(spread > 0, spread, 1)) for x, y in data]
     numbers = reconstructs or loaded.is_regression
+    chosen: Any = loss or ("mse" if numbers else _loss(noisy.output_shape))
+    if how.label_smoothing and not reconstructs:
+        if loss or numbers:
+            raise ArgumentError(
+                "Labels cannot be smoothed", "classes, and a model without a loss of its own",
+                f"label_smoothing={how.label_smoothing}, {loss or 'numbers'}",
+            )  # fmt: skip
+        chosen, data = _smoothed(how.label_smoothing, noisy.output_shape[-1], data)
     noisy.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=loss or ("mse" if numbers else _loss(noisy.output_shape)),
+        optimizer=optimizer,
+        loss=chosen,
         metrics=metrics,
         # For small networks, the overhead of one call per batch would dominate.
-        steps_per_execution=min(64, -(-len(data[0][0]) // batch_size)),
+        steps_per_execution=min(64, steps),
     )
     return data
+
+
+def _smoothed(
+    share: float, units: int, data: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[keras.losses.Loss, list[tuple[np.ndarray, np.ndarray]]]:
+    """Return the loss of smoothed labels, and the data with the labels that it takes."""
+    if units == 1:
+        return keras.losses.BinaryCrossentropy(label_smoothing=share), data
+    rows = np.eye(units, dtype=np.float32)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=share)
+    return loss, [(x, rows[y]) for x, y in data]
+
+
+def _batches(
+    train: tuple[np.ndarray, np.ndarray],
+    how: recipes.Recipe,
+    batch_size: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the arguments of ``fit`` for the training rows, which may be augmented."""
+    x, y = train
+    if not how.augment:
+        return {"x": x, "y": y, "batch_size": batch_size}
+    if x.ndim not in (3, 4):
+        raise ArgumentError(
+            "`augment` does not apply", "images (n, height, width[, channels])", x.shape
+        )
+    change, grey, reconstructs = how.augmented(seed), x.ndim == 3, y is x
+
+    def augmented(images: Any, targets: Any) -> tuple[Any, Any]:
+        changed = change(images[..., None] if grey else images)
+        changed = changed[..., 0] if grey else changed
+        return changed, changed if reconstructs else targets
+
+    data = tf.data.Dataset.from_tensor_slices((x, y[:, :0] if reconstructs else y))
+    data = data.shuffle(len(x), seed=seed).batch(batch_size).map(augmented)
+    return {"x": data.prefetch(2), "shuffle": False}
 
 
 def _collect(

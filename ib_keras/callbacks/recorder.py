@@ -154,6 +154,7 @@ class Recorder(keras.callbacks.Callback):
         self._conditional = check_bool(conditional, "conditional")
         self._selects = selector(epochs)
         self._logs: list[dict[str, Any]] = []
+        self._training: Mapping[str, Any] | None = None
         self._sink: Sink | None = None
         self._tensorboard = None if log_dir is None else tensorboard.TensorBoard(log_dir)
         self._draws_plane = selector("log")
@@ -192,7 +193,11 @@ class Recorder(keras.callbacks.Callback):
             batch_size=self.batch_size,
             seed=self.seed,
             fingerprint=examples.fingerprint(rows, targets),
-            origin={"model": provenance.of_model(self.model), "recorder_seed": self.seed},
+            origin={
+                "model": provenance.of_model(self.model),
+                **({} if self._training is None else {"training": dict(self._training)}),
+                "recorder_seed": self.seed,
+            },
         )
         self._sink = None
         self._logs = []
@@ -233,6 +238,8 @@ class Recorder(keras.callbacks.Callback):
         epochs: Iterable[int],
         restore: Callable[[int], object],
         logs: Sequence[Mapping[str, Any]] = (),
+        *,
+        training: Mapping[str, Any] | None = None,
     ) -> None:
         """Record a finished training from its checkpoints.
 
@@ -241,8 +248,10 @@ class Recorder(keras.callbacks.Callback):
             epochs: the epochs of the checkpoints, in ascending order.
             restore: function of an epoch that loads its checkpoint into the model.
             logs: Keras's logs of the training, each with the key ``epoch``.
+            training: how the model was trained, for the provenance of tables, JSON-serialisable.
         """
         epochs = list(epochs)
+        self._training = training
         self.set_model(model)
         self.set_params({"epochs": epochs[-1]})
         self.on_train_begin()

@@ -437,10 +437,13 @@ def resnet_autoencoder(
         padding="same",
         activation="sigmoid",
         kernel_initializer=weights(1.0),
+        dtype=_output_dtype(),
         name="output_channel" if no_channels else "output",
     )(x)
     if no_channels:
-        outputs = keras.layers.Reshape(inputs.shape[1:], name="output")(outputs)
+        outputs = keras.layers.Reshape(inputs.shape[1:], dtype=outputs.dtype, name="output")(
+            outputs
+        )
     return keras.Model(inputs, outputs, name="resnet_autoencoder")
 
 
@@ -529,8 +532,14 @@ def _output(
         activation="linear" if regression else "softmax",
         kernel_initializer=initializer,
         bias_initializer=bias,
+        dtype=_output_dtype(),
         name="output",
     )
+
+
+def _output_dtype() -> str | None:
+    """Return the dtype of outputs, which are not of 16 bits in mixed precision."""
+    return "float32" if keras.config.dtype_policy().name.startswith("mixed") else None
 
 
 def _initializer(activation: str, seed: int | None, layer: int) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
-from ib_keras.storage.labelled import ALIASES, Found, described, plain
+from ib_keras.storage.labelled import ALIASES, PARTS, VALIDATION, Found, described, plain
 
 SUFFIXES = (".npz", ".mat")
 _LABELS = ("y", "y_train", "y_test")
@@ -30,11 +30,13 @@ _EXPECTED = (
 _COMPRESSED = 15
 
 
-def read(path: pathlib.Path) -> Found:
+def read(path: pathlib.Path, valid: bool = False) -> Found:
     """Read the inputs and labels of a file.
 
     Args:
         path: a ``.npz`` or ``.mat`` file.
+        valid: whether to read the arrays ``x_valid`` and ``y_valid`` (or ``val``, ``validation``)
+            of a file that is split, if it has them.
 
     Raises:
         ArgumentError: If the file cannot be read, or its inputs or labels are missing or ambiguous.
@@ -44,6 +46,8 @@ def read(path: pathlib.Path) -> Found:
     else:
         arrays, others = _read_npz(path), []
     names = _choose(arrays, path, others)
+    if valid and len(names) > 2:
+        names += _third(arrays)
     chosen = [arrays[name] for name in names]
     return Found(list(zip(chosen[::2], chosen[1::2], strict=True)), names, names[1])
 
@@ -69,6 +73,15 @@ def _choose(
             )
     missing = " and ".join(repr(role) for role, names in nearest.items() if not names)
     raise ArgumentError(f"The file {str(path)!r} lacks {missing}", _EXPECTED, received)
+
+
+def _third(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the names of the inputs and labels of the validation part, if there is one."""
+    for part in VALIDATION:
+        found = _candidates((f"x_{part}", f"y_{part}"), arrays)
+        if all(len(names) == 1 for names in found.values()):
+            return tuple(names[0] for names in found.values())
+    return ()
 
 
 def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
@@ -143,7 +156,8 @@ def _read_mat(path: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]:
     except npy.DAMAGE as error:
         raise ArgumentError(f"The file {str(path)!r} cannot be read", expected, error) from None
     sides = "|".join(one for side, more in ALIASES.items() for one in (side, *more))
-    names = f"((train|test)_?)?({sides})(_?(train|test))?"
+    kinds = "|".join((*PARTS, *VALIDATION))
+    names = f"(({kinds})_?)?({sides})(_?({kinds}))?"
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder, "arrays.npz")
         # -P: nothing is imported from the current folder.

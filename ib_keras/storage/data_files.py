@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from ib_keras.errors import ArgumentError
-from ib_keras.storage import array_files, image_folders, saved_datasets, table_files
+from ib_keras.storage import array_files, image_folders, images, saved_datasets, table_files
 from ib_keras.storage.labelled import Found
 
 # The suffixes of files; folders have none.
@@ -25,7 +25,7 @@ def is_file(name: str) -> bool:
     return name.endswith(SUFFIXES) or os.path.isdir(name)
 
 
-def check(path: pathlib.Path, label: Label = None, image_size: image_folders.Size = None) -> None:
+def check(path: pathlib.Path, label: Label = None, image_size: images.Size = None) -> None:
     """Check that a file or folder has a data set, as far as this is fast.
 
     Args:
@@ -48,12 +48,13 @@ def check(path: pathlib.Path, label: Label = None, image_size: image_folders.Siz
             "None: only tables and saved data sets of dictionaries have names to choose",
             f"label={label!r} for {str(path)!r}",
         )
-    if image_size is not None and not is_images:
+    if image_size is not None and is_table:
         raise ArgumentError(
             "`image_size` does not apply",
-            "None: only folders of images are resized",
+            "None: only images are resized",
             f"image_size={image_size!r} for {str(path)!r}",
         )
+    images.size_of(image_size)
     if is_table:
         table_files.check(path, label)
     elif is_images:
@@ -63,8 +64,9 @@ def check(path: pathlib.Path, label: Label = None, image_size: image_folders.Siz
 def read(
     path: pathlib.Path,
     label: Label = None,
-    image_size: image_folders.Size = None,
+    image_size: images.Size = None,
     seed: int = 0,
+    valid: bool = False,
 ) -> Found:
     """Read the inputs and labels of a file or folder.
 
@@ -73,8 +75,9 @@ def read(
             ``tf.data.Dataset.save`` wrote.
         label: the name of the labels in a table or in a saved data set of dictionaries, or several
             names; ``None`` for the only one that is called y, label, target or class.
-        image_size: the height and width of the images of a folder; ``None`` if all have one size.
+        image_size: the height and width to which images are resized; ``None`` for no change.
         seed: seed of the order of the images of a folder.
+        valid: whether to read the validation part, too, of data that have one.
 
     Raises:
         ArgumentError: If the data cannot be read, or it is not clear which are inputs and labels.
@@ -82,8 +85,11 @@ def read(
     check(path, label, image_size)
     if path.name.endswith(table_files.SUFFIXES):
         return table_files.read(path, label)
-    if not path.is_dir():
-        return array_files.read(path)
-    if saved_datasets.parts(path):
-        return saved_datasets.read(path, label)
-    return image_folders.read(path, image_size, seed)
+    if path.is_dir() and not saved_datasets.parts(path):
+        return image_folders.read(path, image_size, seed, valid)
+    is_folder = path.is_dir()
+    found = saved_datasets.read(path, label, valid) if is_folder else array_files.read(path, valid)
+    size = images.size_of(image_size)
+    if size is None:
+        return found
+    return found._replace(parts=[(images.resized(x, size), y) for x, y in found.parts])

@@ -6,56 +6,65 @@ import os
 import pathlib
 import struct
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
-from ib_keras.storage.labelled import Found, described, message_of
+from ib_keras.storage.images import Size, resized, size_of
+from ib_keras.storage.labelled import Found, described, message_of, split_parts
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-PARTS = ("train", "test")
 
 # Colour types of PNG files with and without alpha, and the number of channels that are read.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 
-Size = str | int | Sequence[int] | None
+
+def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
+    """Return the folders of the training and the test part, or the folder itself without them.
+
+    Args:
+        folder: see ``read``.
+        valid: whether to add the folder of the validation part, if there is one.
+    """
+
+    def has_folders(name: str) -> bool:
+        return (folder / name).is_dir() and any(map(os.path.isdir, (folder / name).iterdir()))
+
+    return [folder / name for name in split_parts(has_folders, valid)] or [folder]
 
 
-def parts(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Return the folders of the training and the test part, or the folder itself without them."""
-    both = [folder / name for name in PARTS]
-    is_split = all(part.is_dir() and any(map(os.path.isdir, part.iterdir())) for part in both)
-    return both if is_split else [folder]
-
-
-def check(folder: pathlib.Path, image_size: Size) -> None:
+def check(folder: pathlib.Path, image_size: Size, valid: bool = False) -> None:
     """Check that a folder has images of several classes, without reading them.
 
     Args:
         folder: see ``read``.
         image_size: see ``read``.
+        valid: see ``read``.
 
     Raises:
         ArgumentError: If it has not, or the size is invalid.
     """
     size_of(image_size)
-    for part in parts(folder):
+    for part in parts(folder, valid):
         _by_class(part)
 
 
-def read(folder: pathlib.Path, image_size: Size = None, seed: int = 0) -> Found:
+def read(
+    folder: pathlib.Path, image_size: Size = None, seed: int = 0, valid: bool = False
+) -> Found:
     """Read the images of a folder.
 
     Args:
         folder: a folder with a subfolder for each class, in which images may be at any depth; or a
-            folder with such folders ``train`` and ``test``, beside which others are not read. The
-            images are BMP, GIF (the first frame), JPEG or PNG files. Other files, and names that
-            start with a dot, are ignored.
+            folder with such folders ``train`` and ``test``, and perhaps ``valid``, beside which
+            others are not read. The images are BMP, GIF (the first frame), JPEG or PNG files. Other
+            files, and names that start with a dot, are ignored.
         image_size: the height and width to which images are resized, as ``"32x48"``, ``"32"`` for
             squares, or integers; ``None`` if all images have one size.
         seed: seed of the order of the images.
+        valid: whether to read the folder ``valid`` (or ``val``, ``validation``), if there is one.
 
     Returns:
         The images, uint8 ``(n, height, width, channels)``, in random order. There is one channel
@@ -68,7 +77,7 @@ def read(folder: pathlib.Path, image_size: Size = None, seed: int = 0) -> Found:
     size = size_of(image_size)
     listed = [
         [(path, name) for name, paths in _by_class(part).items() for path in paths]
-        for part in parts(folder)
+        for part in parts(folder, valid)
     ]
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(images)) for images in listed]
@@ -81,25 +90,6 @@ def read(folder: pathlib.Path, image_size: Size = None, seed: int = 0) -> Found:
         )
         for images in shuffled
     ])  # fmt: skip
-
-
-def size_of(image_size: Size) -> tuple[int, int] | None:
-    """Return the height and width that ``image_size`` denotes.
-
-    Raises:
-        ArgumentError: If it is not one or two positive integers.
-    """
-    if image_size is None:
-        return None
-    if isinstance(image_size, str):
-        numbers: Sequence[Any] = [int(n) if n.isdecimal() else n for n in image_size.split("x")]
-    else:
-        numbers = image_size if isinstance(image_size, (tuple, list)) else [image_size]
-    if not all(type(n) is int and n > 0 for n in numbers) or len(numbers) not in (1, 2):
-        raise ArgumentError(
-            "`image_size` is invalid", "height and width such as '32x48', or '32'", repr(image_size)
-        )
-    return numbers[0], numbers[-1]
 
 
 def _by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -172,9 +162,8 @@ def _decoded(
             image = tf.io.decode_image(
                 path.read_bytes(), channels=shape[2], expand_animations=False
             )
-            if resize:
-                image = tf.cast(tf.round(tf.image.resize(image, shape[:2])), tf.uint8)
-            images[i] = image.numpy()
+            image = image.numpy()
+            images[i] = resized(image[None], shape[:2])[0] if resize else image
         except (tf.errors.OpError, OSError, ValueError) as error:
             raise _damaged(path, message_of(error)) from None
     return images

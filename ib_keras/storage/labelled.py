@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ ALIASES = {
     "x": ("f", "data", "input", "inputs", "feature", "features", "image", "images"),
     "y": ("label", "labels", "target", "targets", "class", "classes"),
 }
+# The names of the parts of data that are split, and those of a third part.
+PARTS = ("train", "test")
+VALIDATION = ("valid", "val", "validation")
 # The largest number of names that an error lists.
 _LISTED = 12
 
@@ -23,7 +26,8 @@ class Found(NamedTuple):
     """The data set in a file or folder.
 
     Args:
-        parts: ``(x, y)`` of all rows, or one pair of the training and one of the test rows.
+        parts: ``(x, y)`` of all rows; or one pair of the training and one of the test rows, and
+            perhaps one of the validation rows.
         names: the names of the arrays or columns that were read; empty if they have no names.
         label: the name of the labels in error messages.
     """
@@ -31,6 +35,18 @@ class Found(NamedTuple):
     parts: list[tuple[np.ndarray, np.ndarray]]
     names: tuple[str, ...] = ()
     label: str = "y"
+
+
+def split_parts(exists: Callable[[str], bool], valid: bool) -> list[str]:
+    """Return the names of the parts of data that are split; none if they are not split.
+
+    Args:
+        exists: returns whether there is a part of a name.
+        valid: whether to add the name of the validation part, if there is one.
+    """
+    if not all(map(exists, PARTS)):
+        return []
+    return [*PARTS, *[name for name in VALIDATION if valid and exists(name)][:1]]
 
 
 def plain(name: str) -> str:

@@ -11,41 +11,46 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
-from ib_keras.storage.labelled import Found, choose_labels, message_of
+from ib_keras.storage.labelled import Found, choose_labels, message_of, split_parts
 
 SPECIFICATION = "dataset_spec.pb"
-PARTS = ("train", "test")
 
 _BATCH = 256
 
 Label = str | Sequence[str] | None
 
 
-def parts(folder: pathlib.Path) -> list[pathlib.Path]:
+def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
     """Return the folders of one saved data set, or of its training and its test part.
 
     The list is empty if the folder has neither.
+
+    Args:
+        folder: see ``read``.
+        valid: whether to add the folder of the validation part, if there is one.
     """
-    for folders in ([folder], [folder / name for name in PARTS]):
-        if all((one / SPECIFICATION).is_file() for one in folders):
-            return folders
-    return []
+    if (folder / SPECIFICATION).is_file():
+        return [folder]
+    names = split_parts(lambda name: (folder / name / SPECIFICATION).is_file(), valid)
+    return [folder / name for name in names]
 
 
-def read(folder: pathlib.Path, label: Label = None) -> Found:
+def read(folder: pathlib.Path, label: Label = None, valid: bool = False) -> Found:
     """Read a saved data set.
 
     Args:
         folder: the folder of a data set with the elements ``(x, y)``, or dictionaries of these, in
-            batches or not; or a folder with two data sets ``train`` and ``test``.
+            batches or not; or a folder with two data sets ``train`` and ``test``, and perhaps a
+            third one ``valid`` (or ``val``, ``validation``).
         label: the key of the labels, if the elements are dictionaries; ``None`` for the only key
             that is called y, label, target or class.
+        valid: whether to read the validation part, if there is one.
 
     Raises:
         ArgumentError: If the data set cannot be read, is empty or does not fit in memory, or its
             elements are of another form.
     """
-    return Found([_read(part, label) for part in parts(folder)])
+    return Found([_read(part, label) for part in parts(folder, valid)])
 
 
 def _read(folder: pathlib.Path, label: Label) -> tuple[np.ndarray, np.ndarray]:

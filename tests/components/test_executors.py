@@ -270,6 +270,43 @@ def test_constant_columns_are_scaled_to_zero(tmp_path):
     assert (loaded.x_train[:, 1] == 0).all() and (loaded.x_test[:, 1] == 0).all()
 
 
+@pytest.mark.parametrize("valid", [True, False])
+@pytest.mark.parametrize("max_rows", [0, 12])
+def test_the_part_of_the_decoders(valid, max_rows, tmp_path):
+    """It is the validation part of data that have one, such as CINIC-10."""
+    n = {"train": 60, "test": 30, **({"valid": 42} if valid else {})}
+    arrays, start = {}, 0
+    for part, rows in n.items():
+        ids = start + np.arange(rows)
+        arrays[f"x_{part}"] = np.tile(ids[:, None, None], (1, 4, 4)).astype(np.uint8)
+        arrays[f"y_{part}"], start = ids % 3, start + rows
+    np.savez(tmp_path / "d.npz", **arrays)
+    facts = examples.run(
+        str(tmp_path / "d.npz"), tmp_path / "e", decoder_fraction=0.5, max_rows=max_rows,
+        image_size="2", scale="none",
+    )  # fmt: skip
+    loaded = read_examples(tmp_path / "e")
+    sizes = (
+        {"train": 60, "decoder": 42, "test": 30}
+        if valid
+        else dict.fromkeys(("train", "decoder", "test"), 30)
+    )
+    sizes = {name: min(rows, max_rows or rows) for name, rows in sizes.items()}
+    assert {name: facts[name] for name in sizes} == sizes
+    for name, size in sizes.items():
+        x, y = getattr(loaded, f"x_{name}"), getattr(loaded, f"y_{name}")
+        assert x.shape == (size, 2, 2)
+        np.testing.assert_array_equal(x[:, 0, 0], loaded.rows[name])
+        np.testing.assert_array_equal(x[:, 0, 0] % 3, y)
+        counts = np.bincount(y)
+        assert counts.max() - counts.min() <= 1  # all classes equally
+    from ib_keras.components.artifacts.examples import check_disjoint
+
+    check_disjoint(**loaded.rows)
+    plain = examples.run(str(tmp_path / "d.npz"), tmp_path / "f", max_rows=max_rows)
+    assert "decoder" not in plain and plain["train"] == min(60, max_rows or 60)
+
+
 def test_a_folder_of_images_of_one_size(tmp_path):
     import tensorflow as tf
 

@@ -28,7 +28,7 @@ from ib_keras.components.known_pairs import executor as known_pairs
 from ib_keras.errors import IbKerasError
 from ib_keras.pipelines import settings as pipeline_settings
 from ib_keras.pipelines.spec import machines
-from ib_keras.storage import checkpoint_files, image_folders, journal, manifests
+from ib_keras.storage import checkpoint_files, images, journal, manifests
 from ib_keras.training import logs as training_logs
 from ib_keras.training import schedule
 
@@ -310,7 +310,7 @@ def test_texts_from_the_command_line(text):
         lambda given: models.check(given + ".keras"), lambda given: datasets.check(given + ".npz"),
         lambda given: datasets.check("digits", image_size=given),
         checkpoint_files.find, lambda given: checkpoint_files.find("x", given),
-        image_folders.size_of, lambda given: training_logs.read([{"epoch": given}]),
+        images.size_of, lambda given: training_logs.read([{"epoch": given}]),
         *(lambda given, hint=hint: pipeline_settings.parse_value("key", given, hint)
           for hint in (str, bool, int, float, list[str], list[int], list[float])),
     ):  # fmt: skip

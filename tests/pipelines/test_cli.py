@@ -57,6 +57,22 @@ def test_settings_take_the_declared_types():
     assert parsed == {"models": ['{"name": "szt", "activation": "relu"}']}
 
 
+def test_one_value_of_a_json_object():
+    given = ["recipe.optimizer=sgd", "recipe.momentum=0.9", 'recipe.augment=["flip"]']
+    recipe = json.loads(cli.parse_settings(PIPELINE, given)["recipe"])
+    assert recipe == {"optimizer": "sgd", "momentum": 0.9, "augment": ["flip"]}
+    start = {"recipe": '{"schedule": "cosine", "momentum": 0.5}'}
+    both = json.loads(cli.parse_settings(PIPELINE, given[1:], start)["recipe"])
+    assert both == {"schedule": "cosine", "momentum": 0.9, "augment": ["flip"]}
+    later = cli.parse_settings(PIPELINE, ["recipe={}", *given[:1]], start)
+    assert later == {"recipe": '{"optimizer": "sgd"}'}
+    with pytest.raises(ArgumentError, match="no JSON object"):
+        cli.parse_settings(PIPELINE, ["data.name=szt"])
+    for setting in ("epochs.first=1", "recipe.=1", ".optimizer=sgd"):
+        with pytest.raises(ArgumentError, match="unknown"):
+            cli.parse_settings(PIPELINE, [setting])
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -77,6 +93,8 @@ def test_bad_settings(setting, message):
     ("settings", "message"),
     [
         ({"estimators": ["ebba"]}, "'ebab'"),
+        ({"recipe": '{"optimizer": "best"}'}, "optimizer is unknown"),
+        ({"recipe": '{"warmup_epochs": 9}', "epochs": 9}, "`warmup_epochs` are too many"),
         ({"estimators": []}, "empty"),
         ({"models": ["no_such_net"]}, "'szt'"),
         ({"models": ["no/such.keras"]}, "does not exist"),
