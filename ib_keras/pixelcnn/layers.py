@@ -36,12 +36,17 @@ def concat_elu(x: Any) -> Any:
 
 def down_shift(x: Any) -> Any:
     """Move each row down by one; the first row becomes zeros."""
-    return tf.pad(x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]])
+    return tf.pad(_without_last(x, 1), [[0, 0], [1, 0], [0, 0], [0, 0]])
 
 
 def right_shift(x: Any) -> Any:
     """Move each column to the right by one; the first column becomes zeros."""
-    return tf.pad(x[:, :, :-1], [[0, 0], [0, 0], [1, 0], [0, 0]])
+    return tf.pad(_without_last(x, 2), [[0, 0], [0, 0], [1, 0], [0, 0]])
+
+
+def _without_last(x: Any, axis: int) -> Any:
+    """Leave out the last row or column; the gradient of a split is cheaper than that of a slice."""
+    return tf.split(x, [x.shape[axis] - 1, 1], axis=axis)[0]
 
 
 class CausalConv(keras.layers.Layer):
@@ -192,9 +197,24 @@ class Resize(keras.layers.Layer):
         for axis, equation in ((1, "ai,nijc->najc"), (2, "bj,nijc->nibc")):
             old, edges = x.shape[axis], self._edges[axis - 1]
             new = len(edges) - 1
-            if old > 1 and old != new and not (self._coarsen and old < new):
-                x = tf.einsum(equation, tf.constant(_overlaps(old, edges), x.dtype), x)
+            if old == 1 or old == new or (self._coarsen and old < new):
+                continue
+            overlaps = _overlaps(old, edges)
+            if new % old == 0 and np.array_equal(overlaps, np.repeat(np.eye(old), new // old, 0)):
+                x = _repeated(x, new // old, axis)  # much cheaper
+            else:
+                x = tf.einsum(equation, tf.constant(overlaps, x.dtype), x)
         return x
+
+
+def _repeated(x: Any, times: int, axis: int) -> Any:
+    """Repeat each row or column of ``x`` several times."""
+    shape, full = tf.shape(x), x.shape.as_list()
+    times_each = [1] * (len(full) + 1)
+    times_each[axis + 1] = times
+    repeated = tf.tile(tf.expand_dims(x, axis + 1), times_each)
+    full[axis] *= times
+    return tf.reshape(repeated, [shape[0], *full[1:]])
 
 
 def _overlaps(old: int, new: tuple[float, ...]) -> list[list[float]]:
@@ -304,4 +324,5 @@ class Grow(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         """Upsample ``x``."""
         height, width = self._size
-        return tf.nn.depth_to_space(self.conv(x), 2)[:, :height, :width]
+        y = tf.nn.depth_to_space(self.conv(x), 2)
+        return y if y.shape[1:3] == (height, width) else y[:, :height, :width]

@@ -232,11 +232,13 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
             return means
         values = scaled(x, self.levels, means.dtype)
         red, green = values[..., 0], values[..., 1]
+        first, second, third = tf.unstack(means, axis=-1)
+        red_on_green, red_on_blue, green_on_blue = tf.unstack(coeffs, axis=-1)
         return tf.stack(
             [
-                means[..., 0] + tf.zeros_like(red),
-                means[..., 1] + coeffs[..., 0] * red,
-                means[..., 2] + coeffs[..., 1] * red + coeffs[..., 2] * green,
+                first + tf.zeros_like(red),
+                second + red_on_green * red,
+                third + red_on_blue * red + green_on_blue * green,
             ],
             axis=-1,
         )

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ib_keras.errors import ArgumentError
-from ib_keras.pixelcnn import PixelCNN, sampling
+from ib_keras.pixelcnn import PixelCNN, layers, sampling
 
 SMALL = {"filters": 8, "resnet_blocks": 1, "mixtures": 2, "stages": 2, "seed": 0}
 
@@ -440,3 +440,19 @@ def test_levels_above_all_data_are_warned_about():
     model.compile(run_eagerly=True)
     with pytest.warns(UserWarning, match="levels=256, but no image is above 1"):
         model.fit(np.ones((2, 2, 1, 1), int), verbose=0)
+
+
+@pytest.mark.parametrize(("old", "new"), [((2, 4), (4, 8)), ((4, 6), (2, 3)), ((2, 3), (5, 3))])
+def test_maps_are_resized_by_area(old, new):
+    """Also where whole pixels are repeated, which is done without matrices."""
+    x = np.random.default_rng(0).normal(size=(3, *old, 2)).astype("f4")
+    edges = tuple(tuple(np.linspace(0, 1, n + 1)) for n in new)
+    layer = layers.Resize(edges)
+    finest = np.kron(x, np.ones((1, *new, 1)))  # each pixel as new rows and columns of equal size
+    means = finest.reshape(3, new[0], old[0], new[1], old[1], 2).mean(axis=(2, 4))
+    np.testing.assert_allclose(layer(x), means, atol=1e-5)
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(x)
+        total = tf.reduce_sum(layer(variable))
+    share = new[0] * new[1] / (old[0] * old[1])
+    np.testing.assert_allclose(tape.gradient(total, variable), np.full_like(x, share), rtol=1e-5)
