@@ -108,7 +108,7 @@ def _clusters(measures: pd.DataFrame) -> pd.DataFrame:
 
 def _values(folder: pathlib.Path) -> pd.DataFrame:
     values = pd.read_parquet(folder / "values.parquet")
-    own = _few(values[values["run"].eq("tanh-0") & values["layer"].ne("output")])
+    own = _few(values[values["run"].eq("tanh-0") & values["layer"].ne("output")], 12)
     return own.assign(layer=_short(own["layer"]))
 
 

@@ -81,18 +81,22 @@ class DecoderSettings(Configured):
         check_seed(self.seed)
 
     def network(
-        self, image_shape: tuple[int, ...], condition_shape: tuple[int, ...] | None
+        self,
+        image_shape: tuple[int, ...],
+        condition_shape: tuple[int, ...] | None,
+        groups: int = 1,
     ) -> PixelCNN:
         """Make a ``PixelCNN`` that has not been trained.
 
         Args:
             image_shape: height, width and channels of the images.
             condition_shape: the shape of h; ``None`` for q(x).
+            groups: number of groups of conditions.
         """
         return PixelCNN(
             image_shape, condition_shape, levels=self.levels, filters=self.filters,
             stages=self.stages, resnet_blocks=self.resnet_blocks, mixtures=self.mixtures,
-            dropout=self.dropout, seed=self.seed,
+            dropout=self.dropout, groups=groups, seed=self.seed,
         )  # fmt: skip
 
 
@@ -117,6 +121,9 @@ class Decoder:
         settings: the settings of network and training.
         image_shape: height, width and channels of the images.
         condition_shape: the shape of h; ``None`` for q(x).
+        groups: number of groups of conditions, each of all images: h has the conditions of all
+            images in the first group, then those in the second, …, each with the number of its
+            group as the last channel.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -127,9 +134,11 @@ class Decoder:
         settings: DecoderSettings,
         image_shape: tuple[int, ...],
         condition_shape: tuple[int, ...] | None = None,
+        *,
+        groups: int = 1,
     ) -> None:
-        self.settings = settings
-        self.model = settings.network(image_shape, condition_shape)
+        self.settings, self.groups = settings, groups
+        self.model = settings.network(image_shape, condition_shape, groups)
         jit = settings.jit_compile
         if jit is None:
             jit = bool(tf.config.list_physical_devices("GPU"))
@@ -144,7 +153,7 @@ class Decoder:
         images: np.ndarray,
         h: np.ndarray | None = None,
         *,
-        start: list[np.ndarray] | None = None,
+        start: list[np.ndarray] | PixelCNN | None = None,
         folder: str | os.PathLike | None = None,
         progress: bool = False,
     ) -> np.ndarray:
@@ -152,16 +161,17 @@ class Decoder:
 
         Args:
             images: ``(n, *image_shape)``, integers 0…levels−1.
-            h: the condition, ``(n, *condition_shape)``.
+            h: the condition, ``(groups·n, *condition_shape)``.
             start: initial weights, as ``model.get_weights()`` of a decoder with the same settings
-                returns; they are kept if no better weights are found.
+                returns; or a model q(x), as which the decoder begins, see ``PixelCNN.begin_as``.
+                They are kept if no better weights are found.
             folder: a folder for the state of the training. If it has the state of an interrupted
                 training, this training is resumed.
             progress: whether to show Keras's progress bar instead of a bar over the epochs.
 
         Returns:
-            Mean −ln q of the stopping rows in nats per image, by epoch; with a start, the first
-            value is that of the start.
+            Mean −ln q of the stopping rows in nats per image, by epoch, which is a pass over the
+            images in any group; with a start, the first value is that of the start.
 
         Raises:
             ArgumentError: If there are fewer than 20 images, or images and h do not match the
@@ -171,15 +181,18 @@ class Decoder:
         if len(images) < 20:
             raise ArgumentError("There are too few images", ">= 20", len(images))
         self._training.restart()
-        self.stop, train = stopping_rows(len(images), self.settings.seed)
-        own = (images[train], None if h is None else h[train])
-        held = (images[self.stop],) if h is None else (images[self.stop], h[self.stop])
-        if start is None:
-            self.model.initialise(*own)
-        else:
+        n = len(images)
+        # An image that decides when to stop trains the decoder in no group.
+        self.stop, train = stopping_rows(n, self.settings.seed)
+        own, held = (self._rows(images, h, rows) for rows in (train, self.stop))
+        if isinstance(start, list):
             self.model.set_weights(start)
-            if own[1] is not None:
+            if h is not None:
                 self.model.standardise(own[1])
+        else:
+            self.model.initialise(*own)
+            if start is not None:
+                self.model.begin_as(start)
         settings = self.settings
         keeper = _Keeper(settings, self._training.variables, folder)
         if keeper.finished:
@@ -197,8 +210,7 @@ class Decoder:
         if not progress:
             callbacks.append(of_fit("decoder", settings.epochs, start=keeper.epoch))
         epochs = range(keeper.epoch, settings.epochs)
-        arrays = [array for array in own if array is not None]
-        data, steps = batches(arrays, settings.batch_size, settings.seed, epochs)
+        data, steps = batches(own, settings.batch_size, settings.seed, epochs, parts=self.groups)
         self.model.fit(
             data,
             steps_per_epoch=steps,
@@ -211,6 +223,15 @@ class Decoder:
         )
         self.model.set_weights(keeper.weights)
         return np.array(keeper.history)
+
+    def _rows(
+        self, images: np.ndarray, h: np.ndarray | None, rows: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Return some images, and their conditions in all groups."""
+        if h is None:
+            return (images[rows],)
+        every = np.concatenate([rows + group * len(images) for group in range(self.groups)])
+        return np.tile(images[rows], (self.groups, 1, 1, 1)), h[every]
 
     def decoded(
         self,
@@ -225,8 +246,31 @@ class Decoder:
             held_out: the held-out images and their h.
             **kwargs: arguments of ``train``.
         """
+        return self.decoded_groups(train, held_out, **kwargs)[0]
+
+    def decoded_groups(
+        self,
+        train: tuple[np.ndarray, np.ndarray | None],
+        held_out: tuple[np.ndarray, np.ndarray | None],
+        **kwargs: Any,
+    ) -> list[Decoded]:
+        """Train for all groups, and compute −ln q of all images in each group.
+
+        Args:
+            train: the images and h of training.
+            held_out: the held-out images and their h.
+            **kwargs: arguments of ``train``.
+        """
         history = self.train(*train, **kwargs)
-        return Decoded(-self.model.log_prob(*train), -self.model.log_prob(*held_out), history)
+        found = []
+        for group in range(self.groups):
+            nats = []
+            for images, h in (train, held_out):
+                n = len(images)
+                own = None if h is None else h[group * n : (group + 1) * n]
+                nats.append(-self.model.log_prob(images, own))
+            found.append(Decoded(*nats, history))
+        return found
 
 
 def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

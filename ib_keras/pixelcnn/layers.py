@@ -231,7 +231,9 @@ class Standardise(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics, which are 0 and 1 initially."""
-        shape = (input_shape[-1],)
+        self._add((input_shape[-1],))
+
+    def _add(self, shape: tuple[int, ...]) -> None:
         self.mean = self.add_weight(
             name="mean", shape=shape, initializer="zeros", trainable=False, autocast=False
         )
@@ -243,6 +245,45 @@ class Standardise(keras.layers.Layer):
         """Standardise ``h`` in full precision."""
         values = tf.cast(h, self.mean.dtype)
         return tf.cast((values - self.mean) / self.std, self.compute_dtype)
+
+
+class Grouped(Standardise):
+    """Standardises and maps h of each group by statistics and weights of its own.
+
+    The last channel of h is the number of the group. The output has as many channels as h without
+    it, a linear map of these, and one channel for each group, which is 1 for rows of the group.
+
+    Args:
+        groups: K, the number of groups.
+        seed: integer seed of the weights.
+        **kwargs: arguments of ``keras.layers.Layer``.
+    """
+
+    def __init__(self, groups: int, *, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._groups, self._seed = groups, seed
+
+    def build(self, input_shape: Any) -> None:
+        """Make the statistics, and one convolution of all groups' channels side by side."""
+        channels = input_shape[-1] - 1
+        self._add((self._groups, channels))
+        self.mix = CausalConv(channels, seed=self._seed, dtype=self.dtype_policy)
+        self.mix.build((*input_shape[:-1], self._groups * (channels + 1)))
+
+    def call(self, h: Any) -> Any:
+        """Map ``h (n, height, width, channels + 1)``."""
+        shape, channels = tf.shape(h), h.shape[-1] - 1
+        values = tf.cast(h, self.mean.dtype)
+        values, number = tf.split(values, [channels, 1], axis=-1)
+        group = tf.one_hot(tf.cast(number[..., 0], tf.int32), self._groups, dtype=values.dtype)
+        mean, std = (tf.tensordot(group, part, 1) for part in (self.mean, self.std))
+        standard = (values - mean) / std
+        apart = tf.reshape(
+            group[..., None] * standard[..., None, :],
+            [shape[0], *h.shape[1:3], self._groups * channels],
+        )
+        mixed = self.mix(tf.cast(tf.concat([apart, group], axis=-1), self.compute_dtype))
+        return tf.concat([mixed, tf.cast(group, mixed.dtype)], axis=-1)
 
 
 class GatedBlock(keras.layers.Layer):

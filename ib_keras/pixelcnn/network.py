@@ -65,6 +65,9 @@ class PixelCNN(keras.Model):
         resnet_blocks: the number of blocks in each stage, stream and direction.
         mixtures: K, the number of mixture components of each pixel.
         dropout: dropout rate in the blocks.
+        groups: number of groups of conditions, such as the checkpoints of a network. With several,
+            the last channel of h is the number 0, 1, … of its group; each group has statistics and
+            a linear map of its own, and all other weights are shared.
         seed: integer seed of weights and dropout; ``None`` for a random seed.
         **kwargs: arguments of ``keras.Model``.
 
@@ -87,6 +90,7 @@ class PixelCNN(keras.Model):
         resnet_blocks: int = 2,
         mixtures: int = 5,
         dropout: float = 0.5,
+        groups: int = 1,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -107,6 +111,10 @@ class PixelCNN(keras.Model):
         self.resnet_blocks = check_count(resnet_blocks, "resnet_blocks")
         self.mixtures = check_count(mixtures, "mixtures")
         self.dropout = check_rate(dropout, "dropout")
+        self.groups = check_count(groups, "groups")
+        if self.groups > 1 and (self.condition_shape is None or self.condition_shape[-1] < 2):
+            expected = "a `condition_shape` with the number of the group as the last channel"
+            raise ArgumentError("`groups` need a condition", expected, condition_shape)
         self.seed = seed
         channels = self.image_shape[-1]
         self.streams = Streams(
@@ -116,6 +124,7 @@ class PixelCNN(keras.Model):
             resnet_blocks=self.resnet_blocks,
             dropout=self.dropout,
             condition=None if condition_shape is None else _as_map(self.condition_shape),
+            groups=self.groups,
             seed=seed,
             dtype=self.dtype_policy,
         )
@@ -214,7 +223,7 @@ class PixelCNN(keras.Model):
         """
         n = check_count(n, "n")
         check_positive(temperature, "temperature")
-        h = as_condition(condition, self.condition_shape, n)
+        h = self._as_condition(condition, n)
         if noise is None:
             noise = sampling.draw_noise(n, self.image_shape, seed)
         noise = sampling.as_noise(noise, n, self.image_shape)
@@ -255,9 +264,44 @@ class PixelCNN(keras.Model):
         Args:
             condition: ``(n, *condition_shape)``.
         """
-        mean, std = statistics(condition)
+        if self.groups == 1:
+            mean, std = statistics(condition)
+        else:
+            numbers, values = condition[..., -1], condition[..., :-1]
+            first = numbers.reshape(len(numbers), -1)[:, 0]
+            mean = np.zeros((self.groups, values.shape[-1]))
+            std = np.ones_like(mean)
+            for k in np.unique(first).astype(int):
+                mean[k], std[k] = statistics(values[first == k])
         self.streams.standardise.mean.assign(mean)
         self.streams.standardise.std.assign(std)
+
+    def begin_as(self, other: PixelCNN) -> None:
+        """Take the weights of a model without a condition, of which this is a copy at first.
+
+        The condition enters with scales of 0, which are learned.
+
+        Args:
+            other: a model q(x) with the same image shape and sizes.
+
+        Raises:
+            ArgumentError: If the sizes of the models differ.
+        """
+        theirs = {path: conv.rows for path, conv in other.streams.convolutions().items()}
+        for path, conv in self.streams.convolutions().items():
+            if path.endswith("project"):
+                rows = conv.rows.numpy()
+                rows[-2:] = 0  # scale and bias
+                conv.rows.assign(rows)
+            elif path in theirs and theirs[path].shape == conv.rows.shape:
+                conv.rows.assign(theirs[path])
+            elif not path.startswith("look"):
+                raise ArgumentError(
+                    "The models differ in size",
+                    f"{path} of the shape {tuple(conv.rows.shape)}",
+                    tuple(theirs[path].shape) if path in theirs else "none",
+                )
+        self.initialised.assign(1.0)
 
     def fit(
         self,
@@ -358,7 +402,7 @@ class PixelCNN(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        names = ("levels", "filters", "resnet_blocks", "mixtures", "dropout", "seed")
+        names = ("levels", "filters", "resnet_blocks", "mixtures", "dropout", "groups", "seed")
         config = {name: getattr(self, name) for name in names}
         shapes = {"image_shape": self.image_shape, "condition_shape": self.condition_shape}
         base = {"name": self.name, "trainable": self.trainable}
@@ -371,8 +415,22 @@ class PixelCNN(keras.Model):
 
     def _checked(self, images: Any, condition: Any) -> Any:
         images = as_images(images, self.image_shape, self.levels)
-        h = as_condition(condition, self.condition_shape, len(images))
+        h = self._as_condition(condition, len(images))
         return images if h is None else (images, h)
+
+    def _as_condition(self, condition: Any, n: int) -> np.ndarray | None:
+        h = as_condition(condition, self.condition_shape, n)
+        if h is None or self.groups == 1:
+            return h
+        numbers = h[..., -1].reshape(n, -1)
+        valid = (numbers == numbers[:, :1]) & np.isin(numbers, np.arange(self.groups))
+        if not valid.all():
+            raise ArgumentError(
+                "`condition` has no number of a group in its last channel",
+                f"one integer from 0 to {self.groups - 1} for each row",
+                f"{numbers[~valid][0]}",
+            )
+        return h
 
     def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
         """Return the distribution with some raw parameters."""

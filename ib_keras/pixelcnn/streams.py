@@ -13,6 +13,7 @@ from ib_keras.pixelcnn.layers import (
     CausalConv,
     GatedBlock,
     Grid,
+    Grouped,
     Grow,
     Resize,
     Standardise,
@@ -39,6 +40,7 @@ class Streams(keras.layers.Layer):
         resnet_blocks: the number of blocks in each stage and direction.
         dropout: dropout rate in the blocks.
         condition: height, width and channels of the condition; ``None`` if there is none.
+        groups: number of groups of conditions, see ``PixelCNN``.
         seed: integer seed of weights and dropout.
         **kwargs: arguments of ``keras.layers.Layer``.
 
@@ -55,6 +57,7 @@ class Streams(keras.layers.Layer):
         resnet_blocks: int,
         dropout: float,
         condition: tuple[int, ...] | None,
+        groups: int = 1,
         seed: int | None,
         **kwargs: Any,
     ) -> None:
@@ -93,8 +96,11 @@ class Streams(keras.layers.Layer):
             for _ in range(2)
         )
         self.leave = conv(outputs)
+        self._conditional = condition is not None
         if condition is not None:
-            self.standardise = Standardise(**own)
+            self.standardise = (
+                Standardise(**own) if groups == 1 else Grouped(groups, seed=next(seeds), **own)
+            )
             self.pool = [Resize(grid, coarsen=True, **own) for grid in grids]
             wide = condition[:2] != (1, 1)
             self.look = [conv(min(first, condition[2]), (3, 3), "none") for _ in range(2 * wide)]
@@ -136,6 +142,28 @@ class Streams(keras.layers.Layer):
             if stage:
                 u, v = self.grow_u[stage - 1](u), self.grow_v[stage - 1](v)
         return self.leave(tf.nn.elu(v))
+
+    def convolutions(self) -> dict[str, CausalConv]:
+        """Return all convolutions by their places, which do not depend on the condition."""
+        found: dict[str, CausalConv] = {}
+
+        def add(path: str, part: Any) -> None:
+            if isinstance(part, CausalConv):
+                found[path] = part
+            elif isinstance(part, list):
+                for place, one in enumerate(part):
+                    add(f"{path}/{place}", one)
+            else:
+                for name in ("first", "second", "aside", "project", "conv"):
+                    if hasattr(part, name):
+                        add(f"{path}/{name}", getattr(part, name))
+
+        for name in (
+            "enter_u", "enter_above", "enter_left", "down_u", "down_v", "shrink_u", "shrink_v",
+            "up_u", "up_v", "grow_u", "grow_v", "leave", *(["look"] if self._conditional else []),
+        ):  # fmt: skip
+            add(name, getattr(self, name))
+        return found
 
     def _with_surroundings(self, h: Any) -> Any:
         """Add a convolution of a map's surroundings and its mean as further channels."""

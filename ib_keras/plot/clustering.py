@@ -116,7 +116,7 @@ def activation_values(
     for axes, layer in zip(grid[0], layers, strict=True):
         part = table[table["layer"] == layer]
         epochs = sorted(part["epoch"].unique())
-        edges = np.linspace(part["left"].min(), part["right"].max(), 61)
+        edges = np.linspace(part["left"].min(), part["right"].max(), 41)
         centres = (edges[1:] + edges[:-1]) / 2
         columns = []
         for epoch in epochs:
@@ -181,6 +181,8 @@ def points_by_class(
         axes.set_title(f"epoch {epoch}", fontsize=10)
         axes.tick_params(labelsize=6)
         axes.locator_params(nbins=3)
+        if not flat:
+            axes.set_box_aspect(None, zoom=0.85)  # room for the numbers
     figure.suptitle(f"{table['run'].iloc[0]}, {layer}")
     return figure
 

@@ -9,7 +9,13 @@ import tensorflow as tf
 
 
 def batches(
-    arrays: Sequence[np.ndarray], size: int, seed: int, epochs: range, *, multiple: int = 1
+    arrays: Sequence[np.ndarray],
+    size: int,
+    seed: int,
+    epochs: range,
+    *,
+    multiple: int = 1,
+    parts: int = 1,
 ) -> tuple[tf.data.Dataset, int]:
     """Make equal-sized batches for some epochs, in an order that depends on seed and epoch.
 
@@ -22,15 +28,20 @@ def batches(
         seed: the seed of the orders.
         epochs: the numbers of the epochs.
         multiple: a divisor of the number of batches per epoch.
+        parts: number of consecutive epochs in which each row occurs once.
 
     Returns:
         The batches of all epochs, and the number of batches per epoch.
     """
     n = len(arrays[0])
-    size = min(size, n)
-    steps = n // size // multiple * multiple
-    orders = [np.random.default_rng((seed, epoch)).permutation(n) for epoch in epochs]
-    rows = np.array(orders, np.int32)[:, : steps * size].reshape(-1, size)
+    each = n // parts
+    size = min(size, each)
+    steps = each // size // multiple * multiple
+    orders = [
+        np.random.default_rng((seed, epoch // parts)).permutation(n)[epoch % parts * each :]
+        for epoch in epochs
+    ]
+    rows = np.array([order[: steps * size] for order in orders], np.int32).reshape(-1, size)
     with tf.device("CPU"):
         tensors = [tf.constant(array) for array in arrays]
         data = tf.data.Dataset.from_tensor_slices(rows)

@@ -167,6 +167,80 @@ def test_an_interrupted_training_goes_on(data, decoder, tmp_path, monkeypatch):
     assert model() is None
 
 
+@pytest.fixture(scope="module")
+def grouped(data):
+    """One decoder of three conditions: the pattern, half of the pattern, and noise."""
+    images, pattern = data
+    noise = np.random.default_rng(2).normal(size=(N, 4))
+    parts = [np.eye(4)[pattern] * 3 + 1, 5 * np.eye(4)[pattern // 2], noise]
+    h = np.concatenate([np.column_stack([part, np.full(N, k)]) for k, part in enumerate(parts)])
+    # As many steps as three separate decoders.
+    settings = DecoderSettings(**{**SMALL, "epochs": 3 * SMALL["epochs"]})
+    made = Decoder(settings, (3, 3, 1), (5,), groups=3)
+    cut = 1000
+    both = []
+    for rows in (np.arange(cut), np.arange(cut, N)):
+        both.append((images[rows], np.concatenate([h[k * N + rows] for k in range(3)])))
+    return made, made.decoded_groups(*both), both
+
+
+def test_one_decoder_of_several_conditions(grouped, data):
+    """Each condition gives what it knows, although all weights but one map are shared."""
+    _, found, ((train, _), (test, _)) = grouped
+    _, given = entropies()
+    images, pattern = test, data[1][1000:]
+    every = np.array(list(itertools.product([0, 1], repeat=9)))
+    wrong = (every[:, None] != PATTERNS).sum(axis=2)
+    p = FLIP**wrong * (1 - FLIP) ** (9 - wrong)
+    place = images.reshape(len(images), 9) @ (1 << np.arange(9)[::-1])
+    exact = [
+        -np.log(p[place, pattern]),
+        -np.log(p.reshape(512, 2, 2).mean(axis=2)[place, pattern // 2]),
+        -np.log(p.mean(axis=1)[place]),
+    ]
+    assert abs(np.mean(exact[0]) - given) < 3 * np.std(exact[0]) / np.sqrt(len(test))
+    for one, nats in zip(found, exact, strict=True):
+        lost = one.held_out - nats  # of the decoder, beyond the entropy of these images
+        assert -3 * lost.std() / np.sqrt(len(lost)) < lost.mean() < 0.12
+        assert len(one.train) == len(train)
+    separate = Decoder(DecoderSettings(**SMALL), (3, 3, 1), (4,))
+    alone = separate.decoded(
+        *((part[0], part[1][: len(part[0]), :4]) for part in grouped[2])
+    )  # fmt: skip
+    difference = found[0].held_out - alone.held_out
+    assert abs(difference.mean()) < 0.1
+
+
+def test_images_that_stop_a_shared_training_train_no_group(grouped):
+    made, _, ((images, h), _) = grouped
+    marked = np.arange(len(images)).reshape(-1, 1, 1, 1)
+    stop, rest = stopping_rows(len(images), made.settings.seed)
+    pictures, conditions = made._rows(marked, h, rest)
+    assert len(pictures) == len(conditions) == 3 * len(rest)
+    assert not np.isin(pictures, stop).any()
+    np.testing.assert_array_equal(conditions[:, -1], np.repeat([0, 1, 2], len(rest)))
+
+
+def test_a_decoder_begins_as_a_model_without_a_condition(data, grouped):
+    images = data[0][:200]
+    plain = Decoder(DecoderSettings(**{**SMALL, "epochs": 3}), (3, 3, 1))
+    plain.train(images)
+    made, _, _ = grouped
+    made._training.restart()
+    h = np.column_stack([np.random.default_rng(0).normal(size=(200, 4)), np.arange(200) % 3])
+    made.model.initialise(images, h)
+    made.model.begin_as(plain.model)
+    before = made.model.log_prob(images, h)
+    np.testing.assert_allclose(before, plain.model.log_prob(images), rtol=1e-5)
+    other = Decoder(DecoderSettings(**{**SMALL, "filters": 8}), (3, 3, 1), (4,))
+    with pytest.raises(ArgumentError, match="differ in size"):
+        other.model.begin_as(plain.model)
+    # The condition is learned from there.
+    short = Decoder(DecoderSettings(**{**SMALL, "epochs": 6}), (3, 3, 1), (4,))
+    history = short.train(images, np.eye(4)[data[1][:200]], start=plain.model)
+    assert len(history) == 7 and history[-1] < history[0] - 0.3
+
+
 def test_a_classifier_of_labels():
     """Its bound is near what four normal densities allow, and it is nobody else's state."""
     rng = np.random.default_rng(0)

@@ -456,3 +456,43 @@ def test_maps_are_resized_by_area(old, new):
         total = tf.reduce_sum(layer(variable))
     share = new[0] * new[1] / (old[0] * old[1])
     np.testing.assert_allclose(tape.gradient(total, variable), np.full_like(x, share), rtol=1e-5)
+
+
+@pytest.mark.parametrize("condition_shape", [(3,), (2, 2, 3)])
+def test_groups_of_conditions(condition_shape, tmp_path):
+    """Probabilities sum to 1 and samples follow them in each group, also for colours."""
+    rng = np.random.default_rng(0)
+    model = PixelCNN((1, 2, 3), condition_shape, levels=2, groups=2, dropout=0.0, **SMALL)
+    n = 64
+    h = rng.normal(size=(n, *condition_shape)).astype("f4")
+    h[..., -1] = (np.arange(n) % 2).reshape(-1, *[1] * (len(condition_shape) - 1))
+    h[::2, ..., :-1] = 10 + 5 * h[::2, ..., :-1]
+    images = rng.integers(0, 2, (n, 1, 2, 3))
+    few_steps(model, images, h)
+    statistics = model.streams.standardise
+    np.testing.assert_allclose(
+        statistics.mean.numpy()[0], h[::2, ..., :-1].reshape(-1, condition_shape[-1] - 1).mean(0),
+        rtol=1e-5,
+    )  # fmt: skip
+    every = every_image((1, 2, 3), 2)
+    found = []
+    for row in (0, 1):
+        nats = model.log_prob(every, h[row : row + 1])
+        assert np.exp(nats).sum() == pytest.approx(1, abs=1e-5)
+        samples = model.sample(4000, h[row : row + 1], seed=1)
+        distance, expected = total_variation(samples, model, 2, h[row : row + 1])
+        assert distance < 3 * expected
+        found.append(nats)
+    other = h[:1].copy()
+    other[..., -1] = 1  # the same values in the other group
+    assert np.abs(model.log_prob(every, other) - found[0]).max() > 1e-3
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(again.log_prob(every, h[:1]), found[0], rtol=1e-6)
+    for number in (2, -1, 0.5):
+        wrong = h[:1].copy()
+        wrong[..., -1] = number
+        with pytest.raises(ArgumentError, match="number of a group"):
+            model.log_prob(every, wrong)
+    with pytest.raises(ArgumentError, match="`groups` need a condition"):
+        PixelCNN((2, 2, 1), groups=2)
