@@ -110,6 +110,8 @@ def resnet_decoder(
     max_rows: int = 0,
     max_samples: int = 100000,
     draws: int = 2,
+    judged: int = 200,
+    share: bool = False,
     warm_start: bool = False,
     work: str = "",
     seed: int = 0,
@@ -145,6 +147,10 @@ def resnet_decoder(
         max_rows: maximum number of rows of each of these parts, chosen at random; 0 for all.
         max_samples: the maximum number of rows for training a decoder, and of rows for evaluation.
         draws: number of samples per displayed image.
+        judged: number of held-out images for each of which a classifier, trained on the decoders'
+            rows, judges whether a sample has its class.
+        share: whether to train one decoder for all epochs of a cell instead of one for each. All
+            checkpoints have linear maps of their own into the same decoder.
         warm_start: whether to start from the decoder of the previous epoch of the cell. Later
             decoders are then trained longer, which can look as if the network were still learning.
         work: a folder that outlives the tasks, in which interrupted trainings of decoders are
@@ -190,6 +196,8 @@ def resnet_decoder(
             decoder=decoder_settings,
             max_samples=max_samples,
             draws=draws,
+            judged=judged,
+            share=share,
             warm_start=warm_start,
             work=work,
         )

@@ -21,7 +21,7 @@ from ib_keras.storage import manifests, npy
 
 SCHEMA, VERSION = "ib_keras.image_prior", 1
 
-MODEL = "prior.keras"
+MODEL, JUDGE = "prior.keras", "judge.keras"
 
 
 class Parts(NamedTuple):
@@ -96,6 +96,24 @@ def noise(estimator: DecoderBound, image_shape: tuple[int, ...], draws: int) -> 
     """
     height, width, channels = image_shape
     return sampling.draw_noise(draws, (height, width, channels), estimator.seed)
+
+
+def model(path: str | os.PathLike, name: str = MODEL) -> Any:
+    """Return q(x), as which decoders may begin, or the classifier that judges samples.
+
+    Args:
+        path: the folder that ``image_prior`` wrote.
+        name: ``MODEL`` or ``JUDGE``.
+
+    Raises:
+        StoreError: If the folder is damaged.
+        ArgumentError: If the file cannot be loaded.
+    """
+    from ib_keras import models
+
+    folder = pathlib.Path(path)
+    manifest = manifests.read_manifest(folder, SCHEMA, VERSION)
+    return models.load(manifests.checked_file(folder, manifest, name))
 
 
 def write(path: pathlib.Path, decoded: Decoded, samples: np.ndarray) -> None:

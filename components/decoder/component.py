@@ -15,10 +15,12 @@ def decoder(
     decoder: str = "{}",
     max_samples: int = 100000,
     draws: int = 2,
+    judged: int = 200,
+    share: bool = False,
     warm_start: bool = False,
     work: str = "",
 ):
-    """Train PixelCNN++ decoders of images given a layer, one for each of its checkpoints.
+    """Train PixelCNN++ decoders of images given a layer at its checkpoints.
 
     Args:
         checkpoints: checkpoints of one network from the component ``trainer``, or of several
@@ -31,6 +33,10 @@ def decoder(
         decoder: JSON object with the decoders' parameters, the same as those of the prior.
         max_samples: the maximum number of rows for training, and of rows for evaluation.
         draws: number of samples per image.
+        judged: number of held-out images for each of which a classifier, trained on the decoders'
+            rows, judges whether a sample has its class.
+        share: whether to train one decoder for all checkpoints of a cell instead of one for each.
+            All checkpoints have linear maps of their own into the same decoder.
         warm_start: whether to start from the decoder of the previous checkpoint. Later decoders
             are then trained longer, which can look as if the network were still learning.
         work: a folder that outlives the task, in which an interrupted training is resumed; "" for
@@ -52,6 +58,8 @@ def decoder(
                 decoder=decoder,
                 max_samples=max_samples,
                 draws=draws,
+                judged=judged,
+                share=share,
                 warm_start=warm_start,
                 work=work or None,
             ),

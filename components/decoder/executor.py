@@ -72,11 +72,13 @@ def run(
     decoder: str = "{}",
     max_samples: int = 100_000,
     draws: int = 2,
+    judged: int = 200,
+    share: bool = False,
     warm_start: bool = False,
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Train a decoder for each checkpoint of a layer, estimate, and sample images.
+    """Train decoders of a layer's checkpoints, estimate, and sample images.
 
     Arguments that are not listed here are those of the component ``decoder``.
 
@@ -99,23 +101,23 @@ def run(
     wanted, estimator = read_cell(cell), image_prior.bound(decoder)
     saved = _find(checkpoints, wanted)
     parts = image_prior.parts(data, estimator, max_samples)
-    classes = int(max(part.max() for part in parts.labels)) + 1
     shape = parts.images[0].shape[1:]
     decoding = LayerDecoding(
         estimator, parts.images, parts.inputs, parts.labels,
         nothing=image_prior.read(prior, estimator),
         noise=image_prior.noise(estimator, shape, draws),
-        judge=_last(checkpoints, classes),
-        warm_start=warm_start, progress=progress,
+        judge=image_prior.model(prior, image_prior.JUDGE), asked=judged,
+        start=image_prior.model(prior) if estimator.prior_epochs else None,
+        share=share, warm_start=warm_start, progress=progress,
     )  # fmt: skip
 
-    def folder(epoch: int, train: np.ndarray) -> pathlib.Path | None:
-        """Return the folder in which the training of a checkpoint's decoder is resumed."""
+    def folder(epochs: Sequence[int], train: np.ndarray) -> pathlib.Path | None:
+        """Return the folder in which the training of a decoder is resumed."""
         if work is None:
             return None
-        settings = [estimator.get_config(), *wanted, epoch, warm_start]
-        key = image_prior.key(settings, train, saved.path(epoch).read_bytes())
-        return pathlib.Path(work) / f"{key}-{epoch:06d}"
+        settings = [estimator.get_config(), *wanted, list(epochs), warm_start]
+        saves = [saved.path(epoch).read_bytes() for epoch in epochs]
+        return pathlib.Path(work) / f"{image_prior.key(settings, train, *saves)}-{epochs[0]:06d}"
 
     rows, drawn = decoding.over_training(
         saved.load, wanted.run, wanted.layer, wanted.epochs, folder=folder
@@ -164,12 +166,3 @@ def _find(checkpoints: Sequence[str | os.PathLike], wanted: Cell) -> trainer.Che
             f"{wanted.run!r} has no checkpoint of {missing}", f"some of {saved.epochs}", missing
         )
     return saved
-
-
-def _last(checkpoints: Sequence[str | os.PathLike], classes: int) -> Any:
-    """Return a classifier's last checkpoint, which judges the samples; ``None`` without one."""
-    for saved in map(trainer.read, checkpoints):
-        model = saved.load(max(saved.epochs))
-        if tuple(model.output_shape[1:]) == (classes,):
-            return model
-    return None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.components.artifacts import prior as artifact
+from ib_keras.estimation.judge import judged, train_judge
 from ib_keras.pixelcnn.comparison import prior
 from ib_keras.storage import atomic, manifests
 
@@ -23,7 +24,7 @@ def run(
     work: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Train q(x), and write it with the likelihoods of held-out images.
+    """Train q(x) and a classifier that judges samples, and write the likelihoods of images.
 
     Arguments that are not listed here are those of the component ``image_prior``.
 
@@ -46,10 +47,14 @@ def run(
     model, decoded = prior(
         estimator.settings(), train, held_out, parts.labels, folder=folder, progress=progress
     )
+    classes = int(max(part.max() for part in parts.labels)) + 1
+    judge = train_judge(parts.inputs[0], parts.labels[0], classes=classes, seed=estimator.seed)
+    recognised = judged(judge, parts.inputs[1], parts.labels[1])
     samples = model.sample(draws, noise=artifact.noise(estimator, train.shape[1:], draws))
 
     def fill(target: pathlib.Path) -> None:
         model.save(target / artifact.MODEL)
+        judge.save(target / artifact.JUDGE)
         artifact.write(target / "decoded.npz", decoded, samples)
         manifests.write_manifest(
             target, artifact.SCHEMA, artifact.VERSION, decoder=config,
@@ -59,4 +64,5 @@ def run(
     atomic.write_folder(pathlib.Path(output), fill)
     nats = float(decoded.held_out.mean())
     bits = nats / (train[0].size * float(np.log(2)))
-    return {"n": len(held_out), "nll_0": nats, "bits_per_dim": bits}
+    accuracy = recognised.value
+    return {"n": len(held_out), "nll_0": nats, "bits_per_dim": bits, "judge_accuracy": accuracy}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
+from ib_keras.estimation.judge import judged
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.frame.table import Where, row
 from ib_keras.interface import Estimate
 from ib_keras.pixelcnn.comparison import compared
 from ib_keras.pixelcnn.decoding import Decoded, Decoder
 from ib_keras.pixelcnn.inputs import condition
+from ib_keras.pixelcnn.network import PixelCNN
 
 
 class LayerDecoding:
@@ -30,7 +32,12 @@ class LayerDecoding:
         labels: the labels 0, 1, … of both parts, ``(n,)``.
         nothing: −ln q(x) of both parts, without a condition.
         noise: the noise from which images are drawn, ``(draws, height, width, 1 + channels)``.
-        judge: a classifier that recognises the class of drawn images; ``None`` for none.
+        judge: a classifier of images that recognises the class of drawn images; ``None`` for none.
+        asked: number of held-out images for each of which it judges one drawn image.
+        start: q(x), as which decoders begin; ``None`` for random weights.
+        share: whether one decoder is trained for all checkpoints, each of which has a linear map of
+            its own from h to what the decoder sees. Its budget is that of one decoder, and what it
+            does not learn of one checkpoint for the sake of another is missing from I(X;T).
         warm_start: whether to start from the decoder of the checkpoint before.
         progress: whether to show Keras's progress bar.
     """
@@ -45,14 +52,20 @@ class LayerDecoding:
         nothing: Decoded,
         noise: np.ndarray,
         judge: Any = None,
+        asked: int = 200,
+        start: PixelCNN | None = None,
+        share: bool = False,
         warm_start: bool = False,
         progress: bool = False,
     ) -> None:
         self._estimator, self._images, self._inputs = estimator, images, inputs
         self._labels, self._unconditional, self._noise = labels, nothing, noise
-        self._judge, self._warm_start, self._progress = judge, warm_start, progress
+        self._judge, self._share, self._progress = judge, share, progress
+        self._warm_start = warm_start
         self._decoder: Decoder | None = None
-        self._start: list[np.ndarray] | None = None
+        self._start: list[np.ndarray] | PixelCNN | None = start
+        rng = np.random.default_rng(estimator.seed)
+        self._asked = rng.permutation(len(images[1]))[:asked]
         # One held-out image of each class.
         self.shown = np.array([np.flatnonzero(labels[1] == y)[0] for y in np.unique(labels[1])])
 
@@ -63,7 +76,7 @@ class LayerDecoding:
         layer: str,
         epochs: Sequence[int],
         *,
-        folder: Callable[[int, np.ndarray], pathlib.Path | None],
+        folder: Callable[[Sequence[int], np.ndarray], pathlib.Path | None],
     ) -> tuple[list[dict[str, Any]], dict[int, np.ndarray]]:
         """Decode a layer at each of its checkpoints.
 
@@ -72,8 +85,9 @@ class LayerDecoding:
             run: the network's name.
             layer: the name of a tap.
             epochs: the epochs of the checkpoints.
-            folder: function from an epoch and the training images to the folder for the state of
-                the decoder's training, from which it is resumed; ``None`` for no folder.
+            folder: function from the epochs of a decoder and the training images to the folder for
+                the state of the decoder's training, from which it is resumed; ``None`` for no
+                folder.
 
         Returns:
             The rows of the table, and epoch → images ``(classes, draws, *image_shape)``. A
@@ -84,56 +98,99 @@ class LayerDecoding:
             ArgumentError: If the network has no such tap.
         """
         rows, drawn = [], {}
-        for epoch in epochs:
+        for group in [epochs] if self._share else [[epoch] for epoch in epochs]:
             since = time.perf_counter()
-            model = load(epoch)
-            if layer not in model.tap_names:
-                raise ArgumentError(f"{run!r} has no tap {layer!r}", model.tap_names, layer)
+            places, known, failed = {}, {}, {}
+            for epoch in group:
+                model = load(epoch)
+                if layer not in model.tap_names:
+                    raise ArgumentError(f"{run!r} has no tap {layer!r}", model.tap_names, layer)
+                places[epoch] = model.tap_names.index(layer)
+                try:
+                    known[epoch] = self._conditions(model, layer)
+                except Exception as error:
+                    failed[epoch] = error
             try:
-                values, drawn[epoch] = self._decode(model, layer, folder(epoch, self._images[0]))
+                found = self._decode(known, folder(list(known), self._images[0])) if known else {}
             except Exception as error:
-                failed = lost(error, len(self._images[1]), 0)
-                values = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), failed)
-            where = Where(run, epoch, layer, model.tap_names.index(layer))
-            seconds = time.perf_counter() - since
-            rows += [row(where, self._estimator, q, value, seconds) for q, value in values.items()]
+                found, failed = {}, {**failed, **dict.fromkeys(known, error)}
+            seconds = (time.perf_counter() - since) / len(group)
+            for epoch in group:
+                if epoch in failed:
+                    none = lost(failed[epoch], len(self._images[1]), 0)
+                    values = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), none)
+                else:
+                    values, drawn[epoch] = found[epoch]
+                where = Where(run, epoch, layer, places[epoch])
+                rows += [row(where, self._estimator, q, v, seconds) for q, v in values.items()]
         return rows, drawn
 
+    def _conditions(self, model: Any, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return h of both parts at a checkpoint."""
+        train, held_out = (condition(model.capture(x, layers=[layer])[layer]) for x in self._inputs)
+        return train, held_out
+
     def _decode(
-        self, model: Any, layer: str, folder: pathlib.Path | None
-    ) -> tuple[dict[str, Estimate], np.ndarray]:
-        """Estimate from the decoder of a checkpoint, and draw images from it."""
-        train, held_out = (
-            (images, condition(model.capture(x, layers=[layer])[layer]))
-            for images, x in zip(self._images, self._inputs, strict=True)
+        self, known: Mapping[int, tuple[np.ndarray, np.ndarray]], folder: pathlib.Path | None
+    ) -> dict[int, tuple[dict[str, Estimate], np.ndarray]]:
+        """Train a decoder of one or several checkpoints; return its estimates and images."""
+        groups = len(known)
+        parts = tuple(
+            (images, _numbered([pair[place] for pair in known.values()]))
+            for place, images in enumerate(self._images)
         )
-        estimator, labels, draws = self._estimator, self._labels, len(self._noise)
-        if self._decoder is None:  # compiled once for all checkpoints
-            self._decoder = Decoder(estimator.settings(), train[0].shape[1:], train[1].shape[1:])
+        train, held_out = parts
+        if self._decoder is None or self._decoder.groups != groups:  # compiled once
+            self._decoder = Decoder(
+                self._estimator.settings(), train[0].shape[1:], train[1].shape[1:], groups=groups
+            )
         decoder = self._decoder
-        conditional = decoder.decoded(
+        decoded = decoder.decoded_groups(
             train, held_out, start=self._start, folder=folder, progress=self._progress
         )
         if self._warm_start:
             self._start = decoder.model.get_weights()
-        pair = compared(self._unconditional, conditional, decoder, train, held_out)
-        xt, bounds = estimator.combine(*pair, dim=held_out[1][0].size)
+        return {
+            epoch: self._of_checkpoint(known[epoch], decoder, place, decoded[place], parts)
+            for place, epoch in enumerate(known)
+        }
+
+    def _of_checkpoint(
+        self,
+        known: tuple[np.ndarray, np.ndarray],
+        decoder: Decoder,
+        group: int,
+        decoded: Decoded,
+        parts: tuple[tuple[np.ndarray, np.ndarray], ...],
+    ) -> tuple[dict[str, Estimate], np.ndarray]:
+        """Return the estimates of a checkpoint, and images that its decoder draws."""
+        estimator, labels, draws = self._estimator, self._labels, len(self._noise)
+        own = [(images, decoder.of_group(h, group)) for images, h in parts]
+        pair = compared(self._unconditional, decoded, decoder, *own)
+        xt, bounds = estimator.combine(*pair, dim=known[1][0].size)
         classes = int(max(part.max() for part in labels)) + 1
-        ty = estimator.labels((train[1], labels[0]), (held_out[1], labels[1]), classes=classes)
+        ty = estimator.labels((known[0], labels[0]), (known[1], labels[1]), classes=classes)
         samples = decoder.model.sample(
             len(self.shown) * draws,
-            np.repeat(held_out[1][self.shown], draws, axis=0),
+            np.repeat(own[1][1][self.shown], draws, axis=0),
             noise=np.tile(self._noise, (len(self.shown), 1, 1, 1)),
         )
         values: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if self._judge is not None:
-            like = self._inputs[0]
-            x = samples if like.dtype.kind in "iu" else samples / (estimator.levels - 1)
-            x = x.astype(like.dtype).reshape(-1, *like.shape[1:])
-            hits = self._judge.predict(x, verbose=0).argmax(axis=1) == np.repeat(
-                labels[1][self.shown], draws
-            )
-            n = len(hits)
-            error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-            values["P(class kept)"] = Estimate(float(hits.mean()), error, n=n, dim=xt.dim)
+            asked, inputs, y = self._asked, self._inputs[1][self._asked], labels[1][self._asked]
+            images = decoder.model.sample(len(asked), own[1][1][asked], seed=estimator.seed)
+            x = images if inputs.dtype.kind in "iu" else images / (estimator.levels - 1)
+            x = x.astype(inputs.dtype).reshape(inputs.shape)
+            values["P(class kept)"] = judged(self._judge, x, y)
+            values["P(class recognised)"] = judged(self._judge, inputs, y)
         return values, samples.reshape(len(self.shown), draws, *samples.shape[1:])
+
+
+def _numbered(conditions: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate the conditions of all checkpoints, with their numbers if there are several."""
+    if len(conditions) == 1:
+        return conditions[0]
+    return np.concatenate([
+        np.concatenate([h, np.full((*h.shape[:-1], 1), number, h.dtype)], axis=-1)
+        for number, h in enumerate(conditions)
+    ])  # fmt: skip

@@ -21,6 +21,7 @@ from ib_keras.pixelcnn.inputs import condition
 
 if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
+    from ib_keras.pixelcnn.network import PixelCNN
 
 # The least number of rows that train a decoder.
 _MIN_TRAINING_ROWS = 20
@@ -68,6 +69,8 @@ class DecoderBound(FromClasses):
         learning_rate: the learning rate of Adam.
         ema_momentum: the momentum of the moving average of the weights.
         jit_compile: whether to compile with XLA; ``None`` compiles if there is a GPU.
+        prior_epochs: the number of epochs for which q(x) is trained before all decoders begin as
+            it, with a condition whose scale is learned; 0: decoders begin with random weights.
         test_fraction: the share of the rows that is evaluated.
         image_shape: height, width and channels, for images that are passed as flat rows.
         seed: the seed of the division of rows, of the weights and of the batches.
@@ -94,6 +97,7 @@ class DecoderBound(FromClasses):
     learning_rate: float = 1e-3
     ema_momentum: float = 0.99
     jit_compile: bool | None = None
+    prior_epochs: int = 0
     test_fraction: float = 1 / 3
     image_shape: tuple[int, ...] | None = None
     seed: int = 0
@@ -201,12 +205,14 @@ class DecoderBound(FromClasses):
             raise ArgumentError("Too few rows train a decoder", f">= {_MIN_TRAINING_ROWS}", n)
         labels, binned = self.classes(y, n)
         check_memory(self, n, h[0].size, images[0].size)
-        unconditional = self._prior(images, labels)
+        start, unconditional = self._prior(images, labels)
         train, test = self._parts(n)
         parts = ((images[train], h[train]), (images[test], h[test]))
         with _LOCK:
             decoder = _decoder(self.settings(), images.shape[1:], h.shape[1:])
-            pair = compared(unconditional, decoder.decoded(*parts), decoder, *parts)
+            begin: Any = {"start": start} if self.prior_epochs else {}
+            given = decoder.decoded(*parts, **begin)
+            pair = compared(unconditional, given, decoder, *parts)
         xt, bounds = self.combine(*pair, dim=h[0].size)
         ty = None
         if labels is not None:
@@ -304,11 +310,13 @@ class DecoderBound(FromClasses):
         terms = logs[np.arange(len(y)), y] - np.log(shares[y])
         return Estimate(*_mean(terms), kind="lower", n=len(y), dim=held_out[0][0].size)
 
-    def _prior(self, images: np.ndarray, labels: np.ndarray | None) -> Decoded:
+    def _prior(
+        self, images: np.ndarray, labels: np.ndarray | None
+    ) -> tuple[PixelCNN | None, Decoded]:
         train, test = self._parts(len(images))
         both = None if labels is None else (labels[train], labels[test])
         with _LOCK:
-            return prior(self.settings(), images[train], images[test], both, make=_decoder)[1]
+            return prior(self.settings(), images[train], images[test], both, make=_decoder)
 
     def _parts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         order = np.random.default_rng([self.seed, n]).permutation(n)
@@ -322,7 +330,9 @@ class _OfImages(DecoderBound):
 
     prior: Any = dataclasses.field(default=None, compare=False, repr=False)
 
-    def _prior(self, images: np.ndarray, labels: np.ndarray | None) -> Decoded:
+    def _prior(
+        self, images: np.ndarray, labels: np.ndarray | None
+    ) -> tuple[PixelCNN | None, Decoded]:
         return self.prior
 
 

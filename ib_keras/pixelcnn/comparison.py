@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -31,7 +32,8 @@ def prior(
     """Train q(x), and return the best of three models without a condition.
 
     They are independent pixels, a decoder without a condition, and the mixture over the classes of
-    a decoder whose condition is the class.
+    a decoder whose condition is the class. With ``prior_epochs`` in the settings, both decoders
+    begin as a q(x) that is trained for so many epochs.
 
     Args:
         settings: the settings of both decoders.
@@ -43,14 +45,24 @@ def prior(
         make: a constructor that replaces ``Decoder``.
 
     Returns:
-        The decoder without a condition, and −ln q of the best model.
+        The decoder without a condition, or with ``prior_epochs`` the q(x) as which decoders begin;
+        and −ln q of the best model.
     """
     from ib_keras.pixelcnn.decoding import Decoder
 
     make = make or Decoder
-    folders = {name: None if folder is None else pathlib.Path(folder) / name for name in "xy"}
+    folders = {name: None if folder is None else pathlib.Path(folder) / name for name in "xys"}
+    start = None
+    if settings.prior_epochs:
+        first = make(_before(settings), train.shape[1:])
+        first.train(train, folder=folders["s"], progress=progress)
+        # A copy, because a decoder that was made once may be trained again.
+        start = settings.network(train.shape[1:], None)
+        start.set_weights(first.model.get_weights())
     plain = make(settings, train.shape[1:])
-    decoded = plain.decoded((train, None), (held_out, None), folder=folders["x"], progress=progress)
+    decoded = plain.decoded(
+        (train, None), (held_out, None), start=start, folder=folders["x"], progress=progress
+    )
     best = _pixels(train, held_out, plain)._replace(history=decoded.history)
     if _better(decoded, best, plain):
         best = decoded
@@ -58,9 +70,14 @@ def prior(
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
         decoder = make(settings, train.shape[1:], classes.shape[1:])
         parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))
-        decoder.train(*parts[0], folder=folders["y"], progress=progress)
+        decoder.train(*parts[0], start=start, folder=folders["y"], progress=progress)
         best = with_mixture(best, decoder, *parts)
-    return plain.model, best
+    return start or plain.model, best
+
+
+def _before(settings: DecoderSettings) -> DecoderSettings:
+    """Return the settings of the q(x) as which decoders begin."""
+    return dataclasses.replace(settings, epochs=settings.prior_epochs, prior_epochs=0)
 
 
 def compared(

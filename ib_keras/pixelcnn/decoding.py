@@ -36,6 +36,9 @@ class DecoderSettings(Configured):
 
     Args:
         levels: L, the number of values of a pixel.
+        prior_epochs: the number of epochs for which q(x) is trained before all decoders, which
+            begin as this q(x); q(x) then goes on as the decoders do. 0: decoders begin with random
+            weights.
         filters: channels of the ``PixelCNN``; or one number per stage.
         stages: the maximum number of stages of the ``PixelCNN``.
         resnet_blocks: blocks of each stage of the ``PixelCNN``.
@@ -66,6 +69,7 @@ class DecoderSettings(Configured):
     learning_rate: float = 1e-3
     ema_momentum: float = 0.99
     jit_compile: bool | None = None
+    prior_epochs: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +82,7 @@ class DecoderSettings(Configured):
         check_rate(self.dropout, "dropout")
         check_positive(self.learning_rate, "learning_rate")
         check_rate(self.ema_momentum, "ema_momentum")
+        check_count(self.prior_epochs, "prior_epochs", 0)
         check_seed(self.seed)
 
     def network(
@@ -264,13 +269,17 @@ class Decoder:
         history = self.train(*train, **kwargs)
         found = []
         for group in range(self.groups):
-            nats = []
-            for images, h in (train, held_out):
-                n = len(images)
-                own = None if h is None else h[group * n : (group + 1) * n]
-                nats.append(-self.model.log_prob(images, own))
-            found.append(Decoded(*nats, history))
+            of_train, of_held_out = (
+                -self.model.log_prob(images, None if h is None else self.of_group(h, group))
+                for images, h in (train, held_out)
+            )
+            found.append(Decoded(of_train, of_held_out, history))
         return found
+
+    def of_group(self, h: np.ndarray, group: int) -> np.ndarray:
+        """Return the conditions of all images in one group."""
+        n = len(h) // self.groups
+        return h[group * n : (group + 1) * n]
 
 
 def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

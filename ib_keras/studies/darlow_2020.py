@@ -34,6 +34,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
             ("I(X;T)", "decreases from early to late stages"),
             ("I(T;Y)", ""),
             ("P(class kept)", "samples given late stages keep the class of the image"),
+            ("P(class recognised)", ""),
         ):
             if quantity in by_layer.index.get_level_values(0):
                 values = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())

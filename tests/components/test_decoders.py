@@ -20,6 +20,7 @@ from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimation import decoding
+from ib_keras.estimation.judge import train_judge
 from ib_keras.pipelines import resnet_decoder
 from ib_keras.storage import manifests
 
@@ -74,7 +75,14 @@ def test_from_decoders_to_a_report(made, tmp_path):
     facts = run(made, tmp_path / "one", warm_start=True)
     assert facts["run"] == "classifier" and facts["layer"] == "h2" and facts["epochs"] == 2
     table = ib.load(tmp_path / "one")
-    assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)", "H(X)", "H(X|T)", "P(class kept)"}
+    assert set(table["quantity"]) == {
+        "I(X;T)",
+        "I(T;Y)",
+        "H(X)",
+        "H(X|T)",
+        "P(class kept)",
+        "P(class recognised)",
+    }
     assert sorted(table["epoch"].unique()) == [0, 1] and (table["n"][:4] == 36).all()
     assert (table["layer_index"] == 1).all() and "loss" in table
     origin = table.attrs["provenance"]
@@ -94,6 +102,57 @@ def test_from_decoders_to_a_report(made, tmp_path):
     pictures = {"forgets_classifier.png", "samples_classifier_h2.png"}
     assert pictures | {"inputs.png", "findings.csv", "estimates.parquet", "report.html"} <= files
     assert "What each layer forgets" in (tmp_path / "page.html").read_text()
+
+
+def test_one_decoder_of_all_checkpoints_of_a_cell(made, tmp_path, monkeypatch):
+    trained = []
+    train = decoding.Decoder.decoded_groups
+
+    def counted(self, *parts, **options):
+        trained.append((self.groups, parts[0][1].shape, options["folder"]))
+        return train(self, *parts, **options)
+
+    monkeypatch.setattr("ib_keras.pixelcnn.decoding.Decoder.decoded_groups", counted)
+    facts = run(made, tmp_path / "one", share=True, work=tmp_path / "work")
+    assert facts["epochs"] == 2 and [groups for groups, *_ in trained] == [2]
+    assert trained[0][1] == (2 * 51, 2, 2, 5)  # the conditions of both, and their numbers
+    table = ib.load(tmp_path / "one")
+    by_epoch = table[table["quantity"] == "H(X|T)"].set_index("epoch")["value"]
+    assert sorted(by_epoch.index) == [0, 1] and np.isfinite(by_epoch).all()
+    with np.load(tmp_path / "one" / SAMPLES) as saved:
+        assert saved["samples"].shape == (2, 2, 2, 4, 4, 1) and set(saved["epochs"]) == {0, 1}
+    # The same work is not done again, and other epochs are other work.
+    assert len(list((tmp_path / "work").iterdir())) == 1
+    run(made, tmp_path / "two", share=True, work=tmp_path / "work")
+    again = ib.load(tmp_path / "two")
+    np.testing.assert_allclose(again["value"], table["value"], rtol=1e-5)
+    run(made, tmp_path / "three", share=True, work=tmp_path / "work", cell=cell(epochs=[1]))
+    assert [groups for groups, *_ in trained] == [2, 2, 1]
+    assert len(list((tmp_path / "work").iterdir())) == 2
+
+
+def test_decoders_that_begin_as_the_prior(made, tmp_path, monkeypatch):
+    settings = json.dumps({**json.loads(SETTINGS), "prior_epochs": 3})
+    image_prior.run(made / "examples", tmp_path / "prior", decoder=settings)
+    begun = []
+    train = decoding.Decoder.train
+
+    def noted(self, *arguments, start=None, **options):
+        history = train(self, *arguments, start=start, **options)
+        begun.append((start, history))
+        return history
+
+    monkeypatch.setattr("ib_keras.pixelcnn.decoding.Decoder.train", noted)
+    decoder.run(
+        [made / name for name in RUNS], made / "examples", tmp_path / "prior", tmp_path / "one",
+        cell=cell(), decoder=settings,
+    )  # fmt: skip
+    (start, first), (_, second) = begun
+    prior_model = models.load(tmp_path / "prior" / "prior.keras")
+    for a, b in zip(start.get_weights(), prior_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # At first, both decoders are this q(x), and give no information.
+    assert len(first) == 3 and first[0] == pytest.approx(second[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("diverged", [{1}, {0, 1}])
@@ -214,3 +273,23 @@ def test_residual_networks(shape):
             models.build({"name": "resnet", **bad}, **arguments)
     with pytest.raises(ArgumentError, match="not images"):
         models.build("resnet", input_shape=(12,), n_classes=2)
+
+
+def test_a_judge_of_samples_is_independent_and_tells_its_accuracy(made, tmp_path):
+    """It is trained on the rows of the decoders, and judges one sample for each held-out image."""
+    run(made, tmp_path / "one", judged=20)
+    run(made, tmp_path / "two", judged=1000)
+    for name, n in (("one", 20), ("two", 36)):
+        table = ib.load(tmp_path / name).set_index(["quantity", "epoch"])
+        kept, recognised = table.loc["P(class kept)"], table.loc["P(class recognised)"]
+        assert (kept["n"] == n).all() and (recognised["n"] == n).all()
+        assert (recognised["value"] == 1).all()  # the classes differ in brightness
+        assert kept["value"].between(0, 1).all()
+    loaded = read_examples(made / "examples")
+    judge = models.load(made / "prior" / "judge.keras")
+    assert judge.output_shape == (None, 2)
+    said = judge.predict(loaded.x_test, verbose=0).argmax(axis=1)
+    assert (said == loaded.y_test).all()
+    again = train_judge(loaded.x_decoder, loaded.y_decoder, classes=2, seed=0)
+    for a, b in zip(judge.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

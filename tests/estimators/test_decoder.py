@@ -167,6 +167,22 @@ def test_an_interrupted_training_goes_on(data, decoder, tmp_path, monkeypatch):
     assert model() is None
 
 
+def test_decoders_that_begin_as_q_find_what_is_known(data):
+    """The baseline goes on as the decoders do, so that training alone gives no information."""
+    images, pattern = data
+    layers = {
+        "pattern": np.eye(4)[pattern],
+        "noise": np.random.default_rng(1).normal(size=(N, 4)),
+    }
+    made = DecoderBound(**SMALL, image_shape=(3, 3, 1), prior_epochs=8)
+    table = ib.estimate(layers, made, inputs=images, targets=pattern, progress=False)
+    found = table[table["quantity"] == "I(X;T)"].set_index("layer")
+    whole, given = entropies()
+    for layer, truth in (("pattern", whole - given), ("noise", 0.0)):
+        value, error = found.loc[layer, ["value", "stderr"]]
+        assert abs(value - truth) < max(3 * error, 0.05 * truth + 0.02)
+
+
 @pytest.fixture(scope="module")
 def grouped(data):
     """One decoder of three conditions: the pattern, half of the pattern, and noise."""

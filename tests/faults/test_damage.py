@@ -81,7 +81,7 @@ def make_prior(folder):
         )  # fmt: skip
 
     atomic.write_folder(folder / "prior", fill)
-    # The model is kept for who wants it, and read by nothing.
+    # Keras reads the models, and checks them.
     shutil.copy(folder / "prior" / image_prior.MODEL, folder)
     return folder / "prior", lambda: list(
         map(states.flat, image_prior.read(folder / "prior", made))
