@@ -144,10 +144,13 @@ def check_model(model: Any) -> None:
     """Check that a model is to be trained.
 
     Raises:
-        ArgumentError: If it has the checkpoints of an earlier training, or a seed, layers or a
-            loss, which an ensemble does not use.
+        ArgumentError: If it has the checkpoints of an earlier training, or a seed, layers, a loss,
+            a recipe or a learning rate, which an ensemble does not use.
     """
-    given = {"seed": models.seed, "layers": models.layers, "loss": models.loss}
+    given = {
+        "seed": models.seed, "layers": models.layers, "loss": models.loss,
+        "recipe": models.recipe, "learning_rate": models.learning_rate,
+    }  # fmt: skip
     if unused := [key for key, read in given.items() if read(model) is not None]:
         raise ArgumentError(
             "An ensemble has seeds of its own, records all layers and uses the cross-entropy",

@@ -36,7 +36,8 @@ def trainer(
         recipe: JSON object with any of "optimizer", "momentum", "nesterov", "weight_decay",
             "schedule" ("constant" or "cosine"), "warmup_epochs", "label_smoothing", "augment" and
             "precision", such as {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine",
-            "augment": ["flip", "crop"]}. By default, Adam with a constant learning rate.
+            "augment": ["flip", "crop"]}. By default, Adam with a constant learning rate. A "recipe"
+            and a "learning_rate" in the model's JSON take precedence.
         seed: seed of the initial weights, the order of the batches and the noise. A "seed" in the
             model's JSON takes precedence.
     """

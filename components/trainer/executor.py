@@ -51,14 +51,16 @@ def run(
         output: the folder to write.
         model: any identifier that ``ib_keras.models.build`` accepts: a name, JSON with parameters,
             a ``.keras`` file, or ``"module:function"``. Its JSON may also name a ``"loss"``, for
-            which labels are not scaled, the ``"layers"`` to record, and ``"shuffled_labels"``.
+            which labels are not scaled, the ``"layers"`` to record, ``"shuffled_labels"``, and a
+            ``"recipe"`` and ``"learning_rate"`` of its own.
         progress: whether to show Keras's progress bar.
 
     Returns:
         Facts about the training, for the artifact's metadata.
     """
     selects = schedule.selector(schedule.parse(record))
-    how = recipes.parse(recipe)
+    how = recipes.parse(models.recipe(model) or recipe)
+    learning_rate = models.learning_rate(model) or learning_rate
     own_seed = models.seed(model)
     seed = seed if own_seed is None else own_seed
     keras.utils.set_random_seed(seed)

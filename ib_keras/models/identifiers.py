@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ib_keras.arrays.checks import check_bool, check_seed, check_stddev
+from ib_keras.arrays.checks import check_bool, check_positive, check_seed, check_stddev
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.models.networks import (
     four_layer_cnn,
@@ -27,13 +27,14 @@ from ib_keras.models.networks import (
 )
 from ib_keras.storage import checkpoint_files, keras_files
 from ib_keras.training import logs as training_logs
+from ib_keras.training import recipe as recipes
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
 # Keys of a model's JSON that concern its training instead of its construction.
 _TRAINING_KEYS = (
-    "checkpoints", "label", "layers", "logs", "loss", "noise_std", "pattern", "seed",
-    "shuffled_labels",
+    "checkpoints", "label", "layers", "learning_rate", "logs", "loss", "noise_std", "pattern",
+    "recipe", "seed", "shuffled_labels",
 )  # fmt: skip
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     function.__name__: function
@@ -174,6 +175,32 @@ def seed(identifier: Identifier) -> int | None:
     return None if value is None else check_seed(value)
 
 
+def recipe(identifier: Identifier) -> dict[str, Any] | None:
+    """Return the ``"recipe"`` of a model's JSON, how it is trained; ``None`` if not given.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
+
+    Raises:
+        ArgumentError: If it is invalid, see ``training.recipe.Recipe``.
+    """
+    value = _parse(identifier)[1].get("recipe")
+    return None if value is None else recipes.parse(value).get_config()
+
+
+def learning_rate(identifier: Identifier) -> float | None:
+    """Return the ``"learning_rate"`` of a model's JSON; ``None`` if not given.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
+
+    Raises:
+        ArgumentError: If it is not a positive number.
+    """
+    value = _parse(identifier)[1].get("learning_rate")
+    return None if value is None else check_positive(value, "learning_rate")
+
+
 def build(
     identifier: Identifier,
     *,
@@ -190,8 +217,8 @@ def build(
             ``regression`` and ``seed`` that it accepts and must return a ``keras.Model``; or JSON
             or a dictionary with any of these as ``"name"`` and parameters
             (``{"name": "szt", "activation": "relu"}``). The JSON may also have a ``"label"``, the
-            name of the run; ``"noise_std"``, ``"loss"`` and ``"seed"``, which take precedence over
-            those of a pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
+            name of the run; ``"noise_std"``, ``"loss"``, ``"seed"``, ``"recipe"`` and
+            ``"learning_rate"``, which take precedence over those of a pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
             ``"checkpoints"``, see ``checkpoints``, for which the name may be missing if they are
             ``.keras`` files. The outputs of a network with checkpoints need not fit the labels.
         input_shape: shape of one input of the data.
@@ -292,8 +319,10 @@ def check(identifier: Identifier) -> None:
     noise_std(identifier)
     seed(identifier)
     layers(identifier)
+    learning_rate(identifier)
     loss(identifier)
     logs(identifier)
+    recipe(identifier)
     _checkpoints(arguments)
     alone = [key for key in ("logs", "pattern") if key in arguments]
     if alone and "checkpoints" not in arguments:

@@ -198,3 +198,17 @@ def test_grey_images_without_a_channel_are_augmented(tmp_path):
             epochs=1, recipe='{"augment": ["flip"]}',
         )  # fmt: skip
         assert len(read(tmp_path / name).logs) == 1
+
+
+def test_a_recipe_of_one_model(pictures, tmp_path):
+    own = {"optimizer": "sgd", "momentum": 0.9}
+    model = json.dumps({"name": "resnet", **NETWORK, "recipe": own, "learning_rate": 0.5})
+    trainer.run(
+        pictures / "e", tmp_path / "m", model=model, epochs=1, recipe='{"schedule": "cosine"}'
+    )
+    training = read(tmp_path / "m").training
+    assert training["recipe"] == {**Recipe().get_config(), **own}
+    assert training["learning_rate"] == 0.5
+    for wrong in ({"recipe": {"optimizer": "best"}}, {"learning_rate": 0}):
+        with pytest.raises(ArgumentError):
+            ib.models.check({"name": "resnet", **wrong})
