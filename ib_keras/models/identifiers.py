@@ -218,9 +218,10 @@ def build(
             or a dictionary with any of these as ``"name"`` and parameters
             (``{"name": "szt", "activation": "relu"}``). The JSON may also have a ``"label"``, the
             name of the run; ``"noise_std"``, ``"loss"``, ``"seed"``, ``"recipe"`` and
-            ``"learning_rate"``, which take precedence over those of a pipeline; ``"layers"``, a list of names or globs of the layers to tap; and
-            ``"checkpoints"``, see ``checkpoints``, for which the name may be missing if they are
-            ``.keras`` files. The outputs of a network with checkpoints need not fit the labels.
+            ``"learning_rate"``, which take precedence over those of a pipeline; ``"layers"``, a
+            list of names or globs of the layers to tap; and ``"checkpoints"``, see ``checkpoints``,
+            for which the name may be missing if they are ``.keras`` files. The outputs of a network
+            with checkpoints need not fit the labels.
         input_shape: shape of one input of the data.
         n_classes: number of classes of the data, or of the numbers of a label.
         regression: whether labels are numbers rather than classes.
