@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ib_keras.components.artifacts import prior as artifact
-from ib_keras.estimation.judge import judged, train_judge
+from ib_keras.components.image_prior.judge import train_judge
+from ib_keras.estimation.decoding import judged
 from ib_keras.pixelcnn.comparison import prior
 from ib_keras.storage import atomic, manifests
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
-from ib_keras.estimation.judge import judged
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.frame.table import Where, row
 from ib_keras.interface import Estimate
@@ -184,6 +183,23 @@ class LayerDecoding:
             values["P(class kept)"] = judged(self._judge, x, y)
             values["P(class recognised)"] = judged(self._judge, inputs, y)
         return values, samples.reshape(len(self.shown), draws, *samples.shape[1:])
+
+
+def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Return the share of images whose class a classifier recognises, with its standard error.
+
+    Args:
+        judge: a classifier, a Keras model.
+        x: images as its inputs.
+        y: their classes, ``(n,)``.
+    """
+    hits = np.concatenate([
+        np.asarray(judge.predict_on_batch(x[start : start + 256])).argmax(axis=1)
+        for start in range(0, len(x), 256)
+    ]) == y  # fmt: skip
+    n = len(hits)
+    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return Estimate(float(hits.mean()), error, n=n)
 
 
 def _numbered(conditions: Sequence[np.ndarray]) -> np.ndarray:

@@ -16,11 +16,11 @@ from ib_keras.components.decoder import executor as decoder
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.gatherer import executor as gatherer
 from ib_keras.components.image_prior import executor as image_prior
+from ib_keras.components.image_prior.judge import train_judge
 from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimation import decoding
-from ib_keras.estimation.judge import train_judge
 from ib_keras.pipelines import resnet_decoder
 from ib_keras.storage import manifests
 

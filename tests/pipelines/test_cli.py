@@ -404,7 +404,7 @@ def test_description():
     text = cli.describe(information_plane)
     for line in (
         "  epochs (int): number of epochs.\n      default: 600",
-        "  learning_rate (float): learning rate of Adam.\n      default: 0.002",
+        "  learning_rate (float): the (largest) learning rate.\n      default: 0.002",
         '      default: [{"name": "binning", "bins": 30}, "ebab", "akde"]',
         '\n  quick:\n      epochs=20\n      models=["szt"]\n      estimators=["ebab"]\n',
     ):

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from ib_keras import models
-from ib_keras.interface import Estimate
 from ib_keras.training.batches import batches
 from ib_keras.training.recipe import Recipe
 
@@ -31,20 +30,3 @@ def train_judge(x: np.ndarray, y: np.ndarray, *, classes: int, seed: int) -> ker
     model.compile(optimizer, "sparse_categorical_crossentropy")
     model.fit(data, steps_per_epoch=steps, epochs=_EPOCHS, shuffle=False, verbose=0)
     return model
-
-
-def judged(judge: keras.Model, x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Return the share of images whose class a classifier recognises, with its standard error.
-
-    Args:
-        judge: the classifier.
-        x: images as its inputs.
-        y: their classes, ``(n,)``.
-    """
-    hits = np.concatenate([
-        np.asarray(judge.predict_on_batch(x[start : start + 256])).argmax(axis=1)
-        for start in range(0, len(x), 256)
-    ]) == y  # fmt: skip
-    n = len(hits)
-    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return Estimate(float(hits.mean()), error, n=n)
