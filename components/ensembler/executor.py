@@ -108,10 +108,10 @@ class _Clusters:
         recorded = [epoch for epoch in range(epochs + 1) if selects(epoch, epochs)]
         self._pairs_at, self._points_at = (_evenly(recorded, count) for count in (3, 9))
         self._rows: dict[str, Any] = {"max_samples": 500, "seed": seed}
-        self._parts: list[clusters.Clusters] = []
+        self._parts: dict[tuple[int, int, str], clusters.Clusters] = {}
 
     def __call__(self, layers: sources.Recorded) -> None:
-        epoch = layers.sources[0].where.epoch
+        run, epoch = layers.sources[0].where.run, layers.sources[0].where.epoch
         # A network that diverged has no clusters; its estimates say so.
         finite = [one for one in layers.sources if np.isfinite(one.read()).all()]
         layers = sources.Recorded(layers.samples, finite)
@@ -121,18 +121,16 @@ class _Clusters:
         measures = clustering.measures(layers, width=width, **self._rows)
         pairs = layers if epoch in self._pairs_at else sources.Recorded(layers.samples, [])
         points = layers if epoch in self._points_at else sources.Recorded(layers.samples, [])
-        self._parts.append(
-            clusters.Clusters(
-                measures,
-                clustering.histograms(pairs, **self._rows),
-                clustering.values(layers),
-                clustering.points(points, **self._rows),
-            )
+        self._parts[epoch, len(run), run] = clusters.Clusters(
+            measures,
+            clustering.histograms(pairs, **self._rows),
+            clustering.values(layers),
+            clustering.points(points, **self._rows),
         )
 
     def tables(self) -> clusters.Clusters:
-        """Return the tables of all networks and epochs."""
-        return clusters.join(self._parts)
+        """Return the tables of all networks and epochs, in an order that no thread changes."""
+        return clusters.join([self._parts[key] for key in sorted(self._parts)])
 
 
 def _evenly(epochs: list[int], count: int) -> set[int]:

@@ -221,7 +221,8 @@ def reported(material: Material) -> Reported:
         )
     # One run of those that differ in their seeds.
     groups = frame.seed_groups(histograms["run"])
-    first = {group: name for name, group in reversed(groups.items())}
+    by_seed = sorted(groups.items(), key=lambda item: (len(item[0]), item[0]), reverse=True)
+    first = {group: name for name, group in by_seed}
     clusters = {
         f"clusters_{name}.png": plot.clusters(histograms, run=name)
         for name in sorted(first.values())

@@ -89,6 +89,10 @@ def test_noisy_ensembles_are_propagated_and_clustered(tmp_path):
     # Each layer only loses information.
     for _, part in hidden.groupby("run"):
         assert (np.diff(part.sort_values("layer_index")["value"]) < 0.05).all()
+    # The networks are measured by several threads, in any order; the tables have one order.
+    measures = pd.read_parquet(tmp_path / "noisy" / "clusters" / "measures.parquet")
+    order = measures[["epoch", "run"]].drop_duplicates()
+    assert order.equals(order.sort_values(["epoch", "run"]))
     reporter.run([tmp_path / "noisy"], tmp_path / "report", study="noisy_dnn")
     written = {p.name for p in (tmp_path / "report").iterdir()}
     drawn = {f"{kind}_noisy-0.png" for kind in ("clusters", "values", "points")}
