@@ -172,7 +172,7 @@ def _settings():
             pass
 
     class Settings(DecoderSettings):
-        def network(self, image_shape, condition_shape):
+        def network(self, image_shape, condition_shape, groups=1):
             keras.utils.set_random_seed(0)
             return Network()
 
