@@ -16,7 +16,7 @@ from ib_keras.training.schedule import selector, split
 from ib_keras.views import parse as parse_views
 
 _COUNTS = (
-    "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds",
+    "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds", "judged",
 )  # fmt: skip
 # Shapes and class counts of the data sets that Keras downloads, known without the download.
 _KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
@@ -59,6 +59,7 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     for key in _COUNTS:
         if key in settings:
             check_count(settings[key], key)
+    check_count(settings.get("max_rows", 0), "max_rows", 0)
     check_shards(settings.get("shards", 0))
     if "recipe" in settings:
         how = parse_recipe(settings["recipe"])

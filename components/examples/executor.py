@@ -114,6 +114,10 @@ def _parts(
     parts["test"] = test
     if not max_rows:
         return parts
+    if max_rows < loaded.n_classes:
+        raise ArgumentError(
+            "`max_rows` is too small", f"a row for each of {loaded.n_classes} classes", max_rows
+        )
     return {
         name: _divided(part, max_rows, seed)[1] if len(part.x) > max_rows else part
         for name, part in parts.items()

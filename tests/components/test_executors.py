@@ -307,6 +307,13 @@ def test_the_part_of_the_decoders(valid, max_rows, tmp_path):
     assert "decoder" not in plain and plain["train"] == min(60, max_rows or 60)
 
 
+def test_fewer_rows_than_classes(tmp_path):
+    with pytest.raises(ArgumentError, match="`max_rows` is too small.*10 classes.*Received: 5"):
+        examples.run("digits", tmp_path / "e", max_rows=5)
+    facts = examples.run("digits", tmp_path / "e", max_rows=10)
+    assert (facts["train"], facts["test"]) == (10, 10)
+
+
 def test_a_folder_of_images_of_one_size(tmp_path):
     import tensorflow as tf
 

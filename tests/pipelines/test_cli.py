@@ -94,6 +94,7 @@ def test_bad_settings(setting, message):
     [
         ({"estimators": ["ebba"]}, "'ebab'"),
         ({"recipe": '{"optimizer": "best"}'}, "optimizer is unknown"),
+        ({"max_rows": -1}, "`max_rows` is not a valid count"),
         ({"recipe": '{"warmup_epochs": 9}', "epochs": 9}, "`warmup_epochs` are too many"),
         ({"estimators": []}, "empty"),
         ({"models": ["no_such_net"]}, "'szt'"),
