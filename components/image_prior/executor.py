@@ -49,8 +49,9 @@ def run(
         estimator.settings(), train, held_out, parts.labels, folder=folder, progress=progress
     )
     classes = int(max(part.max() for part in parts.labels)) + 1
-    judge = train_judge(parts.inputs[0], parts.labels[0], classes=classes, seed=estimator.seed)
-    recognised = judged(judge, parts.inputs[1], parts.labels[1])
+    seen, new = (images / (estimator.levels - 1) for images in parts.images)
+    judge = train_judge(seen, parts.labels[0], classes=classes, seed=estimator.seed)
+    recognised = judged(judge, new, parts.labels[1])
     samples = model.sample(draws, noise=artifact.noise(estimator, train.shape[1:], draws))
 
     def fill(target: pathlib.Path) -> None:

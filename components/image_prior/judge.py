@@ -19,7 +19,7 @@ def train_judge(x: np.ndarray, y: np.ndarray, *, classes: int, seed: int) -> ker
     """Train a small residual network on rows that train no network that is measured.
 
     Args:
-        x: images as inputs of a network, ``(n, height, width[, channels])``.
+        x: images on the scale [0, 1], ``(n, height, width, channels)``.
         y: labels 0…classes−1, ``(n,)``.
         classes: number of classes.
         seed: seed of the weights and the order of the batches.

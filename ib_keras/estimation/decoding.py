@@ -31,7 +31,8 @@ class LayerDecoding:
         labels: the labels 0, 1, … of both parts, ``(n,)``.
         nothing: −ln q(x) of both parts, without a condition.
         noise: the noise from which images are drawn, ``(draws, height, width, 1 + channels)``.
-        judge: a classifier of images that recognises the class of drawn images; ``None`` for none.
+        judge: a classifier of images on the scale [0, 1] that recognises the class of drawn images;
+            ``None`` for none.
         asked: number of held-out images for each of which it judges one drawn image.
         start: q(x), as which decoders begin; ``None`` for random weights.
         share: whether one decoder is trained for all checkpoints, each of which has a linear map of
@@ -176,12 +177,11 @@ class LayerDecoding:
         )
         values: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if self._judge is not None:
-            asked, inputs, y = self._asked, self._inputs[1][self._asked], labels[1][self._asked]
+            asked, y = self._asked, labels[1][self._asked]
             images = decoder.model.sample(len(asked), own[1][1][asked], seed=estimator.seed)
-            x = images if inputs.dtype.kind in "iu" else images / (estimator.levels - 1)
-            x = x.astype(inputs.dtype).reshape(inputs.shape)
-            values["P(class kept)"] = judged(self._judge, x, y)
-            values["P(class recognised)"] = judged(self._judge, inputs, y)
+            values["P(class kept)"] = judged(self._judge, images / (estimator.levels - 1), y)
+            images = self._images[1][asked]
+            values["P(class recognised)"] = judged(self._judge, images / (estimator.levels - 1), y)
         return values, samples.reshape(len(self.shown), draws, *samples.shape[1:])
 
 
@@ -190,7 +190,7 @@ def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
 
     Args:
         judge: a classifier, a Keras model.
-        x: images as its inputs.
+        x: images on the scale [0, 1], ``(n, height, width, channels)``.
         y: their classes, ``(n,)``.
     """
     hits = np.concatenate([
@@ -198,8 +198,9 @@ def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
         for start in range(0, len(x), 256)
     ]) == y  # fmt: skip
     n = len(hits)
-    error = float(hits.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return Estimate(float(hits.mean()), error, n=n)
+    # A share of 0 or 1 is not exact: one more hit and one more miss give it an error.
+    p = (hits.sum() + 1) / (n + 2)
+    return Estimate(float(hits.mean()), float(np.sqrt(p * (1 - p) / n)), n=n)
 
 
 def _numbered(conditions: Sequence[np.ndarray]) -> np.ndarray:

@@ -285,6 +285,7 @@ def test_a_judge_of_samples_is_independent_and_tells_its_accuracy(made, tmp_path
         assert (kept["n"] == n).all() and (recognised["n"] == n).all()
         assert (recognised["value"] == 1).all()  # the classes differ in brightness
         assert kept["value"].between(0, 1).all()
+        assert (recognised["stderr"] > 0).all()  # also of a share of 1
     loaded = read_examples(made / "examples")
     judge = models.load(made / "prior" / "judge.keras")
     assert judge.output_shape == (None, 2)
@@ -293,3 +294,22 @@ def test_a_judge_of_samples_is_independent_and_tells_its_accuracy(made, tmp_path
     again = train_judge(loaded.x_decoder, loaded.y_decoder, classes=2, seed=0)
     for a, b in zip(judge.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_flat_inputs_have_a_judge_too(made, tmp_path):
+    """Decoders take images as flat rows if their shape is given."""
+    whole = read_examples(made / "examples")
+    x = np.concatenate([whole.x_train, whole.x_decoder, whole.x_test]).reshape(-1, 16)
+    y = np.concatenate([whole.y_train, whole.y_decoder, whole.y_test])
+    np.savez(tmp_path / "flat.npz", x=x, y=y)
+    examples.run(str(tmp_path / "flat.npz"), tmp_path / "e", decoder_fraction=0.6)
+    settings = json.dumps({**json.loads(SETTINGS), "image_shape": [4, 4, 1]})
+    said = image_prior.run(tmp_path / "e", tmp_path / "prior", decoder=settings)
+    assert said["judge_accuracy"] == 1
+    model = json.dumps({"name": "mlp", "hidden": [3], "label": "flat"})
+    trainer.run(tmp_path / "e", tmp_path / "flat", model=model, epochs=1, record="1")
+    decoder.run(
+        [tmp_path / "flat"], tmp_path / "e", tmp_path / "prior", tmp_path / "one",
+        cell=cell("flat", "dense_1", [1]), decoder=settings,
+    )  # fmt: skip
+    assert "P(class kept)" in set(ib.load(tmp_path / "one")["quantity"])
