@@ -135,7 +135,9 @@ def _divided(part: _Part, second: float, seed: int) -> tuple[_Part, _Part]:
         )
     except ValueError as error:
         raise ArgumentError(
-            "The rows of a part cannot be divided by class", "at least two rows of each class", error
+            "The rows of a part cannot be divided by class",
+            "at least two rows of each class",
+            error,
         ) from None
     first, other = (_Part(*(array[rows] for array in part)) for rows in both)
     return first, other
