@@ -15,6 +15,8 @@ from ib_keras.errors import ArgumentError, DataUnavailableError
 from ib_keras.storage import data_files, images
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+# Known data sets that the user downloads.
+_BY_PATH = {"cinic10": "CINIC-10, a folder with the folders train, valid and test"}
 
 # The 12 bits are the vertices of an icosahedron. Each row of _FAR lists the five far neighbours of
 # a vertex; the other five besides the antipode are near.
@@ -231,6 +233,10 @@ def check(
         images.size_of(image_size)
         return text
     if not data_files.is_file(text):
+        if text in _BY_PATH:
+            raise ArgumentError(
+                f"The data set {text!r} is not downloaded", f"the path of {_BY_PATH[text]}", text
+            )
         raise ArgumentError(
             f"The data set {text!r} is unknown", f"one of {names()}, or {data_files.FORMATS}", text
         )

@@ -22,16 +22,43 @@ _STAGES = ("h1", "h2", "h3", "h4")
 _REGIMES = ("classifier", "autoencoder")
 
 
-def _models(*filters: int, blocks: int = 1) -> list[str]:
+# How the networks of photographs are trained: as CIFAR-10's classifiers usually are, and by Adam.
+_SGD: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "recipe": {
+        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-3, "schedule": "cosine",
+        "augment": ["flip", "crop"],
+    },
+}  # fmt: skip
+_ADAM: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "recipe": {"schedule": "cosine", "augment": ["flip"]},
+}
+
+
+def _models(
+    *filters: int,
+    blocks: int = 1,
+    seeds: int = 0,
+    training: Sequence[dict[str, Any]] = ({}, {}),
+) -> list[str]:
+    """Return the models of both regimes, or of each regime with several seeds."""
     sizes = {"filters": filters, "blocks": blocks, "layers": ["h?"]}
+    names = zip(("resnet", "resnet_autoencoder"), _REGIMES, training, strict=True)
     return [
-        json.dumps({"name": name, **sizes, "label": regime})
-        for name, regime in zip(("resnet", "resnet_autoencoder"), _REGIMES, strict=True)
+        json.dumps({"name": name, **sizes, **own, "label": label, **how})
+        for name, regime, how in names
+        for label, own in _seeded(regime, seeds)
     ]
 
 
+def _seeded(regime: str, seeds: int) -> list[tuple[str, dict[str, int]]]:
+    """Return the names and seeds of a regime's networks; without seeds, its name."""
+    return [(f"{regime}-{seed}", {"seed": seed}) for seed in range(seeds)] or [(regime, {})]
+
+
 def _cells(regimes: Sequence[str], layers: Sequence[str], epochs: Sequence[list[int]]) -> list[str]:
-    """One cell, that is one task, for each regime, layer and list of epochs."""
+    """Return a cell, that is a task, for each regime, layer and list of epochs."""
     return [
         json.dumps({"run": regime, "layer": layer, "epochs": group})
         for regime in regimes
@@ -46,12 +73,21 @@ _SMALL: dict[str, Any] = {
     "levels": 17, "filters": 32, "stages": 1, "dropout": 0.2, "epochs": 40, "patience": 10,
     "batch_size": 32, "learning_rate": 0.004,
 }  # fmt: skip
-_CIFAR: dict[str, Any] = {
-    "data": "cifar10",
-    "models": _models(64, 128, 256, 512, blocks=2),
+# Five checkpoints with one decoder, which begins as q(x).
+_OVER_TRAINING: dict[str, Any] = {
+    "decoder_fraction": 0.5, "epochs": 200, "record": "[0, 1, 10, 100, 200]", "share": True,
+}  # fmt: skip
+_RUNS = [f"{regime}-{seed}" for seed in range(3) for regime in _REGIMES]
+_FIVE = _cells(_RUNS, _STAGES, [[0, 1, 10, 100, 200]])
+_LARGE: dict[str, Any] = {
+    **_OVER_TRAINING,
+    "cells": _FIVE,
+    "decoder_settings": json.dumps({
+        "levels": 256, "filters": 64, "resnet_blocks": 2, "mixtures": 10, "dropout": 0.1,
+        "epochs": 20, "prior_epochs": 20, "batch_size": 64, "ema_momentum": 0.999,
+    }),
     "batch_size": 128,
-    "decoder_fraction": 0.5,
-}
+}  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {},
@@ -65,25 +101,42 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 30,
         "record": "[0, 30]",
     },
-    "cifar10": {
-        **_CIFAR,
-        "cells": _cells(_REGIMES, _STAGES, [[0], [1], [10], [40]]),
+    "photographs": {
+        **_OVER_TRAINING,
+        "data": "cifar10",
+        "image_size": "16",
+        "max_rows": 10000,
+        "models": _models(16, 32, 64, 64, seeds=3, training=(_SGD, _ADAM)),
+        "cells": _FIVE,
         "decoder_settings": json.dumps({
-            "levels": 256, "filters": 64, "resnet_blocks": 2, "mixtures": 10, "dropout": 0.2,
-            "epochs": 30, "patience": 5, "batch_size": 64,
+            "levels": 256, "filters": [16, 24, 32], "dropout": 0.0, "epochs": 10,
+            "prior_epochs": 10, "batch_size": 32, "learning_rate": 0.002, "ema_momentum": 0.995,
         }),
-        "epochs": 40,
-        "record": "[0, 1, 10, 40]",
+        "title": "What a residual network keeps of photographs",
     },
-    "paper": {
-        **_CIFAR,
-        "cells": _cells(_REGIMES, _STAGES, [[0], [1], [10], [100], [200]]),
+    "photographs-quick": {
+        **_OVER_TRAINING,
+        "data": "cifar10",
+        "image_size": "16",
+        "max_rows": 1500,
+        "models": _models(8, 16, 16, 16, training=(_SGD, _ADAM)),
+        "cells": _cells(_REGIMES, ["h1", "h4"], [[0, 3, 20]]),
         "decoder_settings": json.dumps({
-            "levels": 256, "filters": 160, "resnet_blocks": 5, "mixtures": 10, "dropout": 0.5,
-            "epochs": 200, "patience": 20, "batch_size": 64, "ema_momentum": 0.9995,
+            "levels": 256, "filters": [12, 16, 16], "dropout": 0.0, "epochs": 6,
+            "prior_epochs": 6, "batch_size": 32, "learning_rate": 0.004,
         }),
-        "epochs": 200,
-        "record": "[0, 1, 10, 100, 200]",
+        "epochs": 20,
+        "record": "[0, 3, 20]",
+    },
+    "cifar10": {
+        **_LARGE,
+        "data": "cifar10",
+        "models": _models(32, 64, 128, 256, seeds=3, training=(_SGD, _ADAM)),
+    },
+    "cinic10": {
+        **_LARGE,
+        "data": "cinic10",
+        "models": _models(64, 128, 256, 512, blocks=2, seeds=3, training=(_SGD, _ADAM)),
     },
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,8 @@ import numpy as np
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
 from ib_keras.estimators.decoder import DecoderBound
-from ib_keras.frame.table import Where, row
-from ib_keras.interface import Estimate
+from ib_keras.frame.table import CHANGES, Where, row
+from ib_keras.interface import Estimate, MutualInformation
 from ib_keras.pixelcnn.comparison import compared
 from ib_keras.pixelcnn.decoding import Decoded, Decoder
 from ib_keras.pixelcnn.inputs import condition
@@ -98,6 +99,7 @@ class LayerDecoding:
             ArgumentError: If the network has no such tap.
         """
         rows, drawn = [], {}
+        earlier: dict[int, np.ndarray] = {}
         for group in [epochs] if self._share else [[epoch] for epoch in epochs]:
             since = time.perf_counter()
             places, known, failed = {}, {}, {}
@@ -115,12 +117,15 @@ class LayerDecoding:
             except Exception as error:
                 found, failed = {}, {**failed, **dict.fromkeys(known, error)}
             seconds = (time.perf_counter() - since) / len(group)
+            values: dict[str, Any]
             for epoch in group:
                 if epoch in failed:
                     none = lost(failed[epoch], len(self._images[1]), 0)
                     values = dict.fromkeys(("I(X;T)", "I(T;Y)", "H(X|T)"), none)
                 else:
-                    values, drawn[epoch] = found[epoch]
+                    values, drawn[epoch], terms = found[epoch]
+                    values["I(X;T)"] = _with_changes(values["I(X;T)"], earlier, terms)
+                    earlier[epoch] = terms
                 where = Where(run, epoch, layer, places[epoch])
                 rows += [row(where, self._estimator, q, v, seconds) for q, v in values.items()]
         return rows, drawn
@@ -132,8 +137,12 @@ class LayerDecoding:
 
     def _decode(
         self, known: Mapping[int, tuple[np.ndarray, np.ndarray]], folder: pathlib.Path | None
-    ) -> dict[int, tuple[dict[str, Estimate], np.ndarray]]:
-        """Train a decoder of one or several checkpoints; return its estimates and images."""
+    ) -> dict[int, tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+        """Train a decoder of one or several checkpoints.
+
+        Returns:
+            For each checkpoint, its estimates, images, and ln q(x|h) − ln q(x) by held-out image.
+        """
         groups = len(known)
         parts = tuple(
             (images, _numbered([pair[place] for pair in known.values()]))
@@ -162,8 +171,8 @@ class LayerDecoding:
         group: int,
         decoded: Decoded,
         parts: tuple[tuple[np.ndarray, np.ndarray], ...],
-    ) -> tuple[dict[str, Estimate], np.ndarray]:
-        """Return the estimates of a checkpoint, and images that its decoder draws."""
+    ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+        """Return the estimates of a checkpoint, images that its decoder draws, and all terms."""
         estimator, labels, draws = self._estimator, self._labels, len(self._noise)
         own = [(images, decoder.of_group(h, group)) for images, h in parts]
         pair = compared(self._unconditional, decoded, decoder, *own)
@@ -175,14 +184,15 @@ class LayerDecoding:
             np.repeat(own[1][1][self.shown], draws, axis=0),
             noise=np.tile(self._noise, (len(self.shown), 1, 1, 1)),
         )
-        values: dict[str, Estimate] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
+        values: dict[str, Any] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if self._judge is not None:
             asked, y = self._asked, labels[1][self._asked]
             images = decoder.model.sample(len(asked), own[1][1][asked], seed=estimator.seed)
             values["P(class kept)"] = judged(self._judge, images / (estimator.levels - 1), y)
             images = self._images[1][asked]
             values["P(class recognised)"] = judged(self._judge, images / (estimator.levels - 1), y)
-        return values, samples.reshape(len(self.shown), draws, *samples.shape[1:])
+        images = samples.reshape(len(self.shown), draws, *samples.shape[1:])
+        return values, images, pair[0].held_out - pair[1].held_out
 
 
 def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
@@ -201,6 +211,20 @@ def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
     # A share of 0 or 1 is not exact: one more hit and one more miss give it an error.
     p = (hits.sum() + 1) / (n + 2)
     return Estimate(float(hits.mean()), float(np.sqrt(p * (1 - p) / n)), n=n)
+
+
+def _with_changes(
+    estimate: MutualInformation, before: Mapping[int, np.ndarray], terms: np.ndarray
+) -> MutualInformation:
+    """Add the changes since earlier epochs, with errors of differences paired by image."""
+    if not before:
+        return estimate
+    changes = {}
+    for epoch, own in before.items():
+        rises = terms - own
+        error = rises.std(ddof=1) / np.sqrt(len(rises))
+        changes[str(epoch)] = [float(rises.mean()), float(error)]
+    return dataclasses.replace(estimate, details={**estimate.details, CHANGES: changes})
 
 
 def _numbered(conditions: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,6 +20,9 @@ COLUMNS = [
 ]  # fmt: skip
 # Columns that only some tables have.
 OPTIONAL = ["view", "calibrated_lower", "calibrated_upper", "details"]
+# In the details of I(X;T), its changes since earlier epochs: by epoch, the difference and its
+# standard error, in nats.
+CHANGES = "changes"
 _TEXT = ("run", "layer", "estimator", "quantity", "kind", "flags", "unit", "view", "details")
 _INTEGER = ("epoch", "layer_index", "dim", "n")
 TYPES = {

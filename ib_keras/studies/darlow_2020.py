@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +11,17 @@ import numpy as np
 import pandas as pd
 
 from ib_keras import frame, plot
-from ib_keras.frame.table import has_unit
+from ib_keras.frame.table import CHANGES, has_unit
 from ib_keras.report import Section
-from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
+from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, mean_interval
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
     """Compare the findings of Darlow & Storkey on residual networks to measurements.
+
+    Runs that differ only in their seeds are one network: values are then means over seeds, with
+    95 % intervals by Student's distribution. For a single run, the error of a change is that of the
+    differences paired by image.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -27,31 +33,83 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
         Darlow & Storkey, arXiv:2003.06254.
     """
     rows: list[tuple] = []
-    for run, part in frame.convert(table, "nats").groupby("run", sort=False):
+    table = frame.convert(table, "nats")
+    groups = table["run"].map(frame.seed_groups(table["run"]))
+    for name, part in table.groupby(groups, sort=False):
         last = part[part["epoch"] == part["epoch"].max()].sort_values("layer_index")
-        by_layer = last.set_index(["quantity", "layer"])["value"]
         for quantity, paper in (
             ("I(X;T)", "decreases from early to late stages"),
             ("I(T;Y)", ""),
             ("P(class kept)", "samples given late stages keep the class of the image"),
             ("P(class recognised)", ""),
         ):
-            if quantity in by_layer.index.get_level_values(0):
-                values = ", ".join(f"{layer} {v:.2f}" for layer, v in by_layer[quantity].items())
+            own = last[last["quantity"] == quantity]
+            if len(own):
+                by_layer = own.groupby("layer", sort=False)["value"]
+                values = ", ".join(f"{layer} {_over_seeds(v)}" for layer, v in by_layer)
                 unit = " [nats]" if has_unit(quantity) else ""
-                rows.append((f"{quantity} at the last checkpoint{unit}", run, "", paper, values))
-        curves = part[part["quantity"] == "H(X|T)"].sort_values("epoch")
-        for layer, curve in curves.groupby("layer", sort=False):
-            epochs, known = curve["epoch"].to_numpy(), -curve["value"].to_numpy()
-            if len(known) < 3:
-                continue
-            top = int(known.argmax())
-            rows.append((
-                "−H(X|T): epoch of the maximum, then the change to the end [nats]", run, layer,
-                "a peak (h3 of the classifier: at epoch 10 of 200), then compression",
-                f"epoch {epochs[top]}; {known[-1] - known[top]:+.2f} until epoch {epochs[-1]}",
-            ))  # fmt: skip
+                rows.append((f"{quantity} at the last checkpoint{unit}", name, "", paper, values))
+        for layer, curve in part[part["quantity"] == "I(X;T)"].groupby("layer", sort=False):
+            if curve["epoch"].nunique() >= 3:
+                rows.append((
+                    "I(X;T): rise to its largest mean, then the change to the end [nats]",
+                    name, layer,
+                    "a peak (h3 of the classifier: at epoch 10 of 200), then compression",
+                    _rise_and_fall(curve),
+                ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def turn(curve: pd.DataFrame) -> tuple[int, int, int]:
+    """Return the first epoch, that of the largest mean over seeds, and the last one.
+
+    Args:
+        curve: rows of one quantity and layer, of one run or of several seeds.
+    """
+    means = curve.groupby("epoch")["value"].mean()
+    epochs = means.index.to_numpy(int)
+    return int(epochs.min()), int(epochs[means.argmax()]), int(epochs.max())
+
+
+def change(curve: pd.DataFrame, start: int, stop: int) -> tuple[float, float, float]:
+    """Return the change of I(X;T) between two epochs, and its 95 % interval.
+
+    For several seeds, it is the mean over seeds, with an interval by Student's distribution. For a
+    single one, the interval is that of the differences paired by image, if the table has them.
+
+    Args:
+        curve: rows of I(X;T) and one layer, of one run or of several seeds.
+        start: the first epoch.
+        stop: the last epoch.
+    """
+    by_run = curve.pivot_table(index="run", columns="epoch", values="value")
+    mean, low, high = mean_interval((by_run[stop] - by_run[start]).dropna())
+    if len(by_run) == 1 and start != stop:
+        details = curve.set_index("epoch").get("details", pd.Series(dtype="str")).get(stop, "")
+        known = (json.loads(details) if details else {}).get(CHANGES, {}).get(str(start))
+        if known is not None:
+            low, high = mean - 1.96 * known[1], mean + 1.96 * known[1]
+    return mean, low, high
+
+
+def _rise_and_fall(curve: pd.DataFrame) -> str:
+    first, top, last = turn(curve)
+    parts = []
+    if top > first:
+        parts.append(f"{_with_ends(*change(curve, first, top), '+')} until epoch {top}")
+    if last > top:
+        parts.append(f"{_with_ends(*change(curve, top, last), '+')} until epoch {last}")
+    return ", then ".join(parts)
+
+
+def _over_seeds(values: pd.Series) -> str:
+    return _with_ends(*mean_interval(values))
+
+
+def _with_ends(mean: float, low: float, high: float, sign: str = "") -> str:
+    """Write a mean and the ends of its interval, if it has one."""
+    ends = "" if math.isnan(low) else f" ({low:{sign}.2f} to {high:{sign}.2f})"
+    return f"{mean:{sign}.2f}{ends}"
 
 
 CURVES = {
@@ -68,7 +126,8 @@ def reported(material: Material) -> Reported:
     drawn = sorted(material.drawn, key=lambda part: (part["run"], order[part["layer"]]))
     findings = resnet_decoder(material.joined)
     curves = {
-        name: plot.layer_curves(table, quantity=quantity) for name, quantity in CURVES.items()
+        name: plot.layer_curves(table, quantity=quantity, over_seeds=True)
+        for name, quantity in CURVES.items()
     }
     forgets, over = _pictures(drawn)
     sections = [
@@ -99,9 +158,13 @@ def reported(material: Material) -> Reported:
 
 
 def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Draw all layers of each network at its last checkpoint, and each layer over time."""
+    """Draw all layers of each network at its last checkpoint, and each layer over time.
+
+    Of networks that differ in their seeds, only the first one is drawn.
+    """
     forgets, over = {}, {}
-    for run in dict.fromkeys(part["run"] for part in drawn):
+    groups = frame.seed_groups(part["run"] for part in drawn)
+    for run in pd.Series(groups, dtype="str").drop_duplicates().index:
         layers: dict[str, dict[int, np.ndarray]] = {}
         own = [part for part in drawn if part["run"] == run]
         for part in own:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pandas as pd
-from scipy import stats
 
 from ib_keras import frame
+from ib_keras.studies.material import mean_interval
 
 # Quantiles over seeds.
 _LOW, _HIGH = 0.1, 0.9
@@ -18,8 +17,7 @@ _COSINE = "mean cosine "
 def held_out_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Compute the share of misclassified held-out rows, as a mean over seeds with its interval.
 
-    The interval is ē ± t s/√k for the mean ē and the standard deviation s of k seeds, with t the
-    0.975 quantile of Student's distribution with k − 1 degrees of freedom.
+    The interval has 95 %, by Student's distribution.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -42,11 +40,8 @@ def held_out_errors(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (run, noise_std, epoch), part in own.groupby(["run", "noise_std", "epoch"]):
         errors = 1 - part["val_accuracy"]
-        k, mean, half = len(errors), errors.mean(), math.nan
-        if k > 1:
-            half = stats.t.ppf(0.975, k - 1) * errors.std() / math.sqrt(k)
-        ends = (mean - half, mean + half, errors.min(), errors.max())
-        rows.append((run, noise_std, epoch, k, mean, *ends))
+        ends = (*mean_interval(errors), errors.min(), errors.max())
+        rows.append((run, noise_std, epoch, len(errors), *ends))
     return pd.DataFrame(rows, columns=columns).sort_values(["noise_std", "run", "epoch"])
 
 

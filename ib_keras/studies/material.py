@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ib_keras import plot
 from ib_keras.frame.table import target_name, target_quantities
@@ -64,6 +67,23 @@ class Reported:
     figures: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
     sections: Sequence[Section] = ()
     single_runs: bool = True
+
+
+def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, float]:
+    """Return the mean x̄ over seeds, and its 95 % interval x̄ ± t s/√k; NaN ends for one seed.
+
+    s is the standard deviation of the k values, and t the 0.975 quantile of Student's distribution
+    with k − 1 degrees of freedom.
+
+    Args:
+        values: a value for each seed.
+    """
+    known = np.asarray(values, np.float64)
+    k, mean = len(known), float(known.mean())
+    if k < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, k - 1) * known.std(ddof=1)) / math.sqrt(k)
+    return mean, mean - half, mean + half
 
 
 def findings_section(findings: pd.DataFrame) -> Section:
