@@ -120,13 +120,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": "16",
         "max_rows": 1500,
         "models": _models(8, 16, 16, 16, training=(_SGD, _ADAM)),
-        "cells": _cells(_REGIMES, ["h1", "h4"], [[0, 3, 20]]),
+        "cells": [
+            *_cells(["classifier"], ["h1", "h3"], [[0, 3, 20]]),
+            *_cells(["autoencoder"], ["h1", "h3"], [[0, 20]]),
+        ],
         "decoder_settings": json.dumps({
-            "levels": 256, "filters": [12, 16, 16], "dropout": 0.0, "epochs": 6,
-            "prior_epochs": 6, "batch_size": 32, "learning_rate": 0.004,
+            "levels": 256, "filters": [12, 16, 16], "dropout": 0.0, "epochs": 8,
+            "prior_epochs": 8, "batch_size": 32, "learning_rate": 0.004,
         }),
         "epochs": 20,
         "record": "[0, 3, 20]",
+        "judged": 50,
     },
     "cifar10": {
         **_LARGE,

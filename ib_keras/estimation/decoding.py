@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ib_keras.arrays.codes import row_codes
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.cells import lost
+from ib_keras.estimation.consistency import flagged
 from ib_keras.estimators.decoder import DecoderBound
 from ib_keras.frame.table import CHANGES, Where, row
 from ib_keras.interface import Estimate, MutualInformation
@@ -67,6 +69,9 @@ class LayerDecoding:
         self._start: list[np.ndarray] | PixelCNN | None = start
         rng = np.random.default_rng(estimator.seed)
         self._asked = rng.permutation(len(images[1]))[:asked]
+        codes = row_codes(images[1].reshape(len(images[1]), -1))
+        of_first = labels[1][np.unique(codes, return_index=True)[1]]
+        self._labels_of_images = bool((of_first[codes] == labels[1]).all())
         # One held-out image of each class.
         self.shown = np.array([np.flatnonzero(labels[1] == y)[0] for y in np.unique(labels[1])])
 
@@ -128,7 +133,7 @@ class LayerDecoding:
                     earlier[epoch] = terms
                 where = Where(run, epoch, layer, places[epoch])
                 rows += [row(where, self._estimator, q, v, seconds) for q, v in values.items()]
-        return rows, drawn
+        return flagged(rows, ["I(T;Y)"] if self._labels_of_images else []), drawn
 
     def _conditions(self, model: Any, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return h of both parts at a checkpoint."""

@@ -1,5 +1,6 @@
 """From examples to the report of what the stages of residual networks keep."""
 
+import dataclasses
 import functools
 import json
 
@@ -21,6 +22,7 @@ from ib_keras.components.reporter import executor as reporter
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.estimation import decoding
+from ib_keras.estimators import DecoderBound
 from ib_keras.pipelines import resnet_decoder
 from ib_keras.storage import manifests
 
@@ -85,6 +87,12 @@ def test_from_decoders_to_a_report(made, tmp_path):
     }
     assert sorted(table["epoch"].unique()) == [0, 1] and (table["n"][:4] == 36).all()
     assert (table["layer_index"] == 1).all() and "loss" in table
+    # The change since the first checkpoint has an error that is paired by image.
+    xt = table[table["quantity"] == "I(X;T)"].set_index("epoch")
+    first, second = (json.loads(text) for text in xt["details"])
+    rise, error = second["changes"]["0"]
+    assert rise == pytest.approx(xt["value"][1] - xt["value"][0]) and error >= 0
+    assert "changes" not in first
     origin = table.attrs["provenance"]
     assert list(origin["estimators"]) == list(table["estimator"].unique())
     assert origin["labels"] == [0, 1] and {"data", "model", "versions"} <= set(origin)
@@ -153,6 +161,22 @@ def test_decoders_that_begin_as_the_prior(made, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
     # At first, both decoders are this q(x), and give no information.
     assert len(first) == 3 and first[0] == pytest.approx(second[0], rel=1e-5)
+
+
+def test_decoders_that_find_less_than_classifiers_are_flagged(made, tmp_path, monkeypatch):
+    """The label is a function of the image, so I(X;T) cannot be below I(T;Y)."""
+    combine = DecoderBound.combine
+
+    def nothing(self, *decoded, dim=0):
+        xt, bounds = combine(self, *decoded, dim=dim)
+        return dataclasses.replace(xt, value=0.0, stderr=0.0), bounds
+
+    monkeypatch.setattr(DecoderBound, "combine", nothing)
+    run(made, tmp_path / "one")
+    flags = ib.load(tmp_path / "one").set_index("quantity")["flags"]
+    for quantity in ("I(X;T)", "I(T;Y)"):
+        assert flags[quantity].str.contains("inconsistent").all()
+    assert not flags["H(X|T)"].str.contains("inconsistent").any()
 
 
 @pytest.mark.parametrize("diverged", [{1}, {0, 1}])
