@@ -124,6 +124,7 @@ def test_bad_names_and_files(tmp_path):
     (tmp_path / "text.mat").write_text("hello")
     for name, message in {
         "mnits": "'mnist'.*or an .npz",
+        "cinic10": "not downloaded.*the path of CINIC-10, a folder",
         tmp_path / "no.npz": "does not exist",
         tmp_path / "keys.npz": r"lacks 'x' and 'y'.*x_train.*Received: a float64\[4, 2\]$",
         tmp_path / "short.npz": "4 inputs and 3 labels",
