@@ -21,6 +21,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from ib_keras import estimators
+from ib_keras import flags as flags_module
 from ib_keras.pipelines import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -50,8 +51,11 @@ def blocks(page):
     return found
 
 
-def pages_with(*languages):
-    chosen = [p for p in PAGES if any(language in languages for language, _ in blocks(p))]
+def pages_with(*languages, but=()):
+    chosen = [
+        p for p in PAGES
+        if p.name not in but and any(language in languages for language, _ in blocks(p))
+    ]  # fmt: skip
     return pytest.mark.parametrize("page", chosen, ids=lambda p: str(p.relative_to(ROOT)))
 
 
@@ -114,7 +118,7 @@ def test_every_block_says_what_it_is():
         assert page.read_text(encoding="utf-8").count("```") == 2 * len(blocks(page)), page.name
 
 
-@pages_with("python")
+@pages_with("python", but=["gotchas.md"])
 def test_python(page, folder, trackers, capsys):
     import matplotlib
 
@@ -134,6 +138,29 @@ def test_python(page, folder, trackers, capsys):
         assert "I_TY_nats/sp/hidden" in trackers
     if page.name == "models.md":
         assert "['hidden', 'output']" in capsys.readouterr().out
+
+
+def test_gotchas_have_the_flags_that_they_name(folder, capsys):
+    """Its blocks run; what is wrong has the flags of the symptom, and what is right has not."""
+    text = (ROOT / "docs" / "gotchas.md").read_text(encoding="utf-8")
+    names: dict = {"__name__": "__main__"}
+    seen = set()
+    for section in text.split("\n## "):
+        found = {}
+        for _, _, content in _BLOCK.findall(section):
+            exec(compile(content, "gotchas.md", "exec"), names)
+            for side in ("wrong", "right"):
+                if side in names:
+                    found.setdefault(side, names.pop(side))
+        symptom = section.partition("**Symptom.**")[2].partition("**Cause.**")[0]
+        flags = set(re.findall(r"`(\w+)`", symptom)) & set(flags_module.FLAGS)
+        for side, result in found.items():
+            one = getattr(result, "flags", ()) if not hasattr(result, "columns") else ()
+            many = ",".join(result["flags"]) if hasattr(result, "columns") else ",".join(one)
+            said = flags & set(flags_module.split(many))
+            assert said == (flags if side == "wrong" else set()), (section[:40], side, many)
+        seen |= flags
+    assert len(seen) >= 8
 
 
 @pages_with("sh", "console")
