@@ -6,17 +6,20 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
+import pandas as pd
 
 from ib_keras.arrays.checks import check_count, check_lengths, check_seed
 from ib_keras.arrays.dependence import serial_dependence
+from ib_keras.arrays.labels import as_plain
 from ib_keras.arrays.variables import Kind, Variable, as_variable, repeated_rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimation.of_categories import category_and_numbers, two_categories
 from ib_keras.estimation.of_numbers import two_numbers
+from ib_keras.frame.table import NOT_ESTIMATED
 from ib_keras.interface import Estimate, MutualInformation
 
 # The fewest rows for which numbers of few values are compared by their order.
@@ -25,16 +28,45 @@ _MIN_ROWS = 30
 _ROTATIONS = 20
 
 
+@overload
 def mutual_information(
     a: Any,
     b: Any,
     *,
+    by_column: Literal[False] = False,
     budget: Budget = "balanced",
     kind: Kind | tuple[Kind | None, Kind | None] | None = None,
     window: int = 0,
     neural: bool = True,
     seed: int = 0,
-) -> MutualInformation:
+) -> MutualInformation: ...
+
+
+@overload
+def mutual_information(
+    a: Any,
+    b: Any,
+    *,
+    by_column: Literal[True],
+    budget: Budget = "balanced",
+    kind: Kind | tuple[Kind | None, Kind | None] | None = None,
+    window: int = 0,
+    neural: bool = True,
+    seed: int = 0,
+) -> pd.DataFrame: ...
+
+
+def mutual_information(
+    a: Any,
+    b: Any,
+    *,
+    by_column: bool = False,
+    budget: Budget = "balanced",
+    kind: Kind | tuple[Kind | None, Kind | None] | None = None,
+    window: int = 0,
+    neural: bool = True,
+    seed: int = 0,
+) -> MutualInformation | pd.DataFrame:
     """Estimate I(A;B) of two variables of any kind, with an interval.
 
     Each variable has a kind, by the rules of ``ib_keras.arrays.variables.as_variable``: a category
@@ -73,6 +105,7 @@ def mutual_information(
     Args:
         a: samples of A, ``(n, ...)``: an array of numbers or strings, or a pandas object.
         b: samples of B, ``(n, ...)``.
+        by_column: whether to compare each column of A, a DataFrame or a matrix, with B by itself.
         budget: ``"fast"`` takes about a second for 2 000 rows and trains nothing. ``"balanced"``
             trains critics or a classifier, which takes about 30 seconds. ``"thorough"`` trains
             longer.
@@ -92,9 +125,17 @@ def mutual_information(
         grow with more rows, ``infinite`` for an exact relation, ``high_dim`` if there are too few
         rows for the columns, and ``dependent`` if rows repeat or depend on each other.
 
+        With ``by_column``, a table with a row for each column of A: ``column``, its name or number;
+        ``value``, ``stderr``, ``lower``, ``upper`` and ``unit``; ``kind_a`` and ``kind_b``; and
+        ``flags``, with commas between them. A column that cannot be compared has NaN, the flag
+        ``not_estimated``, and the reason in ``details``.
+
     Raises:
         ArgumentError: If samples are invalid, lengths differ, or a column of A is a column of B, so
-            that I is infinite.
+            that I is infinite. With ``by_column``, only if B is invalid or the lengths differ.
+
+    Example:
+        >>> mutual_information(frame.drop(columns="price"), frame["price"], by_column=True)
 
     References:
         Kraskov et al., 2004; Ross, 2014; Rüschendorf, 2009 (ranks of equal values); Poole et al.,
@@ -108,6 +149,12 @@ def mutual_information(
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
         raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
+    if by_column:
+        known = as_variable(b, "b", kinds[1])
+        one = functools.partial(
+            mutual_information, b=b, budget=budget, kind=kind, window=window, seed=seed
+        )
+        return _by_column(_as_frame(a, len(known.columns())), one)
     first, second = as_variable(a, "a", kinds[0]), as_variable(b, "b", kinds[1])
     check_lengths(first.columns(), second.columns())
     rows = repeated_rows(first, second)
@@ -124,6 +171,43 @@ def mutual_information(
     if rows is not None or length > window:
         answer = answer.flagged("dependent")
     return answer.result({"kinds": (first.kind, second.kind), "budget": budget, "length": length})
+
+
+def _as_frame(a: Any, n: int) -> pd.DataFrame:
+    """Return the columns of A as a DataFrame of n rows."""
+    if isinstance(a, pd.Series):
+        frame = a.to_frame()
+    elif isinstance(a, pd.DataFrame):
+        frame = a
+    else:
+        values = as_plain(a, "a")
+        if values.ndim not in (1, 2):
+            raise ArgumentError("`a` has no columns", "a DataFrame or (n, d)", values.shape)
+        frame = pd.DataFrame(values).infer_objects()
+    if len(frame) != n:
+        raise ArgumentError("`a` and `b` differ in length", "one length", f"{len(frame)}, {n}")
+    return frame
+
+
+def _by_column(
+    frame: pd.DataFrame, estimate: Callable[[pd.Series], MutualInformation]
+) -> pd.DataFrame:
+    """Estimate the information of each column by itself."""
+    rows: list[dict[str, Any]] = []
+    for name, values in frame.items():
+        try:
+            found = estimate(values)
+        except ArgumentError as error:
+            rows.append({"column": name, "flags": NOT_ESTIMATED, "details": str(error)})
+            continue
+        kind_a, kind_b = found.details["kinds"]
+        rows.append({
+            "column": name, "value": found.value, "stderr": found.stderr, "lower": found.lower,
+            "upper": found.upper, "kind_a": kind_a, "kind_b": kind_b,
+            "flags": ",".join(found.flags), "details": "",
+        })  # fmt: skip
+    names = ["column", "value", "stderr", "lower", "upper", "kind_a", "kind_b", "flags", "details"]
+    return pd.DataFrame(rows, columns=names).assign(unit="nats")
 
 
 def _series(variable: Variable) -> np.ndarray:

@@ -310,3 +310,44 @@ def test_a_critic_that_has_not_learned_the_dependence_is_noticed():
         answer = Answer(1.69, 0.03, 2500, 4, parts={"second_half": Estimate(growth, 0.008)})
         assert module._critic_grows(answer) == grows
     assert not module._critic_grows(Answer(1.69, 0.03, 2500, 4, parts={"critic": part}))
+
+
+def test_each_column_of_a_frame_against_a_target():
+    rng = np.random.default_rng(0)
+    n = 400
+    price = rng.normal(size=n)
+    frame = pd.DataFrame({
+        "near": price + 0.5 * rng.normal(size=n),
+        "far": rng.normal(size=n),
+        "town": np.where(price > 0, "A", "B"),
+        "equal": price,
+        "always": 1.0,
+        "gap": np.where(np.arange(n) == 3, np.nan, price),
+    })  # fmt: skip
+    found = ib.mutual_information(frame, price, by_column=True, budget="fast")
+    assert list(found["column"]) == list(frame) and (found["unit"] == "nats").all()
+    of = found.set_index("column")
+    for name in ("near", "far", "town", "always"):
+        alone = ib.mutual_information(frame[name], price, budget="fast")
+        assert of.loc[name, ["value", "lower", "upper"]].tolist() == [
+            alone.value, alone.lower, alone.upper
+        ]  # fmt: skip
+        assert of.loc[name, "flags"] == ",".join(alone.flags)
+    assert of.loc["near", "value"] == pytest.approx(0.5 * math.log(5), abs=0.15)
+    assert of.loc["always", "value"] == 0 and of.loc["town", "kind_a"] == "category"
+    for name, reason in (("equal", "infinite"), ("gap", "NaN")):
+        assert np.isnan(of.loc[name, "value"]) and of.loc[name, "flags"] == "not_estimated"
+        assert reason in of.loc[name, "details"]
+    # The same columns as a matrix, against several columns.
+    matrix = frame[["near", "far"]].to_numpy()
+    numbered = ib.mutual_information(matrix, price[:, None], by_column=True, budget="fast")
+    assert numbered["column"].tolist() == [0, 1]
+    assert numbered["value"].tolist() == of.loc[["near", "far"], "value"].tolist()
+    alone = ib.mutual_information(frame["near"], price, by_column=True, budget="fast")
+    assert alone["column"].tolist() == ["near"]
+    with pytest.raises(ArgumentError, match="differ in length"):
+        ib.mutual_information(frame, price[:-1], by_column=True)
+    with pytest.raises(ArgumentError, match="has no columns"):
+        ib.mutual_information(np.zeros((n, 2, 2)), price, by_column=True)
+    with pytest.raises(ArgumentError, match="`b`"):
+        ib.mutual_information(frame, frame["gap"], by_column=True)
