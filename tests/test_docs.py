@@ -5,6 +5,7 @@ import inspect
 import pathlib
 import re
 import runpy
+import types
 
 import pandas as pd
 import pytest
@@ -19,8 +20,8 @@ PICTURED = [*ib.estimators.names(), "mutual_information"]
 
 @pytest.fixture(scope="module")
 def hooks():
-    pytest.importorskip("mkdocs")
-    pytest.importorskip("latex2mathml")
+    for name in ("mkdocs", "latex2mathml", "nbconvert"):
+        pytest.importorskip(name)
     return runpy.run_path(str(DOCS / "hooks.py"))
 
 
@@ -78,7 +79,8 @@ def test_what_the_api_pages_name_exists(documented):
 
 def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
-    assert listed == {path.relative_to(DOCS).as_posix() for path in PAGES}
+    tutorials = {f"tutorials/{path.stem}.md" for path in (ROOT / "examples").glob("*.ipynb")}
+    assert listed == tutorials | {path.relative_to(DOCS).as_posix() for path in PAGES}
 
 
 @pytest.mark.parametrize("name", PICTURED)
@@ -123,3 +125,22 @@ def test_formulas_become_mathml(hooks):
     assert "arithmatex" not in made and "<code>$x$</code>" in made
     block = hooks["on_page_content"]('<div class="arithmatex">\\[a &lt; b\\]</div>', None)
     assert 'display="block"' in block and "&#x0003C;" in block
+
+
+def test_every_notebook_is_a_tutorial(hooks):
+    """Its page has its code and its pictures."""
+    from mkdocs.structure.files import Files
+
+    config = types.SimpleNamespace(
+        site_dir="site", use_directory_urls=False, plugins=types.SimpleNamespace(_current_plugin="")
+    )
+    made = {file.src_uri: file for file in hooks["on_files"](Files([]), config)}
+    notebooks = sorted((ROOT / "examples").glob("*.ipynb"))
+    assert len(notebooks) == 7
+    for path in notebooks:
+        text = made[f"tutorials/{path.stem}.md"].content_string
+        assert "```python" in text
+        for picture in re.findall(r"!\[\w*\]\((.+?)\)", text):
+            assert made[f"tutorials/{picture}"].content_bytes.startswith(b"\x89PNG")
+        pictures = path.read_text().count('"image/png"')
+        assert sum(name.startswith(f"tutorials/{path.stem}/") for name in made) == pictures

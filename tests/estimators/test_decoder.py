@@ -183,25 +183,6 @@ def test_decoders_that_begin_as_q_find_what_is_known(data):
         assert abs(value - truth) < max(3 * error, 0.05 * truth + 0.02)
 
 
-def test_known_information_of_colour_images():
-    """Eight patterns of 16×16 colour pixels with noise: ln 8 nats, given a code of the pattern."""
-    rng = np.random.default_rng(0)
-    n, patterns = 900, rng.integers(1, 7, (8, 4, 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
-    which = rng.integers(0, 8, n)
-    images = patterns[which] + rng.choice([-1, 0, 1], (n, 16, 16, 3), p=[0.1, 0.8, 0.1])
-    codes = rng.normal(size=(8, 5))[which] + 0.01 * rng.normal(size=(n, 5))
-    layers = {"code": codes, "noise": rng.normal(size=(n, 5))}
-    made = DecoderBound(
-        levels=8, filters=8, stages=2, mixtures=2, dropout=0.0, epochs=8, prior_epochs=4,
-        batch_size=32, learning_rate=0.01, ema_momentum=0.95, image_shape=(16, 16, 3),
-    )  # fmt: skip
-    table = ib.estimate(layers, made, inputs=images, targets=which, progress=False)
-    found = table[table["quantity"] == "I(X;T)"].set_index("layer")
-    value, error = found["value"], found["stderr"]
-    assert value["code"] == pytest.approx(math.log(8), rel=0.05)
-    assert abs(value["noise"]) <= 3 * error["noise"]
-
-
 @pytest.fixture(scope="module")
 def grouped(data):
     """One decoder of three conditions: the pattern, half of the pattern, and noise."""
