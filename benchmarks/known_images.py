@@ -35,7 +35,7 @@ def data(seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Return images ``(n, 16, 16, 3)``, their patterns' numbers, and layers ``(n, 2, 2, 5)``."""
     rng = np.random.default_rng(seed)
     n = _TRAIN + _HELD_OUT
-    patterns = rng.integers(1, 7, (_PATTERNS, 4, 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    patterns = rng.integers(1, 7, (_PATTERNS, 2, 2, 3)).repeat(8, axis=1).repeat(8, axis=2)
     which = rng.integers(0, _PATTERNS, n)
     images = patterns[which] + rng.choice([-1, 0, 1], (n, 16, 16, 3), p=[0.1, 0.8, 0.1])
     codes = {
