@@ -70,6 +70,45 @@ def test_the_published_curve_lies_within_the_seeds():
     assert (gaps.max()[["L1", "L2"]] < 0.15).all() and gaps.median()["L3"] < 0.15
 
 
+def test_activation_functions_at_the_published_size():
+    """What the page says of the committed tables."""
+    read = {n: pd.read_csv(DATA / f"chelombiev_{n}.csv") for n in
+            ("falls", "runs", "correlations", "accuracies", "curves")}  # fmt: skip
+    falls = read["falls"].set_index(["epochs", "estimator", "layer", "cell"])
+    assert (falls["n"] == 50).all()
+    own = falls["median"]["all"]["ebab"]
+    # Unbounded activation functions compress, tanh most, and only late layers do.
+    last = own["L5"][[cell for cell in own["L5"].index if "+" not in cell]]
+    assert last.idxmax() == "tanh" and last.min() > 0.3
+    assert (last[["elu", "swish", "centred_softplus"]] > 1.8).all()
+    plain = list(last.index)
+    assert own["L3"][plain].max() < 0.13
+    # Single ReLU networks differ.
+    assert falls.loc[("all", "ebab", "L5", "relu"), ["low", "high"]].round(2).tolist() == [
+        0.04,
+        1.64,
+    ]
+    # L2 gathers the late layers and prevents overfitting.
+    ends = read["runs"].assign(cell=read["runs"]["run"].str.rsplit("-", n=1).str[0])
+    by_layer = ends.groupby(["cell", "layer"])["end"].median().unstack()
+    late = by_layer[["L3", "L4", "L5", "output"]]
+    spread = late.max(axis=1) - late.min(axis=1)
+    with_l2 = [f"{cell}+l2" for cell in plain]
+    assert spread[with_l2].max() < 0.9 < spread[plain].min()
+    rises = read["accuracies"].set_index(["measure", "cell"])["mean"]["rise of val_loss"]
+    assert rises[with_l2].max() < 0.02 and rises[plain].min() > 0.05
+    # The last layer's compression goes with held-out accuracy.
+    r = read["correlations"].set_index(["measure", "estimator", "layer"])
+    for estimator, least in (("ebab", 0.2), ("akde", 0.39)):
+        held_out = r.loc[("val_accuracy", estimator)]
+        assert held_out["low"]["output"] > least and held_out["r"].idxmax() == "output"
+    assert r.loc[("val_accuracy", "akde")]["r"].drop("output").max() < 0.1
+    # All estimators agree for tanh, and not for unbounded functions.
+    common = falls["median"]["common"].unstack("estimator").loc["L5"]
+    differ = common.max(axis=1) - common.min(axis=1)
+    assert differ["tanh"] < 0.6 and differ[["elu", "swish", "centred_softplus"]].min() > 2.4
+
+
 def test_summaries_over_seeds():
     table = pd.DataFrame({"cell": ["a"] * 11 + ["b"], "value": [*range(11), 4.0]})
     found = _common.over_seeds(table, ["cell"]).set_index("cell")
