@@ -207,7 +207,8 @@ def resnet_decoder(
         judged: number of held-out images for each of which a classifier, trained on the decoders'
             rows, judges whether a sample has its class.
         share: whether to train one decoder for all epochs of a cell instead of one for each. All
-            checkpoints have linear maps of their own into the same decoder.
+            checkpoints have linear maps of their own into the same decoder, which is also trained
+            without a condition: I(X;T) is what it gains by the condition.
         warm_start: whether to start from the decoder of the previous epoch of the cell. Later
             decoders are then trained longer, which can look as if the network were still learning.
         work: a folder that outlives the tasks, in which interrupted trainings of decoders are

@@ -115,7 +115,7 @@ def run(
         """Return the folder in which the training of a decoder is resumed."""
         if work is None:
             return None
-        settings = [estimator.get_config(), *wanted, list(epochs), warm_start]
+        settings = [estimator.get_config(), *wanted, list(epochs), share, warm_start]
         saves = [saved.path(epoch).read_bytes() for epoch in epochs]
         return pathlib.Path(work) / f"{image_prior.key(settings, train, *saves)}-{epochs[0]:06d}"
 

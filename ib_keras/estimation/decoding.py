@@ -39,8 +39,9 @@ class LayerDecoding:
         asked: number of held-out images for each of which it judges one drawn image.
         start: q(x), as which decoders begin; ``None`` for random weights.
         share: whether one decoder is trained for all checkpoints, each of which has a linear map of
-            its own from h to what the decoder sees. Its budget is that of one decoder, and what it
-            does not learn of one checkpoint for the sake of another is missing from I(X;T).
+            its own from h to what the decoder sees, and for no condition. Its budget is that of one
+            decoder. I(X;T) is then its own gain by h: chance in the training, which hardly differs
+            between its conditions, cancels, as it does not between two decoders.
         warm_start: whether to start from the decoder of the checkpoint before.
         progress: whether to show Keras's progress bar.
     """
@@ -148,12 +149,15 @@ class LayerDecoding:
         Returns:
             For each checkpoint, its estimates, images, and ln q(x|h) − ln q(x) by held-out image.
         """
-        groups = len(known)
-        parts = tuple(
-            (images, _numbered([pair[place] for pair in known.values()]))
+        conditions = list(known.values())
+        if self._share:
+            train_h, held_out_h = conditions[0]
+            conditions.append((np.zeros_like(train_h), np.zeros_like(held_out_h)))
+        groups = len(conditions)
+        train, held_out = (
+            (images, _numbered([pair[place] for pair in conditions]))
             for place, images in enumerate(self._images)
         )
-        train, held_out = parts
         if self._decoder is None or self._decoder.groups != groups:  # compiled once
             self._decoder = Decoder(
                 self._estimator.settings(), train[0].shape[1:], train[1].shape[1:], groups=groups
@@ -164,35 +168,44 @@ class LayerDecoding:
         )
         if self._warm_start:
             self._start = decoder.model.get_weights()
-        return {
-            epoch: self._of_checkpoint(known[epoch], decoder, place, decoded[place], parts)
-            for place, epoch in enumerate(known)
-        }
+        nothing = decoded[-1] if self._share else self._unconditional
+        found = {}
+        for place, epoch in enumerate(known):
+            own = tuple((x, decoder.of_group(h, place)) for x, h in (train, held_out))
+            pair = compared(nothing, decoded[place], decoder, *own)
+            found[epoch] = self._of_checkpoint(known[epoch], decoder, pair, own[1][1])
+        return found
 
     def _of_checkpoint(
         self,
         known: tuple[np.ndarray, np.ndarray],
         decoder: Decoder,
-        group: int,
-        decoded: Decoded,
-        parts: tuple[tuple[np.ndarray, np.ndarray], ...],
+        pair: tuple[Decoded, Decoded],
+        conditions: np.ndarray,
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-        """Return the estimates of a checkpoint, images that its decoder draws, and all terms."""
+        """Return the estimates of a checkpoint, images that its decoder draws, and all terms.
+
+        Args:
+            known: h of both parts.
+            decoder: the trained decoder.
+            pair: the likelihoods without and with h.
+            conditions: what the decoder takes for the held-out images.
+        """
         estimator, labels, draws = self._estimator, self._labels, len(self._noise)
-        own = [(images, decoder.of_group(h, group)) for images, h in parts]
-        pair = compared(self._unconditional, decoded, decoder, *own)
         xt, bounds = estimator.combine(*pair, dim=known[1][0].size)
+        alone = float(self._unconditional.held_out.mean())
+        xt = dataclasses.replace(xt, details={**xt.details, "nll_prior": alone})
         classes = int(max(part.max() for part in labels)) + 1
         ty = estimator.labels((known[0], labels[0]), (known[1], labels[1]), classes=classes)
         samples = decoder.model.sample(
             len(self.shown) * draws,
-            np.repeat(own[1][1][self.shown], draws, axis=0),
+            np.repeat(conditions[self.shown], draws, axis=0),
             noise=np.tile(self._noise, (len(self.shown), 1, 1, 1)),
         )
         values: dict[str, Any] = {"I(X;T)": xt, "I(T;Y)": ty, **bounds}
         if self._judge is not None:
             asked, y = self._asked, labels[1][self._asked]
-            images = decoder.model.sample(len(asked), own[1][1][asked], seed=estimator.seed)
+            images = decoder.model.sample(len(asked), conditions[asked], seed=estimator.seed)
             values["P(class kept)"] = judged(self._judge, images / (estimator.levels - 1), y)
             images = self._images[1][asked]
             values["P(class recognised)"] = judged(self._judge, images / (estimator.levels - 1), y)

@@ -122,8 +122,9 @@ def test_one_decoder_of_all_checkpoints_of_a_cell(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr("ib_keras.pixelcnn.decoding.Decoder.decoded_groups", counted)
     facts = run(made, tmp_path / "one", share=True, work=tmp_path / "work")
-    assert facts["epochs"] == 2 and [groups for groups, *_ in trained] == [2]
-    assert trained[0][1] == (2 * 51, 2, 2, 5)  # the conditions of both, and their numbers
+    # The conditions of both and none, and their numbers.
+    assert facts["epochs"] == 2 and [groups for groups, *_ in trained] == [3]
+    assert trained[0][1] == (3 * 51, 2, 2, 5)
     table = ib.load(tmp_path / "one")
     by_epoch = table[table["quantity"] == "H(X|T)"].set_index("epoch")["value"]
     assert sorted(by_epoch.index) == [0, 1] and np.isfinite(by_epoch).all()
@@ -135,8 +136,14 @@ def test_one_decoder_of_all_checkpoints_of_a_cell(made, tmp_path, monkeypatch):
     again = ib.load(tmp_path / "two")
     np.testing.assert_allclose(again["value"], table["value"], rtol=1e-5)
     run(made, tmp_path / "three", share=True, work=tmp_path / "work", cell=cell(epochs=[1]))
-    assert [groups for groups, *_ in trained] == [2, 2, 1]
+    assert [groups for groups, *_ in trained] == [3, 3, 2]
     assert len(list((tmp_path / "work").iterdir())) == 2
+    # I(X;T) is the gain of this decoder, and the q(x) of `image_prior` is in its details.
+    cells = table[table["epoch"] == 1].set_index("quantity")
+    value = cells["value"]
+    assert value["I(X;T)"] == pytest.approx(value["H(X)"] - value["H(X|T)"], abs=1e-6)
+    details = json.loads(cells["details"]["I(X;T)"])
+    assert details["nll_0"] == value["H(X)"] != details["nll_prior"]
 
 
 def test_decoders_that_begin_as_the_prior(made, tmp_path, monkeypatch):

@@ -219,6 +219,11 @@ def test_one_decoder_of_several_conditions(grouped, data):
         lost = one.held_out - nats  # of the decoder, beyond the entropy of these images
         assert -3 * lost.std() / np.sqrt(len(lost)) < lost.mean() < 0.12
         assert len(one.train) == len(train)
+    # What the decoder gains by a condition hardly contains the chance of its training.
+    nothing = found[2].held_out - nats
+    for one, own in zip(found[:2], exact, strict=False):
+        error = nothing - (one.held_out - own)
+        assert abs(error.mean()) < max(0.03, 3 * error.std() / np.sqrt(len(error)))
     separate = Decoder(DecoderSettings(**SMALL), (3, 3, 1), (4,))
     alone = separate.decoded(
         *((part[0], part[1][: len(part[0]), :4]) for part in grouped[2])
