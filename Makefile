@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-fast soak lint audit docs bias bench examples golden clean
+.PHONY: demo test test-fast soak lint audit docs figures bias bench examples golden clean
 
 demo: $(INSTALLED)
 	@$(BIN)/ib-keras --pipeline=information_plane --runner=local --run_dir=runs/demo
@@ -35,6 +35,12 @@ audit: $(INSTALLED)
 # Builds the site in build/docs; warnings are errors. The variable hides a notice of the theme.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Runs the demo and one neuron anew, and draws the figures of the pages; the other tables stay.
+figures: $(INSTALLED)
+	$(BIN)/ib-keras --preset=demo --run_dir=runs/demo
+	$(BIN)/ib-keras --pipeline=noisy_dnn --preset=neuron-quick --run_dir=runs/neuron
+	$(BIN)/python -m benchmarks.papers demo=runs/demo neuron=runs/neuron
 
 # Measures the bias of the estimators, for the figures in docs/estimators.
 bias: $(INSTALLED)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import pathlib
 import sys
 
-from benchmarks.papers import butakov, chelombiev, darlow, goldfeld, goldfeld_mnist
+from benchmarks.papers import butakov, chelombiev, darlow, goldfeld, goldfeld_mnist, small
 
 _PAPERS = pathlib.Path(__file__).parents[2] / "docs" / "papers"
 DATA, FIGURES = _PAPERS / "data", _PAPERS / "figures"
-MODULES = (goldfeld, goldfeld_mnist, chelombiev, butakov, darlow)
+MODULES = (goldfeld, goldfeld_mnist, chelombiev, butakov, darlow, small)
 
 
 def main(arguments: list[str]) -> None:
