@@ -109,6 +109,18 @@ def test_activation_functions_at_the_published_size():
     assert differ["tanh"] < 0.6 and differ[["elu", "swish", "centred_softplus"]].min() > 2.4
 
 
+def test_fitting_and_compression_with_fixed_bins():
+    table = pd.read_csv(DATA / "fixed_bins.csv")
+    assert set(table["n"]) == {50}
+    of = table.set_index(["quantity", "layer", "epoch"])["mean"]
+    for layer, fall in (("L5", 2.5), ("output", 1.3)):
+        curve = of["I(X;T)"][layer]
+        assert curve.idxmax() < 100 and curve.max() - curve[8000] > fall
+        assert curve.max() > curve[0] + 0.7  # fitting comes first
+        assert of["I(T;Y)"][layer][8000] > 0.65
+    assert (of["I(X;T)"]["L3"].max() - of["I(X;T)"]["L3"][8000]) < 0.05
+
+
 def test_summaries_over_seeds():
     table = pd.DataFrame({"cell": ["a"] * 11 + ["b"], "value": [*range(11), 4.0]})
     found = _common.over_seeds(table, ["cell"]).set_index("cell")

@@ -152,7 +152,7 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
 def _planes(curves: pd.DataFrame) -> Figure:
     """Draw the information planes of the means over seeds."""
     cells = list(dict.fromkeys(zip(curves["estimator"], curves["cell"], strict=True)))
-    figure, (row,) = _common.panels(1, len(cells), 3.2, 3.0, sharey=True)
+    figure, (row,) = _common.panels(1, len(cells), 3.4, 3.0, sharey=True)
     colours = _common.palette(_LAYERS)
     for axes, (estimator, cell) in zip(row, cells, strict=True):
         own = curves[(curves["estimator"] == estimator) & (curves["cell"] == cell)]
@@ -165,9 +165,11 @@ def _planes(curves: pd.DataFrame) -> Figure:
             axes.plot(x, y, color=colours[layer], label=layer, linewidth=1)
             axes.plot(x[:1], y[:1], "o", color=colours[layer], markerfacecolor="white")
             axes.plot(x[-1:], y[-1:], "o", color=colours[layer])
-        axes.set(title=f"{cell}, {estimator}", xlabel="I(X;T) [nats]")
+        axes.set(xlabel="I(X;T) [nats]")
+        axes.set_title(f"{cell}\n{estimator}", fontsize="medium")
     row[0].set_ylabel("I(T;Y) [nats]")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    columns = min(6, 3 * len(cells))
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return figure
 
 
