@@ -121,6 +121,17 @@ def test_fitting_and_compression_with_fixed_bins():
     assert (of["I(X;T)"]["L3"].max() - of["I(X;T)"]["L3"][8000]) < 0.05
 
 
+def test_relu_hidden_layers_do_not_compress_by_bins_of_one_width_or_kernels():
+    table = pd.read_csv(DATA / "saxe.csv")
+    of = table.set_index(["quantity", "cell", "estimator", "layer", "epoch"])["mean"]["I(X;T)"]
+    curves = of.unstack("epoch")
+    falls = curves.max(axis=1) - curves[10000]
+    for estimator in ("binning(width=0.07)", "kde"):
+        assert falls["tanh"][estimator]["L5"] > 2.5
+        assert falls["relu"][estimator].drop("output").max() < 0.3
+        assert falls.xs("output", level="layer").min() > 1
+
+
 def test_summaries_over_seeds():
     table = pd.DataFrame({"cell": ["a"] * 11 + ["b"], "value": [*range(11), 4.0]})
     found = _common.over_seeds(table, ["cell"]).set_index("cell")
