@@ -8,7 +8,7 @@ ARG DEVICE=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore TF_CPP_MIN_LOG_LEVEL=2
 
 WORKDIR /opt/ib-keras
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY .ci .ci
 COPY ib_keras ib_keras
 COPY components components

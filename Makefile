@@ -59,7 +59,7 @@ golden: $(INSTALLED)
 	    tests/components/test_component_library.py
 
 # Installs again when a dependency or a pin changes.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing into $(VENV) (a minute or two) …'

@@ -134,12 +134,10 @@ def test_the_steps_of_the_dockerfile_run(steps, tmp_path):
             assert done.returncode == 0, done.stderr
     assert ib_keras.__version__ in done.stdout
     package = installed / "ib_keras"
-    for name in (
-        "pipelines/runners/vertex.py",
-        "components/trainer/executor.py",
-        "estimators/kde.py",
-    ):
-        assert (package / name).is_file()
+    # Every file with code is installed.
+    for source, target in (("ib_keras", "."), ("components",) * 2, ("pipelines",) * 2):
+        for path in (ROOT / source).rglob("*.py"):
+            assert (package / target / path.relative_to(ROOT / source)).is_file(), path
     environment["DEVICE"] = "tpu"
     first = next(text for word, text in steps if word == "RUN")
     done = subprocess.run(["sh", "-c", first], env=environment, capture_output=True, text=True)
