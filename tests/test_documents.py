@@ -219,6 +219,11 @@ def _run(words):
         text = (ROOT / "Dockerfile").read_text()
         for argument in re.findall(r"--build-arg (\w+)=", " ".join(arguments)):
             assert f"ARG {argument}" in text, words
+    elif words[:3] == ["python", "-m", "benchmarks.papers"]:
+        explained = (ROOT / "docs" / "papers" / "data" / "README.md").read_text()
+        assert arguments[2:], words
+        for argument in arguments[2:]:
+            assert f"`{argument.partition('=')[0]}`" in explained, words
     elif program.endswith("/python"):
         helped = [sys.executable, ROOT / arguments[0], "--help"]
         assert subprocess.run(helped, capture_output=True).returncode == 0, words

@@ -63,7 +63,10 @@ def conditional_samples(
     panels = grid[0]
     columns = {"original": images[:, None], **drawn}
     for axes, (name, values) in zip(panels, columns.items(), strict=True):
-        axes.imshow(_montage(values, levels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(
+            _montage(values, levels), cmap="gray", vmin=0, vmax=1, interpolation="nearest",
+            clip_on=False,  # the names of clip paths in SVG files differ from drawing to drawing
+        )  # fmt: skip
         axes.set_title(name, fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -279,7 +279,7 @@ def test_settings_are_checked_before_any_task(settings, message):
 
 @pytest.mark.parametrize("preset", resnet_decoder.PRESETS)
 def test_presets_pass_the_check(preset):
-    settings = {**resnet_decoder.PRESETS[preset], "data": "digit_images"}
+    settings = {**resnet_decoder.PRESETS[preset], "data": "digit_images", "image_size": ""}
     resnet_decoder.check(settings)
 
 
