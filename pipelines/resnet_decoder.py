@@ -125,8 +125,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             *_cells(["autoencoder"], ["h1", "h3"], [[0, 20]]),
         ],
         "decoder_settings": json.dumps({
-            "levels": 256, "filters": [12, 16, 16], "dropout": 0.0, "epochs": 8,
-            "prior_epochs": 8, "batch_size": 32, "learning_rate": 0.004,
+            "levels": 256, "filters": [12, 16, 16], "dropout": 0.0, "epochs": 7,
+            "prior_epochs": 7, "batch_size": 32, "learning_rate": 0.004,
         }),
         "epochs": 20,
         "record": "[0, 3, 20]",
