@@ -47,6 +47,21 @@ def test_findings_over_seeds():
     assert set(found["run"]) == {"classifier"}
 
 
+def test_findings_leave_out_what_was_not_decoded():
+    table = decoded([f"classifier-{seed}" for seed in range(3)])
+    lost = (table["run"] == "classifier-2") & (table["epoch"] == 200)
+    found = studies.resnet_decoder(table.assign(value=table["value"].mask(lost)))
+    of = found.set_index(["finding", "layer"])["measured"]
+    half = 12.7062 * 0.5  # two seeds are left, 45 and 46: s/√2 = 0.5
+    assert of["I(X;T) at the last checkpoint [nats]", ""].startswith(
+        f"h1 45.50 ({45.5 - half:.2f} to {45.5 + half:.2f})"
+    )
+    assert (
+        "-4.50" in of["I(X;T): rise to its largest mean, then the change to the end [nats]", "h1"]
+    )
+    assert len(studies.resnet_decoder(table.assign(value=np.nan))) == 0
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_single_run_has_errors_paired_by_image(known):
     table = decoded(["classifier"])

@@ -34,6 +34,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows: list[tuple] = []
     table = frame.convert(table, "nats")
+    table = table[np.isfinite(table["value"])]  # without checkpoints that could not be decoded
     groups = table["run"].map(frame.seed_groups(table["run"]))
     for name, part in table.groupby(groups, sort=False):
         last = part[part["epoch"] == part["epoch"].max()].sort_values("layer_index")

@@ -79,7 +79,7 @@ def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, fl
         values: a value for each seed.
     """
     known = np.asarray(values, np.float64)
-    k, mean = len(known), float(known.mean())
+    k, mean = len(known), float(known.mean()) if len(known) else math.nan
     if k < 2:
         return mean, math.nan, math.nan
     half = float(stats.t.ppf(0.975, k - 1) * known.std(ddof=1)) / math.sqrt(k)
