@@ -43,7 +43,7 @@ def component(function: Any) -> Any:
 
 @functools.cache
 def version() -> str:
-    """Return the library's version with a fingerprint of its source, such as ``0.1.0+3f2a9c01``.
+    """Return the library's version with a fingerprint of its source, such as ``0.2.0+3f2a9c01``.
 
     Editing the source changes the version. If an edit changes no result, set the environment
     variable ``IB_KERAS_VERSION``, which overrides the version.

@@ -114,7 +114,11 @@ def main() -> None:
     sys.modules["__main__"].__doc__ = _HELP
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
         _FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-    app.run(run)
+    try:
+        app.run(run)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def run(argv: list[str]) -> int:

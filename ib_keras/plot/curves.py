@@ -95,14 +95,17 @@ def layer_curves(
             ylabel=drawing.axis_label(quantity, part["unit"].iloc[0]),
             title=drawing.title_of(part, panel_run, panel_estimator, points, quantity),
         )
+    wide = [figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression")]
+    marked = falls is not None and (falls["phase"] == "compression").any()
+    doubts = [*doubt_legend(figures, points), *(wide if marked else [])]
+    if drawing.many(layers):
+        drawing.depth_bar(figures, figure, layers, [axes for _, axes in panels], doubts)
+        return figure
     handles = [
         figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
         for layer, colour in colours.items()
     ]
-    handles += doubt_legend(figures, points)
-    if falls is not None and (falls["phase"] == "compression").any():
-        handles.append(figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression"))
-    drawing.legend(figure, handles, ax, "layer")
+    drawing.legend(figure, [*handles, *doubts], ax, "layer")
     return figure
 
 

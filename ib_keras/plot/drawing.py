@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 XT = "I(X;T)"
 _LEGEND_ROWS = 18
+# With more layers, colours show their depth, because markers and a legend could not be told apart.
+_MANY_LAYERS = 30
 MARKERS = "osD^vP*Xph<>8"
 _BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
 
@@ -32,12 +34,13 @@ class _Matplotlib:
     def __init__(self) -> None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import SymLogNorm
+        from matplotlib.colors import ListedColormap, Normalize, SymLogNorm
         from matplotlib.figure import Figure
         from matplotlib.lines import Line2D
 
         _show_in_notebooks()
-        self.ScalarMappable, self.SymLogNorm = ScalarMappable, SymLogNorm
+        self.ScalarMappable, self.ListedColormap = ScalarMappable, ListedColormap
+        self.Normalize, self.SymLogNorm = Normalize, SymLogNorm
         self.Figure, self.Line2D = Figure, Line2D
         # Perceptually uniform, and safe for the colour-blind.
         self.colormap = colormaps["viridis"]
@@ -130,9 +133,14 @@ def names_by_place(points: pd.DataFrame) -> dict[int, str]:
     return dict(zip(first["layer_index"], names, strict=True))
 
 
+def many(layers: Sequence[str]) -> bool:
+    """Return whether there are too many layers for a marker and a line of the legend each."""
+    return len(layers) > _MANY_LAYERS
+
+
 def marker(layers: list[str], layer: str) -> str:
-    """Return the marker of a layer."""
-    return MARKERS[layers.index(layer) % len(MARKERS)]
+    """Return the marker of a layer, which is a circle if there are many."""
+    return "o" if many(layers) else MARKERS[layers.index(layer) % len(MARKERS)]
 
 
 def part_of(points: pd.DataFrame, run: str, estimator: str) -> pd.DataFrame:
@@ -153,8 +161,8 @@ def panels(
             )  # fmt: skip
         return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
     # The figure has room for the legend beside the panels.
-    names = points["layer"].unique()
-    columns = -(-(len(names) + 3) // _LEGEND_ROWS)
+    names = layers_of(points)
+    columns = 1 if many(names) else -(-(len(names) + 3) // _LEGEND_ROWS)
     legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
     least = 0.19 * min(len(names) + 3, _LEGEND_ROWS) + 0.7
     size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
@@ -229,6 +237,22 @@ def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | Non
         ax.legend(**arguments, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
     else:
         figure.legend(**arguments, loc="outside right upper")
+
+
+def depth_bar(
+    figures: Any, figure: Figure, layers: list[str], axes: Sequence[Axes], handles: list[Any]
+) -> None:
+    """Draw the colours of many layers with the names of some, and the legend of the doubts."""
+    places = np.linspace(0, len(layers) - 1, 9).round().astype(int)
+    colormap = figures.ListedColormap(list(figures.palette(layers).values()))
+    bar = figure.colorbar(
+        figures.ScalarMappable(figures.Normalize(-0.5, len(layers) - 0.5), colormap),
+        ax=list(axes), label="layer", fraction=0.05, pad=0.01, aspect=30,
+    )  # fmt: skip
+    bar.set_ticks(list(places), labels=[f"{place + 1}: {layers[place]}" for place in places])
+    bar.ax.tick_params(labelsize=8)
+    if handles:
+        axes[-1].legend(handles=handles, fontsize=8, loc="best")
 
 
 def epoch_ticks(last: int) -> list[int]:

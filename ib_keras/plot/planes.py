@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,8 @@ def information_plane(
 
     Each run and estimator has a panel. Hollow markers are estimates with a flag that says nothing
     about the network (``saturated``, ``high_dim``, …), pale markers are to be interpreted with
-    care. The markers of the last epoch have a black edge.
+    care. The markers of the last epoch have a black edge. With more than 30 layers, the colours
+    show the depth of the layers, and only the last epoch has markers.
 
     Args:
         frame: a table of estimates.
@@ -66,17 +67,24 @@ def information_plane(
         return drawing.nothing(figures, ax, f"{drawing.XT} and {relevant}")
     norm = figures.SymLogNorm(linthresh=1, vmin=0, vmax=max(1, points["epoch"].max()))
     layers = drawing.layers_of(points)
+    colours = figures.palette(layers) if drawing.many(layers) else None
     figure, panels = drawing.panels(figures, points, ax)
     for (panel_run, panel_estimator), axes in panels:
         part = drawing.part_of(points, panel_run, panel_estimator)
         for layer, trace in part.groupby("layer", sort=False):
-            axes.plot(trace["x"], trace["y"], color="0.75", linewidth=0.8, zorder=1)
+            own = "0.75" if colours is None else (*colours[layer][:3], 0.4)
+            axes.plot(trace["x"], trace["y"], color=own, linewidth=0.8, zorder=1)
             if over_seeds:
                 axes.errorbar(
                     trace["x"], trace["y"], xerr=trace["x_error"], yerr=trace["y_error"],
                     fmt="none", ecolor="0.8", elinewidth=0.8, zorder=0,
                 )  # fmt: skip
-            _scatter(axes, trace, drawing.marker(layers, str(layer)), figures.colormap, norm)
+            if colours is not None:
+                trace = trace[trace["epoch"] == trace["epoch"].max()]
+                shades = colours[layer][None]
+            else:
+                shades = figures.colormap(norm(trace["epoch"].to_numpy()))
+            _scatter(axes, trace, drawing.marker(layers, str(layer)), shades)
         unit = part["unit"].iloc[0]
         axes.set(
             xlabel=f"{drawing.XT} [{unit}]",
@@ -85,6 +93,10 @@ def information_plane(
         )
         axes.margins(0.06)
         _widen(axes)
+    if colours is not None:
+        doubts = doubt_legend(figures, points)
+        drawing.depth_bar(figures, figure, layers, [axes for _, axes in panels], doubts)
+        return figure
     grey = {"linestyle": "none", "color": "0.35"}
     handles = [
         figures.Line2D([], [], marker=drawing.marker(layers, layer), label=layer, **grey)
@@ -112,11 +124,11 @@ def _widen(axes: Axes) -> None:
             put(low - missing / 2, high + missing / 2)
 
 
-def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, colormap: Any, norm: Any) -> None:
-    """Draw the points of a layer, with colours by epoch, fill by doubt, and a black last edge."""
+def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, shades: np.ndarray) -> None:
+    """Draw the points of a layer in their colours, filled by doubt, with a black last edge."""
     last = trace["epoch"].max()
     for doubt, group in by_doubt(trace):
-        colours = colormap(norm(group["epoch"].to_numpy()))
+        colours = shades[(trace["doubt"] == doubt).to_numpy()]
         edges = np.where((group["epoch"] == last).to_numpy()[:, None], (0, 0, 0, 1), colours)
         axes.scatter(
             group["x"], group["y"], marker=marker, s=34, linewidths=1.0, zorder=2,

@@ -22,8 +22,21 @@ from ib_keras.frame.table import has_unit, target_name, target_quantities, targe
 # (plotly.js-basic-dist-min): a quarter of the size in the Python package, and three times as fast.
 PLOTLY = "plotly-basic-4.1.1.min.js"
 _INPUT = "I(X;T)"
+# Longer tables of the last epoch are folded.
+_OPEN_ROWS = 40
 
-CONTROLS = """<h2>Information plane</h2>
+
+def _saving(chart: str) -> str:
+    """Return the buttons that save a chart."""
+    buttons = "".join(
+        f'<button type="button" class="save" data-chart="{chart}" data-format="{form}">'
+        f"{form.upper()}</button>"
+        for form in ("png", "svg")
+    )
+    return f'<div class="controls saving"><span>Save as</span>{buttons}</div>'
+
+
+CONTROLS = f"""<h2>Information plane</h2>
 <p>Each marker is a layer at the selected epoch. Layers further to the right have more information
 about the input, and layers further up more information about the target. The thin line is the path
 of a layer during training. <b>Hollow markers say nothing</b> about the network, and <b>pale markers
@@ -41,11 +54,18 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <input id="epoch" type="range" min="0" max="0" step="1" value="0" aria-label="Epoch">
 <output id="shown" for="epoch">epoch</output>
 </div>
+<p id="chosen" class="on-paper"></p>
 <div id="plane" class="chart" role="group"
  aria-label="Information plane: I(T;Y) against I(X;T)"></div>
-<fieldset><legend>Layers</legend><div id="layers"></div>
+{_saving("plane")}
+<fieldset><legend>Layers</legend>
+<div class="controls" id="finding"><label>Find <input id="find" type="search"
+ placeholder="part of a name" autocomplete="off"></label>
+<span id="count" role="status"></span></div>
+<div id="layers"></div>
 <div class="controls"><button id="every" type="button">All</button>
-<button id="none" type="button">None</button></div></fieldset>
+<button id="none" type="button">None</button>
+<button id="some" type="button">Some of each depth</button></div></fieldset>
 <details><summary>Values as a table</summary><div class="scroll"><table id="now"><thead><tr>
 <th scope="col">layer</th><th scope="col">I(X;T)</th><th scope="col" id="relevant"></th>
 <th scope="col">flags</th></tr></thead><tbody></tbody></table></div></details>
@@ -53,9 +73,16 @@ must be interpreted with care</b>: point at a marker to see the reason, and read
 <div class="controls"><label>Quantity <select id="quantity"></select></label></div>
 <div id="curves" class="chart" role="group"
  aria-label="The quantity against the epoch, by layer"></div>
+{_saving("curves")}
 <p class="note">Error bars are one standard error: of the estimate for a single run, and of the
 mean for a mean over runs. The dotted line marks the epoch selected above. A
 dashed line has only hollow markers.</p>
+<div id="deep">
+<h2>By depth</h2>
+<div id="depth" class="chart" role="group" aria-label="The quantity against the layer"></div>
+{_saving("depth")}
+<p class="note">All layers at the epoch selected above; the thin line is the first epoch.</p>
+</div>
 """
 
 
@@ -150,7 +177,7 @@ def file(name: str) -> str:
 
 
 def last_epoch(wide: pd.DataFrame, flags: pd.DataFrame) -> str:
-    """Return the table of the last epoch as HTML, with marked flags.
+    """Return the table of the last epoch as HTML, with marked flags; a long one is folded.
 
     Args:
         wide: the result of ``report.last_epoch_table``.
@@ -163,9 +190,11 @@ def last_epoch(wide: pd.DataFrame, flags: pd.DataFrame) -> str:
         for name, values, own in zip(names, wide.to_numpy(), flags.to_numpy(object), strict=True)
     ]
     columns: list[Any] = list(wide.columns)
-    return html_table(
-        ["layer", *(f"{quantity} {estimator}" for estimator, quantity in columns)], rows
-    )
+    heads = ["layer", *(f"{quantity} {estimator}" for estimator, quantity in columns)]
+    table = f'<div class="scroll">{html_table(heads, rows)}</div>'
+    if len(rows) <= _OPEN_ROWS:
+        return table
+    return f"<details><summary>{len(rows)} rows</summary>{table}</details>"
 
 
 def _cell(value: float, flags: Any) -> str:

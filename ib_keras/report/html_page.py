@@ -55,7 +55,7 @@ $runs
 $sections
 <h2>Last epoch</h2>
 <p class="note">In $unit.$marks</p>
-<div class="scroll">$table</div>
+$table
 <p class="controls"><button id="all-csv" type="button">All estimates as CSV</button>
 <button id="last-csv" type="button">Last epoch as CSV</button></p>
 <h2 id="believe">How much to believe</h2>

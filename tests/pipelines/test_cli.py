@@ -186,6 +186,14 @@ def test_help_lists_the_flags():
     assert "ib-keras --preset=digits" in text
 
 
+def test_a_reader_that_goes_away_is_no_error():
+    command_line = pathlib.Path(sys.executable).with_name("ib-keras")
+    for flag in ("--helpshort", "--describe"):
+        shell = f"{command_line} {flag} | head -1"
+        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True)
+        assert done.stderr == "" and done.stdout.count("\n") == 1
+
+
 def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     done = command("--preset=quick", f"--run_dir={tmp_path}")

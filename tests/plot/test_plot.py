@@ -72,7 +72,29 @@ def test_sizes(layers, epochs):
     table = make_frame(layers=[f"layer_{i}" for i in range(layers)], epochs=epochs)
     for figure in (ib.plot.information_plane(table), ib.plot.layer_curves(table)):
         figure.canvas.draw()
-        assert len(figure.legends[0].get_texts()) == layers
+        if layers <= 30:
+            assert len(figure.legends[0].get_texts()) == layers
+        else:
+            names = figure.axes[-1].get_yticklabels()
+            assert [names[0].get_text(), names[-1].get_text()] == ["1: layer_0", "50: layer_49"]
+            assert figure.get_size_inches()[0] < 8
+
+
+def test_many_layers_have_markers_in_the_last_epoch_only():
+    table = make_frame(layers=[f"layer_{i}" for i in range(31)], estimators=("ebab", "kde"))
+    table.loc[table["estimator"] == "ebab", "flags"] = "saturated"
+    figure = ib.plot.information_plane(table)
+    ebab, kde = figure.axes[:2]
+    last = table[(table["epoch"] == 10) & (table["estimator"] == "kde")]
+    assert len(offsets(kde)) == len(offsets(ebab)) == 31
+    wanted = last[last["quantity"] == "I(X;T)"].sort_values("value")["value"]
+    assert [point[0] for point in offsets(kde)] == pytest.approx(wanted.tolist())
+    faces = [tuple(c.get_facecolor()[0]) for c in kde.collections]
+    assert len(set(faces)) == 31 and all(len(c.get_facecolor()) == 0 for c in ebab.collections)
+    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert "says nothing" in legend.get_texts()[0].get_text()
+    (own,) = ib.plot.layer_curves(table[table["estimator"] == "kde"], ax=kde).axes[:1]
+    assert own is ebab
 
 
 def test_curves_show_the_tables_values_and_errors():

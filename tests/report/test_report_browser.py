@@ -220,3 +220,98 @@ def test_a_target_is_chosen(browser, tmp_path):
 
 def test_one_target_has_no_menu(page):
     assert page.locator("#targets").is_hidden()
+
+
+@pytest.mark.parametrize("chart", ["plane", "curves"])
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_charts_are_saved(page, chart, form):
+    with page.expect_download() as download:
+        page.click(f".save[data-chart={chart}][data-format={form}]")
+    assert download.value.suggested_filename == f"{chart}.{form}"
+    content = pathlib.Path(download.value.path()).read_bytes()
+    if form == "png":
+        width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
+        box = page.locator(f"#{chart}").bounding_box()
+        assert width == pytest.approx(2 * box["width"], abs=6)
+        assert height == pytest.approx(2 * box["height"], abs=6)
+    else:
+        assert b"I(X;T)" in content and b"<svg" in content
+
+
+def test_few_layers_need_no_search(page):
+    assert all(page.locator(f"#{name}").is_hidden() for name in ("finding", "some", "deep"))
+
+
+def test_on_paper(browser, path):
+    page = browser.new_page(viewport={"width": 1800, "height": 900}, color_scheme="dark")
+    opened(page, path)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.locator("#plane .main-svg").first.bounding_box()["width"] == 670
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    chosen = page.inner_text("#chosen")
+    assert chosen == "tanh: mean of 2 runs, kde, epoch 10"
+    assert page.locator("#play").is_hidden() and page.locator(".save >> nth=0").is_hidden()
+    page.emulate_media(media="screen", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_selector("#plane .main-svg:not([width='670'])")
+    assert page.locator("#plane .main-svg").first.bounding_box()["width"] > 1000
+    assert page.locator("#chosen").is_hidden()
+    page.close()
+
+
+def deep(browser, folder, names):
+    """The page of a network with these layers."""
+    table = make_frame(runs=("one",), estimators=("ebab", "kde"), layers=names)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened(page, ib.report.write(table, folder / "report.html"))
+    return page, table
+
+
+def test_many_layers_are_shown_by_depth_folded_and_found(browser, tmp_path):
+    names = ["stem", *(f"stage{s}_block{b}_{p}" for s in range(5) for b in range(10)
+                       for p in ("conv", "out")), "top"]  # fmt: skip
+    page, table = deep(browser, tmp_path, names)
+    last = values(table, estimator="ebab", epoch=10)
+    assert len(drawn(page)) == 24
+    assert drawn(page)[0] == last.iloc[0] and drawn(page)[-1] == last.iloc[-1]
+    depth = "document.getElementById('depth').data"
+    assert page.evaluate(f"{depth}[1].y") == pytest.approx(last.tolist())
+    assert page.evaluate(f"{depth}[0].y") == pytest.approx(
+        values(table, estimator="ebab", epoch=0).tolist()
+    )
+    page.focus("#epoch")
+    page.keyboard.press("Home")
+    drawn(page)
+    assert page.evaluate(f"{depth}[1].y") == page.evaluate(f"{depth}[0].y")
+    heads = page.locator("#layers summary")
+    assert [text.split(" (")[0] for text in heads.all_inner_texts()] == [
+        f"stage{i}" for i in range(5)
+    ]
+    assert page.inner_text("#count") == "24 of 102 layers are shown"
+    page.fill("#find", "stage3_block7")
+    assert heads.locator("visible=true").count() == 1
+    boxes = page.locator("#layers label").locator("visible=true")
+    assert boxes.all_inner_texts() == ["stage3_block7_conv", "stage3_block7_out"]
+    page.click("#none")
+    page.fill("#find", "STAGE3")
+    page.click("#none")
+    shown = page.evaluate("document.getElementById('plane').data.map(trace => trace.name)")
+    assert len(shown) > 5 and not any("stage3" in name for name in shown)
+    page.fill("#find", "no such layer")
+    assert boxes.count() == heads.locator("visible=true").count() == 0
+    page.fill("#find", "")
+    page.click("#every")
+    assert len(drawn(page)) == 102
+    page.click("#some")
+    assert len(drawn(page)) == 24
+    page.locator("summary:has-text('102 rows')").wait_for()
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["dense_{}", "layer{}"])
+def test_names_that_do_not_divide_are_folded_by_tens(browser, tmp_path, name):
+    page, _ = deep(browser, tmp_path, [name.format(i) for i in range(45)])
+    heads = page.locator("#layers summary").all_inner_texts()
+    assert len(heads) == 5 and heads[0].startswith(f"{name.format(0)} … {name.format(9)} (")
+    page.close()

@@ -39,12 +39,16 @@ function main() {
       if (keep(row)) lines.push(data.columns.map((c) => cell(column[c.name](row), c.float)).join(","));
     return lines.join("\n") + "\n";
   }
-  function download(name, text) {
+  function save(name, address) {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+    link.href = address;
     link.download = name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  function download(name, text) {
+    const address = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+    save(name, address);
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
   const lastEpoch = new Map();
   for (let row = 0; row < data.rows; row++) {
@@ -108,6 +112,7 @@ function main() {
   // Plotly interprets some HTML in texts.
   const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;")
     .replaceAll(">", "&gt;");
+  const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   const axisTitle = (quantity) => safe(quantity)
     + (data.units[quantity] ? ` [${data.units[quantity]}]` : "");
   const number = (x) => (Math.abs(x) >= 1000 || (x !== 0 && Math.abs(x) < 0.001)
@@ -131,9 +136,11 @@ function main() {
   const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon",
     "hexagon", "star", "cross", "x"];
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  let printing = false;
+  const bright = () => dark.matches && !printing;
   function colour(layer) {
     const place = layers.indexOf(layer) / Math.max(1, layers.length - 1);
-    const at = (dark.matches ? 0.25 + 0.75 * place : 0.86 * place) * (VIRIDIS.length - 1);
+    const at = (bright() ? 0.25 + 0.75 * place : 0.86 * place) * (VIRIDIS.length - 1);
     const low = Math.min(Math.floor(at), VIRIDIS.length - 2), share = at - low;
     const mix = VIRIDIS[low].map((v, i) => Math.round(v + share * (VIRIDIS[low + 1][i] - v)));
     return `rgb(${mix.join()})`;
@@ -151,25 +158,31 @@ function main() {
   }
   const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   function layout(x, y) {
-    const axis = (title) => ({ title: { text: title }, gridcolor: tone("--line"),
+    const axis = (title) => ({ title: { text: title, standoff: 8 }, gridcolor: tone("--line"),
       zerolinecolor: tone("--line"), linecolor: tone("--soft"), automargin: true });
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: "system-ui, sans-serif", color: tone("--text"), size: 13 },
-      margin: { l: 50, r: 14, t: 36, b: 52 }, hovermode: "closest",
+      margin: { l: 50, r: 14, t: 36, b: 60 }, hovermode: "closest",
       hoverlabel: { align: "left", bgcolor: tone("--ground"), bordercolor: tone("--soft"),
         font: { color: tone("--text") } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: tone("--soft"), activecolor: tone("--accent") },
       xaxis: axis(x), yaxis: axis(y), uirevision: "kept",
+      ...(printing ? PAPER : {}),
     };
   }
+  const PAPER = { width: 670, height: 430 };
   const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
   // ---- state -----------------------------------------------------------------------------------
+  // Of many layers, some are shown at first, evenly by depth.
+  const MANY = 30, SOME = 24, many = layers.length > MANY;
+  const some = () => (many ? Array.from({ length: SOME },
+    (_, i) => layers[Math.round(i * (layers.length - 1) / (SOME - 1))]) : layers);
   const state = { view: 0, estimator: data.estimators[0], quantity: data.quantities[0], at: 0,
     relevant: data.targets.length ? data.targets[0].quantity : "I(T;Y)",
-    shown: new Set(layers), epochs: [] };
+    shown: new Set(some()), epochs: [] };
   const shown = () => layers.filter((layer) => state.shown.has(layer));
   const XT = "I(X;T)";
   function points(layer) {
@@ -193,7 +206,7 @@ function main() {
       const free = [1, -1].find((side) => taken.every((t) => Math.abs(t.x - p.x.value) > dx
         || Math.abs(t.y - p.y.value - side * dy) > 0.75 * dy));
       if (free !== undefined) taken.push({ x: p.x.value, y: p.y.value + free * dy });
-      text.push(free === undefined ? "" : safe(layer.length > 16 ? layer.slice(0, 15) + "…" : layer));
+      text.push(free === undefined ? "" : safe(short(layer, 16)));
       textposition.push(free === -1 ? "bottom center" : "top center");
     }
     return { text, textposition };
@@ -219,7 +232,7 @@ function main() {
         color: here.map(([layer, p]) => fill(layer, p.flags)),
         line: { width: here.map(([, p]) => (p.flags.length ? 2.4 : 1)),
           color: here.map(([layer, p]) => (p.flags.length ? colour(layer)
-            : dark.matches ? "#fff" : "#222")) } },
+            : bright() ? "#fff" : "#222")) } },
     } };
   }
   const boundOf = (quantity) => {
@@ -286,6 +299,29 @@ function main() {
     if (state.epochs.length) look.shapes = cursor();
     Plotly.react("curves", traces, look, CONFIG);
   }
+  function drawDepth() {
+    if (!many) return;
+    const epoch = state.epochs[state.at], first = state.epochs[0];
+    const at = (when) => layers.map((layer, i) => [layer, i + 1,
+      curve(state.view, state.estimator, state.quantity, layer).get(when)]).filter(([, , p]) => p);
+    const line = (own) => ({ type: "scatter", x: own.map(([, i]) => i), y: own.map(([, , p]) => p.value),
+      hoverinfo: "text", hovertext: own.map(([layer, , p]) => hover(layer, p.epoch,
+        [valueText(state.quantity, p)], [...p.flags].sort())) });
+    const before = { ...line(at(first)), mode: "lines", name: "first epoch",
+      line: { color: tone("--soft"), width: 1 } };
+    const own = at(epoch);
+    const here = { ...line(own), mode: "lines+markers", name: "selected epoch",
+      line: { color: tone("--accent"), width: 1.2 },
+      marker: { size: 7, color: own.map(([layer, , p]) => fill(layer, [...p.flags])),
+        line: { width: 1.2, color: own.map(([layer]) => colour(layer)) } } };
+    const look = layout("layer", boundOf(state.quantity) + axisTitle(state.quantity));
+    const parts = printing || $("depth").clientWidth < 700 ? 3 : 6;
+    const ticks = Array.from({ length: parts + 1 },
+      (_, i) => Math.round(i * (layers.length - 1) / parts));
+    Object.assign(look.xaxis, { tickvals: ticks.map((i) => i + 1),
+      ticktext: ticks.map((i) => `${i + 1}<br>${safe(short(layers[i], 14))}`) });
+    Plotly.react("depth", [before, here], look, CONFIG);
+  }
   // The values as a table, for readers who do not use a pointer.
   function tabulate(here) {
     const body = $("now").tBodies[0];
@@ -315,22 +351,72 @@ function main() {
   offer($("quantity"), data.quantities);
   offer($("target"), data.targets.map((target) => target.name));
   $("targets").hidden = data.targets.length < 2;
+  // Consecutive layers whose names begin alike, or by tens where the names do not divide them.
+  function blocks() {
+    const start = (layer, k) => layer.split(/(?<=[/_.])/).slice(0, k).join("").replace(/[/_.]+$/, "");
+    for (let k = 4; k >= 1; k--) {
+      const found = [];
+      for (const layer of layers) {
+        const name = start(layer, k);
+        if (found.at(-1)?.name === name) found.at(-1).layers.push(layer);
+        else found.push({ name, layers: [layer] });
+      }
+      if (found.length > 1 && found.length <= MANY) return found;
+    }
+    return Array.from({ length: Math.ceil(layers.length / 10) }, (_, i) => {
+      const own = layers.slice(10 * i, 10 * i + 10);
+      return { name: `${own[0]} … ${own.at(-1)}`, layers: own };
+    });
+  }
+  function chip(layer) {
+    const label = document.createElement("label"), box = document.createElement("input");
+    const key = document.createElement("span");
+    box.type = "checkbox";
+    box.value = layers.indexOf(layer);
+    box.onchange = () => {
+      state.shown[box.checked ? "add" : "delete"](layer);
+      check();
+      redraw();
+    };
+    key.className = "key";
+    key.style.background = colour(layer);
+    label.append(box, key, document.createTextNode(layer));
+    return label;
+  }
+  function folded(block) {
+    if (block.layers.length === 1) return chip(block.layers[0]);
+    const part = document.createElement("details"), head = document.createElement("summary");
+    const place = document.createElement("div");
+    place.className = "chips";
+    place.append(...block.layers.map(chip));
+    part.append(head, place);
+    part.dataset.name = block.name;
+    return part;
+  }
+  const found = () => layers.filter((layer) => layer.toLowerCase().includes(
+    $("find").value.trim().toLowerCase()));
   function chips() {
-    $("layers").replaceChildren(...layers.map((layer, i) => {
-      const label = document.createElement("label"), box = document.createElement("input");
-      const key = document.createElement("span");
-      box.type = "checkbox";
-      box.checked = state.shown.has(layer);
-      box.value = i;
-      box.onchange = () => {
-        state.shown[box.checked ? "add" : "delete"](layer);
-        redraw();
-      };
-      key.className = "key";
-      key.style.background = colour(layer);
-      label.append(box, key, document.createTextNode(layer));
-      return label;
-    }));
+    const open = new Set([...$("layers").querySelectorAll("details[open]")].map((d) => d.dataset.name));
+    $("layers").classList.toggle("chips", !many);
+    $("layers").replaceChildren(...(many ? blocks().map(folded) : layers.map(chip)));
+    for (const part of $("layers").querySelectorAll("details")) part.open = open.has(part.dataset.name);
+    check();
+  }
+  // Brings the boxes, the numbers of shown layers and the found names up to date.
+  function check() {
+    const names = new Set(found());
+    for (const box of $("layers").querySelectorAll("input")) {
+      box.checked = state.shown.has(layers[box.value]);
+      box.parentElement.hidden = !names.has(layers[box.value]);
+    }
+    for (const part of $("layers").querySelectorAll("details")) {
+      const boxes = [...part.querySelectorAll("input")];
+      part.hidden = boxes.every((box) => box.parentElement.hidden);
+      part.querySelector("summary").textContent = `${part.dataset.name} `
+        + `(${boxes.filter((box) => box.checked).length} of ${boxes.length} shown)`;
+    }
+    $("count").textContent = `${state.shown.size} of ${layers.length} layers are shown`
+      + (names.size < layers.length ? `, ${names.size} found` : "");
   }
   function rescale() {
     const before = state.epochs[state.at], epochs = new Set();
@@ -348,8 +434,10 @@ function main() {
     $("epoch").value = state.at;
     $("epoch").setAttribute("aria-valuetext", `epoch ${epoch}`);
     $("shown").textContent = epoch === undefined ? "no epoch" : `epoch ${epoch}`;
+    $("chosen").textContent = [data.views[state.view].name, state.estimator, $("shown").textContent]
+      .join(", ");
   }
-  function redraw() { say(); drawPlane(); drawCurves(); }
+  function redraw() { say(); drawPlane(); drawCurves(); drawDepth(); }
   let waiting = false;
   function move(at) {
     state.at = at;
@@ -366,6 +454,7 @@ function main() {
         "marker.line.width": [trace.marker.line.width] },
       [place]);
       Plotly.relayout("curves", { shapes: cursor() });
+      drawDepth();
       tabulate(here);
     });
   }
@@ -397,16 +486,47 @@ function main() {
     state.relevant = data.targets[$("target").value].quantity;
     redraw();
   };
-  $("quantity").onchange = () => { state.quantity = data.quantities[$("quantity").value]; drawCurves(); };
-  $("every").onclick = () => { state.shown = new Set(layers); chips(); redraw(); };
-  $("none").onclick = () => { state.shown = new Set(); chips(); redraw(); };
+  $("quantity").onchange = () => { state.quantity = data.quantities[$("quantity").value]; drawCurves();
+    drawDepth(); };
+  // "All" and "None" concern the layers that were found.
+  function choose(names) {
+    state.shown = new Set(layers.filter((layer) => names.has(layer)));
+    check();
+    redraw();
+  }
+  $("every").onclick = () => choose(new Set([...state.shown, ...found()]));
+  $("none").onclick = () => {
+    const gone = new Set(found());
+    choose(new Set([...state.shown].filter((layer) => !gone.has(layer))));
+  };
+  $("some").onclick = () => choose(new Set(some()));
+  $("find").oninput = () => {
+    check();
+    const few = $("find").value.trim() !== "" && found().length <= MANY;
+    for (const part of $("layers").querySelectorAll("details")) part.open = few && !part.hidden;
+  };
+  for (const id of ["finding", "some", "deep"]) $(id).hidden = !many;
+  for (const button of document.querySelectorAll("button.save"))
+    button.onclick = async () => {
+      const { chart, format } = button.dataset, { data: traces, layout: look } = $(chart);
+      const size = { width: $(chart).clientWidth, height: $(chart).clientHeight };
+      const picture = { data: traces, layout: { ...look, ...size, paper_bgcolor: tone("--ground") } };
+      save(`${chart}.${format}`, await Plotly.toImage(picture, { format, scale: 2, ...size }));
+    };
   dark.addEventListener("change", () => { chips(); redraw(); });
+  // On paper, the charts have its width, and the colours of a bright screen.
+  function paper(on) {
+    printing = on;
+    document.documentElement.toggleAttribute("data-print", on);
+    redraw();
+    if (!on) for (const id of ["plane", "curves", ...(many ? ["depth"] : [])]) Plotly.Plots.resize(id);
+  }
+  addEventListener("beforeprint", () => paper(true));
+  addEventListener("afterprint", () => paper(false));
 
   chips();
   rescale();
-  say();
-  drawPlane();
-  drawCurves();
+  redraw();
   $("loading").remove();
   document.documentElement.dataset.ready = "true";
   performance.mark("ready");
