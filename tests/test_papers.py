@@ -70,6 +70,38 @@ def test_the_published_curve_lies_within_the_seeds():
     assert (gaps.max()[["L1", "L2"]] < 0.15).all() and gaps.median()["L3"] < 0.15
 
 
+def test_units_and_labels_of_noisy_networks_at_the_published_size():
+    """What the page says of the other cells."""
+    table = pd.read_csv(DATA / "goldfeld_falls.csv").set_index(["measure", "cell", "layer"])
+    assert set(table["n"]) == {10}
+    l5 = table.xs("L5", level="layer")
+    fall, late = l5.loc["fall"], l5.loc["late fall"]
+    assert (fall.loc[["tanh", "linear", "shuffled"]]["low"] > 0.9).all()
+    assert (fall.loc[["relu", "leaky_relu", "tanh-orthonormal"]]["high"] < 0.7).all()
+    assert late.loc["linear", "high"] < 0.6 < late.loc["shuffled", "low"]
+    page = (DATA.parent / "noisy_dnn.md").read_text()
+    rows = {
+        "tanh": "tanh", "tanh, orthonormal step": "tanh-orthonormal", "linear": "linear",
+        "ReLU": "relu", "leaky ReLU": "leaky_relu", "tanh, shuffled labels": "shuffled",
+    }  # fmt: skip
+    logs = pd.read_csv(DATA / "goldfeld_logs.csv")
+    last = logs[logs["epoch"] == 9999].set_index(["measure", "cell"])["mean"]
+
+    def interval(measure, cell, layer):
+        row = table.loc[(measure, cell, layer)]
+        low, high = (f"{row[c]:.2f}".replace("-0.00", "0.00") for c in ("low", "high"))
+        return f"{row['mean']:.2f} ({low} to {high})".replace("-", "−")
+
+    for name, cell in rows.items():
+        values = (f"{l5.loc[(m, cell), 'mean']:.2f}" for m in ("first", "largest", "last"))
+        accuracy = (f"{last[(f'{part}noiseless_accuracy', cell)]:.3f}" for part in ("", "val_"))
+        line = [
+            name, ", ".join(values), interval("fall", cell, "L5"), interval("fall", cell, "L4"),
+            interval("late fall", cell, "L5"), " / ".join(accuracy),
+        ]  # fmt: skip
+        assert f"| {' | '.join(line)} |" in page
+
+
 def test_activation_functions_at_the_published_size():
     """What the page says of the committed tables."""
     read = {n: pd.read_csv(DATA / f"chelombiev_{n}.csv") for n in

@@ -15,6 +15,7 @@ import pandas as pd
 import ib_keras as ib
 from benchmarks.papers import _common
 from ib_keras import frame, plot
+from ib_keras.studies.material import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ PUBLISHED, PUBLISHED_LOGS = "goldfeld_published.csv", "goldfeld_published_logs.c
 _LAYERS = [f"L{i}" for i in range(1, 6)]
 # Epochs of the authors' figure.
 _SHOWN = (11, 35, 356, 7389)
+# Falls after this epoch are not those from the first peak, which is near epoch 25.
+_LATE = 100
 # Number of epochs in tables of distributions.
 _EPOCHS = 24
 
@@ -50,6 +53,7 @@ def tables(run_folders: Mapping[str, pathlib.Path], data: pathlib.Path) -> None:
     curves = _information(everything)
     keys = ["cell", "inputs", "layer", "epoch"]
     _common.write(_common.over_seeds(curves, keys), data / "goldfeld_cells.csv")
+    _common.write(_falls(curves[curves["inputs"] == "resampled"]), data / "goldfeld_falls.csv")
     _common.write(_logs(everything), data / "goldfeld_logs.csv")
     measures = pd.concat([pd.read_parquet(folder / "clusters.parquet") for folder in found])
     _common.write(_clusters(measures), data / "goldfeld_clusters.csv")
@@ -76,6 +80,22 @@ def _information(joined: pd.DataFrame) -> pd.DataFrame:
     return own.assign(
         inputs=inputs, cell=_cell(own["run"]), layer=_short(own["layer"])
     ).sort_values(["inputs", "run", "epoch", "layer"])
+
+
+def _falls(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds, with 95 % intervals, of how far I(X;T) rises and falls."""
+    rows = []
+    for (cell, layer, _), own in curves.groupby(["cell", "layer", "run"]):
+        values = own.sort_values("epoch").set_index("epoch")["value"]
+        late, last = values[values.index >= _LATE], values.iloc[-1]
+        rows.append({
+            "cell": cell, "layer": layer, "first": values.iloc[0], "largest": values.max(),
+            "last": last, "fall": values.max() - last, "late fall": late.max() - last,
+        })  # fmt: skip
+    long = pd.DataFrame(rows).melt(["cell", "layer"], var_name="measure")
+    groups = long.groupby(["cell", "layer", "measure"], sort=False)["value"]
+    found = groups.apply(lambda own: pd.Series(mean_interval(own), ["mean", "low", "high"]))
+    return found.unstack().assign(n=groups.size()).reset_index()
 
 
 def _logs(joined: pd.DataFrame) -> pd.DataFrame:
