@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
+from ib_keras.instrumentation.operations import ACTIVATIONS
 from ib_keras.instrumentation.trace import Call, Trace, source
 
 # Layers that belong to the layer before them; T is their output.
@@ -21,12 +22,6 @@ _NORMALISATIONS = (
     keras.layers.LayerNormalization, keras.layers.Normalization,
     keras.layers.RMSNormalization, keras.layers.UnitNormalization,
 )  # fmt: skip
-# Activations that are operations of a functional model, such as keras.ops.relu(x).
-_ACTIVATION_OPERATIONS = frozenset(
-    ["Celu", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "LogSigmoid",
-     "LogSoftmax", "ReLU", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "Softmax", "Softplus",
-     "Softsign", "SparsePlus", "Squareplus", "Tanh"]
-)  # fmt: skip
 _SUMS = (keras.layers.Add, keras.layers.Average, keras.layers.Maximum)
 _SUM_OPERATIONS = frozenset(["Add", "Average", "Maximum"])
 
@@ -35,7 +30,7 @@ def belongs_to_others(layer: keras.Operation) -> bool:
     """Whether a layer is an activation or normalisation, which belongs to the layer before it."""
     if isinstance(layer, keras.layers.Layer):
         return isinstance(layer, _ACTIVATIONS + _NORMALISATIONS)
-    return type(layer).__name__ in _ACTIVATION_OPERATIONS
+    return type(layer).__name__ in ACTIVATIONS
 
 
 def last_of_group(traced: Trace, call: Call, belongs: Callable = belongs_to_others) -> Call:

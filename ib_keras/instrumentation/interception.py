@@ -41,6 +41,7 @@ class Session:
             call of the same path on, ``encoder/dense:1``.
         root: a model that the block may call several times. Each of its calls restarts the count,
             and its name is not part of the paths.
+        on_call: function of the positional and the keyword arguments, which runs before each call.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Session:
         layers: Iterable[keras.Operation],
         on_output: OnOutput,
         root: keras.Model | None = None,
+        on_call: Callable[[tuple, dict[str, Any]], None] | None = None,
     ) -> None:
         self._layers = {id(layer): layer for layer in layers}
         self._root = root
         if root is not None:
             self._layers[id(root)] = root
-        self._on_output = on_output
+        self._on_output, self._on_call = on_output, on_call
         self._open: list[Arguments] = []
         self._calls: Counter[str] = Counter()
 
@@ -97,6 +99,8 @@ class Session:
             self._open, self._calls = [], Counter()
             return proceed(*args, **kwargs)
         self._open.append((layer, args, kwargs))
+        if self._on_call is not None:
+            self._on_call(args, kwargs)
         path = "/".join(part.name for part in self.holders)
         try:
             output = proceed(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,83 +10,128 @@ import keras
 import tensorflow as tf
 
 from ib_keras.instrumentation.interception import Arguments
+from ib_keras.instrumentation.operations import ELEMENTWISE
 
 # Names of keyword arguments that are masks of the positions.
 _KEYWORDS = ("mask", "padding_mask")
+# Keras loses the mask of a sum if one of the inputs has none, as with a position embedding.
+_SUMS = (
+    keras.layers.Add, keras.layers.Average, keras.layers.Maximum, keras.layers.Minimum,
+    keras.layers.Multiply, keras.layers.Subtract,
+)  # fmt: skip
 
 
-def of_output(
-    layer: keras.Operation,
-    args: tuple,
-    kwargs: dict[str, Any],
-    output: Any,
-    holders: Sequence[Arguments] = (),
-) -> Any:
-    """Return the mask of a layer's output, or of its first output.
+class Masks:
+    """The masks of the tensors of one forward pass, also where Keras loses them.
+
+    ``MultiHeadAttention`` removes the masks of its inputs, which other layers read as well, and
+    sums such as ``x + y`` pass no mask on. The positions after them are still padding.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, tuple[Any, Any]] = {}
+
+    def keep(self, args: tuple, kwargs: dict[str, Any]) -> None:
+        """Note the masks of a layer's inputs, before the layer runs."""
+        for tensor in keras.tree.flatten((args, kwargs)):
+            mask = getattr(tensor, "_keras_mask", None)
+            if mask is not None:
+                self.put(tensor, mask)
+
+    def put(self, tensor: Any, mask: Any) -> None:
+        """Note the mask of a tensor, which is kept alive so that its identity stays its own."""
+        self._of[id(tensor)] = (tensor, mask)
+
+    def get(self, tensor: Any) -> Any:
+        """Return the mask of a tensor, or ``None``."""
+        mask = getattr(tensor, "_keras_mask", None)
+        return self._of.get(id(tensor), (None, None))[1] if mask is None else mask
+
+    def of_output(
+        self,
+        layer: keras.Operation,
+        args: tuple,
+        kwargs: dict[str, Any],
+        output: Any,
+        holders: Sequence[Arguments] = (),
+    ) -> Any:
+        """Return the mask of a layer's output, or of its first output.
+
+        Args:
+            layer: the layer.
+            args: the positional arguments of its call.
+            kwargs: the keyword arguments of its call.
+            output: the output, before Keras sets its mask.
+            holders: the calls that contain this one. A layer inside a transformer's block, which is
+                not given the mask of the block itself, has it nevertheless.
+
+        Returns:
+            A boolean tensor ``(batch, steps)``; ``None`` if no mask is known.
+        """
+        tensors = [x for x in keras.tree.flatten(output) if isinstance(x, tf.Tensor)]
+        if not tensors or (tensors[0].shape.rank or 0) < 3:
+            return None
+        candidates = [self.get(tensors[0]), *self._computed(layer, args)]
+        candidates += [kwargs.get(name) for name in _KEYWORDS]
+        for mask in candidates:
+            if _fits(mask, tensors[0]):
+                return tf.cast(mask, tf.bool)
+        return self._of_holder(tensors[0], holders)
+
+    def _of_holder(self, output: Any, holders: Sequence[Arguments]) -> Any:
+        """Return the mask of the innermost call around a layer that has the layer's positions."""
+        for layer, args, kwargs in reversed(holders):
+            given = [self.get(x) for x in keras.tree.flatten(args[:1])]
+            for mask in (*(kwargs.get(name) for name in _KEYWORDS), *given):
+                if (
+                    isinstance(layer, keras.layers.Layer)
+                    and output.shape.rank == 3
+                    and _fits(mask, output)
+                ):
+                    return _if_fitting(tf.cast(mask, tf.bool), tf.shape(output)[:2])
+        return None
+
+    def _computed(self, layer: keras.Operation, args: tuple) -> list[Any]:
+        """Return the masks that a layer computes from those of its inputs."""
+        if not args:
+            return []
+        if isinstance(layer, _SUMS) or type(layer).__name__ in ELEMENTWISE:
+            found = [mask for mask in map(self.get, keras.tree.flatten(args)) if mask is not None]
+            return [functools.reduce(tf.logical_or, found)] if found else []
+        if not isinstance(layer, keras.layers.Layer):
+            return []
+        own = type(layer).compute_mask is not keras.layers.Layer.compute_mask
+        if not (layer.supports_masking or own):
+            return []
+        previous = keras.tree.map_structure(self.get, args[0])
+        try:
+            return keras.tree.flatten(layer.compute_mask(args[0], previous))[:1]
+        except Exception:  # a layer of the user, whose mask Keras could not compute either
+            return []
+
+
+def flattened(mask: Any, output: Any) -> Any:
+    """Return a mask ``(batch, positions)``, with the positions of images at each time in order.
 
     Args:
-        layer: the layer.
-        args: the positional arguments of its call.
-        kwargs: the keyword arguments of its call.
-        output: the output, before Keras sets its mask.
-        holders: the calls that contain this one. A layer inside a transformer's block, which is not
-            given the mask of the block itself, has it nevertheless.
-
-    Returns:
-        A boolean tensor ``(batch, positions)``; ``None`` if no mask is known. The positions of
-        images at each time are in the order of the flattened output.
+        mask: a mask ``(batch, steps)``, or ``None``.
+        output: the output to which it belongs, ``(batch, steps, …, channels)``.
     """
-    tensors = [x for x in keras.tree.flatten(output) if isinstance(x, tf.Tensor)]
-    if not tensors or (tensors[0].shape.rank or 0) < 3:
+    if mask is None:
         return None
-    candidates = [_mask(tensors[0]), *_computed(layer, args)]
-    candidates += [kwargs.get(name) for name in _KEYWORDS]
-    for mask in candidates:
-        if (
-            isinstance(mask, tf.Tensor)
-            and mask.shape.rank == 2
-            and mask.shape.is_compatible_with(tensors[0].shape[:2])
-        ):
-            each = tf.reduce_prod(tf.shape(tensors[0])[2:-1])
-            return tf.repeat(tf.cast(mask, tf.bool), each, axis=1)
-    return _of_holder(tensors[0], holders)
+    return tf.repeat(mask, tf.reduce_prod(tf.shape(output)[2:-1]), axis=1)
 
 
-def _of_holder(output: Any, holders: Sequence[Arguments]) -> Any:
-    """Return the mask of the innermost call around a layer whose positions are the layer's own."""
-    for layer, args, kwargs in reversed(holders):
-        given = [_mask(x) for x in keras.tree.flatten(args[:1])]
-        for mask in (*(kwargs.get(name) for name in _KEYWORDS), *given):
-            if (
-                isinstance(layer, keras.layers.Layer)
-                and isinstance(mask, tf.Tensor)
-                and output.shape.rank == 3
-                and mask.shape.rank == 2
-                and mask.shape.is_compatible_with(output.shape[:2])
-            ):
-                return _if_fitting(tf.cast(mask, tf.bool), tf.shape(output)[:2])
-    return None
+def _fits(mask: Any, output: Any) -> bool:
+    """Return whether a mask may belong to an output, by its static shape."""
+    return (
+        isinstance(mask, tf.Tensor)
+        and mask.shape.rank == 2
+        and mask.shape.is_compatible_with(output.shape[:2])
+    )
 
 
 def _if_fitting(mask: Any, shape: Any) -> Any:
     """Return a mask, or one without masked positions if it has another shape."""
     same = tf.reduce_all(tf.shape(mask) == shape)
     return tf.cond(same, lambda: mask, lambda: tf.ones(shape, tf.bool))
-
-
-def _computed(layer: keras.Operation, args: tuple) -> list[Any]:
-    """Return the masks that a layer computes from those of its inputs."""
-    if not isinstance(layer, keras.layers.Layer) or not args:
-        return []
-    own = type(layer).compute_mask is not keras.layers.Layer.compute_mask
-    if not (layer.supports_masking or own):
-        return []
-    previous = keras.tree.map_structure(_mask, args[0])
-    try:
-        return keras.tree.flatten(layer.compute_mask(args[0], previous))[:1]
-    except Exception:  # a layer of the user, whose mask Keras could not compute either
-        return []
-
-
-def _mask(tensor: Any) -> Any:
-    return getattr(tensor, "_keras_mask", None)

@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from ib_keras.activations.kinds import CLEAN, MASK, MEAN, NOISY, SCALE
 from ib_keras.arrays.checks import check_seed
-from ib_keras.instrumentation import masks, randomness, trace
+from ib_keras.errors import ArgumentError
+from ib_keras.instrumentation import randomness, trace
 from ib_keras.instrumentation.conditionals import declared
 from ib_keras.instrumentation.interception import Session
+from ib_keras.instrumentation.masks import Masks, flattened
 from ib_keras.instrumentation.taps import Plan
 from ib_keras.instrumentation.viewed import Viewed
 from ib_keras.layers import GaussianChannel
@@ -118,7 +120,8 @@ class Programs:
             found = _Outputs(plan, channels, wanted, viewed, noise_seed, parameters)
             if not tf.executing_eagerly():
                 tf.random.set_seed(int(words[0] >> 1))  # for this graph only
-            with Session(plan.watched, found.record) as found.session:
+            session = Session(plan.watched, found.record, on_call=found.masks.keep)
+            with session as found.session:
                 model(inputs, training=False)
             return [
                 [tf.cast(found.values[kind, name], tf.float32) for name in names]
@@ -146,6 +149,7 @@ class _Outputs:
         parameters: the parameters of each view.
         values: kind and tap → the collected tensor.
         session: the session in which the forward pass is traced.
+        masks: the masks of the tensors of this pass.
     """
 
     plan: Plan
@@ -156,6 +160,7 @@ class _Outputs:
     parameters: list[list[Any]]
     values: dict[tuple[str, str], Any] = dataclasses.field(default_factory=dict)
     session: Any = None
+    masks: Masks = dataclasses.field(default_factory=Masks)
 
     def record(
         self, name: str, layer: Any, args: tuple, kwargs: dict[str, Any], output: Any
@@ -163,9 +168,18 @@ class _Outputs:
         """Note the output of a layer, and add the noise of its channel."""
         mask = None
         if self.viewed.views:
-            mask = masks.of_output(layer, args, kwargs, output, self.session.arguments)
+            mask = self.masks.of_output(layer, args, kwargs, output, self.session.arguments)
+        first = True
 
         def note(leaf: str, tensor: Any) -> Any:
+            nonlocal first
+            replaced = tapped(leaf, tensor)
+            if first and mask is not None:
+                self.masks.put(replaced, mask)
+            first = False
+            return replaced
+
+        def tapped(leaf: str, tensor: Any) -> Any:
             index = self.plan.index.get(leaf)
             if index is None:
                 return tensor
@@ -173,7 +187,7 @@ class _Outputs:
             if leaf in self.channels:
                 own = tf.random.experimental.stateless_fold_in(self.noise_seed, index)
                 noisy = self.channels[leaf].with_seed(tensor, own)
-            valid = mask if self.plan.taps[index].masked else None
+            valid = flattened(mask, tensor) if self.plan.taps[index].masked else None
             for kind, values in ((NOISY, noisy), (CLEAN, tensor)):
                 if leaf in self.wanted.get(kind, ()):
                     self.values[kind, leaf] = self.viewed(leaf, values, valid, self.parameters)
@@ -212,6 +226,9 @@ def run(
 
     Yields:
         The index of the batch's first row, and the outputs.
+
+    Raises:
+        ArgumentError: If the output of a layer has not one row for each sample.
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
     root, parameters = np.random.SeedSequence(seed), viewed.parameters
@@ -225,6 +242,7 @@ def run(
             parameters,
             [*seed, start],
         )
+        _check_rows(found, batch[0].shape[0])
         yield (
             start,
             {  # without the rows by which a batch was filled up
@@ -233,6 +251,20 @@ def run(
             },
         )
     next(batches, None)  # a data set compares the pass with the first one at its end
+
+
+def _check_rows(found: Outputs, rows: int) -> None:
+    """Raise an error unless each output has a row for each sample."""
+    for each in found.values():
+        for name, array in each.items():
+            if len(array) != rows:
+                raise ArgumentError(
+                    f"The output of the layer {name!r} has no row for each sample, as inside a "
+                    "layer that joins the samples with their positions",
+                    f"{rows} rows for {rows} samples; choose `layers` without it, such as the "
+                    "layer around it",
+                    f"shape {array.shape}",
+                )
 
 
 def _array(tensor: Any) -> np.ndarray:

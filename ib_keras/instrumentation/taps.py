@@ -158,10 +158,12 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         traced = _deep_trace(model, spec, layers)
     chosen = select(traced, layers)
     paths = {call.path for call in chosen}
+    # A mask may come through any layer before.
+    masked = any(call.masked for call in chosen)
     watched = {
         id(call.layer): call.layer
         for call in traced.calls
-        if any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
+        if masked or any(path == call.path or path.startswith(f"{call.path}/") for path in paths)
     }
     stages = {id(call) for call in blocks.blocks(traced)}
     values = {id(source(tensor)) for tensor in traced.outputs if isinstance(tensor, tf.Tensor)}
@@ -303,6 +305,13 @@ def _patterns(layers: Any) -> list[str]:
 
 def _check_tappable(call: Call) -> None:
     _check_reach(call)
+    if call.constant:
+        raise ArgumentError(
+            f"The output of the layer {call.name!r} does not depend on the model's inputs, only on "
+            "weights or on shapes, as a position embedding does: it has no information about them",
+            "a layer that is computed from the inputs",
+            f"{type(call.layer).__name__} returning {tuple(call.output.shape)}",
+        )
     if not call.tappable:
         raise ArgumentError(
             f"The layer {call.name!r} cannot be tapped",
@@ -400,8 +409,10 @@ def default_taps(traced: Trace) -> list[Call]:
     its only input and no other layer takes this output. A normalisation that belongs to no layer
     with weights has no tap. A layer that returns its input unchanged, such as a linear activation
     or a dropout at inference, has no tap either and is skipped. If a layer returns several tensors,
-    the first is T. A wrapper is tapped instead of the layer that it wraps. A layer that declares
-    the distribution of its output, such as ``ib_keras.layers.GaussianSampling``, has a tap, too.
+    the first is T. A layer whose output does not depend on the inputs, such as a position
+    embedding, has no tap. A wrapper is tapped instead of the layer that it wraps. A layer that
+    declares the distribution of its output, such as ``ib_keras.layers.GaussianSampling``, has a
+    tap, too.
 
     Raises:
         ArgumentError: If one of these layers is called inside a loop.

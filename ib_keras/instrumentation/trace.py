@@ -15,6 +15,8 @@ from ib_keras.instrumentation.interception import Session
 
 # Operations of TensorFlow that return their input unchanged.
 _TRIVIAL = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics")
+# Operations whose outputs depend on the shape of their input only.
+_OF_SHAPES = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +37,8 @@ class Call:
             tapped then.
         masked: whether some of the positions of the output are masked.
         declares: whether the layer declares the distribution of the output given its inputs.
+        constant: whether the output depends at most on the shapes of the model's inputs, as a
+            position embedding does. It is then the same for all samples, or has no axis of samples.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Call:
     in_loop: bool
     masked: bool
     declares: bool
+    constant: bool = False
 
     @property
     def path(self) -> str:
@@ -55,8 +60,8 @@ class Call:
 
     @property
     def tappable(self) -> bool:
-        """Whether noise can be added to the output."""
-        return self.output.dtype.is_floating and not self.in_loop
+        """Whether noise can be added to the output, and it may differ between samples."""
+        return self.output.dtype.is_floating and not self.in_loop and not self.constant
 
     @property
     def weights(self) -> list:
@@ -248,7 +253,7 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
             sources = tuple(
                 x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor)
             )
-            mask = masks.of_output(layer, args, kwargs, output, session.arguments)
+            mask = known.of_output(layer, args, kwargs, output, session.arguments)
             declares = conditionals.declared(layer, args, output) is not None
             holders = session.holders
             first = True
@@ -272,18 +277,44 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
                         declares=first and declares,
                     )
                 )
+                if first and mask is not None:
+                    known.put(own, mask)
                 first = False
                 return own
 
             return map_outputs(name, output, note_tensor)
 
         inputs.extend(keras.tree.flatten(batch))
-        with Session(watchable(model, deep=deep), note) as session:
+        known = masks.Masks()
+        with Session(watchable(model, deep=deep), note, on_call=known.keep) as session:
             outputs.extend(keras.tree.flatten(model(batch, training=False)))
 
     with tf.init_scope():
-        tf.function(forward, autograph=False).get_concrete_function(spec)
-    return Trace(calls, inputs, outputs)
+        graph = tf.function(forward, autograph=False).get_concrete_function(spec).graph
+    varying = _varying(inputs, graph)
+    return Trace(
+        [
+            call
+            if call.in_loop or call.output.name in varying
+            else dataclasses.replace(call, constant=True)
+            for call in calls
+        ],
+        inputs,
+        outputs,
+    )
+
+
+def _varying(inputs: Sequence[Any], graph: tf.Graph) -> set[str]:
+    """Find the names of the tensors that depend on more than the shapes of a model's inputs."""
+    found = {x.name for x in tf.nest.flatten(list(inputs), expand_composites=True)}
+    found |= randomness.random_tensors(graph)
+    # A graph lists its operations in topological order.
+    for operation in graph.get_operations():
+        if operation.type not in _OF_SHAPES and not found.isdisjoint(
+            x.name for x in operation.inputs
+        ):
+            found.update(x.name for x in operation.outputs)
+    return found
 
 
 def watchable(model: keras.Model, *, deep: bool = False) -> list[keras.Operation]:
