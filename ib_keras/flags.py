@@ -47,7 +47,8 @@ _ALL = (
         NOTHING,
         "the values are at their ceiling",
         "The value is within 1 % of its ceiling: ln n or H(X), or H(Y) for an I(T;Y) whose I(X;T) "
-        "is at its own ceiling. At this scale every sample is distinct from all others, so the "
+        "is at its own ceiling; or the logarithm of the number of bins, for a single neuron and "
+        "bins of equal counts. At this scale every sample is distinct from all others, so the "
         "value says nothing about the network.",
         "Use coarser bins, more noise or more samples; or a noisy network and `sp`.",
     ),
@@ -140,6 +141,14 @@ _ALL = (
         "The information is infinite, for example if a layer passes a continuous input on "
         "unchanged. It cannot be estimated from any number of samples.",
         "Compare layers by I(T;Y), or train with noise and use `sp`.",
+    ),
+    Flag(
+        "constant",
+        CARE,
+        "all samples have the same output, because units are dead or the training diverged",
+        "All samples have the same output, so that the information is 0: the units are dead or "
+        "saturated, or the training diverged. No verdict on compression uses such an end.",
+        "Look at the loss, the initial weights, the learning rate and the scale of the inputs.",
     ),
     Flag(
         "measurement_bins",

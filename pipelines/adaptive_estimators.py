@@ -86,7 +86,7 @@ def adaptive_estimators(
     data: str = "szt",
     label: str = "",
     image_size: str = "",
-    scale: str = "images",
+    scale: str = "auto",
     models: List[str] = cells(),  # noqa: B008, UP006
     estimators: List[str] = ['{"name": "ebab", "bins": 30}', "akde"],  # noqa: B006, UP006
     seeds: int = 10,
@@ -107,7 +107,8 @@ def adaptive_estimators(
         image_size: height and width to which images are resized, such as "16" or "32x48"; empty
             for no change.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
-            table to mean 0 and standard deviation 1), or "none".
+            table to mean 0 and standard deviation 1), "none", or "auto", which is "columns" for
+            .csv, .tsv and .parquet files and otherwise "images".
         models: JSON with name, activation, l2 and label, one for each cell of the grid.
         estimators: names, or JSON with parameters; all are run on each network, at the recorded
             epochs or those of its own "record".

@@ -51,7 +51,7 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
     names = {key: settings.get(key) or None for key in ("label", "image_size")}
     if "data" in settings:
         ib_keras.datasets.check(settings["data"], **names)
-    check_scale(settings.get("scale", "images"))
+    check_scale(settings.get("scale", "auto"))
     views = parse_views(settings.get("views", ""))
     selector(parse_record(settings.get("record", "log")))
     if settings.get("split", "all") not in ("train", "test", "all"):

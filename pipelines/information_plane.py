@@ -46,7 +46,7 @@ def information_plane(
     data: str = "szt",
     label: str = "",
     image_size: str = "",
-    scale: str = "images",
+    scale: str = "auto",
     models: List[str] = [  # noqa: B006, UP006
         '{"name": "szt", "activation": "tanh"}',
         '{"name": "szt", "activation": "relu"}',
@@ -79,7 +79,8 @@ def information_plane(
         image_size: height and width to which images are resized, such as "16" or "32x48"; empty
             for no change.
         scale: how inputs are scaled: "images" (8-bit images to [0, 1]), "columns" (each column of a
-            table to mean 0 and standard deviation 1), or "none".
+            table to mean 0 and standard deviation 1), "none", or "auto", which is "columns" for
+            .csv, .tsv and .parquet files and otherwise "images".
         models: names, JSON with parameters, .keras files, or "module:function"; all are trained.
         estimators: names, or JSON with parameters; all are run on each model.
         epochs: number of epochs.

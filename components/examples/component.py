@@ -11,7 +11,7 @@ def examples(
     output: dsl.Output[dsl.Dataset],
     label: str = "",
     image_size: str = "",
-    scale: str = "images",
+    scale: str = "auto",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
     max_rows: int = 0,
@@ -27,10 +27,10 @@ def examples(
             commas between them; empty for the only column called y, label, target or class.
         image_size: height and width to which images are resized, such as "16" or "32x48"; empty
             for no change.
-        scale: how inputs are scaled: "images" (8-bit images to [0, 1], other inputs not),
-            "standard" (images to mean 0 and standard deviation 1 over the training rows, by
-            channel), "columns" (each column to mean 0 and standard deviation 1 over the training
-            rows), or "none".
+        scale: how inputs are scaled: "auto" ("columns" for tables, otherwise "images"), "images"
+            (8-bit images to [0, 1], other inputs not), "standard" (images to mean 0 and standard
+            deviation 1 over the training rows, by channel), "columns" (each column to mean 0 and
+            standard deviation 1 over the training rows), or "none".
         test_fraction: fraction of the rows to hold out, if the data set has no test part.
         decoder_fraction: fraction of the training rows to set apart for training decoders. Data
             with a part "valid" use all of that instead, if the fraction is above 0.

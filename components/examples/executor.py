@@ -13,11 +13,11 @@ from ib_keras import datasets
 from ib_keras.arrays.checks import check_count
 from ib_keras.components.artifacts.examples import SCHEMA, VERSION
 from ib_keras.errors import ArgumentError
-from ib_keras.storage import array_files, atomic, manifests
+from ib_keras.storage import array_files, atomic, manifests, table_files
 
 # The number of labels or columns in the artifact's metadata; the manifest has all labels.
 _SHOWN = 12
-SCALES = ("images", "standard", "columns", "none")
+SCALES = ("auto", "images", "standard", "columns", "none")
 
 
 def run(
@@ -26,7 +26,7 @@ def run(
     *,
     label: str = "",
     image_size: str = "",
-    scale: str = "images",
+    scale: str = "auto",
     test_fraction: float = 0.2,
     decoder_fraction: float = 0.0,
     max_rows: int = 0,
@@ -62,6 +62,8 @@ def run(
         valid=decoder_fraction > 0,
     )
     parts = _parts(loaded, decoder_fraction, max_rows, seed)
+    if scale == "auto":
+        scale = "columns" if data.lower().endswith(table_files.SUFFIXES) else "images"
     inputs = _scaled([part.x for part in parts.values()], scale)
     arrays: dict[str, np.ndarray] = {}
     for (name, part), x in zip(parts.items(), inputs, strict=True):

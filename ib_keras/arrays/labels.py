@@ -16,6 +16,8 @@ Name = str | int
 # Whole-number floats are labels if there are at most two different values, or at most _WHOLE values
 # with at least _ROWS_EACH rows each on average.
 _WHOLE, _ROWS_EACH = 100, 3
+# Of more values, targets are labels only if they are codes: 0, 1, 2, … or 1, 2, 3, …, almost all.
+_NOT_CODES, _GAPS = 10, 1.25
 # In samples of at least _JUDGED rows, more different labels than this share of the rows are an
 # identifier.
 _JUDGED, _IDENTIFIER = 20, 0.75
@@ -41,8 +43,10 @@ def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
 
     Labels are integers of any type and with gaps, booleans, strings, a pandas Categorical (in the
     order of its categories), or one-hot rows. Floats are labels if they are whole numbers and have
-    at most two different values, or at most 100 values with at least three rows each on average.
-    If there are at least 20 rows, more than three different labels to four rows are an identifier.
+    at most two different values, or at most 100 values with at least three rows each on average; of
+    more than ten values, only if they are codes, 0, 1, 2, … or 1, 2, 3, …, four in five of which
+    occur. If there are at least 20 rows, more than three different labels to four rows are an
+    identifier.
 
     Args:
         y: labels ``(n,)`` or ``(n, 1)``, or one-hot labels ``(n, K)``.
@@ -83,7 +87,7 @@ def are_labels(y: Any) -> bool:
         return True
     if array.ndim == 2:
         return is_one_hot(array)
-    return array.ndim == 1 and (array.dtype.kind != "f" or _are_whole_and_few(array))
+    return array.ndim == 1 and (array.dtype.kind != "f" or _are_float_labels(array))
 
 
 def are_names(value: Any) -> bool:
@@ -113,7 +117,7 @@ def recode(y: Any, n: int, name: str = "y") -> Labels:
         return _of_one_hot(array, y, name)
     if array.ndim == 1 and kind == "O":
         return _of_objects(array, name)
-    if array.ndim != 1 or kind not in "fiubUS" or (kind == "f" and not _are_whole_and_few(array)):
+    if array.ndim != 1 or kind not in "fiubUS" or (kind == "f" and not _are_float_labels(array)):
         raise ArgumentError(
             f"`{name}` holds no class labels",
             "integers, booleans or strings of shape (n,), or one-hot rows; floats must be whole "
@@ -213,7 +217,17 @@ def is_one_hot(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1)).all() and ((array == 1).sum(axis=1) == 1).all())
 
 
-def _are_whole_and_few(array: np.ndarray) -> bool:
+def _are_float_labels(array: np.ndarray) -> bool:
+    """Return whether floats are class labels rather than quantities such as ages or years."""
+    if not are_whole_and_few(array):
+        return False
+    different = np.unique(array)
+    low, k = different[0], len(different)
+    return k <= _NOT_CODES or (low in (0, 1) and bool(different[-1] - low < _GAPS * k))
+
+
+def are_whole_and_few(array: np.ndarray) -> bool:
+    """Return whether numbers ``(n,)`` are whole and have few different values."""
     if not np.isfinite(array).all() or (array != np.round(array)).any():
         return False
     k = len(np.unique(array))

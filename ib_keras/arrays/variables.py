@@ -13,7 +13,15 @@ from scipy.stats import rankdata
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.grids import on_a_grid, spread_cells
-from ib_keras.arrays.labels import are_labels, as_labels, as_plain, categorical, column, is_one_hot
+from ib_keras.arrays.labels import (
+    are_labels,
+    are_whole_and_few,
+    as_labels,
+    as_plain,
+    categorical,
+    column,
+    is_one_hot,
+)
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 
@@ -155,10 +163,12 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     array = None if categorical(values) is not None else column(as_plain(values, name))
     n = len(values) if array is None else len(array) if array.ndim else 0
     if n < 2:
+        if array is not None and not array.ndim:
+            raise ArgumentError(
+                f"`{name}` is not an array", "(n, ...) with n >= 2", type(values).__name__
+            )
         raise ArgumentError(
-            f"`{name}` has too few samples",
-            "an array (n, ...) with n >= 2",
-            repr(values) if array is not None and not array.ndim else f"{n} samples",
+            f"`{name}` has too few samples", "an array (n, ...) with n >= 2", f"{n} samples"
         )
     if array is not None and array.dtype.kind in "cMm":
         raise ArgumentError(
@@ -169,7 +179,9 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     if kind == "category":
         return _category(as_labels(values, n, name) if array is None else _codes(array, name))
     if array is None or (array.ndim == 1 and kind is None and _is_label(array)):
-        has_order = array is not None and array.dtype.kind in "fiu"
+        if array is not None and array.dtype.kind == "f":
+            return _category(np.unique(array, return_inverse=True)[1], True)
+        has_order = array is not None and array.dtype.kind in "iu"
         return _category(as_labels(values, n, name), has_order)
     texts = array.dtype.kind not in "fiub"
     if kind is None and array.ndim == 2 and array.shape[1] > 1 and not texts and is_one_hot(array):
@@ -238,7 +250,9 @@ def _common(kinds: list[Kind], *, several: bool = False) -> Kind:
 
 def _is_label(array: np.ndarray) -> bool:
     """Whether a single column is a category, by the rule for integers and whole floats."""
-    return are_labels(array.astype(np.float64) if array.dtype.kind in "iu" else array)
+    if array.dtype.kind in "iuf":
+        return are_whole_and_few(array.astype(np.float64))
+    return are_labels(array)
 
 
 def _codes(array: np.ndarray, name: str) -> np.ndarray:

@@ -6,14 +6,16 @@ import math
 from collections.abc import Container, Iterable
 from typing import Any
 
-from ib_keras.flags import split
-from ib_keras.frame.table import given_target
+from ib_keras.flags import NOTHING, doubt, split
+from ib_keras.frame.table import given_target, with_flags
 
 FLAG = "inconsistent"
 # I(T;Y) contradicts I(X;T) if it is larger by this number of standard errors and of nats.
 _ERRORS, _NATS = 2.0, 0.05
 # These are quantities of their own, for which neither inequality nor chain rule holds.
 _OWN = {"sliced", "measurement_kernel"}
+# These say that a value may be far too low, as ``high_dim`` and others of doubt ``NOTHING`` do.
+_TOO_LOW = {"integer_inputs", "lossy", "unbounded", "undersampled", "few_rows"}
 _CELL = ("run", "epoch", "layer", "estimator")
 
 
@@ -24,6 +26,8 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
     run, epoch, layer and estimator get the flag ``inconsistent`` if, with their standard errors s,
 
         I(X;T) + 2 √(s_XT² + s_TY²) + 0.05 nats < I(T;Y).
+
+    If the flags of one row already say that its value is wrong or too low, only this row gets it.
 
     No row is flagged if I(X;T) is a lower bound or I(T;Y) is an upper bound, because these bounds
     do not contradict the other value. An estimate of I(X;T|Y) from each class gets the flag if it
@@ -44,16 +48,26 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
     places = {(*_cell(row), row["quantity"]): i for i, row in enumerate(table)}
     for i, row in enumerate(table):
         of_input = places.get((*_cell(row), "I(X;T)"))
-        if of_input is None or row["quantity"] not in of_x or _OWN & {*split(row["flags"])}:
+        if of_input is None or row["quantity"] not in of_x:
+            continue
+        if any(_OWN & {*split(one["flags"])} for one in (table[of_input], row)):
             continue
         given = places.get((*_cell(row), given_target(row["quantity"])))
-        wrong = [of_input, i] if _contradict(table[of_input], row) else []
+        wrong = []
+        if _contradict(table[of_input], row):
+            # A value that is known to be wrong does not discredit the other one.
+            wrong = [place for place in (of_input, i) if _known(table[place])] or [of_input, i]
         if given is not None and _differ(table[of_input], row, table[given]):
             wrong.append(given)
         for place in wrong:
-            flags = split((*split(table[place]["flags"]), FLAG))
-            table[place] = {**table[place], "flags": ",".join(flags)}
+            table[place] = with_flags(table[place], FLAG)
     return table
+
+
+def _known(row: dict[str, Any]) -> bool:
+    """Return whether the flags of a row say that its value is wrong."""
+    flags = [flag for flag in split(row["flags"]) if flag != FLAG]
+    return doubt(flags) == NOTHING or bool(_TOO_LOW & {*flags})
 
 
 def _cell(row: dict[str, Any]) -> tuple[Any, ...]:

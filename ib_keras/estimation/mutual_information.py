@@ -149,6 +149,7 @@ def mutual_information(
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
         raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
+    _check_order(a, b)
     if by_column:
         known = as_variable(b, "b", kinds[1])
         one = functools.partial(
@@ -171,6 +172,20 @@ def mutual_information(
     if rows is not None or length > window:
         answer = answer.flagged("dependent")
     return answer.result({"kinds": (first.kind, second.kind), "budget": budget, "length": length})
+
+
+def _check_order(a: Any, b: Any) -> None:
+    """Raise an error if two pandas objects have the same labels of rows in another order."""
+    if not all(isinstance(one, (pd.Series, pd.DataFrame)) for one in (a, b)):
+        return
+    if len(a) == len(b) and not a.index.equals(b.index) and a.index.is_unique:
+        if a.index.isin(b.index).all():
+            raise ArgumentError(
+                "`a` and `b` have the same rows in a different order, and rows are compared by "
+                "their position",
+                "one order: `b.loc[a.index]`, or `.to_numpy()` if the positions are right",
+                f"indexes that begin with {list(a.index[:3])} and {list(b.index[:3])}",
+            )
 
 
 def _as_frame(a: Any, n: int) -> pd.DataFrame:

@@ -127,6 +127,8 @@ def category_and_numbers(
                 half = _held_out(classify, features[::2], labels[::2], seed).value
                 missed = _SHARE * bound.value + _GROWTH * max(0.0, bound.value - half)
             answer = answer.at_least(name, bound)
+    if a.dim > 1 and not any(name in answer.parts for name, _ in _CLASSIFIERS[1:]):
+        answer = answer.flagged("no_critic")
     value = min(answer.value, ceiling)
     few = (counts[labels] < _ROWS_EACH).mean() > _RARE
     answer = dataclasses.replace(

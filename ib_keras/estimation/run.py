@@ -19,7 +19,7 @@ from ib_keras.estimation.consistency import flagged
 from ib_keras.estimation.sources import Samples, Source
 from ib_keras.estimators.base import BaseEstimator, adapted, renamed
 from ib_keras.estimators.propagation import check_channel
-from ib_keras.frame.table import given_target, row
+from ib_keras.frame.table import given_target, row, with_flags
 from ib_keras.interface import Estimate, LayerInformation
 
 
@@ -95,6 +95,7 @@ def run_all(
     for source in sources:
         where, t, extent, of_rows = source.where, source.read(), source.extent(), source.rows()
         codes = samples.input_codes(of_rows)
+        is_constant = extent is not None and len(t) > 1 and bool((t == t[:1]).all())
         targets = {
             target.quantity: samples.target_values(target, of_rows) for target in samples.targets
         }
@@ -113,9 +114,11 @@ def run_all(
             if calibrator is not None:
                 columns = calibrator.columns(method.over_all, t, x, where.noise_std, xt)
                 if columns.pop("untrusted") and math.isfinite(xt.value):
-                    rows[0]["flags"] = ",".join(filter(None, (rows[0]["flags"], "untrusted")))
+                    rows[0] = with_flags(rows[0], "untrusted")
                 rows[0] |= columns
             rows += [row(where, name, q, value, seconds) for q, value in others.items()]
+            if is_constant:
+                rows = [with_flags(one, "constant") for one in rows]
             yield from flagged(rows, of_x)
             done()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ib_keras.arrays.checks import check_count, check_interval, check_positive
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators.base import SATURATION
 from ib_keras.estimators.plug_in import PlugIn, digitise
 from ib_keras.interface import Traits
 
@@ -109,6 +111,15 @@ class Binning(PlugIn):
         """Return the estimator with bins between ``low`` and ``high``."""
         # All values of a constant network are in one bin of any width.
         return dataclasses.replace(self, range=(low, high if high > low else low + 1.0))
+
+    def at_bin_ceiling(self, value: float, dim: int) -> bool:
+        """Return whether all bins of a single neuron are equally full as quantiles are."""
+        return (
+            self.quantile
+            and dim == 1
+            and self.bins > 1
+            and value >= SATURATION * math.log(self.bins)
+        )
 
     def check_extent(self, low: float, high: float) -> None:
         """Raise an ``ArgumentError`` if values from ``low`` to ``high`` exceed a fixed range."""

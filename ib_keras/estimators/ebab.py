@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
 
 from ib_keras.arrays.checks import check_count
+from ib_keras.estimators.base import SATURATION
 from ib_keras.estimators.plug_in import PlugIn, digitise
 
 _BLOCK = 1024
@@ -25,7 +27,8 @@ class EBAB(PlugIn):
 
     The codes depend only on the order of the values, so the estimate does not change under any
     strictly increasing map that fixes zero. In wide layers every row has a different code, and
-    I(X;T) is ln n, which is flagged ``saturated``. For equal numbers of *samples* per bin, use
+    I(X;T) is ln n, which is flagged ``saturated``. So is I(X;T) of a single neuron with distinct
+    values, which is ln(bins) for any values. For equal numbers of *samples* per bin, use
     ``Binning(quantile=True)``.
 
     Args:
@@ -64,6 +67,10 @@ class EBAB(PlugIn):
         step = unique / self.bins
         wanted = np.append((np.arange(self.bins) * step).astype(np.int64), unique - 1)
         return ordered[_positions(new, wanted)]
+
+    def at_bin_ceiling(self, value: float, dim: int) -> bool:
+        """Return whether all bins of a single neuron are full, as they are for distinct values."""
+        return dim == 1 and self.bins > 1 and value >= SATURATION * math.log(self.bins)
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return the bin indices of the samples ``t (n, d)``, and flags."""

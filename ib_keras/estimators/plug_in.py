@@ -41,6 +41,10 @@ class PlugIn(FromClasses, abc.ABC):
         """The estimator takes any two variables."""
         return Traits(pairs=True)
 
+    def at_bin_ceiling(self, value: float, dim: int) -> bool:
+        """Return whether H(C) is that of equally filled bins, for any values of the layer."""
+        return False
+
     @abc.abstractmethod
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return the bin indices of valid samples ``t (n, d)``, in any dtype, and flags."""
@@ -94,7 +98,8 @@ class PlugIn(FromClasses, abc.ABC):
             xt, ceiling = information_of_codes(codes, inputs), entropy_of_codes(inputs)
         # If each sample has a bin of its own, I(T;Y) is H(Y) for any labels, so both are saturated.
         flags = (*saturation(xt, n, ceiling), *flags)
-        information = Estimate(xt, flags=flags, n=n, dim=dim)
+        full = self.at_bin_ceiling(entropy_of_codes(codes), dim) and "saturated" not in flags
+        information = Estimate(xt, flags=("saturated", *flags) if full else flags, n=n, dim=dim)
         if labels is None:
             return LayerInformation(information)
         relevant = information_of_codes(codes, labels)

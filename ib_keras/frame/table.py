@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ib_keras.errors import ArgumentError
+from ib_keras.flags import split
 from ib_keras.frame import provenance
 from ib_keras.interface import Estimate, MutualInformation
 
@@ -266,13 +267,29 @@ def row(
         "value": value.value,
         "stderr": value.stderr,
         "kind": value.kind,
-        "flags": ",".join((*flags_of(quantity, value), *_view_flags(where))),
+        "flags": ",".join(dict.fromkeys((*flags_of(quantity, value), *_view_flags(where)))),
         "noise_std": where.noise_std,
         "seconds": seconds,
         "unit": "nats",
         "view": where.view,
         "details": _details(value),
     }
+
+
+def measured(quantity: str, flags: Iterable[str]) -> str:
+    """Return what a quantity is of: ``"I(X;T+N)"`` if the measurement adds noise N to T.
+
+    Args:
+        quantity: a quantity, such as ``"I(X;T)"``.
+        flags: the flags of the estimates.
+    """
+    noisy = all("measurement_noise" in split(own) for own in flags)
+    return re.sub(r"\bT\b", "T+N", quantity, count=1) if noisy else quantity
+
+
+def with_flags(row: dict[str, Any], *flags: str) -> dict[str, Any]:
+    """Return a copy of a row with more flags, each of them once."""
+    return {**row, "flags": ",".join(dict.fromkeys((*split(row["flags"]), *flags)))}
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its
 than 0.01 nats or bits, and by more than chance explains, given the standard errors, the seeds, and
 the numbers of epochs, layers and estimators compared. The test is that of ``falls``, at a
 false-discovery rate of 5 %. Curves with a flag of doubt ``NOTHING`` at the maximum or the end are
-ignored, except for saturated maxima.
+ignored, except for saturated maxima. So are curves of layers that are constant at the end.
 """
 
 from __future__ import annotations
@@ -124,7 +124,11 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
     ]
     # If only the maximum is at the ceiling, the fall is real, and may be larger.
     curves["nothing"] = [
-        tuple(f for f in _nothing((*a, *b)) if f != "saturated" or f in b) for a, b in both
+        (
+            *(f for f in _nothing((*a, *b)) if f != "saturated" or f in b),
+            *(f for f in b if f == "constant"),
+        )
+        for a, b in both
     ]
     curves["care"] = [
         tuple(f for f in dict.fromkeys((*a, *b)) if f not in _nothing((f,)) or f == "saturated")
@@ -192,7 +196,8 @@ def _verdict(
     usable = curves[curves["nothing"].map(len) == 0]
     runs = curves["run"].nunique()
     if usable.empty:
-        reasons = [flagging.reason(f) for f in _nothing(_all(flags.map(_split)))]
+        unusable = dict.fromkeys([*_nothing(_all(flags.map(_split))), *_all(curves["nothing"])])
+        reasons = [flagging.reason(f) for f in unusable]
         reasons = reasons or ["there are no finite values"]
         return Verdict(group, layer, UNKNOWN, NO, "", tuple(reasons), runs)
     # The verdict quotes the estimator with the fewest flags.

@@ -11,6 +11,7 @@ import pandas as pd
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
+from ib_keras.frame.table import measured
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
@@ -92,7 +93,7 @@ def layer_curves(
         axes.minorticks_off()
         axes.set(
             xlabel="epoch",
-            ylabel=drawing.axis_label(quantity, part["unit"].iloc[0]),
+            ylabel=drawing.axis_label(measured(quantity, part["flags"]), part["unit"].iloc[0]),
             title=drawing.title_of(part, panel_run, panel_estimator, points, quantity),
         )
     wide = [figures.Line2D([], [], color="0.75", linewidth=7, label="wide: compression")]

@@ -14,7 +14,7 @@ import pandas as pd
 from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError, MissingExtraError
-from ib_keras.frame.table import has_unit, one_unit
+from ib_keras.frame.table import has_unit, measured, one_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,9 @@ def points_of(table: pd.DataFrame, relevant: str) -> pd.DataFrame:
         side = table[table["quantity"] == quantity].set_index(keys)
         sides.append(side[~side.index.duplicated()])
     x, y = sides
-    points = pd.DataFrame({"x": x["value"], "kind": x["kind"], "unit": x["unit"]})
+    points = pd.DataFrame({
+        "x": x["value"], "kind": x["kind"], "unit": x["unit"], "flags": x["flags"],
+    })  # fmt: skip
     points["y"] = y["value"]
     points["x_error"], points["y_error"] = x["stderr"].fillna(0), y["stderr"].fillna(0)
     doubts = pd.DataFrame({i: s["flags"].map(flagging.doubt) for i, s in enumerate(sides)})
@@ -216,7 +218,8 @@ def title_of(
     lines = [estimator if points["run"].nunique() == 1 else f"{run} · {estimator}"]
     kind = part["kind"].iloc[0]
     if kind in _BOUNDS:
-        lines.append(f"({_BOUNDS[kind]} {quantity.removesuffix(f' {kind}')})")
+        what = measured(quantity.removesuffix(f" {kind}"), part["flags"])
+        lines.append(f"({_BOUNDS[kind]} {what})")
     return "\n".join(lines)
 
 

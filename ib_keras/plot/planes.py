@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras.errors import ArgumentError
-from ib_keras.frame.table import target_quantity
+from ib_keras.frame.table import measured, target_quantity
 from ib_keras.plot import drawing
 from ib_keras.plot.drawing import by_doubt, doubt_legend, filled
 
@@ -87,8 +87,8 @@ def information_plane(
             _scatter(axes, trace, drawing.marker(layers, str(layer)), shades)
         unit = part["unit"].iloc[0]
         axes.set(
-            xlabel=f"{drawing.XT} [{unit}]",
-            ylabel=f"{relevant} [{unit}]",
+            xlabel=f"{measured(drawing.XT, part['flags'])} [{unit}]",
+            ylabel=f"{measured(relevant, part['flags'])} [{unit}]",
             title=drawing.title_of(part, panel_run, panel_estimator, points),
         )
         axes.margins(0.06)

@@ -20,7 +20,7 @@ from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.errors import ArgumentError
 from ib_keras.frame import provenance, verdict
-from ib_keras.frame.table import one_unit, target_quantities
+from ib_keras.frame.table import measured, one_unit, target_quantities
 from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
@@ -310,28 +310,27 @@ def _bounds(table: pd.DataFrame) -> str:
     bounds = finite[finite["kind"] != "estimate"]
     if bounds.empty:
         return ""
-    kinds = finite.groupby(["estimator", "quantity"])["kind"].unique()
-    names: dict[tuple[str, str, bool], list[str]] = {}
-    for (estimator, quantity), own in kinds.sort_index().items():
-        for kind in sorted(set(own) - {"estimate"}):
-            names.setdefault((quantity, kind, len(own) > 1), []).append(estimator)
+    names: dict[tuple[str, str, str, bool], list[str]] = {}
+    for (estimator, quantity), own in finite.groupby(["estimator", "quantity"]):
+        kinds = set(own["kind"])
+        for kind in sorted(kinds - {"estimate"}):
+            of = measured(quantity.removesuffix(f" {kind}"), own["flags"])
+            key = (quantity, kind, of, len(kinds) > 1)
+            names.setdefault(key, []).append(str(estimator))
     order = list(dict.fromkeys(table["quantity"]))
     sentences = [
         f"{quantity} by {', '.join(by)} is {'an' if kind == 'upper' else 'a'} {kind} bound"
-        f"{_bounded(quantity, kind)}{' where the column kind says so' if mixed else ''}."
-        for (quantity, kind, mixed), by in sorted(
+        f"{'' if of == quantity else f' on {of}'}"
+        f"{' where the column kind says so' if mixed else ''}."
+        for (quantity, kind, of, mixed), by in sorted(
             names.items(), key=lambda item: (order.index(item[0][0]), item[0][1:])
         )
     ]
+    if any("+N" in of for _, _, of, _ in names):
+        sentences.append("N is the noise that the measurement adds.")
     if len(bounds) < len(finite):
         sentences.append("All other values are estimates and not bounds.")
     return " ".join(sentences)
-
-
-def _bounded(quantity: str, kind: str) -> str:
-    """Say what a quantity with the name of a bound, such as ``"I(X;T) upper"``, bounds."""
-    of = quantity.removesuffix(f" {kind}")
-    return "" if of == quantity else f" on {of}"
 
 
 def _settings(table: pd.DataFrame) -> dict[str, Any]:

@@ -105,6 +105,20 @@ def test_whole_floats_are_labels_if_they_are_few():
         assert not are_labels(numbers)
 
 
+def test_ages_and_years_as_floats_are_quantities():
+    rng = np.random.default_rng(0)
+    for quantity in (
+        rng.integers(18, 71, 600),
+        rng.integers(1950, 2021, 600),
+        5 * rng.integers(0, 40, 600),
+    ):
+        assert not are_labels(quantity * 1.0) and are_labels(quantity)
+    some = rng.choice(100, 90, replace=False)  # some of a hundred classes do not occur
+    for codes in (some[rng.integers(0, 90, 900)], rng.integers(1, 12, 100)):
+        assert are_labels(codes * 1.0)
+    assert are_labels(np.tile([3.0, 5.0, 900.0], 9))
+
+
 @pytest.mark.parametrize("kind", [int, str, "category"])
 def test_an_identifier_is_refused(kind):
     def rows(n, k):

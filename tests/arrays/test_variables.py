@@ -97,7 +97,7 @@ def test_a_given_kind_replaces_the_rules():
 @pytest.mark.parametrize(
     ("values", "match"),
     [
-        (3.0, "too few samples"),
+        (3.0, "is not an array"),
         ([1.0], "too few samples"),
         ([1.0, np.nan, 2.0], "missing|NaN"),
         ([1.0, np.inf, 2.5], "infinite"),

@@ -246,6 +246,19 @@ def test_standardised_images(channels, tmp_path):
         examples.run("szt", tmp_path / "e2", scale="standard")
 
 
+def test_columns_of_tables_are_scaled_by_default(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(1985, 20, 60), "b": rng.normal(150, 3, 60)})
+    table.assign(y=rng.normal(size=60)).to_csv(tmp_path / "T.CSV", index=False)
+    examples.run(str(tmp_path / "T.CSV"), tmp_path / "e", label="y")
+    x = read_examples(tmp_path / "e").x_train
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-5)
+    np.savez(tmp_path / "t.npz", x=table.to_numpy(), y=rng.integers(0, 2, 60))
+    examples.run(str(tmp_path / "t.npz"), tmp_path / "f")
+    assert read_examples(tmp_path / "f").x_train.mean() > 1000
+
+
 @pytest.mark.parametrize(("scale", "largest"), [("images", 1), ("none", 255)])
 def test_scales_of_images(scale, largest, tmp_path):
     x = np.arange(40 * 4, dtype=np.uint8).reshape(40, 2, 2)

@@ -67,6 +67,22 @@ def test_bounds(kinds, contradict):
     assert flags(pair(0.1, 0.5, kinds=kinds)) == [wanted] * 2
 
 
+def test_a_value_that_is_known_to_be_wrong_does_not_discredit_the_other():
+    for flag in ("high_dim", "integer_inputs", "unbounded"):
+        rows = pair(0.1, 0.5)
+        rows[0]["flags"] = flag
+        other = {**rows[1], "quantity": "I(T;Y[shape])"}
+        assert flags([*rows, other]) == [f"{flag},inconsistent", "", ""]
+        rows = pair(0.1, 0.5)
+        rows[1]["flags"] = flag
+        assert flags(rows) == ["", f"{flag},inconsistent"]
+    both = pair(0.1, 0.5, flags="high_dim")
+    assert flags(both) == ["high_dim,inconsistent"] * 2
+    sliced = pair(0.1, 0.5)
+    sliced[0]["flags"] = "sliced"
+    assert flags(sliced) == ["sliced", ""]
+
+
 def test_each_cell_by_itself():
     first, second = pair(0.1, 0.5), pair(0.5, 0.1)
     for row in second:

@@ -326,3 +326,28 @@ def test_a_model_with_noise_is_seeded():
     assert first == same != other
     with pytest.raises(ArgumentError, match="`seed` cannot be used with this source"):
         ib.estimate({"a": x}, "ebab", seed=0)
+
+
+def test_a_constant_layer_is_flagged():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 3)), rng.integers(0, 2, 200)
+    layers = {"dead": np.zeros((200, 4)), "one": np.full((200, 1), 7.0), "alive": x}
+    table = ib.estimate(layers, ["ebab", "binning", "ksg", "akde"], inputs=x, targets=y)
+    constant = table["flags"].str.contains("constant")
+    assert (constant == table["layer"].ne("alive")).all()
+    assert (table["value"][constant].abs() < 1e-9).all()
+    # Positions of one image are neither independent nor flagged twice.
+    assert all(len(set(own.split(","))) == len(own.split(",")) for own in table["flags"])
+
+
+@pytest.mark.parametrize("estimator", ["ebab", {"name": "binning", "quantile": True}])
+def test_equal_counts_of_a_single_neuron_are_at_their_ceiling(estimator):
+    rng = np.random.default_rng(0)
+    t, y = rng.normal(size=(500, 2)), rng.integers(0, 2, 500)
+    few = rng.integers(0, 4, (500, 1)) * 1.0
+    layers = {"one": t[:, :1], "two": t, "few": few}
+    table = ib.estimate(layers, estimator, targets=y).set_index(["layer", "quantity"])
+    stuck = table["flags"].str.contains("saturated")
+    assert table.loc[("one", "I(X;T)"), "value"] == pytest.approx(np.log(30), abs=0.02)
+    assert stuck[("one", "I(X;T)")] and not stuck[("one", "I(T;Y)")]
+    assert not stuck[("few", "I(X;T)")]

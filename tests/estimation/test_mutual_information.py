@@ -114,8 +114,9 @@ def test_bad_input():
         ib.mutual_information(x, x[:, ::-1])
     with pytest.raises(ArgumentError, match="differ in length"):
         ib.mutual_information(x, x[:20] + 1)
-    with pytest.raises(ArgumentError, match="`a` has too few samples"):
-        ib.mutual_information(3.0, x)
+    for wrong in (3.0, None, "x", {"a": x}):
+        with pytest.raises(ArgumentError, match="`a` is not an array"):
+            ib.mutual_information(wrong, x)
     with pytest.raises(ArgumentError, match="seed"):
         ib.mutual_information(x, x + 1, seed=-1)
     with pytest.raises(ArgumentError, match="NaN"):
@@ -351,3 +352,29 @@ def test_each_column_of_a_frame_against_a_target():
         ib.mutual_information(np.zeros((n, 2, 2)), price, by_column=True)
     with pytest.raises(ArgumentError, match="`b`"):
         ib.mutual_information(frame, frame["gap"], by_column=True)
+
+
+def test_pandas_rows_in_another_order_are_refused():
+    rng = np.random.default_rng(0)
+    a = pd.Series(rng.normal(size=200), name="a")
+    b = (a + 0.1 * pd.Series(rng.normal(size=200))).to_frame("b")
+    for first, second in ((a.sort_values(), b), (a, b[::-1]), (a.to_frame(), b.sample(frac=1))):
+        with pytest.raises(ArgumentError, match="same rows in a different order"):
+            ib.mutual_information(first, second)
+        with pytest.raises(ArgumentError, match="same rows in a different order"):
+            ib.mutual_information(pd.DataFrame(first), second["b"], by_column=True)
+    right = ib.mutual_information(a, b, budget="fast").value
+    assert right > 1.5
+    # Rows with labels of their own, and arrays, are compared by position.
+    other = b.set_axis(range(500, 700))
+    assert ib.mutual_information(a, other, budget="fast").value == right
+    assert ib.mutual_information(a.sort_values(), b.to_numpy(), budget="fast").value < 0.2
+
+
+def test_no_critic_is_also_said_of_classes():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(600, 3))
+    y = a[:, 0] * a[:, 1] > 0
+    assert "no_critic" in ib.mutual_information(a, y, budget="fast").flags
+    assert "no_critic" not in ib.mutual_information(a, y).flags
+    assert "no_critic" not in ib.mutual_information(a[:, 0], y, budget="fast").flags

@@ -119,6 +119,17 @@ def test_a_maximum_at_the_ceiling():
     assert one(table).what == rule.UNKNOWN
 
 
+def test_a_dead_layer_does_not_compress():
+    table = curves({"a": (6, 5, 0), "b": (6, 5, 3)}, stderr=0.01)
+    dead = (table["layer"] == "a") & (table["epoch"] == 10)
+    table["flags"] = np.where(dead, "measurement_bins,constant", "measurement_bins")
+    died, falls = rule.verdicts(table)
+    assert died.what == rule.UNKNOWN and "units are dead or the training diverged" in died.why[0]
+    assert falls.what == rule.COMPRESSES
+    ((which, _),) = rule.headline([died, falls])
+    assert which == "1 of 2 layers compresses: b. No verdict is possible on a."
+
+
 def test_care_and_disagreement():
     care = one(curves({"a": (5, 8, 6)}, flags="measurement_bins", stderr=0.1))
     assert care.belief == rule.CARE and "scale of the bins" in care.why[0]

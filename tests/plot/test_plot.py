@@ -49,6 +49,12 @@ def test_bounds_and_bits_are_named():
     (axes,) = panels(ib.plot.information_plane(table))
     assert axes.get_title() == "ebab\n(upper bound on I(X;T))"
     assert axes.get_xlabel() == "I(X;T) [bits]"
+    noisy = make_frame(kind="upper", flags="measurement_noise")
+    (axes,) = panels(ib.plot.information_plane(noisy))
+    assert axes.get_title() == "ebab\n(upper bound on I(X;T+N))"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("I(X;T+N) [nats]", "I(T+N;Y) [nats]")
+    (axes,) = panels(ib.plot.layer_curves(noisy, quantity="I(T;Y)"))
+    assert axes.get_ylabel() == "I(T+N;Y) [nats]"
 
 
 def test_saturated_points_are_hollow():

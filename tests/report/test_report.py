@@ -2,6 +2,7 @@ import html
 import json
 import re
 
+import numpy as np
 import pytest
 from make_frame import make_frame
 
@@ -76,6 +77,9 @@ def test_bounds_are_explained(tmp_path):
     ) in page
     table.loc[(table["estimator"] == "kde") & (table["layer"] == "a"), "kind"] = "estimate"
     assert "I(X;T) by kde is an upper bound where the column kind says so." in said()
+    table["flags"] = np.where(table["estimator"] == "kde", "measurement_noise", "")
+    assert "I(X;T) by kde is an upper bound on I(X;T+N) where the column" in (text := said())
+    assert "N is the noise that the measurement adds." in text
     table["kind"] = "lower"
     assert "All other values" not in said()
     table["kind"] = "estimate"

@@ -235,11 +235,15 @@ function main() {
             : bright() ? "#fff" : "#222")) } },
     } };
   }
-  const boundOf = (quantity) => {
+  // Says whether the values are a bound, and whether they are of T plus noise of the measurement.
+  const titleOf = (quantity) => {
     for (const layer of layers)
-      for (const p of curve(state.view, state.estimator, quantity, layer).values())
-        return { upper: "upper bound on ", lower: "lower bound on " }[p.kind] || "";
-    return "";
+      for (const p of curve(state.view, state.estimator, quantity, layer).values()) {
+        const own = p.flags.has("measurement_noise") ? quantity.replace(/\bT\b/, "T+N") : quantity;
+        const bound = { upper: "upper bound on ", lower: "lower bound on " }[p.kind] || "";
+        return bound + axisTitle(quantity).replace(safe(quantity), safe(own));
+      }
+    return axisTitle(quantity);
   };
   function range(values) {
     const low = Math.min(...values), high = Math.max(...values);
@@ -260,7 +264,7 @@ function main() {
     if (xs.length) Object.assign(extent, { x: range(xs), y: range(ys) });
     const { here, trace } = now();
     traces.push(trace);
-    const look = layout(boundOf(XT) + axisTitle(XT), boundOf(state.relevant) + axisTitle(state.relevant));
+    const look = layout(titleOf(XT), titleOf(state.relevant));
     if (xs.length) { look.xaxis.range = extent.x; look.yaxis.range = extent.y; }
     else look.annotations = [{ text: "nothing to draw: select a layer or another estimator",
       showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 }];
@@ -293,7 +297,7 @@ function main() {
           color: own.map((p) => (nothing([...p.flags]) ? colour(layer) : fill(layer, [...p.flags]))),
           symbol: own.map((p) => symbol(layer, [...p.flags])) } };
     });
-    const look = layout("epoch", boundOf(state.quantity) + axisTitle(state.quantity));
+    const look = layout("epoch", titleOf(state.quantity));
     const ticks = marks();
     Object.assign(look.xaxis, { tickvals: ticks.map(spread), ticktext: ticks.map(String) });
     if (state.epochs.length) look.shapes = cursor();
@@ -314,7 +318,7 @@ function main() {
       line: { color: tone("--accent"), width: 1.2 },
       marker: { size: 7, color: own.map(([layer, , p]) => fill(layer, [...p.flags])),
         line: { width: 1.2, color: own.map(([layer]) => colour(layer)) } } };
-    const look = layout("layer", boundOf(state.quantity) + axisTitle(state.quantity));
+    const look = layout("layer", titleOf(state.quantity));
     const parts = printing || $("depth").clientWidth < 700 ? 3 : 6;
     const ticks = Array.from({ length: parts + 1 },
       (_, i) => Math.round(i * (layers.length - 1) / parts));
