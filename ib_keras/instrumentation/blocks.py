@@ -143,7 +143,9 @@ class _Flow:
         after: dict[int, list[int]] = {key: [] for key in inputs}
         for operation in order:
             key = id(operation)
-            sources = list(dict.fromkeys(id(x.op) for x in operation.inputs if id(x.op) in after))
+            # A mask, which is boolean, passes all blocks by.
+            values = [x for x in operation.inputs if x.dtype.name != "bool"]
+            sources = list(dict.fromkeys(id(x.op) for x in values if id(x.op) in after))
             if sources:
                 before.setdefault(key, sources)
                 after[key] = []

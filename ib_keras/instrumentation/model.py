@@ -583,7 +583,8 @@ class InstrumentedModel(keras.Model):
         title = f"Instrumented model {self.model.name!r}: {self.model.count_params():,} parameters"
         print_fn(f"{title}\n{self.plan.table(self.noise_std, samples)}")
         if self.plan.n_blocks > len(self.plan.blocks):
-            print_fn(f'The model has {self.plan.n_blocks} blocks: `layers="blocks"` taps these.')
+            count = f"{self.plan.n_blocks} block{'s' if self.plan.n_blocks > 1 else ''}"
+            print_fn(f'The model has {count}: `layers="blocks"` taps these.')
 
     def get_config(self) -> dict[str, Any]:
         """Return the wrapped model, the names of the taps, and the current noise."""

@@ -85,6 +85,6 @@ def check_free(path: pathlib.Path) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ArgumentError(
             f"{str(path)!r} exists",
-            "a new path: nothing is overwritten",
+            "a new path: nothing is overwritten; or delete it, if it is not needed",
             "a folder with files" if path.is_dir() else "a file",
         )

@@ -155,7 +155,10 @@ def test_nothing_is_overwritten(noisy, inputs, tmp_path):
     np.testing.assert_array_equal(ib.ActivationStore(tmp_path / "r").read(1, "first"), before)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("no record")
-    with pytest.raises(ArgumentError, match="a new path: nothing is overwritten. Received"):
+    with pytest.raises(
+        ArgumentError,
+        match="a new path: nothing is overwritten; or delete it, if it is not needed. Received",
+    ):
         fit(noisy, inputs, ib.Recorder(tmp_path / "other", *inputs), epochs=1)
     with pytest.raises(ArgumentError, match="other data or layers"):
         other = ib.Recorder(tmp_path / "r", inputs[0] + 1, inputs[1])

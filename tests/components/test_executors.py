@@ -249,8 +249,8 @@ def test_standardised_images(channels, tmp_path):
 def test_columns_of_tables_are_scaled_by_default(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"a": rng.normal(1985, 20, 60), "b": rng.normal(150, 3, 60)})
-    table.assign(y=rng.normal(size=60)).to_csv(tmp_path / "T.CSV", index=False)
-    examples.run(str(tmp_path / "T.CSV"), tmp_path / "e", label="y")
+    table.assign(y=rng.normal(size=60)).to_csv(tmp_path / "table.csv", index=False)
+    examples.run(str(tmp_path / "table.csv"), tmp_path / "e", label="y")
     x = read_examples(tmp_path / "e").x_train
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(x.std(axis=0), 1, rtol=1e-5)

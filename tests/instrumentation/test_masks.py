@@ -137,3 +137,17 @@ def test_rows_that_are_not_samples_are_refused():
         ib.estimate(model, "ebab", inputs=data)
     table = ib.estimate(model, "ebab", inputs=data, layers=["joined", "top"])
     assert (table["n"] == 40).all()
+
+
+def test_a_mask_does_not_hide_the_sums_of_a_transformer():
+    layers = keras.layers
+    x = keras.Input((6,), dtype="int32")
+    h = Positions(name="embedded")(x)
+    for i in range(2):
+        attended = layers.MultiHeadAttention(2, 3, name=f"attention{i}")(h, h)
+        h = layers.LayerNormalization()(layers.Add(name=f"attended{i}")([h, attended]))
+        dense = layers.Dense(4, "relu")(h)
+        h = layers.LayerNormalization()(layers.Add(name=f"sum{i}")([h, dense]))
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling1D()(h)))
+    wanted = ["embedded", "attended0", "sum0", "attended1", "sum1"]
+    assert ib.instrument(model, layers="blocks").tap_names == wanted
