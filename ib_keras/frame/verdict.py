@@ -24,9 +24,12 @@ from ib_keras.frame.falls import LEVEL, adjusted, p_of_curve, p_of_runs
 # is flat if its fall plus this number of errors is smaller.
 SHARE, LEAST, ERRORS = 0.05, 0.01, 2.0
 YES, CARE, NO = "yes", "with care", "no"
-COMPRESSES, KEEPS, DISPUTED, UNKNOWN = (
-    "compresses", "shows no compression", "estimates disagree", "cannot be determined",
+COMPRESSES, KEEPS, OPEN, DISPUTED, UNKNOWN = (
+    "compresses", "shows no compression", "may compress", "estimates disagree",
+    "cannot be determined",
 )  # fmt: skip
+# A fall of which the curve has recovered more than this share by the end is said to rise again.
+_RECOVERED = 0.25
 _KEY = ["run", "layer", "layer_index", "estimator"]
 _split = flagging.split
 
@@ -38,7 +41,7 @@ class Verdict:
     Args:
         group: name of the run, or of the runs that differ only in their seeds.
         layer: name of the layer.
-        what: ``COMPRESSES``, ``KEEPS``, ``DISPUTED`` or ``UNKNOWN``.
+        what: ``COMPRESSES``, ``KEEPS``, ``OPEN``, ``DISPUTED`` or ``UNKNOWN``.
         belief: ``YES``, ``CARE`` or ``NO``.
         curve: maximum and end of I(X;T), and the estimator, as text.
         why: reasons for the belief.
@@ -146,9 +149,10 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
     """Test for each group of runs, layer and estimator whether the curves fall.
 
     The column ``falls`` says whether a fall is claimed, and ``flat`` whether the fall, plus its
-    error, is too small to count. Both are false if the error leaves it open.
+    error, is too small to count. Both are false if the error leaves it open. ``rise`` says that the
+    mean curve rises again after its lowest value; it is empty if it does not.
     """
-    columns = ["group", "layer", "estimator", "p", "tested", "large", "flat"]
+    columns = ["group", "layer", "estimator", "p", "tested", "large", "flat", "rise"]
     usable = curves[curves["nothing"].map(len) == 0]
     if usable.empty:
         return pd.DataFrame(columns=[*columns, "q", "falls"])
@@ -156,6 +160,7 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
     wide = finite.set_index([*_KEY, "epoch"])[["value", "stderr"]].astype(float).unstack("epoch")
     wide = wide.sort_index(axis=1)
     values, stderrs = wide["value"].to_numpy(), wide["stderr"].to_numpy()
+    epochs = wide["value"].columns.to_numpy()
     places = {key: i for i, key in enumerate(wide.index)}
     counts = finite.groupby(_KEY)["n"].max()
     n, unit = counts.reindex(wide.index).to_numpy(), str(table["unit"].iloc[0])
@@ -177,11 +182,33 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
             p, tested = each[0], bool(np.isfinite(stderrs[cells][known]).all())
         error = ERRORS * error if math.isfinite(error) else 0.0
         least = max(SHARE * abs(maximum), LEAST)
-        rows.append((*group, p, tested, fall > least, fall + error <= least))
+        rise = _rise(values[cells], epochs, max(error, LEAST))
+        rows.append((*group, p, tested, fall > least, fall + error <= least, rise))
     tests = pd.DataFrame(rows, columns=columns)
     tests["q"] = adjusted(tests["p"].to_numpy(float))
     tests["falls"] = tests["large"].astype(bool) & (tests["q"] <= LEVEL)
     return tests
+
+
+def _rise(values: np.ndarray, epochs: np.ndarray, error: float) -> str:
+    """Say that the mean of curves rises again after the lowest value that follows its maximum.
+
+    Args:
+        values: curves ``(runs, epochs)``, with NaN where a run has no value.
+        epochs: the epochs.
+        error: the rise must be larger.
+    """
+    known = np.isfinite(values).all(axis=0)
+    curve, epochs = values[:, known].mean(axis=0), epochs[known]
+    if len(curve) < 3:
+        return ""
+    top = int(curve.argmax())
+    low = top + int(curve[top:].argmin())
+    jumps = float(np.median(np.abs(np.diff(curve))))
+    rise = float(curve[-1] - curve[low])
+    if rise <= max(_RECOVERED * (curve[top] - curve[low]), error, ERRORS * jumps):
+        return ""
+    return f"it rises again after its lowest value, {curve[low]:.2f} at epoch {epochs[low]}"
 
 
 def _verdict(
@@ -210,14 +237,17 @@ def _verdict(
     if falls.any() and not falls[best]:  # the least flagged estimator that finds a fall
         best = str(doubts[falls[falls].index].idxmin())
         own = usable[usable["estimator"] == best]
-    undecided = what == KEEPS and not flat[best]
+    if what == KEEPS and not flat[best]:
+        what = OPEN
     why: list[str] = []
     if what == DISPUTED:
         told = by.index[falls | flat]
         sides = (f"{name} finds a fall" if falls[name] else f"{name} does not" for name in told)
         why.append("; ".join(sides))
-    elif undecided:
+    elif what == OPEN:
         why.append(f"errors and the number of comparisons leave it open whether {layer} falls")
+    rise = str(by["rise"][best]) if what == COMPRESSES else ""
+    why += [rise] if rise else []
     care = _all(own["care"])
     ceiling = "the maximum is at its ceiling, so the fall may be larger"
     why += [ceiling if flag == "saturated" else flagging.reason(flag) for flag in care]
@@ -226,7 +256,7 @@ def _verdict(
         why.append("the values have no standard errors")
     if not why:
         why.append("no value is flagged at the maximum or the end")
-    doubtful = undecided or not tested or bool(care)
+    doubtful = what == OPEN or not tested or bool(care or rise)
     belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)
@@ -267,7 +297,7 @@ def headline(found: Sequence[Verdict]) -> list[tuple[str, str]]:
 
 def _which(own: Sequence[Verdict]) -> str:
     by = {what: [v.layer for v in own if v.what == what]
-          for what in (COMPRESSES, KEEPS, DISPUTED, UNKNOWN)}  # fmt: skip
+          for what in (COMPRESSES, KEEPS, OPEN, DISPUTED, UNKNOWN)}  # fmt: skip
     total, count = len(own), len(by[COMPRESSES])
     if len(by[UNKNOWN]) == total:
         return "These estimates cannot tell whether any layer compresses."
@@ -278,6 +308,10 @@ def _which(own: Sequence[Verdict]) -> str:
         untested = any(not v.tested for v in own if v.what == COMPRESSES)
         start = "In this one run, " if untested else ""
         text = f"{start}{count} of {total} {noun} {verb}: {few(by[COMPRESSES])}."
+    if by[OPEN]:
+        verb = "compresses" if len(by[OPEN]) == 1 else "compress"
+        whether = f"It is open whether {few(by[OPEN])} {verb}."
+        text = f"{text} {whether}" if count or by[KEEPS] else whether
     if by[DISPUTED]:
         text += f" Estimates disagree about {few(by[DISPUTED])}."
     if by[UNKNOWN]:
@@ -287,8 +321,9 @@ def _which(own: Sequence[Verdict]) -> str:
 
 def _belief(own: Sequence[Verdict]) -> str:
     """Return whether to believe the verdicts on layers that compress, or else on all."""
-    by = {what: [v for v in own if v.what == what] for what in (COMPRESSES, KEEPS, DISPUTED)}
-    relevant = [*(by[COMPRESSES] or by[KEEPS]), *by[DISPUTED]]
+    kinds = (COMPRESSES, KEEPS, OPEN, DISPUTED)
+    by = {what: [v for v in own if v.what == what] for what in kinds}
+    relevant = [*(by[COMPRESSES] or by[KEEPS] or by[OPEN]), *by[DISPUTED]]
     if not relevant:
         return f"Draw no conclusions yet: {few(_all(pd.Series([v.why for v in own])), 3)}."
     beliefs = {v.belief for v in relevant}

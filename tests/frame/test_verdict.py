@@ -50,13 +50,31 @@ def test_without_an_error_and_a_second_seed_it_is_seen_in_one_run():
 def test_noise_is_no_compression(end, stderr, what):
     # 5 % of 8 is 0.4. The error of a difference is taken as 2 · √2 times the standard error.
     found = one(curves({"a": (5, 8, end)}, stderr=stderr))
-    assert found.what == (rule.COMPRESSES if what else rule.KEEPS)
+    assert found.what == (rule.COMPRESSES if what else rule.OPEN if stderr else rule.KEEPS)
 
 
 def test_what_an_error_leaves_open_is_to_be_taken_with_care():
     found = one(curves({"a": (5, 8, 7.5)}, stderr=0.2))
-    assert (found.what, found.belief) == (rule.KEEPS, rule.CARE)
+    assert (found.what, found.belief, found.claim) == (rule.OPEN, rule.CARE, "may compress")
     assert found.why[0] == "errors and the number of comparisons leave it open whether a falls"
+    ((which, belief),) = rule.headline([found])
+    assert which == "It is open whether a compresses." and "leave it open" in belief
+    both = curves({"a": (5, 8, 7.5), "b": (5, 7, 8), "c": (5, 8, 5)}, stderr=0.1)
+    both.loc[both["layer"] == "a", "stderr"] = 0.2
+    ((which, _),) = rule.headline(rule.verdicts(both))
+    assert which == "1 of 3 layers compresses: c. It is open whether a compresses."
+
+
+def test_a_curve_that_rises_again_is_said_to():
+    table = make_frame(runs=("a",), layers=("l",), epochs=(0, 1, 2, 3, 4, 5, 6, 7))
+    table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
+    falls = [7.0, 6.9, 6.5, 5.5, 4.8, 4.7, 4.6, 4.6]
+    rises = [6.9, 5.0, 4.3, 4.6, 4.9, 5.2, 5.5, 5.7]
+    wiggles = [7.0, 6.0, 5.0, 4.9, 5.0, 4.9, 5.1, 5.0]
+    for values, again in ((falls, False), (rises, True), (wiggles, False)):
+        found = one(table.assign(value=values, stderr=0.05))
+        assert found.what == rule.COMPRESSES and (found.belief == rule.CARE) == again
+        assert ("rises again after its lowest value, 4.30 at epoch 2" in found.why[0]) == again
 
 
 def noise(rng, layers, epochs, runs):
@@ -98,7 +116,7 @@ def test_exact_values_that_jump_are_not_believed_to_fall():
     table = pd.concat(
         [curves({"a": (v, v, v)}).iloc[:1].assign(epoch=e) for e, v in enumerate(values[:-1])]
     )
-    assert one(table.reset_index(drop=True)).what == rule.KEEPS
+    assert one(table.reset_index(drop=True)).what == rule.OPEN
 
 
 def test_what_tells_nothing_has_no_say():
