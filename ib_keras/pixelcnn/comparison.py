@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
     from ib_keras.pixelcnn.network import PixelCNN
 
-# The largest number of values of h for which the mixture of q(x|h) over them is evaluated.
+# The largest number of values of h for which the mixture of q(x|h) over them is evaluated. Of more
+# values, some rows are drawn, so few that no more than _LIKELIHOODS must be computed if possible.
+# Their mixture is first tried on some images, because it is rarely good: an image must be likely
+# given one of these values.
 _MAX_VALUES_OF_MIXTURE = 64
+_DRAWN, _LIKELIHOODS, _TRIED = (16, 128), 300_000, 100
 
 
 def prior(
@@ -97,8 +101,7 @@ def compared(
         held_out: the images and h of the held-out rows.
 
     Returns:
-        Two values of −ln q. The first is the better of q(x) and, if h has few values,
-        Σ_h p(h) q(x|h). The second is the better of the first and the decoder q(x|h).
+        Two values of −ln q. The first is the better of q(x) and Σ_h p(h) q(x|h). The second is the better of the first and the decoder q(x|h).
     """
     unconditional = with_mixture(unconditional, decoder, train, held_out)
     if _better(conditional, unconditional, decoder):
@@ -112,9 +115,11 @@ def with_mixture(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> Decoded:
-    """Choose the better one of q(x) and Σ_h p(h) q(x|h), if h has few values.
+    """Choose the better one of q(x) and Σ_h p(h) q(x|h).
 
-    Both are distributions of images, so both bound H(X). With the second, Î <= H(h).
+    The sum is over the values of h, or over some rows of training if h has many. Both are
+    distributions of images, so both bound H(X). With the second, Î <= H(h), and the decoder cannot
+    gain by h what it failed to learn of the images.
 
     Args:
         unconditional: −ln q of q(x).
@@ -123,13 +128,21 @@ def with_mixture(
         held_out: the images and h of the held-out rows.
     """
     values, counts = np.unique(train[1], axis=0, return_counts=True)
-    if len(values) > _MAX_VALUES_OF_MIXTURE:
-        return unconditional
+    many = len(values) > _MAX_VALUES_OF_MIXTURE
+    if many:
+        rng = np.random.default_rng(decoder.settings.seed)
+        seen = np.delete(train[1], decoder.stop, axis=0)
+        drawn = np.clip(_LIKELIHOODS // (len(train[1]) + len(held_out[1])), *_DRAWN)
+        values = seen[rng.permutation(len(seen))[:drawn]]
+        counts = np.ones(len(values))
 
     def nats(images: np.ndarray) -> np.ndarray:
         logs = [decoder.model.log_prob(images, value[None]) for value in values]
         return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
 
+    tried = decoder.stop[:_TRIED]
+    if many and nats(train[0][tried]).mean() > unconditional.train[tried].mean():
+        return unconditional
     mixed = unconditional._replace(train=nats(train[0]), held_out=nats(held_out[0]))
     return mixed if _better(mixed, unconditional, decoder) else unconditional
 

@@ -80,6 +80,27 @@ def test_the_pattern_of_an_image(found):
     assert abs(json.loads(known["details"].iloc[0])["gap_h"]) < 0.5
 
 
+def test_what_q_failed_to_learn_is_no_gain_of_h(data):
+    """h has many values; their mixture replaces a q(x) that is 5 nats too high."""
+    images, pattern = data
+    rng = np.random.default_rng(2)
+    h = (np.eye(4)[pattern] + 0.05 * rng.normal(size=(N, 4))).astype(np.float32)
+    parts = (images[:1000], h[:1000]), (images[1000:], h[1000:])
+    decoder = Decoder(DecoderSettings(**SMALL), (3, 3, 1), (4,))
+    given = decoder.decoded(*parts)
+    poor, good = (
+        given._replace(train=given.train + more, held_out=given.held_out + more)
+        for more in (5, 0.5)
+    )
+    nothing, same = compared(poor, given, decoder, *parts)
+    assert same is given
+    gains = nothing.held_out - given.held_out
+    whole, rest = entropies()
+    error = gains.std() / math.sqrt(len(gains))
+    assert abs(gains.mean() - (whole - rest)) < 0.05 * (whole - rest) + 3 * error
+    assert compared(good, given, decoder, *parts)[0] is good
+
+
 def test_what_tells_nothing(found):
     value, error = (found["noise"][c] for c in ("value", "stderr"))
     assert abs(value["I(X;T)"]) <= 3 * error["I(X;T)"]
