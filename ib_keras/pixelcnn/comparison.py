@@ -101,7 +101,8 @@ def compared(
         held_out: the images and h of the held-out rows.
 
     Returns:
-        Two values of −ln q. The first is the better of q(x) and Σ_h p(h) q(x|h). The second is the better of the first and the decoder q(x|h).
+        Two values of −ln q. The first is the better of q(x) and Σ_h p(h) q(x|h). The second is the
+        better of the first and the decoder q(x|h).
     """
     unconditional = with_mixture(unconditional, decoder, train, held_out)
     if _better(conditional, unconditional, decoder):
@@ -134,14 +135,14 @@ def with_mixture(
         seen = np.delete(train[1], decoder.stop, axis=0)
         drawn = np.clip(_LIKELIHOODS // (len(train[1]) + len(held_out[1])), *_DRAWN)
         values = seen[rng.permutation(len(seen))[:drawn]]
-        counts = np.ones(len(values))
+        counts = np.ones(len(values), np.int64)
 
     def nats(images: np.ndarray) -> np.ndarray:
         logs = [decoder.model.log_prob(images, value[None]) for value in values]
         return -logsumexp(np.array(logs), axis=0, b=(counts / counts.sum())[:, None])
 
     tried = decoder.stop[:_TRIED]
-    if many and nats(train[0][tried]).mean() > unconditional.train[tried].mean():
+    if many and not nats(train[0][tried]).mean() < unconditional.train[tried].mean():
         return unconditional
     mixed = unconditional._replace(train=nats(train[0]), held_out=nats(held_out[0]))
     return mixed if _better(mixed, unconditional, decoder) else unconditional
