@@ -5,8 +5,8 @@
 Eight patterns with noise in each pixel: a layer that knows the pattern has ln 8 nats about the
 image, one that knows in which half of the patterns it is has ln 2, and one that is independent has
 none. The noise of an image has 491 nats, so that decoders must be exact to a thousandth. A decoder
-that has not learned to recognise a pattern by the pixels before would gain more by h than h knows, if
-q(x) could not be a mixture of q(x|h).
+that has not learned to recognise a pattern by the pixels before would gain more by h than h knows,
+if q(x) could not be a mixture of q(x|h).
 """
 
 from __future__ import annotations

@@ -44,10 +44,11 @@ class DecoderBound(FromClasses):
 
     q(x) is the best of three models: independent pixels, Π q_i(x_i); a decoder without a condition;
     and a mixture Σ p(c) q(x|c) over the classes c, or over the values of T, of which some are drawn
-    if there are many. All are distributions of images, so each bounds H(X). q(x|h) is a decoder with
-    the condition h, or q(x) where that is better, so an uninformative layer gives 0. The better of
-    two models has the higher likelihood on the rows that decide when to stop, unless it loses as
-    much on all training rows: the stopping rows are few and may prefer a worse model by chance.
+    if there are many. All are distributions of images, so each bounds H(X). q(x|h) is a decoder
+    with the condition h, or q(x) where that is better, so an uninformative layer gives 0. The
+    better of two models has the higher likelihood on the rows that decide when to stop, unless it
+    loses as much on all training rows: the stopping rows are few and may prefer a worse model by
+    chance.
 
     I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q that is trained on h.
 
