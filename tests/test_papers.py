@@ -102,6 +102,24 @@ def test_units_and_labels_of_noisy_networks_at_the_published_size():
         assert f"| {' | '.join(line)} |" in page
 
 
+def test_noise_and_clusters_of_digits_at_the_published_size():
+    errors = pd.read_csv(DATA / "goldfeld_mnist_errors.csv")
+    assert set(errors["seeds"]) == {5}
+    last = errors[errors["epoch"] == 10].set_index("noise_std")
+    few = last.loc[[0.0, 0.05, 0.1, 0.2]]
+    assert few["error"].between(0.0100, 0.0115).all() and few["low"].max() < few["high"].min()
+    assert last.loc[0.2, "high"] < last.loc[0.5, "low"] < last.loc[0.5, "high"] < 0.04
+    assert last.loc[1.0, "low"] > 0.04
+    cosines = pd.read_csv(DATA / "goldfeld_mnist_cosines.csv")
+    mean = cosines.set_index(["pairs", "noise_std", "layer_index", "epoch"])["mean"]
+    apart = (mean["within"] - mean["between"]).unstack("epoch")
+    assert (apart[10] > apart[0] + 0.03).all()
+    by_layer = apart[10].unstack("layer_index")
+    assert (by_layer.diff(axis=1).iloc[:, 1:] > 0.03).all(axis=None)
+    third = mean["within"].xs(2, level="layer_index").unstack("epoch")
+    assert ((third[10] > third[0]) == (third.index >= 0.1)).all()
+
+
 def test_activation_functions_at_the_published_size():
     """What the page says of the committed tables."""
     read = {n: pd.read_csv(DATA / f"chelombiev_{n}.csv") for n in
