@@ -222,8 +222,10 @@ def _are_float_labels(array: np.ndarray) -> bool:
     if not are_whole_and_few(array):
         return False
     different = np.unique(array)
-    low, k = different[0], len(different)
-    return k <= _NOT_CODES or (low in (0, 1) and bool(different[-1] - low < _GAPS * k))
+    if len(different) <= _NOT_CODES:
+        return True
+    low, high = different[[0, -1]]
+    return bool(low in (0, 1) and high - low < _GAPS * len(different))
 
 
 def are_whole_and_few(array: np.ndarray) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ib_keras import estimators as registry
 from ib_keras.arrays import memory
+from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.calibrate import Calibrator
 from ib_keras.estimation.cells import OnError, estimated, located, lost
@@ -21,6 +22,8 @@ from ib_keras.estimators.base import BaseEstimator, adapted, renamed
 from ib_keras.estimators.propagation import check_channel
 from ib_keras.frame.table import given_target, row, with_flags
 from ib_keras.interface import Estimate, LayerInformation
+
+_VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
 
 
 def make_estimators(identifiers: Any) -> list[BaseEstimator]:
@@ -95,7 +98,7 @@ def run_all(
     for source in sources:
         where, t, extent, of_rows = source.where, source.read(), source.extent(), source.rows()
         codes = samples.input_codes(of_rows)
-        is_constant = extent is not None and len(t) > 1 and bool((t == t[:1]).all())
+        constant = extent is not None and _is_constant(t)
         targets = {
             target.quantity: samples.target_values(target, of_rows) for target in samples.targets
         }
@@ -117,10 +120,16 @@ def run_all(
                     rows[0] = with_flags(rows[0], "untrusted")
                 rows[0] |= columns
             rows += [row(where, name, q, value, seconds) for q, value in others.items()]
-            if is_constant:
+            if constant:
                 rows = [with_flags(one, "constant") for one in rows]
             yield from flagged(rows, of_x)
             done()
+
+
+def _is_constant(t: np.ndarray) -> bool:
+    """Return whether all rows are equal; reads no more than the first ones if they differ."""
+    parts = slices(len(t), _VALUES_AT_A_TIME // max(1, t[0].size))
+    return len(t) > 1 and all((t[part] == t[:1]).all() for part in parts)
 
 
 def _repeated(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

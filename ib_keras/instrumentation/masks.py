@@ -75,7 +75,7 @@ class Masks:
         candidates += [kwargs.get(name) for name in _KEYWORDS]
         for mask in candidates:
             if _fits(mask, tensors[0]):
-                return tf.cast(mask, tf.bool)
+                return _if_fitting(tf.cast(mask, tf.bool), tf.shape(tensors[0])[:2])
         return self._of_holder(tensors[0], holders)
 
     def _of_holder(self, output: Any, holders: Sequence[Arguments]) -> Any:

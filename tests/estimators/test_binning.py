@@ -74,7 +74,10 @@ def test_the_networks_own_noise_is_flagged():
 def test_saturation_is_flagged():
     rng = np.random.default_rng(0)
     assert "saturated" in EBAB().estimate(rng.normal(size=(100, 50))).xt.flags
-    assert "saturated" not in EBAB(4).estimate(rng.normal(size=(100, 1))).xt.flags
+    assert "saturated" not in EBAB(4).estimate(rng.normal(size=(100, 2))).xt.flags
+    # Equal counts of a single neuron say nothing, whatever its values are.
+    assert "saturated" in EBAB(4).estimate(rng.normal(size=(100, 1))).xt.flags
+    assert "saturated" not in Binning(4).estimate(rng.normal(size=(100, 1))).xt.flags
 
 
 @pytest.mark.parametrize("made", [EBAB(), Binning(), Binning(width=0.1), Binning(quantile=True)])

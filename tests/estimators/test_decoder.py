@@ -140,7 +140,10 @@ def test_which_decoder_is_compared(all_rows, stopping, kept):
     given = Decoded(np.full(100, all_rows), np.full(5, 1.0), np.ones(3))
     given.train[stop] = stopping
     rows = ((np.zeros((100, 2, 2, 1), int), h), (np.zeros((5, 2, 2, 1), int), h[:5]))
-    pair = compared(nothing, given, types.SimpleNamespace(stop=stop), *rows)
+    # h has a hundred values, whose mixture is worse.
+    model = types.SimpleNamespace(log_prob=lambda images, h: np.full(len(images), -9.0))
+    decoder = types.SimpleNamespace(stop=stop, model=model, settings=DecoderSettings(**SMALL))
+    pair = compared(nothing, given, decoder, *rows)
     assert pair[0] is nothing
     assert (pair[1].held_out == (1.0 if kept else 2.0)).all() and len(pair[1].history) == 3
 

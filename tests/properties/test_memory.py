@@ -96,7 +96,7 @@ def test_what_cannot_fit_is_refused_before_it_begins(monkeypatch):
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, .* GB available"):
             base.check_memory(made, *t.shape, dim_x=10)
     monkeypatch.setattr(memory, "available", lambda: 1 << 20)
-    t, x = np.zeros((50, 3)), np.zeros((50, 2))
+    t, x = np.arange(150.0).reshape(50, 3), np.zeros((50, 2))
     for identifier in ("ebab", "kde", "sp", "ksg", "gaussian", "infonce"):
         with pytest.raises(ArgumentError, match=r"fit in memory.*GB needed, 0.00105 GB available"):
             estimators.get(identifier).estimate(t, x=x, noise_std=1.0)
