@@ -92,11 +92,13 @@ class Trace:
         calls: the calls in the order in which they ended; inner calls come before outer ones.
         inputs: the flattened inputs of the model.
         outputs: the flattened outputs of the model.
+        random: the names of the tensors that depend on random numbers.
     """
 
     calls: list[Call]
     inputs: list[Any]
     outputs: list[Any]
+    random: set[str]
 
     @property
     def leaves(self) -> list[Call]:
@@ -141,16 +143,14 @@ class Trace:
 
     def random_inside(self, taps: Sequence[Call]) -> frozenset[str]:
         """Return the taps whose output depends on random numbers that layers draw at inference."""
-        random = self._random(taps)
-        return frozenset(tap.name for tap in taps if tap.output.name in random)
+        return frozenset(tap.name for tap in taps if tap.output.name in self.random)
 
     def declared(self, taps: Sequence[Call]) -> frozenset[str]:
         """Return the taps whose layer declares p(T|X): its inputs depend on no random numbers."""
-        random = self._random(taps)
         return frozenset(
             tap.name
             for tap in taps
-            if tap.declares and random.isdisjoint(x.name for x in tap.inputs)
+            if tap.declares and self.random.isdisjoint(x.name for x in tap.inputs)
         )
 
     def channels_first(self, tap: Call) -> bool:
@@ -178,9 +178,6 @@ class Trace:
     def _producers(self) -> dict[int, Call]:
         """Identity of a ``value`` → the call that computed it."""
         return {id(call.value): call for call in reversed(self.calls)}
-
-    def _random(self, taps: Sequence[Call]) -> set[str]:
-        return randomness.random_tensors(taps[0].output.graph)
 
 
 def base_path(name: str) -> str:
@@ -291,7 +288,8 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
 
     with tf.init_scope():
         graph = tf.function(forward, autograph=False).get_concrete_function(spec).graph
-    varying = _varying(inputs, graph)
+    random = randomness.random_tensors(graph)
+    varying = random | _varying(inputs, graph)
     return Trace(
         [
             call
@@ -301,13 +299,13 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
         ],
         inputs,
         outputs,
+        random,
     )
 
 
 def _varying(inputs: Sequence[Any], graph: tf.Graph) -> set[str]:
     """Find the names of the tensors that depend on more than the shapes of a model's inputs."""
     found = {x.name for x in tf.nest.flatten(list(inputs), expand_composites=True)}
-    found |= randomness.random_tensors(graph)
     # A graph lists its operations in topological order.
     for operation in graph.get_operations():
         if operation.type not in _OF_SHAPES and not found.isdisjoint(
