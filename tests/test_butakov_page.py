@@ -14,14 +14,14 @@ from benchmarks.papers import butakov
 DATA = pathlib.Path(__file__).parents[1] / "docs" / "papers" / "data"
 
 
-def synthetic_run(folder):
-    runs = [f"gaussian-16-{truth}-seed{seed}" for truth in (1, 3) for seed in range(3)]
+def synthetic_run(folder, seeds=range(3)):
+    runs = [f"gaussian-16-{truth}-seed{seed}" for truth in (1, 3) for seed in seeds]
     table = make_frame(runs=runs, estimators=("pca+ksg(k=3)", "mine"), layers=("images",),
                        epochs=(0,))  # fmt: skip
     table = table[table["quantity"] == "I(X;T)"].reset_index(drop=True)
     truths = table["run"].str.extract(r"16-(\d)-seed(\d)").astype(float)
     table["value"] = truths[0] + 0.1 * (truths[1] - 1)
-    logs = pd.DataFrame({"run": runs, "epoch": 0, "mi": [1.0] * 3 + [3.0] * 3})
+    logs = pd.DataFrame({"run": runs, "epoch": 0, "mi": np.repeat([1.0, 3.0], len(seeds))})
     ib.frame.write(table, folder, logs=logs)
 
 
@@ -61,6 +61,21 @@ def test_tables_and_figures(tmp_path):
     for name in names:
         drawn = (tmp_path / "figures" / name).read_bytes()
         assert drawn == (tmp_path / "again" / name).read_bytes()
+
+
+def test_seeds_that_run_one_after_another_add_up(tmp_path):
+    for name, seeds in (("all", range(3)), ("first", (0,)), ("others", (1, 2))):
+        synthetic_run(tmp_path / name, seeds)
+    for data, *names in (("at_once", "all"), ("data", "first", "others")):
+        for name in names:
+            butakov.tables({butakov.SYNTHETIC: tmp_path / name}, tmp_path / data)
+            if name == "first":
+                found = pd.read_csv(tmp_path / data / "butakov_synthetic.csv")
+                assert set(found["seeds"]) == {1} and found["high"].isna().all()
+    found, expected = (
+        pd.read_csv(tmp_path / data / "butakov_synthetic.csv") for data in ("data", "at_once")
+    )
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_decoded_images(tmp_path):

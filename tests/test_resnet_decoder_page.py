@@ -77,9 +77,9 @@ def test_a_single_run_has_errors_paired_by_image(known):
         assert np.isnan(low) and np.isnan(high)
 
 
-def run_folder(folder):
+def run_folder(folder, seeds=(0, 1)):
     """The folders that a run's tasks leave: estimates, and a part with samples for each cell."""
-    runs = [f"{regime}-{seed}" for seed in range(2) for regime in ("classifier", "autoencoder")]
+    runs = [f"{regime}-{seed}" for seed in seeds for regime in ("classifier", "autoencoder")]
     table = decoded(runs)
     ib.frame.write(table, folder)
     rng = np.random.default_rng(0)
@@ -126,3 +126,37 @@ def test_runs_become_tables_and_figures(tmp_path):
     for name in names:
         drawn = (tmp_path / "figures" / name).read_bytes()
         assert drawn == (tmp_path / "again" / name).read_bytes()
+
+
+def test_seeds_that_run_one_after_another_add_up(tmp_path):
+    for name, seeds in (("both", (0, 1)), ("first", (0,)), ("second", (1,))):
+        run_folder(tmp_path / name, seeds)
+    darlow.tables({darlow.RUN: tmp_path / "both"}, tmp_path / "at_once")
+    data = tmp_path / "data"
+    darlow.tables({darlow.RUN: tmp_path / "first"}, data)
+    falls = pd.read_csv(data / "darlow_photographs_changes.csv")
+    assert set(falls["n"]) == {1} and falls["low"].isna().all()
+    for folder in ("second", "second"):  # a repeated seed replaces itself
+        darlow.tables({darlow.RUN: tmp_path / folder}, data)
+    for name in ("", "_changes"):
+        found, expected = (
+            pd.read_csv(part / f"darlow_photographs{name}.csv")
+            for part in (data, tmp_path / "at_once")
+        )
+        pd.testing.assert_frame_equal(found, expected)
+    with np.load(data / "darlow_photographs_samples.npz") as saved:
+        assert set(saved) == {"levels", "epochs"} | {
+            f"{network}_{of}" for network in ("classifier", "autoencoder")
+            for of in ("originals", *LAYERS)
+        }  # fmt: skip
+
+
+def test_changes_of_a_single_seed_keep_their_errors(tmp_path):
+    table = decoded(["classifier-0"])
+    details = {CHANGES: {"0": [15.0, 0.3], "10": [-5.0, 0.1]}, "nll_0": 3.0}
+    table["details"] = np.where(table["epoch"] == 200, json.dumps(details), "")
+    ib.frame.write(table, tmp_path / "run")
+    darlow.tables({darlow.RUN: tmp_path / "run"}, tmp_path / "data")
+    falls = pd.read_csv(tmp_path / "data" / "darlow_photographs_changes.csv")
+    of = falls.set_index(["layer", "start"]).loc[("h1", 10)]
+    assert (of["low"], of["high"]) == pytest.approx((-5.196, -4.804))

@@ -31,6 +31,22 @@ def write(table: pd.DataFrame, path: pathlib.Path) -> None:
     table.assign(**rounded).to_csv(path, index=False)
 
 
+def with_earlier(rows: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
+    """Write the rows of some runs, and return them with those of other runs that the file has.
+
+    The seeds of an experiment may so be run one after another, and each adds to the tables.
+
+    Args:
+        rows: a table with the column ``run``.
+        path: the file, which is replaced.
+    """
+    if path.exists():
+        earlier = pd.read_csv(path)
+        rows = pd.concat([earlier[~earlier["run"].isin(rows["run"])], rows], ignore_index=True)
+    write(rows, path)
+    return pd.read_csv(path)
+
+
 def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str = "value") -> pd.DataFrame:
     """Summarise a column over seeds: their number, the mean and three quantiles.
 

@@ -16,9 +16,10 @@ from scipy import stats
 
 import ib_keras as ib
 from benchmarks.papers import _common
-from ib_keras import frame
-from ib_keras.frame.table import LATENTS, TRUTH
+from ib_keras import flags, frame
+from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
 from ib_keras.studies.butakov_2024 import fastest_fall
+from ib_keras.studies.material import mean_interval
 
 # The keys of the run folders: synthetic images, and trainings, perhaps several seeds of one.
 SYNTHETIC, TRAININGS = "butakov_synthetic", ("mnist", "cifar10")
@@ -33,12 +34,13 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
             ``butakov_mnist`` and ``butakov_cifar10`` likewise, or ``butakov_mnist-0``,
             ``butakov_mnist-1`` for several seeds of one preset. Missing ones are left out.
         data: the folder to write, with ``butakov_synthetic.csv``, ``butakov_<preset>.csv``,
-            ``butakov_<preset>_logs.csv`` and ``butakov_<preset>_phases.csv``.
+            ``butakov_<preset>_logs.csv`` and ``butakov_<preset>_phases.csv``. Estimates of
+            synthetic images of other seeds that it has are kept.
     """
     if SYNTHETIC in run_folders:
-        _common.write(
-            against_truth(ib.load(run_folders[SYNTHETIC])), data / "butakov_synthetic.csv"
-        )
+        own = known(ib.load(run_folders[SYNTHETIC]))
+        rows = _common.with_earlier(own, data / "butakov_synthetic_runs.csv")
+        _common.write(against_truth(rows), data / "butakov_synthetic.csv")
     for preset in TRAININGS:
         runs = [
             (int(name.rpartition("-")[2]) if "-" in name else 0, ib.load(folder))
@@ -52,34 +54,47 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
             _common.write(phases, data / f"butakov_{preset}_phases.csv")
 
 
-def against_truth(joined: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over seeds of each estimate, with a 95 % interval by Student's t.
+def known(joined: pd.DataFrame) -> pd.DataFrame:
+    """Return the estimates of images with known information, without the columns of other tables.
 
     Args:
         joined: the table of the preset ``synthetic``, joined with its logs.
 
     Returns:
-        The columns ``images``, ``of`` (``images`` or ``parameters``), ``estimator``, ``truth``,
-        ``value``, ``low``, ``high``, ``seeds``, ``stderr`` (the mean that the estimator states)
-        and ``flags``.
+        The columns ``run``, ``images``, ``of`` (``images`` or ``parameters``), ``estimator``,
+        ``truth``, ``value``, ``stderr``, ``flags`` and ``seconds``.
     """
     table = frame.convert(joined, "nats")
-    table = table[np.isfinite(table["value"])]
-    means = frame.over_seeds_of_truth(table)
-    stated = table.assign(group=table["run"].str.replace(r"-seed\d+$", "", regex=True))
-    stated = stated.groupby(["group", "layer", "estimator"])["stderr"].mean()
-    rows = []
-    for row in means.itertuples():
-        seeds = int(row.seeds)
-        half = row.stderr * stats.t.ppf(0.975, seeds - 1) / seeds**0.5 if seeds > 1 else np.nan
-        run = str(row.run).rpartition("-seed")[0] or row.run
-        rows.append({
-            "images": row.group, "of": "parameters" if row.layer == LATENTS else "images",
-            "estimator": row.estimator, "truth": getattr(row, TRUTH), "value": row.value,
-            "low": row.value - half, "high": row.value + half, "seeds": seeds,
-            "stderr": stated.get((run, row.layer, row.estimator), np.nan), "flags": row.flags,
-        })  # fmt: skip
-    return pd.DataFrame(rows).sort_values(["images", "of", "estimator", "truth"])
+    table = table.assign(
+        images=groups_of_truth(table),
+        of=np.where(table["layer"] == LATENTS, "parameters", "images"),
+        truth=table[TRUTH],
+    )
+    names = ["run", "images", "of", "estimator", "truth", "value", "stderr", "flags", "seconds"]
+    return table[names]
+
+
+def against_truth(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over seeds of each estimate, with a 95 % interval by Student's t.
+
+    Args:
+        rows: the estimates, with the columns of ``known``.
+
+    Returns:
+        The columns ``images``, ``of``, ``estimator``, ``truth``, ``value``, ``low``, ``high``,
+        ``seeds``, ``stderr`` (the mean that the estimator states), ``flags`` and ``seconds`` (the
+        mean). Estimates that are not finite are left out.
+    """
+    keys = ["images", "of", "estimator", "truth"]
+    summary = []
+    for key, part in rows[np.isfinite(rows["value"])].groupby(keys):
+        found = flags.split(",".join(part["flags"].fillna("")))
+        summary.append((
+            *key, *mean_interval(part["value"]), len(part), part["stderr"].mean(),
+            ",".join(dict.fromkeys(found)), part["seconds"].mean(),
+        ))  # fmt: skip
+    names = [*keys, "value", "low", "high", "seeds", "stderr", "flags", "seconds"]
+    return pd.DataFrame(summary, columns=names)
 
 
 def training(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -12,6 +13,7 @@ import ib_keras as ib
 from benchmarks.papers import _common
 from ib_keras import frame
 from ib_keras.components.artifacts import samples as artifact
+from ib_keras.frame.table import CHANGES
 from ib_keras.studies.darlow_2020 import change, turn
 from ib_keras.studies.material import mean_interval
 
@@ -32,30 +34,53 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
         run_folders: ``darlow_photographs`` → the folder of the preset ``photographs``;
             ``darlow_separate`` → that of a run with ``share=false`` for some of its cells. Missing
             ones are left out.
-        data: the folder to write.
+        data: the folder to write. Estimates of other seeds that it has are kept.
     """
     if RUN in run_folders:
-        table = ib.load(run_folders[RUN])
+        own = decoded(ib.load(run_folders[RUN]))
+        table = _common.with_earlier(own, data / f"{RUN}_runs.csv")
         _common.write(summary(table), data / f"{RUN}.csv")
         _common.write(changes(table), data / f"{_CHANGES}.csv")
-        np.savez_compressed(data / f"{_SAMPLES}.npz", **grids(run_folders[RUN]))
+        firsts = table["run"].groupby(frame.without_seed(table["run"])).min()
+        if firsts.isin(own["run"]).all():
+            np.savez_compressed(data / f"{_SAMPLES}.npz", **grids(run_folders[RUN]))
         if SEPARATE in run_folders:
-            both = compared(table, ib.load(run_folders[SEPARATE]))
+            both = compared(table, decoded(ib.load(run_folders[SEPARATE])))
             _common.write(both, data / f"{SEPARATE}.csv")
+
+
+def decoded(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the estimates in nats, without the columns of other tables.
+
+    Args:
+        table: the table of a run of ``resnet_decoder``.
+
+    Returns:
+        The columns ``run``, ``layer``, ``layer_index``, ``epoch``, ``quantity``, ``value``,
+        ``stderr``, ``flags``, and ``details`` of I(X;T) with nothing but its changes.
+    """
+    table = frame.convert(table, "nats")
+
+    def of_changes(text: Any) -> str:
+        known = json.loads(text) if isinstance(text, str) and text else {}
+        return json.dumps({CHANGES: known[CHANGES]}) if CHANGES in known else ""
+
+    names = ["run", "layer", "layer_index", "epoch", "quantity", "value", "stderr", "flags"]
+    details = table["details"].map(of_changes) if "details" in table else ""
+    return table[names].assign(details=details)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Return each quantity over the seeds of a network, with a 95 % interval by Student's t.
 
     Args:
-        table: the table of a run of ``resnet_decoder``.
+        table: the estimates, with the columns of ``decoded``.
 
     Returns:
         The columns ``network``, ``layer``, ``epoch``, ``quantity``, ``n`` (seeds), ``mean``,
         ``low``, ``high`` and ``stderr`` (the mean standard error of a seed, over images).
     """
-    table = frame.convert(table[frame.columns(table)], "nats")
-    table = table.assign(network=table["run"].map(frame.seed_groups(table["run"])))
+    table = table.assign(network=frame.without_seed(table["run"]))
     rows = []
     keys = ["network", "layer_index", "layer", "epoch", "quantity"]
     for key, part in table.groupby(keys):
@@ -71,15 +96,16 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
     """Return how far I(X;T) rises until its largest mean over seeds, and falls after it.
 
     Args:
-        table: the table of a run of ``resnet_decoder``.
+        table: the estimates, with the columns of ``decoded``.
 
     Returns:
         The columns ``network``, ``layer``, ``start`` and ``stop`` (epochs), ``n`` (seeds), ``mean``
         (the change), ``low`` and ``high`` (its 95 % interval).
     """
-    table = frame.convert(table, "nats")
     table = table[(table["quantity"] == "I(X;T)") & np.isfinite(table["value"])]
-    table = table.assign(network=table["run"].map(frame.seed_groups(table["run"])))
+    table = table.assign(
+        network=frame.without_seed(table["run"]), details=table["details"].fillna("")
+    )
     rows = []
     for (network, layer), curve in table.groupby(["network", "layer"]):
         first, top, last = turn(curve)
@@ -95,8 +121,8 @@ def compared(shared: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     """Compare decoders that are shared by checkpoints with one decoder for each checkpoint.
 
     Args:
-        shared: the table of a run with ``share=true``.
-        separate: that of a run of some of its cells with ``share=false``.
+        shared: the estimates of a run with ``share=true``, with the columns of ``decoded``.
+        separate: those of a run of some of its cells with ``share=false``.
 
     Returns:
         The columns ``run``, ``layer``, ``epoch``, ``shared``, ``separate`` (I(X;T)), ``difference``
@@ -105,8 +131,7 @@ def compared(shared: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
     """
     both = []
     for table in (shared, separate):
-        own = frame.convert(table, "nats")
-        own = own[own["quantity"] == "I(X;T)"]
+        own = table[table["quantity"] == "I(X;T)"]
         both.append(own.set_index(["run", "layer", "epoch"])[["value", "stderr"]])
     joined = both[1].join(both[0], lsuffix="_separate", rsuffix="_shared", how="inner")
     return pd.DataFrame({
@@ -131,7 +156,8 @@ def grids(folder: pathlib.Path) -> dict[str, Any]:
     for path in sorted(folder.rglob(artifact.SAMPLES), key=lambda path: path.stat().st_mtime):
         part = artifact.read(path.parent)
         newest[part["run"], part["layer"]] = part
-    named = pd.Series(frame.seed_groups(sorted({run for run, _ in newest})), dtype="str")
+    runs = pd.Series(sorted({run for run, _ in newest}), dtype="str")
+    named = pd.Series(frame.without_seed(runs).to_numpy(), index=runs)
     arrays: dict[str, Any] = {}
     for run, network in named.drop_duplicates().items():
         for (of, layer), part in sorted(newest.items()):
