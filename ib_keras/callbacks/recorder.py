@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from ib_keras.estimation.run import make_estimators
 from ib_keras.frame import provenance
 from ib_keras.instrumentation.model import InstrumentedModel, instrument
 from ib_keras.instrumentation.taps import Layers
-from ib_keras.training.schedule import Epochs, selector
+from ib_keras.training.schedule import Epochs, beyond, selector
 from ib_keras.views import patterns
 
 
@@ -48,7 +49,8 @@ class Recorder(keras.callbacks.Callback):
             targets as a dict by name, a matrix of several labels, or a list. ``None`` takes the
             targets of a data set; arrays then have none.
         epochs: ``"log"`` (0, about 20 per decade, and the last), an integer k for every k-th epoch,
-            a list of epochs, or a predicate of the epoch.
+            a list of epochs, or a predicate of the epoch. A warning names the epochs of a list that
+            the training does not reach.
         layers: names or globs of taps; ``None`` for all. A model that is not instrumented is tapped
             without noise; ``layers`` is then the argument of ``instrument``.
         keep: ``"activations"``, or ``"estimates"`` to estimate during training and keep only the
@@ -152,7 +154,9 @@ class Recorder(keras.callbacks.Callback):
                     "range='global'",
                 )
         self._conditional = check_bool(conditional, "conditional")
-        self._selects = selector(epochs)
+        if isinstance(epochs, Iterable) and not isinstance(epochs, str):
+            epochs = list(epochs)
+        self._epochs, self._selects = epochs, selector(epochs)
         self._logs: list[dict[str, Any]] = []
         self._training: Mapping[str, Any] | None = None
         self._sink: Sink | None = None
@@ -202,6 +206,12 @@ class Recorder(keras.callbacks.Callback):
         self._sink = None
         self._logs = []
         self._reported = {}
+        last = self.params.get("epochs")
+        if missed := beyond(self._epochs, last):
+            warnings.warn(
+                f"Epochs {missed} are not recorded: the training ends at epoch {last}.",
+                stacklevel=2,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Open the record at the first epoch, whose number is not known earlier."""

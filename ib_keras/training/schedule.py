@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,18 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
         "'log', 'log:100', a step, a list of epochs, or a predicate",
         repr(epochs),
     )
+
+
+def beyond(epochs: Epochs, last: int | None) -> list[int]:
+    """Return the epochs of a list that a training never reaches; none for other schedules.
+
+    Args:
+        epochs: the schedule.
+        last: the last epoch of the training, if it is known.
+    """
+    if last is None or not isinstance(epochs, Sequence) or isinstance(epochs, str):
+        return []
+    return sorted({int(epoch) for epoch in epochs if epoch > last})
 
 
 def _selects_points(points: int, epoch: int, last: int | None) -> bool:

@@ -202,6 +202,16 @@ def test_inputs_that_do_not_fit_fail_before_training(noisy, inputs, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+def test_epochs_after_the_last_one_are_named(noisy, inputs, tmp_path, recwarn):
+    with pytest.warns(UserWarning, match=r"Epochs \[4, 9\] are not recorded.*ends at epoch 3"):
+        fit(noisy, inputs, ib.Recorder(tmp_path / "a", *inputs, epochs=iter([0, 9, 3, 4])))
+    assert ib.ActivationStore(tmp_path / "a").epochs == [0, 3]
+    recwarn.clear()
+    for name, epochs in (("b", [0, 3]), ("c", 5), ("d", "log"), ("e", lambda epoch: epoch == 9)):
+        fit(noisy, inputs, ib.Recorder(tmp_path / name, *inputs, epochs=epochs))
+    assert not [w for w in recwarn if "not recorded" in str(w.message)]
+
+
 def test_schedules():
     assert log_epochs(8) == list(range(9))
     epochs = log_epochs(1000)
