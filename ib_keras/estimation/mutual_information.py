@@ -122,8 +122,9 @@ def mutual_information(
         ``no_critic`` if no critic was trained though the variables have more than two dimensions
         together, ``unconfirmed`` if other estimates do not confirm the closed form,
         ``undersampled`` if there are few rows of most categories, ``unbounded`` if the value would
-        grow with more rows, ``infinite`` for an exact relation, ``high_dim`` if there are too few
-        rows for the columns, and ``dependent`` if rows repeat or depend on each other.
+        grow with more rows, ``infinite`` for an exact relation, such as a column of A that is one
+        of B, ``high_dim`` if there are too few rows for the columns, and ``dependent`` if rows
+        repeat or depend on each other.
 
         With ``by_column``, a table with a row for each column of A: ``column``, its name or number;
         ``value``, ``stderr``, ``lower``, ``upper`` and ``unit``; ``kind_a`` and ``kind_b``; and
@@ -131,8 +132,8 @@ def mutual_information(
         ``not_estimated``, and the reason in ``details``.
 
     Raises:
-        ArgumentError: If samples are invalid, lengths differ, or a column of A is a column of B, so
-            that I is infinite. With ``by_column``, only if B is invalid or the lengths differ.
+        ArgumentError: If samples are invalid or lengths differ. With ``by_column``, only if B is
+            invalid or the lengths differ.
 
     Example:
         >>> mutual_information(frame.drop(columns="price"), frame["price"], by_column=True)

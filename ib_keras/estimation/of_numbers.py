@@ -68,7 +68,10 @@ def two_numbers(
     n = len(a.numbers)
     if not a.dim or not b.dim:
         return Answer(0.0, 0.0, n, b.dim)
-    scales, flags = _scales(a, b, np.random.default_rng([seed, 2]))
+    try:
+        scales, flags = _scales(a, b, np.random.default_rng([seed, 2]))
+    except InfiniteError:  # a column of A is a column of B
+        return Answer(math.inf, 0.0, n, b.dim).flagged("infinite")
     x, y = scales["ranks"]
     wide = max(x.shape[1], y.shape[1])
     several = x.shape[1] + y.shape[1] > 2
