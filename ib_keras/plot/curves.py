@@ -106,7 +106,8 @@ def layer_curves(
         figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
         for layer, colour in colours.items()
     ]
-    drawing.legend(figure, [*handles, *doubts], ax, "layer")
+    below = points["estimator"].nunique() > 1
+    drawing.legend(figure, [*handles, *doubts], ax, None if below else "layer", below=below)
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,9 @@ _LEGEND_ROWS = 18
 # With more layers, colours show their depth, because markers and a legend could not be told apart.
 _MANY_LAYERS = 30
 MARKERS = "osD^vP*Xph<>8"
+# Markers that are not full: their faces, and the entries of the legend.
+_FACES = {flagging.CARE: "0.8", flagging.NOTHING: "none"}
+_DOUBTS = {doubt: f"{flagging.LOOKS[doubt]}: {flagging.MEANINGS[doubt]}" for doubt in _FACES}
 _BOUNDS = {"upper": "upper bound on", "lower": "lower bound on"}
 
 
@@ -162,13 +165,7 @@ def panels(
                 f"runs {runs}, estimators {estimators}",
             )  # fmt: skip
         return ax.figure, [((runs[0], estimators[0]), ax)]  # type: ignore[return-value]
-    # The figure has room for the legend beside the panels.
-    names = layers_of(points)
-    columns = 1 if many(names) else -(-(len(names) + 3) // _LEGEND_ROWS)
-    legend = columns * (0.085 * max(map(len, map(str, names))) + 0.65)
-    least = 0.19 * min(len(names) + 3, _LEGEND_ROWS) + 0.7
-    size = (4.0 * len(estimators) + max(2.4, legend + 1.0), max(3.4 * len(runs) + 0.4, least))
-    figure = figures.Figure(figsize=size, layout="constrained")
+    figure = figures.Figure(figsize=_size(points, len(runs), len(estimators)), layout="constrained")
     grid = figure.subplots(len(runs), len(estimators), squeeze=False)
     used = []
     for key, axes in zip(itertools.product(runs, estimators), grid.flat, strict=True):
@@ -178,6 +175,34 @@ def panels(
             axes.tick_params(labelsize=9)
             used.append((key, axes))
     return figure, used
+
+
+def _size(points: pd.DataFrame, rows: int, columns: int) -> tuple[float, float]:
+    """Return the width and height of a grid of panels with room for its legend, in inches."""
+    names = layers_of(points)
+    if columns > 1 and not many(names):
+        width = 4.0 * columns + 0.8
+        labels = [*names, *_DOUBTS.values()]
+        lines = -(-len(labels) // _columns(labels, width))
+        return width, 3.4 * rows + 0.5 + 0.2 * lines
+    entries = len(names) + len(_DOUBTS)
+    listed = 1 if many(names) else -(-entries // _LEGEND_ROWS)
+    least = 0.19 * min(entries, _LEGEND_ROWS) + 0.7
+    beside = listed * _entry_width(names) + 1.0
+    return 4.0 * columns + max(2.4, beside), max(3.4 * rows + 0.4, least)
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """Return the largest number of columns of a legend that fit into a width in inches."""
+    for count in range(len(labels), 1, -1):
+        if sum(map(_entry_width, np.array_split(labels, count))) <= width:
+            return count
+    return 1
+
+
+def _entry_width(labels: Iterable[Any]) -> float:
+    """Return the width of the widest entry of a legend in inches."""
+    return 0.085 * max(len(str(label)) for label in labels) + 0.65
 
 
 def divided(
@@ -228,8 +253,15 @@ def axis_label(quantity: str, unit: str) -> str:
     return f"{quantity} [{unit}]" if has_unit(quantity) else quantity
 
 
-def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | None = None) -> None:
-    """Draw a legend beside the panels."""
+def legend(
+    figure: Figure,
+    handles: list[Any],
+    ax: Axes | None,
+    title: str | None = None,
+    *,
+    below: bool = False,
+) -> None:
+    """Draw a legend beside the panels, or below them."""
     arguments: dict[str, Any] = {
         "handles": handles,
         "title": title,
@@ -238,6 +270,10 @@ def legend(figure: Figure, handles: list[Any], ax: Axes | None, title: str | Non
     }
     if ax is not None:
         ax.legend(**arguments, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
+    elif below:
+        labels = [handle.get_label() for handle in handles]
+        arguments["ncols"] = _columns(labels, figure.get_figwidth())
+        figure.legend(**arguments, loc="outside lower center")
     else:
         figure.legend(**arguments, loc="outside right upper")
 
@@ -285,15 +321,11 @@ def filled(colours: np.ndarray, doubt: int) -> Any:
 def doubt_legend(figures: Any, points: pd.DataFrame) -> list[Any]:
     """Return the entries of the legend for markers that are not full."""
     grey = {"linestyle": "none", "marker": "o", "color": "0.35"}
-    faces = {flagging.CARE: "0.8", flagging.NOTHING: "none"}
     return [
-        figures.Line2D(
-            [], [], markerfacecolor=face, **grey,
-            label=f"{flagging.LOOKS[doubt]}: {flagging.MEANINGS[doubt]}",
-        )
-        for doubt, face in faces.items()
+        figures.Line2D([], [], markerfacecolor=face, label=_DOUBTS[doubt], **grey)
+        for doubt, face in _FACES.items()
         if (points["doubt"] == doubt).any()
-    ]  # fmt: skip
+    ]
 
 
 def one(figures: Any, ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:

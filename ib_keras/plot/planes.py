@@ -103,7 +103,8 @@ def information_plane(
         for layer in layers
     ]
     handles += doubt_legend(figures, points)
-    drawing.legend(figure, handles, ax, "layer")
+    below = points["estimator"].nunique() > 1
+    drawing.legend(figure, handles, ax, None if below else "layer", below=below)
     if ax is None:
         bar = figure.colorbar(
             figures.ScalarMappable(norm, figures.colormap), ax=[axes for _, axes in panels],

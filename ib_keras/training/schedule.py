@@ -77,9 +77,9 @@ def beyond(epochs: Epochs, last: int | None) -> list[int]:
         epochs: the schedule.
         last: the last epoch of the training, if it is known.
     """
-    if last is None or not isinstance(epochs, Sequence) or isinstance(epochs, str):
+    if last is None or isinstance(epochs, str) or not isinstance(epochs, Sequence):
         return []
-    return sorted({int(epoch) for epoch in epochs if epoch > last})
+    return sorted({int(epoch) for epoch in epochs if int(epoch) > last})
 
 
 def _selects_points(points: int, epoch: int, last: int | None) -> bool:
