@@ -87,6 +87,46 @@ def panels(rows: int, columns: int, width: float, height: float, **axes: Any) ->
     return figure, figure.subplots(rows, columns, squeeze=False, **axes)
 
 
+def wrapped(
+    count: int, most: int, width: float, height: float, **axes: Any
+) -> tuple[Figure, list[Any]]:
+    """Make a figure with rows of at most ``most`` panels, so that a page can show it in full size.
+
+    Args:
+        count: the number of panels.
+        most: the largest number of panels in a row.
+        width: width of a panel in inches.
+        height: height of a panel in inches.
+        **axes: arguments of ``subplots``.
+
+    Returns:
+        The figure and its panels.
+    """
+    columns = min(count, most)
+    figure, grid = panels(-(-count // columns), columns, width, height, **axes)
+    for unused in grid.flat[count:]:
+        unused.set_axis_off()
+        above = grid[-2, list(grid[-1]).index(unused)]
+        above.xaxis.set_tick_params(labelbottom=True)
+    return figure, list(grid.flat[:count])
+
+
+def label_outer(shown: Sequence[Any], xlabel: str, ylabel: str) -> None:
+    """Label the x axes of the lowest panels and the y axes of the first ones.
+
+    Args:
+        shown: panels of ``wrapped``.
+        xlabel: label of the x axes.
+        ylabel: label of the y axes.
+    """
+    columns = shown[0].get_subplotspec().get_gridspec().ncols
+    for place, axes in enumerate(shown):
+        if place + columns >= len(shown):
+            axes.set_xlabel(xlabel)
+        if place % columns == 0:
+            axes.set_ylabel(ylabel)
+
+
 def palette(names: Sequence[Any]) -> dict[Any, Any]:
     """Return a colour for each name, from dark to light."""
     import matplotlib as mpl

@@ -152,7 +152,7 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
 def _planes(curves: pd.DataFrame) -> Figure:
     """Draw the information planes of the means over seeds."""
     cells = list(dict.fromkeys(zip(curves["estimator"], curves["cell"], strict=True)))
-    figure, (row,) = _common.panels(1, len(cells), 3.4, 3.0, sharey=True)
+    figure, row = _common.wrapped(len(cells), 2, 4.2, 2.8, sharey=True)
     colours = _common.palette(_LAYERS)
     for axes, (estimator, cell) in zip(row, cells, strict=True):
         own = curves[(curves["estimator"] == estimator) & (curves["cell"] == cell)]
@@ -165,9 +165,8 @@ def _planes(curves: pd.DataFrame) -> Figure:
             axes.plot(x, y, color=colours[layer], label=layer, linewidth=1)
             axes.plot(x[:1], y[:1], "o", color=colours[layer], markerfacecolor="white")
             axes.plot(x[-1:], y[-1:], "o", color=colours[layer])
-        axes.set(xlabel="I(X;T) [nats]")
         axes.set_title(f"{cell}\n{estimator}", fontsize="medium")
-    row[0].set_ylabel("I(T;Y) [nats]")
+    _common.label_outer(row, "I(X;T) [nats]", "I(T;Y) [nats]")
     columns = min(6, 3 * len(cells))
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return figure
@@ -181,24 +180,23 @@ def _by_cell(curves: pd.DataFrame) -> Figure:
     """Draw I(X;T) by EBAB against the epoch, without L2 above and with it below."""
     own = curves[curves["quantity"] == "I(X;T)"]
     names = _plain(own["cell"])
-    figure, grid = _common.panels(2, len(names), 1.9, 1.9, sharex=True, sharey=True)
+    pairs = [(name, name + "+l2") for name in names]
+    shown = [c for some in (pairs[:4], pairs[4:]) for row in zip(*some, strict=True) for c in row]
+    figure, grid = _common.wrapped(
+        len(shown), min(4, len(names)), 2.3, 1.9, sharex=True, sharey=True
+    )
     colours = _common.palette(_LAYERS)
-    for row, suffix in zip(grid, ("", "+l2"), strict=True):
-        for axes, name in zip(row, names, strict=True):
-            for layer in _LAYERS:
-                part = own[(own["cell"] == name + suffix) & (own["layer"] == layer)]
-                part = part.sort_values("epoch")
-                epochs = part["epoch"].clip(lower=0.7)
-                axes.plot(epochs, part["mean"], color=colours[layer], label=layer, linewidth=1)
-                axes.fill_between(
-                    epochs, part["low"], part["high"], color=colours[layer], alpha=0.15, linewidth=0
-                )
-            axes.set(title=name + suffix, xscale="log")
-        row[0].set_ylabel("I(X;T) by EBAB [nats]")
-    for axes in grid[-1]:
-        axes.set_xlabel("epoch")
-    handles = grid[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=6)
+    for axes, cell in zip(grid, shown, strict=True):
+        for layer in _LAYERS:
+            part = own[(own["cell"] == cell) & (own["layer"] == layer)].sort_values("epoch")
+            epochs = part["epoch"].clip(lower=0.7)
+            axes.plot(epochs, part["mean"], color=colours[layer], label=layer, linewidth=1)
+            axes.fill_between(
+                epochs, part["low"], part["high"], color=colours[layer], alpha=0.15, linewidth=0
+            )
+        axes.set(title=cell, xscale="log")
+    _common.label_outer(grid, "epoch", "I(X;T) [nats]")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return figure
 
 

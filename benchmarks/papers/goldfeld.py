@@ -168,7 +168,7 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
 
 def _beside_published(own: pd.DataFrame, cells: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """Draw the seeds of each layer, their mean, and the authors' curve."""
-    figure, (row,) = _common.panels(1, 5, 2.3, 2.3, sharex=True, sharey=True)
+    figure, row = _common.wrapped(5, 3, 3.0, 2.2, sharex=True, sharey=True)
     whole = cells[cells["cell"].eq("tanh") & cells["inputs"].eq("all")]
     for axes, layer in zip(row, _LAYERS, strict=True):
         part = own[own["layer"] == layer]
@@ -183,8 +183,8 @@ def _beside_published(own: pd.DataFrame, cells: pd.DataFrame, published: pd.Data
             complete["epoch"].clip(lower=0.7), complete["mean"], "k.", markersize=3,
             label="ours, all 4 096 inputs",
         )  # fmt: skip
-        axes.set(title=layer, xscale="log", xlabel="epoch")
-    row[0].set_ylabel("I(X;T) [nats]")
+        axes.set(title=layer, xscale="log")
+    _common.label_outer(row, "epoch", "I(X;T) [nats]")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -193,7 +193,7 @@ def _cells(cells: pd.DataFrame) -> Figure:
     """Draw the mean of I(X;T) over seeds in each kind of network."""
     own = cells[cells["inputs"] == "resampled"]
     names = list(dict.fromkeys(own["cell"]))
-    figure, (row,) = _common.panels(1, len(names), 2.2, 2.3, sharex=True, sharey=True)
+    figure, row = _common.wrapped(len(names), 3, 3.0, 2.2, sharex=True, sharey=True)
     colours = _common.palette(_LAYERS)
     for axes, name in zip(row, names, strict=True):
         for layer in _LAYERS:
@@ -203,15 +203,15 @@ def _cells(cells: pd.DataFrame) -> Figure:
             axes.fill_between(
                 epochs, part["low"], part["high"], color=colours[layer], alpha=0.2, linewidth=0
             )
-        axes.set(title=name, xscale="log", xlabel="epoch")
-    row[0].set_ylabel("I(X;T) [nats]")
+        axes.set(title=name, xscale="log")
+    _common.label_outer(row, "epoch", "I(X;T) [nats]")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
 def _losses(logs: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """Draw loss and accuracy of training and held-out rows without noise, and the authors'."""
-    figure, (row,) = _common.panels(1, 4, 2.7, 2.3, sharex=True)
+    figure, row = _common.wrapped(4, 2, 4.2, 2.2, sharex=True)
     colours = _common.palette(list(dict.fromkeys(logs["cell"])))
     titles = {
         "loss": "loss [nats]", "val_loss": "held-out loss [nats]",
@@ -224,10 +224,9 @@ def _losses(logs: pd.DataFrame, published: pd.DataFrame) -> Figure:
             axes.plot(part["epoch"].clip(lower=0.7), part["mean"], color=colours[cell], label=cell)
         theirs = published[published["measure"] == name]
         axes.plot(theirs["epoch"], theirs["value"], "--", color="#d95f02", label="published run")
-        axes.set(title=title, xscale="log", xlabel="epoch")
-    figure.legend(
-        *row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours) + 1
-    )
+        axes.set(title=title, xscale="log")
+    _common.label_outer(row, "epoch", "")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
