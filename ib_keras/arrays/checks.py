@@ -21,12 +21,14 @@ def as_array(values: Any, name: str) -> np.ndarray:
     except ValueError as error:
         raise ArgumentError(f"`{name}` is not an array", "rows of equal length", error) from None
     if array.dtype == object and array.ndim == 0:
-        raise ArgumentError(
-            f"`{name}` is not an array",
-            "an array; convert a tf.data.Dataset with "
-            "np.stack(list(dataset.unbatch().as_numpy_iterator()))",
-            type(values).__name__,
-        )
+        if hasattr(values, "toarray"):
+            expected = "a dense array: `.toarray()` makes one of a sparse matrix"
+        else:
+            expected = (
+                "an array; convert a tf.data.Dataset with "
+                "np.stack(list(dataset.unbatch().as_numpy_iterator()))"
+            )
+        raise ArgumentError(f"`{name}` is not an array", expected, type(values).__name__)
     return array
 
 

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from ib_keras import compression, estimators, layers, synthetic
 from ib_keras.arrays.checks import as_samples, check_seed
@@ -29,6 +30,13 @@ THREE_PARTS = r"Expected .*Received: "
 def test_bad_samples(t):
     with pytest.raises(ArgumentError, match=THREE_PARTS):
         as_samples(t)
+
+
+def test_sparse_matrices_are_to_be_made_dense():
+    sparse = scipy.sparse.csr_matrix(np.eye(3))
+    with pytest.raises(ArgumentError, match=r"a dense array: `.toarray\(\)`.*csr_matrix"):
+        as_samples(sparse)
+    assert as_samples(sparse.toarray()).shape == (3, 3)
 
 
 def test_samples_are_flattened_and_keep_their_precision():
