@@ -16,6 +16,9 @@ import numpy as np
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
 # Largest numbers of rows and values from which the spread of columns is measured.
 _ROWS, _VALUES = 4096, 1 << 20
+# A few rows set the range of a variable if the others span less than this share of it; and the
+# share of the rows that are few, of at least this number.
+_NARROW, _FEW, _FEWEST = 1 / 30, 0.01, 128
 # Values farther from the median than this many median distances are far. For normal values, this
 # is about 30 standard deviations.
 _FAR = 45.0
@@ -112,6 +115,29 @@ def spread(samples: np.ndarray) -> float:
             return math.sqrt(variance)
         # A column that varies in a few rows only may be constant in the rows of the first try.
     return 1.0
+
+
+def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
+    """Return whether one row in a hundred, or one row, has 30 times the range of all others.
+
+    Args:
+        samples: ``(n, d)`` finite values.
+        columns: whether to compare the range of each column; at least half of them must have it.
+    """
+    n, d = samples.shape
+    some = samples[:: max(1, n // max(_FEWEST, _VALUES // (8 * d)))].astype(np.float64)
+    away = np.abs(some - np.median(some, axis=0 if columns else None))
+    away = away if columns else away.max(axis=1, keepdims=True)
+    kept = len(some) - max(1, round(_FEW * len(some)))
+    if kept < 2:
+        return False
+    usual = np.partition(away, kept - 1, axis=0)[kept - 1]
+    low, high = (
+        f(axis=0 if columns else None).astype(np.float64) for f in (samples.min, samples.max)
+    )
+    # Twice the distance from the median is the range that the other rows may have.
+    narrow = (usual > 0) & (2 * usual < _NARROW * (high - low))
+    return bool(np.mean(narrow) >= 0.5)
 
 
 def stride(n: int, dim: int) -> int:

@@ -20,6 +20,8 @@ from ib_keras.interface import Estimate, LayerInformation, Traits
 
 # An estimate above this share of its ceiling is flagged: it may say nothing about the network.
 SATURATION = 0.99
+# The flag of bins or noise whose scale a few rows set.
+OUTLIERS = "outliers"
 # Share of the logarithm of the batch size above which a bound by contrasts is flagged.
 _BATCH_CEILING = 0.8
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ib_keras.arrays.checks import check_count, check_interval, check_positive
 from ib_keras.arrays.rows import slices
+from ib_keras.arrays.scaling import few_rows_set_range
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import SATURATION
+from ib_keras.estimators.base import OUTLIERS, SATURATION
 from ib_keras.estimators.plug_in import PlugIn, digitise
 from ib_keras.interface import Traits
 
@@ -145,8 +146,10 @@ class Binning(PlugIn):
         if self.quantile:
             return self._quantile_codes(t), ()
         if isinstance(self.range, str):
-            axis = 0 if self.range == "neuron" else None
-            return _range_codes(t, t.min(axis=axis), t.max(axis=axis), self.bins), ()
+            by_neuron = self.range == "neuron"
+            axis = 0 if by_neuron else None
+            codes = _range_codes(t, t.min(axis=axis), t.max(axis=axis), self.bins)
+            return codes, (OUTLIERS,) if few_rows_set_range(t, columns=by_neuron) else ()
         low, high = self.range
         least, largest = float(t.min()), float(t.max())
         self.check_extent(least, largest)

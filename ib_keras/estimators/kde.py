@@ -11,9 +11,15 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_samples, check_positive
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.scaling import magnitude, moderate
+from ib_keras.arrays.scaling import few_rows_set_range, magnitude, moderate
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import FromClasses, check_memory, network_noise, saturation
+from ib_keras.estimators.base import (
+    OUTLIERS,
+    FromClasses,
+    check_memory,
+    network_noise,
+    saturation,
+)
 from ib_keras.estimators.kernels.pairwise import kernel_sums
 from ib_keras.interface import Estimate, Kind, LayerInformation
 
@@ -68,7 +74,7 @@ class _KDE(FromClasses):
         labels, binned = self.classes(y, n)
         everything, within = self._log_means(samples, labels)
         xt = max(0.0, -float(everything.mean()))
-        flags = (*saturation(xt, n), _FLAG, *network_noise(noise_std))
+        flags = (*saturation(xt, n), _FLAG, *self._of_scale(samples), *network_noise(noise_std))
         kind: Kind = "estimate" if noise_std > 0 and self.kind == "lower" else self.kind
         information = Estimate(xt, kind=kind, flags=flags, n=n, dim=dim)
         if labels is None:
@@ -149,6 +155,10 @@ class _KDE(FromClasses):
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
         """Return the samples, rescaled if the estimate does not depend on their scale."""
         return samples
+
+    def _of_scale(self, samples: np.ndarray) -> tuple[str, ...]:
+        """Return a flag if the variance depends on a few rows."""
+        return ()
 
     def _check_kind(self) -> None:
         if self.kind not in ("upper", "lower"):
@@ -247,3 +257,6 @@ class AdaptiveKDE(_KDE):
 
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
         return moderate(samples)[0] if self.power == 2 else samples
+
+    def _of_scale(self, samples: np.ndarray) -> tuple[str, ...]:
+        return (OUTLIERS,) if few_rows_set_range(samples) else ()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ib_keras.arrays.scaling import (
+    few_rows_set_range,
     magnitude,
     moderate,
     of_one_spread,
@@ -120,3 +121,28 @@ def test_neither_variable_hides_the_other():
     for scale in (2.0**-120, 2.0**120):
         found = KozachenkoLeonenko().mutual_information((a * scale).astype(np.float32), b)
         assert found.value == pytest.approx(expected.value, abs=1e-4)
+
+
+def test_few_rows_that_set_the_range():
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=(500, 4))
+    usual = {
+        "normal": t,
+        "relu": np.maximum(0, t - 2),
+        "heavy tails": np.exp(2 * t),
+        "rarely active": (rng.random((500, 4)) < 0.005).astype(float),
+        "one wide column": t * [300, 1, 1, 1],
+        "saturated": np.tanh(9 * t),
+    }
+    for name, samples in usual.items():
+        for columns in (False, True):
+            assert not few_rows_set_range(samples, columns=columns), name
+    for rows in (1, 5):
+        far = t.copy()
+        far[:rows] += 1e4
+        assert few_rows_set_range(far) and few_rows_set_range(far, columns=True)
+        assert few_rows_set_range(far.astype(np.float32))
+    far[:20] = 1e4  # not few
+    assert not few_rows_set_range(far)
+    assert few_rows_set_range(np.vstack([t[:2], [[1e9] * 4]]))
+    assert not few_rows_set_range(t[:2]) and not few_rows_set_range(t[:1])

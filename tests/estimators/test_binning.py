@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ib_keras as ib
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import EBAB, Binning
 from ib_keras.estimators.plug_in import digitise
@@ -155,3 +156,22 @@ def test_mutual_information_of_a_pair():
 def test_bad_parameters(arguments):
     with pytest.raises(ArgumentError, match="Expected .* Received: "):
         Binning(**arguments)
+
+
+@pytest.mark.parametrize("estimator", ["binning", {"name": "binning", "range": "neuron"}, "akde"])
+def test_a_row_that_sets_the_scale_is_flagged(estimator):
+    """One missing value that is coded as a large number hides what all other rows show."""
+    rng = np.random.default_rng(0)
+    t, y = rng.normal(size=(400, 3)), rng.integers(0, 2, 400)
+    clean = ib.estimate({"t": t}, estimator, targets=y)
+    assert not clean["flags"].str.contains("outliers").any()
+    t[7] = -99999
+    found = ib.estimate({"t": t}, [estimator, "ebab"], targets=y).set_index(
+        ["estimator", "quantity"]
+    )
+    scaled = found.drop(index="ebab(bins=30)", errors="ignore").drop(index="ebab", errors="ignore")
+    assert scaled["flags"].str.contains("outliers").all() and len(scaled) == 2
+    assert (scaled["value"] < 0.1 * clean["value"].to_numpy()).all()
+    rest = found.drop(index=scaled.index)
+    assert len(rest) == 2 and not rest["flags"].str.contains("outliers").any()
+    assert rest["value"].max() > 5
