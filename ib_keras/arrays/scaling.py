@@ -125,16 +125,17 @@ def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
         columns: whether to compare the range of each column; at least half of them must have it.
     """
     n, d = samples.shape
-    some = samples[:: max(1, n // max(_FEWEST, _VALUES // (8 * d)))].astype(np.float64)
+    largest = float(magnitude(samples)[0, 0])
+    if not largest:
+        return False
+    some = samples[:: max(1, n // max(_FEWEST, _VALUES // (8 * d)))] / largest
     away = np.abs(some - np.median(some, axis=0 if columns else None))
     away = away if columns else away.max(axis=1, keepdims=True)
     kept = len(some) - max(1, round(_FEW * len(some)))
     if kept < 2:
         return False
     usual = np.partition(away, kept - 1, axis=0)[kept - 1]
-    low, high = (
-        f(axis=0 if columns else None).astype(np.float64) for f in (samples.min, samples.max)
-    )
+    low, high = (f(axis=0 if columns else None) / largest for f in (samples.min, samples.max))
     # Twice the distance from the median is the range that the other rows may have.
     narrow = (usual > 0) & (2 * usual < _NARROW * (high - low))
     return bool(np.mean(narrow) >= 0.5)

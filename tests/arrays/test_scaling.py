@@ -145,4 +145,7 @@ def test_few_rows_that_set_the_range():
     far[:20] = 1e4  # not few
     assert not few_rows_set_range(far)
     assert few_rows_set_range(np.vstack([t[:2], [[1e9] * 4]]))
+    for scale in (1e300, 5e-324):
+        with np.errstate(under="ignore"):
+            assert not few_rows_set_range(np.clip(t * scale, -1.7e308, 1.7e308))
     assert not few_rows_set_range(t[:2]) and not few_rows_set_range(t[:1])
