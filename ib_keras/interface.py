@@ -1,4 +1,4 @@
-"""The interface of estimators. It imports nothing from the package."""
+"""The interface of estimators; this module imports nothing from the package."""
 
 from __future__ import annotations
 
@@ -74,15 +74,16 @@ class Traits:
     """The requirements of an estimator besides T, and its additional methods.
 
     Args:
-        inputs: whether it compares T with X. Other estimators only need to know which inputs are
-            equal.
-        propagations: whether it needs S, a layer's output before the layer's own noise, and inputs
-            that are propagated several times. Its ``estimate`` then gets S as ``t``. If S is random
-            given X, it also gets ``conditional``, and in a further argument ``conditional_rows``
-            the rows ``(m,)`` of ``t`` that have these inputs. The estimator must derive from
-            ``estimators.base.BaseEstimator``, whose attributes ``conditional_inputs`` and
-            ``propagations`` are the numbers m and n_x for a model.
-        all_epochs: whether it needs the smallest and largest value of all layers and epochs.
+        inputs: whether the estimator compares T with X. Other estimators only need to know which
+            inputs are equal.
+        propagations: whether the estimator needs S, a layer's output before the layer's own noise,
+            and inputs that are propagated several times. Its ``estimate`` then gets S as ``t``. If
+            S is random given X, ``estimate`` also gets ``conditional``, and in a further argument
+            ``conditional_rows`` the rows ``(m,)`` of ``t`` that have these inputs. The estimator
+            must derive from ``estimators.base.BaseEstimator``, whose attributes
+            ``conditional_inputs`` and ``propagations`` are the numbers m and n_x for a model.
+        all_epochs: whether the estimator needs the smallest and the largest value over all layers
+            and epochs.
         pairs: whether its ``mutual_information`` takes any two variables.
         labels_alone: whether its ``with_labels`` estimates I(T;Y) without I(X;T).
     """
@@ -111,9 +112,9 @@ class Estimator(Protocol):
 
         Args:
             t: the layer's outputs, ``(n, ...)``, which are flattened to ``(n, d)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
-                ``(n, k)``: floats that are not labels.
-            x: the inputs, ``(n, ...)``; ``None`` if all n are distinct.
+            y: class labels, ``(n,)`` or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
+                ``(n, k)``, which are floats that are not labels.
+            x: the inputs, ``(n, ...)``; ``None`` if all n inputs are distinct.
             noise_std: standard deviation of the Gaussian noise that the network adds to this layer.
             conditional: outputs for m inputs, each propagated n_x times, ``(m, n_x, ...)``, for
                 estimators with the trait ``propagations``.
@@ -121,5 +122,5 @@ class Estimator(Protocol):
         ...
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, JSON-serialisable."""
+        """Return the constructor's arguments, which can be serialised to JSON."""
         ...

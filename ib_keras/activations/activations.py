@@ -8,18 +8,20 @@ import numpy as np
 
 
 class Activations(Mapping[str, np.ndarray]):
-    """The outputs of the tapped layers: layer name → float32 ``(n, *shape)``, in the taps' order.
+    """A mapping of the tapped layers' names to their outputs, float32 ``(n, *shape)``.
+
+    The layers are in the order of the taps.
 
     Args:
         arrays: layer name → array ``(n, *shape)``, or ``(draws, n, *shape)`` with several draws.
-        noise_std: layer name → standard deviation of the network's noise in that layer; 0 for
-            layers that are left out.
+        noise_std: layer name → standard deviation of the network's noise in that layer; layers
+            that are not in this mapping have no noise.
         clean: whether the arrays are the outputs before each layer's own noise.
         random: the layers whose output before their own noise is random given the input.
-        views: layer name → name of the view that was captured in place of the output; ``"flat"``
-            for layers that are left out.
-        masks: layer name → which positions are valid, ``(n, positions)``, for the view
-            ``"positions"``.
+        views: layer name → name of the view that was captured in place of the output; layers that
+            are not in this mapping have the view ``"flat"``.
+        masks: layer name → ``(n, positions)``, which marks the valid positions of each sample, for
+            layers with the view ``"positions"``.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Activations(Mapping[str, np.ndarray]):
         """Merge the axis of several draws into the axis of the samples.
 
         Args:
-            draws: the number of draws; with 1 there is no axis to merge.
+            draws: the number of draws; with one draw there is no axis to merge.
         """
         arrays = {name: merge_draws(array, draws) for name, array in self._arrays.items()}
         return Activations(

@@ -26,12 +26,12 @@ class EpochWriter:
     Args:
         folder: the epoch's folder; it must not exist.
         epoch: the number of the epoch.
-        layers: the layers' names, in order.
+        layers: the layers' names, in the order of the forward pass.
         n: number of rows.
         draws: number of noisy passes.
         noise_std: layer name → standard deviation of the network's noise.
         logs: rows of Keras's logs, each with the key ``epoch``.
-        random: the layers whose S is random given the input.
+        random: the layers whose S, the output before their own noise, is random given the input.
         propagated: the rows ``(m,)`` that are propagated repeatedly and the number n_x of their
             propagations; ``None`` if there are none.
     """
@@ -72,8 +72,9 @@ class EpochWriter:
 
         Args:
             layer: the layer's name.
-            chunk: ``(rows, *shape)``, the next rows; with several draws, one draw after the other.
-            kind: a kind of ``activations.kinds``.
+            chunk: ``(rows, *shape)``, the next rows; with several draws, all rows of a draw come
+                before those of the next draw.
+            kind: one of the kinds in ``activations.kinds``.
         """
         file = self._files.get((layer, kind))
         if file is None:
@@ -120,7 +121,7 @@ class EpochWriter:
 
 
 class _ArrayFile:
-    """A .npy file that is written in chunks, with its checksum and range of values."""
+    """A .npy file that is written in chunks while its checksum and range of values are computed."""
 
     def __init__(self, path: pathlib.Path, shape: tuple[int, ...]) -> None:
         self._file: IO[bytes] = open(path, "xb")

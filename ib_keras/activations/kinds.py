@@ -1,7 +1,9 @@
 """The kinds of arrays that are captured from a layer."""
 
-# T; S, before the layer's own noise; S of some rows, propagated many times.
+# T, the layer's output; S, the output before the layer's own noise; and S of a few rows that are
+# propagated many times.
 NOISY, CLEAN, PROPAGATED = "noisy", "clean", "propagated"
-# The parameters of a declared p(T|X), mean and standard deviation; and the valid positions.
+# The mean and the standard deviation of a p(T|X) that the layer declares; and the valid positions
+# of the view "positions".
 MEAN, SCALE, MASK = "mean", "scale", "mask"
 ALL = (NOISY, CLEAN, PROPAGATED, MEAN, SCALE, MASK)

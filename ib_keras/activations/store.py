@@ -47,10 +47,13 @@ class ActivationStore:
         epoch-000010/003-block_dense.mean.npy, .scale.npy  the parameters of a declared p(T|X)
         epoch-000010/003-block_dense.mask.npy  the valid positions of the view "positions"
         epoch-000010/propagated-rows.npy        the rows that were propagated repeatedly, (m,)
-        epoch-000010/003-block_dense.propagated.npy  their S, (n_x, m, *shape), behind noise
+        epoch-000010/003-block_dense.propagated.npy  S of these rows, (n_x, m, *shape), of layers
+                                    that come after noise
+
+    T is a layer's output, and S the output before the layer's own noise.
 
     An epoch's folder is filled under a temporary name and renamed when it is complete, so a store
-    never has a part of an epoch. Arrays are memory-mapped. When a process reads a file for the
+    never has an incomplete epoch. Arrays are memory-mapped. When a process reads a file for the
     first time, it compares the file with its checksum. Only one process at a time may write; any
     number may read.
 
@@ -102,7 +105,7 @@ class ActivationStore:
             targets: class labels of any kind, which are stored as codes 0…K−1 with their names;
                 numbers ``(n,)`` or ``(n, k)``; several targets by name; or ``None`` for the targets
                 of a data set, if it has any.
-            layers: the layers' names, in order.
+            layers: the layers' names, in the order of the forward pass.
             rows: ``(n,)`` ids of the rows in the data set; 0…n−1 by default.
             run: the name of the run in tables; the folder's name by default.
             draws: number of noisy passes per epoch.
@@ -240,7 +243,7 @@ class ActivationStore:
         values, names = self._own("targets.npy"), self._manifest.get("label_names")
         if names is not None:
             return (Target("", values, tuple(names)),)
-        if labels.are_labels(values):  # the oldest stores have the labels themselves
+        if labels.are_labels(values):  # the oldest stores contain the labels, not codes
             encoded = labels.recode(values, self.n, "targets")
             return (Target("", encoded.codes, encoded.names),)
         return as_targets(values, self.n)
@@ -253,7 +256,7 @@ class ActivationStore:
 
     @property
     def views(self) -> dict[str, str]:
-        """Layer name → name of the recorded view, without layers that are recorded as they are."""
+        """Layer name → name of its view; layers whose own outputs are recorded are left out."""
         return dict(self._manifest.get("views", {}))
 
     def rows(self) -> np.ndarray:
@@ -288,10 +291,11 @@ class ActivationStore:
         return None if extent is None else (extent[0], extent[1])
 
     def extent_of_all(self) -> tuple[float, float] | None:
-        """Return the smallest and largest value of all layers and epochs at which all are finite.
+        """Return the smallest and largest value over all layers and epochs, without reading arrays.
 
         Returns:
-            The values; ``None`` if no layer is finite at any epoch. No array is read.
+            The two values. Arrays with values that are not finite are left out; ``None`` if all
+            arrays have such values.
         """
         pairs = [(epoch, layer) for epoch in self.epochs for layer in self.layers]
         finite = [extent for pair in pairs if (extent := self.extent(*pair)) is not None]
@@ -326,7 +330,8 @@ class ActivationStore:
     def random(self, epoch: int) -> frozenset[str]:
         """Return the layers whose S is random given the input.
 
-        Noise acts before them, or the network draws random numbers at inference.
+        S is random if noise acts before the layer, or if the network draws random numbers at
+        inference.
         """
         return frozenset(self._epoch(epoch)["random"])
 
@@ -334,8 +339,8 @@ class ActivationStore:
         """Read the parameters of p(T|X) = N(mean, scale²) of a layer that declares it.
 
         Returns:
-            The means and standard deviations, each ``(n, *shape)`` or ``(draws, n, *shape)``;
-            ``None`` for other layers.
+            The means and standard deviations, each ``(n, *shape)``, or ``(draws · n, *shape)`` with
+            several draws; ``None`` for other layers.
         """
         mean, scale = (self._optional(epoch, layer, kind) for kind in (MEAN, SCALE))
         return None if mean is None or scale is None else (mean, scale)
@@ -345,7 +350,10 @@ class ActivationStore:
         return frozenset(e["layer"] for e in self._epoch(epoch)["files"] if e["kind"] == MEAN)
 
     def mask(self, epoch: int, layer: str) -> np.ndarray | None:
-        """Read which positions are valid, ``(n, positions)``; ``None`` if all are."""
+        """Read which positions are valid, ``(n, positions)``; ``None`` if all positions are valid.
+
+        With several draws, the shape is ``(draws · n, positions)``.
+        """
         return self._optional(epoch, layer, MASK)
 
     def _optional(self, epoch: int, layer: str, kind: str) -> np.ndarray | None:
@@ -523,7 +531,7 @@ class ActivationStore:
         return journal.read(self.path, required=True)
 
     def _fetch(self, *names: str, again: bool = False, passing: bool = False) -> bool:
-        """Copy a file of a store in a bucket; return ``False`` if the bucket does not have it."""
+        """Copy a file from the store's bucket, if any; return ``False`` if the bucket lacks it."""
         return self._bucket is None or self._bucket.fetch(*names, again=again, passing=passing)
 
     def _check_local(self) -> None:
@@ -558,12 +566,12 @@ def _write_inputs(folder: pathlib.Path, examples: Examples) -> None:
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
-    """Return a single column of numbers as a vector."""
+    """Return a matrix of one column as a vector, and other arrays unchanged."""
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _wide(values: np.ndarray, class_names: Any) -> np.ndarray:
-    """Return numbers as a matrix."""
+    """Return numbers as a matrix, and the codes of classes unchanged."""
     return values if class_names is not None else values.reshape(len(values), -1)
 
 

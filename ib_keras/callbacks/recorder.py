@@ -44,7 +44,8 @@ class Recorder(keras.callbacks.Callback):
         inputs: X in any form that Keras accepts: an array ``(n, ...)``, a list or dict of arrays,
             or a data set (``tf.data.Dataset``, ``keras.utils.PyDataset``, an iterator that ends) of
             inputs, or of inputs and targets. A data set is read once at the start of training and
-            once for each recorded epoch, one batch at a time; its rows must be the same each time.
+            once for each recorded epoch, one batch at a time; its rows must be the same, in the
+            same order, each time.
         targets: Y: class labels ``(n,)`` or one-hot rows; numbers ``(n,)`` or ``(n, k)``; several
             targets as a dict by name, a matrix of several labels, or a list. ``None`` takes the
             targets of a data set; arrays then have none.
@@ -60,12 +61,12 @@ class Recorder(keras.callbacks.Callback):
             callbacks after this one in the list (CSVLogger, EarlyStopping, trackers) and for
             History. They appear from the first recorded epoch on, and are NaN in epochs that are
             not recorded.
-        conditional: whether these also estimate I(X;T|Y), as in ``ib_keras.estimate``.
+        conditional: whether the estimators also estimate I(X;T|Y), as in ``ib_keras.estimate``.
         draws: number of noisy forward passes per epoch.
         conditional_inputs: m, the number of randomly chosen rows that are propagated repeatedly.
-            From these, ``SamplePropagation`` measures the randomness, given the input, of a layer
-            that comes after noise. 0 for none. Layers with more than 512 values are left out,
-            because it would not help at that width.
+            From these rows, ``SamplePropagation`` measures how random a layer that comes after
+            noise is, given the input. 0 for no such rows. Layers with more than 512 values are left
+            out, because the propagations would not help at that width.
         propagations: n_x, the number of times each of these rows is propagated.
         views: functions of the layers' outputs that are recorded in their place (see
             ``ib_keras.views``): a view for all layers that it fits, or names or globs of layers →
@@ -258,7 +259,7 @@ class Recorder(keras.callbacks.Callback):
             epochs: the epochs of the checkpoints, in ascending order.
             restore: function of an epoch that loads its checkpoint into the model.
             logs: Keras's logs of the training, each with the key ``epoch``.
-            training: how the model was trained, for the provenance of tables, JSON-serialisable.
+            training: a JSON-serialisable description of the training, for the provenance of tables.
         """
         epochs = list(epochs)
         self._training = training

@@ -44,13 +44,13 @@ def replay(
             checkpoints, which are named by their prefix or their ``.index`` file.
         inputs: X, as for ``Recorder``.
         targets: Y, as for ``Recorder``.
-        model: the network, or a function without arguments that returns it, for weights without a
-            model and for ``.keras`` files whose classes are not at hand. At the end it has the
-            weights of the last checkpoint. An instrumented model adds its noise.
+        model: the network, or a function without arguments that returns it; needed for weights
+            without a model, and for ``.keras`` files with classes that are not registered. At the
+            end it has the weights of the last checkpoint. An instrumented model adds its noise.
         pattern: regular expression with one group, the epoch, which is searched in the name of each
             file: ``r"step_(\d+)"``. By default, the epoch is the integer after the word "epoch", or
             else the only integer that differs between the names. Decimal numbers are ignored, so
-            that ``weights.05-0.33.keras`` is of epoch 5.
+            that ``weights.05-0.33.keras`` belongs to epoch 5.
         logs: losses and metrics of the training for the report: the file of a ``CSVLogger``, a
             DataFrame, or a list of dictionaries, with the column or key ``epoch``, which Keras
             counts from 0. The logs of Keras's epoch e belong to the network after e + 1 epochs.
@@ -62,10 +62,10 @@ def replay(
         The store of activations; or, with ``keep="estimates"``, the table of estimates.
 
     Raises:
-        ArgumentError: If the path is taken; if a file is missing, damaged or no checkpoint; if a
-            name has no epoch, or epochs repeat; if a checkpoint is of another architecture; if a
-            model is missing, or has classes that are not registered; if ``logs`` cannot be read; or
-            if an argument of ``Recorder`` is invalid.
+        ArgumentError: If the path is taken; if a file is missing, damaged or not a checkpoint; if a
+            name has no epoch, or epochs repeat; if a checkpoint has another architecture; if
+            ``model`` is needed and missing; if ``logs`` cannot be read; or if an argument of
+            ``Recorder`` is invalid.
 
     Example::
 

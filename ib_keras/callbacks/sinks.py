@@ -79,7 +79,7 @@ class Recording:
     def propagate(
         self, names: list[str], epoch: int, viewed: Viewed
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Yield S of the chosen rows, one forward pass at a time."""
+        """Yield S of the repeatedly propagated rows, one batch of a forward pass at a time."""
         if not names:
             return
         repeated = self.inputs.take(self.rows)
@@ -119,7 +119,9 @@ class Sink(Protocol):
 
 
 def _check_free(path: pathlib.Path) -> None:
-    """Check that a new record overwrites nothing; the error for a record says how to resume it.
+    """Check that a new record overwrites nothing.
+
+    If there is a record at the path, the error says how to resume it.
 
     Raises:
         ArgumentError: If ``path`` exists and is not an empty folder.
@@ -140,10 +142,10 @@ def _check_free(path: pathlib.Path) -> None:
 def _check_same(
     recording: Recording, fingerprint: str, layers: list[str], views: Mapping[str, str]
 ) -> None:
-    """Check that an existing record, which a training resumes, is of the same data and layers.
+    """Check that the record that a training resumes has the same data, layers and views.
 
     Raises:
-        ArgumentError: If it is not.
+        ArgumentError: If they differ.
     """
     names, own = list(recording.names), recording.viewed.names
     same = fingerprint == recording.fingerprint
@@ -181,7 +183,7 @@ class StoreSink(Sink):
         if not (path / manifests.MANIFEST).exists():
             return None
         store = ActivationStore(path)
-        # The record of a training that was killed before its first backup.
+        # Whether the record may be that of a training that was killed before its first backup.
         begun = max(store.epochs, default=0) <= 1 and _ENDED not in journal.read(path)
         if not start and not (begun and store.made == self._r.origin):
             _check_free(path)

@@ -25,9 +25,8 @@ _UNIT = "_nats/"
 def name(row: Mapping[str, Any]) -> str:
     """Return the name of an estimate in Keras's logs, such as ``I_XT_nats/ebab/dense_1``.
 
-    The information about one of several targets is ``I_TY_name_nats/…``.
-
-    It consists of letters, digits and ``_ / . -``, which TensorBoard, MLflow and others accept.
+    The name of the information about one of several targets begins with ``I_TY_name_nats/``. All
+    names consist of letters, digits and ``_ / . -``, which TensorBoard, MLflow and others accept.
     """
     parts = (row["estimator"], row["layer"])
     quantity, _, target = row["quantity"].removesuffix("])").partition("[")
@@ -69,7 +68,7 @@ class TensorBoard:
         self._drawn = True
 
     def begin(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Start the plane; a resumed training has rows of earlier epochs."""
+        """Start the information plane with the rows of earlier epochs, if a training is resumed."""
         self._rows, self._drawn = list(rows), True
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:

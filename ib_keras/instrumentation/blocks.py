@@ -1,4 +1,4 @@
-"""Parts of a network that belong together: a layer and its activation, the blocks of a network."""
+"""Parts of a network that belong together: a layer with its activation, and blocks of layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ACTIVATIONS = (
     keras.layers.Activation, keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.PReLU,
     keras.layers.ReLU, keras.layers.Softmax,
 )  # fmt: skip
-# The same, but without a layer with weights before them, they have no tap.
+# These belong to the layer before them, too; if it has no weights, they have no tap.
 _NORMALISATIONS = (
     keras.layers.BatchNormalization, keras.layers.GroupNormalization,
     keras.layers.LayerNormalization, keras.layers.Normalization,
@@ -27,14 +27,14 @@ _SUM_OPERATIONS = frozenset(["Add", "Average", "Maximum"])
 
 
 def belongs_to_others(layer: keras.Operation) -> bool:
-    """Whether a layer is an activation or normalisation, which belongs to the layer before it."""
+    """Return whether a layer is an activation or normalisation that belongs to the one before."""
     if isinstance(layer, keras.layers.Layer):
         return isinstance(layer, _ACTIVATIONS + _NORMALISATIONS)
     return type(layer).__name__ in ACTIVATIONS
 
 
 def last_of_group(traced: Trace, call: Call, belongs: Callable = belongs_to_others) -> Call:
-    """Return the last activation or normalisation that belongs to a call, else the call itself.
+    """Return the last activation or normalisation that belongs to a call, or the call itself.
 
     Args:
         traced: the forward pass.
@@ -55,8 +55,9 @@ def _is_activation(layer: keras.Operation) -> bool:
 def blocks(traced: Trace) -> list[Call]:
     """Find the stages of a deep network: residual sums, concatenations and nested blocks.
 
-    - If several layers of one class, defined by a user or a library, are side by side and contain
-      layers with weights, these are the blocks, such as the encoder layers of a transformer.
+    - If several layers of one class that Keras does not define are in the same layer or model and
+      contain layers with weights, these are the blocks, such as the encoder layers of a
+      transformer.
     - Otherwise the blocks are the sums and concatenations at which all paths that have branched
       meet again, each with the activation that belongs to it. A sum that only other sums read, or
       that a longer path bypasses, is part of a block. Nested models and layers without a sum or
@@ -112,7 +113,8 @@ def _joins(traced: Trace) -> list[Call]:
         readers = traced.readers.get(id(call.value), [])
         if readers and all(id(reader.value) in values for reader in readers):
             continue
-        # The paths of overlapping cells, as in a NASNet, do not all meet; branches begin there.
+        # The paths of overlapping cells, as in a NASNet, do not all meet in one operation. There,
+        # concatenations at which new branches begin are the blocks.
         branches = type(call.layer).__name__ == "Concatenate" and len(readers) > 1
         if branches or flow.meets(call):
             found.append(call)
@@ -143,7 +145,7 @@ class _Flow:
         after: dict[int, list[int]] = {key: [] for key in inputs}
         for operation in order:
             key = id(operation)
-            # A mask, which is boolean, passes all blocks by.
+            # A mask, which is boolean, bypasses all blocks.
             values = [x for x in operation.inputs if x.dtype.name != "bool"]
             sources = list(dict.fromkeys(id(x.op) for x in values if id(x.op) in after))
             if sources:
@@ -158,7 +160,7 @@ class _Flow:
         self._backward = _dominators(nodes[::-1], after)
 
     def meets(self, call: Call) -> bool:
-        """Whether all paths from the point where a join's branches part lead through the join."""
+        """Return whether all paths from the point where a join's branches part lead through it."""
         parents = self._forward
         branches = [id(t.op) for t in call.sources if hasattr(t, "op") and id(t.op) in parents]
         if len(branches) < 2:

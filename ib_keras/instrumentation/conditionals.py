@@ -13,18 +13,19 @@ from ib_keras.instrumentation.interception import paused
 
 
 def declared(layer: keras.Operation, args: tuple, output: Any) -> tuple[Any, Any] | None:
-    """Return the means and standard deviations of a layer's output that the layer declares.
+    """Return the means and standard deviations that a layer declares for its output.
 
-    A method ``conditional`` that cannot be used must not stop a training, because the layer may
-    have it for other purposes. It gives a warning.
+    A method ``conditional`` that cannot be used gives a warning. It must not stop a training,
+    because the layer may have it for other purposes.
 
     Args:
-        layer: the layer, which declares them if it has a method ``conditional``.
+        layer: the layer, which declares a distribution if it has a method ``conditional``.
         args: the positional arguments of its call, which are those of ``conditional``.
-        output: the output, or a structure whose first tensor is declared.
+        output: the output; of a structure of tensors, the distribution is that of the first.
 
     Returns:
-        Both with the shape of the output; ``None`` if the layer declares nothing of use.
+        The means and the standard deviations, both with the shape of the output; ``None`` if the
+        layer declares no distribution, or one that cannot be used.
     """
     if not callable(getattr(layer, "conditional", None)):
         return None

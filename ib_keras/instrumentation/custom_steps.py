@@ -20,7 +20,7 @@ _lent: dict[int, tuple[int, dict[str, Any]]] = {}
 
 
 def is_customised(model: keras.Model) -> bool:
-    """Whether the model's class overrides the training steps, loss or metrics of Keras."""
+    """Return whether the model's class overrides the steps, loss or metrics of Keras."""
     return any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS)
 
 
@@ -28,7 +28,8 @@ def is_customised(model: keras.Model) -> bool:
 def compiled_as(model: keras.Model, other: keras.Model) -> Iterator[None]:
     """Give ``model`` the attributes that ``other`` was compiled with, for a ``with`` block.
 
-    The calls are counted, because the replicas of a distribution strategy run steps concurrently.
+    The open blocks are counted, because the replicas of a distribution strategy run steps
+    concurrently; the last one restores the model's own attributes.
     """
     key = id(model)
     with _lock:

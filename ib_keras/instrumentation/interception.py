@@ -3,10 +3,10 @@
 ``Layer.__call__`` looks up ``self.call`` at every call. While a ``Session`` is open, the layers
 that it watches have an instance attribute ``call`` that passes the output to the sessions of the
 *same thread*; in other threads it only runs the layer's own ``call``. Inside a ``tf.function`` this
-happens while the function is traced, so the compiled program has the result and nothing stays on
-the model. The attribute is removed when the last session that watches the layer is closed. The lock
-is held only to set and remove the attribute, never while a model runs, because the replicas of a
-distribution strategy wait for each other inside a call.
+happens while the function is traced, so the compiled program contains the intercepted outputs, and
+the model itself is unchanged. The attribute is removed when the last session that watches the layer
+is closed. The lock is held only to set and remove the attribute, never while a model runs, because
+the replicas of a distribution strategy wait for each other inside a call.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ OnOutput = Callable[[str, keras.Operation, tuple, dict[str, Any], Any], Any]
 
 
 class Session:
-    """Call ``on_output`` for each call of one of ``layers`` during the ``with`` block.
+    """Calls ``on_output`` for each call of one of ``layers`` during the ``with`` block.
 
     Args:
         layers: the layers to watch.
         on_output: function of the name of the call, the layer, the positional and the keyword
             arguments, and the output; its result replaces the output. The name is the path of the
-            watched layers that are being called, ``encoder/dense``, with a suffix from the second
-            call of the same path on, ``encoder/dense:1``.
+            watched layers that are being called, such as ``encoder/dense``; from the second call
+            of the same path on it has a suffix, ``encoder/dense:1``.
         root: a model that the block may call several times. Each of its calls restarts the count,
             and its name is not part of the paths.
         on_call: function of the positional and the keyword arguments, which runs before each call.
@@ -66,7 +66,7 @@ class Session:
 
     @property
     def arguments(self) -> tuple[Arguments, ...]:
-        """The layers, positional and keyword arguments of these calls."""
+        """The calls in progress, the outermost first: layer, positional and keyword arguments."""
         return tuple(self._open)
 
     def __enter__(self) -> Session:
@@ -94,7 +94,7 @@ class Session:
     def intercept(
         self, layer: keras.Operation, proceed: Callable, /, *args: Any, **kwargs: Any
     ) -> Any:
-        """Run a call of a layer by ``proceed`` and pass its output to ``on_output``."""
+        """Call a layer through ``proceed``, and pass its output to ``on_output``."""
         if layer is self._root:
             self._open, self._calls = [], Counter()
             return proceed(*args, **kwargs)
@@ -112,13 +112,13 @@ class Session:
         return self._on_output(name, layer, args, kwargs, output)
 
     def watches(self, layer: keras.Operation) -> bool:
-        """Whether this session watches ``layer``."""
+        """Return whether this session watches ``layer``."""
         return id(layer) in self._layers
 
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """Call layers inside the ``with`` block without interception."""
+    """Suspend all interception in this thread inside the ``with`` block."""
     open_sessions, _local.sessions = _sessions(), []
     try:
         yield

@@ -22,10 +22,10 @@ _SUMS = (
 
 
 class Masks:
-    """The masks of the tensors of one forward pass, also where Keras loses them.
+    """The masks of the tensors of one forward pass, including masks that Keras loses.
 
-    ``MultiHeadAttention`` removes the masks of its inputs, which other layers read as well, and
-    sums such as ``x + y`` pass no mask on. The positions after them are still padding.
+    ``MultiHeadAttention`` removes the masks from its inputs, which other layers read as well, and
+    sums such as ``x + y`` pass no mask on, although the same positions are still padding.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Masks:
                 self.put(tensor, mask)
 
     def put(self, tensor: Any, mask: Any) -> None:
-        """Note the mask of a tensor, which is kept alive so that its identity stays its own."""
+        """Note the mask of a tensor; the tensor is kept alive, so that its ``id`` stays unique."""
         self._of[id(tensor)] = (tensor, mask)
 
     def get(self, tensor: Any) -> Any:
@@ -62,8 +62,8 @@ class Masks:
             args: the positional arguments of its call.
             kwargs: the keyword arguments of its call.
             output: the output, before Keras sets its mask.
-            holders: the calls that contain this one. A layer inside a transformer's block, which is
-                not given the mask of the block itself, has it nevertheless.
+            holders: the calls that contain this one. A layer inside a block has the mask of the
+                block even if the block does not pass it on.
 
         Returns:
             A boolean tensor ``(batch, steps)``; ``None`` if no mask is known.
@@ -79,7 +79,7 @@ class Masks:
         return self._of_holder(tensors[0], holders)
 
     def _of_holder(self, output: Any, holders: Sequence[Arguments]) -> Any:
-        """Return the mask of the innermost call around a layer that has the layer's positions."""
+        """Return the mask of the innermost enclosing call that fits the layer's output."""
         for layer, args, kwargs in reversed(holders):
             given = [self.get(x) for x in keras.tree.flatten(args[:1])]
             for mask in (*(kwargs.get(name) for name in _KEYWORDS), *given):
@@ -92,7 +92,7 @@ class Masks:
         return None
 
     def _computed(self, layer: keras.Operation, args: tuple) -> list[Any]:
-        """Return the masks that a layer computes from those of its inputs."""
+        """Return the masks that a layer computes from the masks of its inputs."""
         if not args:
             return []
         if isinstance(layer, _SUMS) or type(layer).__name__ in ELEMENTWISE:
@@ -106,16 +106,19 @@ class Masks:
         previous = keras.tree.map_structure(self.get, args[0])
         try:
             return keras.tree.flatten(layer.compute_mask(args[0], previous))[:1]
-        except Exception:  # a layer of the user, whose mask Keras could not compute either
+        except Exception:  # a custom layer, whose mask Keras could not compute either
             return []
 
 
 def flattened(mask: Any, output: Any) -> Any:
-    """Return a mask ``(batch, positions)``, with the positions of images at each time in order.
+    """Repeat the mask of each step for all positions of the step, such as the pixels of an image.
 
     Args:
         mask: a mask ``(batch, steps)``, or ``None``.
         output: the output to which it belongs, ``(batch, steps, …, channels)``.
+
+    Returns:
+        A mask ``(batch, positions)``, or ``None``.
     """
     if mask is None:
         return None
@@ -123,7 +126,7 @@ def flattened(mask: Any, output: Any) -> Any:
 
 
 def _fits(mask: Any, output: Any) -> bool:
-    """Return whether a mask may belong to an output, by its static shape."""
+    """Return whether the static shape of a mask is compatible with an output."""
     return (
         isinstance(mask, tf.Tensor)
         and mask.shape.rank == 2
@@ -132,6 +135,6 @@ def _fits(mask: Any, output: Any) -> bool:
 
 
 def _if_fitting(mask: Any, shape: Any) -> Any:
-    """Return a mask, or one without masked positions if it has another shape."""
+    """Return the mask if it has the given shape, else a mask in which all positions are valid."""
     same = tf.reduce_all(tf.shape(mask) == shape)
     return tf.cond(same, lambda: mask, lambda: tf.ones(shape, tf.bool))

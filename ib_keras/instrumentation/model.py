@@ -44,9 +44,9 @@ def instrument(
             layers that are called several times. The taps of a model that was never called are
             unknown until its first call.
         noise_std: standard deviation of the noise, in the activations' unit. A number applies to
-            the hidden layers; the output layer has no noise. A dict maps tap names or globs to
-            numbers, ``{"dense_*": 0.05}``; taps that it does not name have no noise. An output has
-            a channel only if the dict names it.
+            all hidden layers; the output layer has no noise. A dict maps tap names or globs to
+            numbers, such as ``{"dense_*": 0.05}``; taps that it does not name have no noise. An
+            output has a channel only if the dict names it.
         layers: the layers to tap. ``None`` taps the output of each layer with weights, after the
             activation and normalisation layers that belong to it, and of layers that declare their
             distribution, such as ``ib_keras.layers.GaussianSampling``. ``"blocks"`` taps the stages
@@ -246,7 +246,7 @@ class InstrumentedModel(keras.Model):
         return self._step("train_step", data)
 
     def test_step(self, data: Any) -> Any:
-        """The wrapped model's test step if it overrides any step, else that of Keras."""
+        """Run the wrapped model's test step if it overrides any step, else that of Keras."""
         return self._step("test_step", data)
 
     def predict_step(self, data: Any) -> Any:
@@ -294,9 +294,9 @@ class InstrumentedModel(keras.Model):
             clean: ``True`` returns S, each layer's output before its own noise but with the noise
                 of earlier layers, instead of T.
             draws: number of independent passes, each with new noise.
-            seed: seed of the noise and of the random numbers that the model's own layers draw at
-                inference; ``None`` for a new seed at every call. The random numbers of training are
-                not affected.
+            seed: an integer or a tuple of integers, the seed of the noise and of the random numbers
+                that the model's own layers draw at inference; ``None`` for a new seed at every
+                call. The random numbers of training are not affected.
             views: functions of the layers' outputs to return in their place (see
                 ``ib_keras.views``): a view for all layers that it fits, or names or globs of layers
                 → views, such as ``{"block*": "mean"}``.
@@ -389,7 +389,7 @@ class InstrumentedModel(keras.Model):
             batch_size: see ``capture``.
             layers: see ``capture``.
             clean: see ``capture``.
-            seed: see ``capture``; it may also be a tuple of integers.
+            seed: see ``capture``.
             views: see ``capture``.
             view_inputs: see ``capture``.
 
@@ -418,10 +418,10 @@ class InstrumentedModel(keras.Model):
         views: Any = None,
         view_inputs: Any = None,
     ) -> Activations:
-        """Compute S of the layers behind noise, for many passes of each input with new noise.
+        """Compute S of the layers that come after noise, in many passes of each input.
 
-        ``SamplePropagation`` takes the result as ``conditional``. Layers whose S is a function of
-        the input, such as the first layer, are left out.
+        Each pass has new noise. ``SamplePropagation`` takes the result as ``conditional``. Layers
+        whose S is a function of the input, such as the first layer, are left out.
 
         Args:
             inputs: see ``capture``.
@@ -476,7 +476,7 @@ class InstrumentedModel(keras.Model):
     def fit_views(
         self, viewed: Viewed, inputs: Any, seed: tuple[int, ...], batch_size: int = 256
     ) -> Viewed:
-        """Fit the views that have to be fitted, on inputs that are not evaluated.
+        """Fit the views that have to be fitted, on inputs other than those that are captured.
 
         Args:
             viewed: the views.
@@ -502,11 +502,15 @@ class InstrumentedModel(keras.Model):
         return viewed.with_fitted({name: np.concatenate(each) for name, each in samples.items()})
 
     def view_noise(self, viewed: Viewed) -> dict[str, float]:
-        """Return the standard deviation of the noise of each tap, or of its view."""
+        """Return the standard deviation of the noise of each tap, or of its view if it has one."""
         return {name: viewed.noise_std(name, own) for name, own in self.noise_std.items()}
 
     def random_views(self, viewed: Viewed) -> frozenset[str]:
-        """Return the taps whose S is random, also by a view of Gaussian noise that is not."""
+        """Return the taps whose S, or the view of it, is random given the input.
+
+        These include noisy taps whose view has noise that is no longer Gaussian, such as a maximum:
+        this noise counts as part of S.
+        """
         if not viewed.views:
             return self.random_taps
         noise = self.noise_std
@@ -514,11 +518,11 @@ class InstrumentedModel(keras.Model):
         return self.random_taps | lost
 
     def masked_positions(self, viewed: Viewed) -> list[str]:
-        """Return the taps of which each position is a sample, and some are masked."""
+        """Return the taps with the view ``"positions"`` of which some positions are masked."""
         return [name for name in viewed.positions if viewed.taps[name].masked]
 
     def declared_taps(self, viewed: Viewed) -> list[str]:
-        """Return the taps that declare the distribution p(T|X), and are recorded as they are."""
+        """Return the taps without a view, and without noise before them, that declare p(T|X)."""
         noise, upstream = self.noise_std, self.plan.upstream
         return [
             name
@@ -532,8 +536,8 @@ class InstrumentedModel(keras.Model):
     def random_taps(self) -> frozenset[str]:
         """The taps whose S is random given the input.
 
-        Noise acts before them, or they depend on random numbers that the model itself draws at
-        inference, as a VAE does.
+        S is random if noise acts before the tap, or if it depends on random numbers that the model
+        itself draws at inference, as a VAE does.
         """
         noise = self.noise_std
         upstream = self.plan.upstream
@@ -549,7 +553,7 @@ class InstrumentedModel(keras.Model):
         batch_size: int,
         seed: tuple[int, ...],
     ) -> Iterator[tuple[int, Outputs]]:
-        """Compute arrays of several kinds in one pass, by batches.
+        """Compute arrays of several kinds in one pass, and yield them batch by batch.
 
         Args:
             inputs: see ``capture``.

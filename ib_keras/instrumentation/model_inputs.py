@@ -26,25 +26,28 @@ def spec_of(rows: Examples) -> Any:
 
 
 def row_shapes(spec: Any) -> list[Shape]:
-    """Return the shape of a row of each input of a model; nothing if a shape is unknown."""
+    """Return the shape of a row of each input of a model; an empty list if a rank is unknown."""
     shapes = [one.shape for one in keras.tree.flatten(spec)]
     return [] if any(s.rank is None for s in shapes) else [tuple(s[1:]) for s in shapes]
 
 
 def batch_size(spec: Any) -> int | None:
-    """Return the only batch size that a model takes; ``None`` if it takes any."""
+    """Return the fixed batch size of a model; ``None`` if the model takes any size."""
     return next((size for one in keras.tree.flatten(spec) if (size := one.shape[0])), None)
 
 
 def order(model: keras.Model, spec: Any, rows: Examples) -> list[int]:
-    """Return which array is each of a model's inputs, in the order of the flattened structure.
+    """Return the index of the array for each of a model's inputs.
 
-    A dict is assigned by the names of the inputs, as Keras does it.
+    Arrays in a dict are assigned by the names of the inputs, as Keras assigns them.
 
     Args:
         model: the model.
         spec: the structure of its inputs.
         rows: the rows.
+
+    Returns:
+        The indices, in the order of the flattened structure of the inputs.
 
     Raises:
         ArgumentError: If names are missing or unknown, or the shapes do not fit.
@@ -75,13 +78,14 @@ def order(model: keras.Model, spec: Any, rows: Examples) -> list[int]:
 def arranged(
     model: keras.Model, spec: Any, rows: Examples, size: int
 ) -> Iterator[list[np.ndarray]]:
-    """Yield batches of rows as a model takes them.
+    """Yield batches of rows in the form that a model takes.
 
     Args:
         model: the model.
         spec: the structure of its inputs.
         rows: the rows.
-        size: rows in a batch. A last batch with fewer is filled up if the model takes no others.
+        size: rows in a batch. If the model has a fixed batch size, a smaller last batch is filled
+            up with copies of its last row.
 
     Yields:
         The arrays in the order of ``order``, with an axis of size 1 at the end where the model

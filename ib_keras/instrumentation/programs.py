@@ -69,10 +69,10 @@ class Program:
 
 
 class Programs:
-    """The compiled forward passes of a model, one for each choice of taps and kind of input.
+    """The compiled forward passes of a model, one for each choice of arrays and form of input.
 
     Args:
-        seed: the seed of the captures that are called without one.
+        seed: the seed from which captures that are called without a seed get theirs.
     """
 
     def __init__(self, seed: int | None) -> None:
@@ -80,7 +80,7 @@ class Programs:
         self._seeds = np.random.default_rng(None if seed is None else [seed, 1])
 
     def seed(self, seed: int | tuple[int, ...] | None) -> tuple[int, ...]:
-        """Convert a seed to a tuple of integers; ``None`` gives a new one at each call."""
+        """Convert a seed to a tuple of integers; ``None`` gives a new seed at each call."""
         if seed is None:
             return (int(self._seeds.integers(2**31)),)
         return tuple(map(check_seed, seed)) if isinstance(seed, tuple) else (check_seed(seed),)
@@ -105,8 +105,8 @@ class Programs:
             viewed: the views of the taps, with their parameters.
             spec: the structure of the inputs.
             seed: the seed of the capture. TensorFlow's stateful random operations, such as
-                ``tf.random.normal``, keep their state in the compiled program; a model with these
-                operations has a new program for each capture, seeded while it is traced.
+                ``tf.random.normal``, keep their state in the compiled program. A model with such
+                operations gets a new program for each capture, which is seeded while it is traced.
         """
         wanted = {kind: tuple(names) for kind, names in wanted.items()}
         key = (tuple(wanted.items()), viewed.key, tuple(keras.tree.flatten(spec)))
@@ -228,7 +228,7 @@ def run(
         The index of the batch's first row, and the outputs.
 
     Raises:
-        ArgumentError: If the output of a layer has not one row for each sample.
+        ArgumentError: If the output of a layer does not have one row for each sample.
     """
     dtypes = [s.dtype.as_numpy_dtype for s in keras.tree.flatten(spec)]
     root, parameters = np.random.SeedSequence(seed), viewed.parameters
@@ -245,12 +245,12 @@ def run(
         _check_rows(found, batch[0].shape[0])
         yield (
             start,
-            {  # without the rows by which a batch was filled up
+            {  # without the rows that filled up the last batch
                 kind: {name: array[: n - start] for name, array in each.items()}
                 for kind, each in found.items()
             },
         )
-    next(batches, None)  # a data set compares the pass with the first one at its end
+    next(batches, None)  # at its end, a data set compares this pass with the first one
 
 
 def _check_rows(found: Outputs, rows: int) -> None:
@@ -268,5 +268,5 @@ def _check_rows(found: Outputs, rows: int) -> None:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    """Return a tensor's values, without a copy if it is in the memory of the CPU."""
+    """Return a tensor's values, without copying them if they are in the memory of the CPU."""
     return np.asarray(memoryview(tensor)) if "CPU" in tensor.device else tensor.numpy()

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# Operations that draw new numbers in each pass, with a state in TensorFlow's kernels.
+# Operations that draw new numbers in each pass, and keep their state in TensorFlow's kernels.
 KERNEL_STATE = frozenset(
     ["Multinomial", "ParameterizedTruncatedNormal", "RandomCrop", "RandomGamma", "RandomPoisson",
      "RandomPoissonV2", "RandomShuffle", "RandomStandardNormal", "RandomUniform",
      "RandomUniformInt", "SampleDistortedBoundingBoxV2", "TruncatedNormal"]
 )  # fmt: skip
-# The same, with a state in a variable of a `tf.random.Generator`.
+# Operations that draw new numbers in each pass, and keep their state in a variable of a
+# `tf.random.Generator`.
 _VARIABLE_STATE = frozenset(
     ["NonDeterministicInts", "RngReadAndSkip", "RngSkip", "StatefulRandomBinomial",
      "StatefulStandardNormalV2", "StatefulTruncatedNormal", "StatefulUniform",
@@ -49,9 +50,10 @@ def random_tensors(graph: tf.Graph) -> set[str]:
 
 
 def draws_from_kernels(graph: tf.Graph) -> bool:
-    """Whether the graph has draws with a state in TensorFlow's kernels, as ``tf.random.normal``.
+    """Return whether random operations of the graph keep their state in TensorFlow's kernels.
 
-    They can be seeded only while the graph is traced.
+    An example is ``tf.random.normal``. Such operations can be seeded only while the graph is
+    traced.
     """
     return _has(graph, KERNEL_STATE.__contains__)
 
@@ -111,13 +113,13 @@ def _called(node: Any) -> set[str]:
 
 
 def _has(graph: tf.Graph, condition: Callable[[str], bool]) -> bool:
-    """Whether the condition is true for an operation of the graph or of the functions it calls."""
+    """Return whether an operation of the graph, or of a function it calls, has the condition."""
     inside = _functions_that(graph, condition)
     return any(condition(o.type) or inside & _called(o.node_def) for o in graph.get_operations())
 
 
 def _functions_that(graph: tf.Graph, condition: Callable[[str], bool]) -> frozenset[str]:
-    """Find the functions that run, directly or by a call, an operation with the condition."""
+    """Find the functions that run an operation with the condition, directly or by a call."""
     library = graph.as_graph_def().library.function
     calls = {
         function.signature.name: set().union(*map(_called, function.node_def))

@@ -60,8 +60,8 @@ class Plan:
         upstream: tap → the taps that its output is computed from.
         random_inside: the taps that depend on random numbers that the model itself draws at
             inference.
-        declared: the taps whose layer declares the distribution p(T|X) for given inputs, which
-            have no random numbers before them.
+        declared: the taps whose layer declares the distribution p(T|X), and whose inputs do not
+            depend on random numbers.
         blocks: the taps that are blocks of the model, as ``layers="blocks"`` chooses them.
         n_blocks: the number of the model's blocks.
     """
@@ -90,7 +90,8 @@ class Plan:
         """Resolve a noise setting into the standard deviation of each tap.
 
         Args:
-            noise_std: a number for all taps that are not outputs, or name or glob → number.
+            noise_std: a number for all taps that are not outputs, or a mapping of names or globs
+                to numbers.
 
         Returns:
             Tap → standard deviation, without the taps that the setting does not apply to.
@@ -158,7 +159,7 @@ def plan(model: keras.Model, layers: Layers, spec: Any) -> Plan:
         traced = _deep_trace(model, spec, layers)
     chosen = select(traced, layers)
     paths = {call.path for call in chosen}
-    # A mask may come through any layer before.
+    # If a tap is masked, all layers are watched, because any earlier layer may pass the mask on.
     masked = any(call.masked for call in chosen)
     watched = {
         id(call.layer): call.layer
@@ -251,7 +252,8 @@ def select(traced: Trace, layers: Layers) -> list[Call]:
 
     Args:
         traced: a forward pass.
-        layers: ``None`` for the default, ``"blocks"``, names or globs, or a predicate of the layer.
+        layers: ``None`` for the default, ``"blocks"``, names or globs, or a function from a layer
+            to a boolean.
 
     Raises:
         ArgumentError: If nothing matches, or a match cannot be tapped.
@@ -324,7 +326,8 @@ def _deep_trace(model: keras.Model, spec: Any, layers: Any) -> Trace:
     """Trace a forward pass with the layers inside Keras's own layers.
 
     Raises:
-        ArgumentError: If a pattern names an inner layer that cannot be tapped, or not by this name.
+        ArgumentError: If a pattern names an inner layer that cannot be tapped, or that has to be
+            named by its path.
     """
     traced = trace(model, spec, deep=True)
     reached = [call for call in traced.calls if not call.in_loop]
@@ -403,16 +406,13 @@ def _is_chosen(layer: keras.layers.Layer, layers: Layers) -> bool:
 def default_taps(traced: Trace) -> list[Call]:
     """Choose T_1…T_L: the output of each layer with weights, after the activation of the layer.
 
-    A layer that declares the distribution p(T|X) is chosen, too.
-
     An activation or normalisation layer belongs to the layer before it if that layer's output is
     its only input and no other layer takes this output. A normalisation that belongs to no layer
     with weights has no tap. A layer that returns its input unchanged, such as a linear activation
-    or a dropout at inference, has no tap either and is skipped. If a layer returns several tensors,
-    the first is T. A layer whose output does not depend on the inputs, such as a position
-    embedding, has no tap. A wrapper is tapped instead of the layer that it wraps. A layer that
-    declares the distribution of its output, such as ``ib_keras.layers.GaussianSampling``, has a
-    tap, too.
+    or a dropout at inference, has no tap either. If a layer returns several tensors, the first is
+    T. A layer whose output does not depend on the inputs, such as a position embedding, has no tap.
+    A wrapper is tapped instead of the layer that it wraps. A layer that declares the distribution
+    of its output, such as ``ib_keras.layers.GaussianSampling``, has a tap even without weights.
 
     Raises:
         ArgumentError: If one of these layers is called inside a loop.

@@ -15,7 +15,7 @@ from ib_keras.instrumentation.interception import Session
 
 # Operations of TensorFlow that return their input unchanged.
 _TRIVIAL = ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics")
-# Operations whose outputs depend on the shape of their input only.
+# Operations whose outputs depend only on the shape of their input.
 _OF_SHAPES = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
 
 
@@ -33,8 +33,8 @@ class Call:
         first: whether the tensor is the only output of the call, or the first of several.
         children: whether watched layers were called inside this call.
         holders: the layers whose calls contain this call, the outermost first.
-        in_loop: whether the call is inside a loop or branch of the graph; its output cannot be
-            tapped then.
+        in_loop: whether the call is inside a loop or branch of the graph, so that its output cannot
+            be tapped.
         masked: whether some of the positions of the output are masked.
         declares: whether the layer declares the distribution of the output given its inputs.
         constant: whether the output depends at most on the shapes of the model's inputs, as a
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def tappable(self) -> bool:
-        """Whether noise can be added to the output, and it may differ between samples."""
+        """Whether noise can be added to the output, and the output may differ between samples."""
         return self.output.dtype.is_floating and not self.in_loop and not self.constant
 
     @property
@@ -70,12 +70,12 @@ class Call:
 
     @functools.cached_property
     def value(self) -> Any:
-        """The tensor where the output of this call was computed."""
+        """The output of this call, before identities and casts between floats."""
         return source(self.output)
 
     @functools.cached_property
     def sources(self) -> tuple:
-        """The distinct tensors where the inputs of this call were computed."""
+        """The distinct inputs of this call, before identities and casts between floats."""
         return tuple({id(s): s for s in map(source, self.inputs)}.values())
 
     @property
@@ -102,7 +102,7 @@ class Trace:
 
     @property
     def leaves(self) -> list[Call]:
-        """The first outputs of all calls of layers without watched inner layers, and of wrappers.
+        """The first output of each call of a wrapper, or of a layer without watched inner layers.
 
         Calls inside a wrapper are left out.
         """
@@ -116,7 +116,7 @@ class Trace:
 
     @functools.cached_property
     def readers(self) -> dict[int, list[Call]]:
-        """Identity of a ``value`` → the leaves that compute something from it."""
+        """The ``id`` of a ``value`` → the leaves that compute something from it."""
         readers: dict[int, list[Call]] = {}
         for call in self.leaves:
             if not call.in_loop and not call.returns_input:
@@ -125,7 +125,7 @@ class Trace:
         return readers
 
     def upstream(self, taps: Sequence[Call]) -> dict[str, frozenset[str]]:
-        """Tap → the taps that its output was computed from."""
+        """Return tap → the taps that its output was computed from."""
         names = {tap.output.name: tap.name for tap in taps}
         taps_before: dict[str, frozenset[str]] = {}  # the taps that each tensor depends on
         upstream: dict[str, frozenset[str]] = {}
@@ -146,7 +146,7 @@ class Trace:
         return frozenset(tap.name for tap in taps if tap.output.name in self.random)
 
     def declared(self, taps: Sequence[Call]) -> frozenset[str]:
-        """Return the taps whose layer declares p(T|X): its inputs depend on no random numbers."""
+        """Return the taps whose layer declares p(T|X) and has inputs that are not random."""
         return frozenset(
             tap.name
             for tap in taps
@@ -154,10 +154,10 @@ class Trace:
         )
 
     def channels_first(self, tap: Call) -> bool:
-        """Whether the channels come before the positions in the output of a tap.
+        """Return whether the channels come before the positions in the output of a tap.
 
-        The layer says so by its ``data_format``, or else the nearest layer before it whose output
-        has the same shape.
+        The ``data_format`` of the layer decides, or else that of the nearest earlier layer that it
+        is connected to by outputs of the same shape.
         """
         call = self._producers.get(id(tap.value), tap)
         while (own := getattr(call.layer, "data_format", None)) is None:
@@ -176,7 +176,7 @@ class Trace:
 
     @functools.cached_property
     def _producers(self) -> dict[int, Call]:
-        """Identity of a ``value`` → the call that computed it."""
+        """The ``id`` of a ``value`` → the call that computed it."""
         return {id(call.value): call for call in reversed(self.calls)}
 
 
@@ -210,7 +210,7 @@ def map_outputs(name: str, output: Any, function: Callable[[str, Any], Any]) -> 
 
 
 def source(tensor: Any) -> Any:
-    """Return the tensor where values were computed, before identities and casts."""
+    """Return the tensor whose values a tensor has, before identities and casts between floats."""
     while tf.is_symbolic_tensor(tensor):
         operation = tensor.op
         is_float_cast = operation.type == "Cast" and all(
@@ -228,7 +228,7 @@ def trace(model: keras.Model, spec: Any, *, deep: bool = False) -> Trace:
     Args:
         model: a built model.
         spec: the model's inputs, as a structure of ``tf.TensorSpec``.
-        deep: whether to watch the layers inside Keras's own layers, too.
+        deep: whether to watch the layers inside Keras's own layers as well.
     """
     calls: list[Call] = []
     inputs: list[Any] = []
@@ -335,12 +335,15 @@ def watchable(model: keras.Model, *, deep: bool = False) -> list[keras.Operation
 
 
 def is_atomic(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is one of Keras's own, whose inner layers are not watched by default."""
+    """Return whether a layer is one of Keras's own, whose inner layers are not watched by default.
+
+    Models do not count.
+    """
     return type(layer).__module__.startswith("keras.") and not isinstance(layer, keras.Model)
 
 
 def hidden_layers(model: keras.Model) -> Mapping[str, keras.layers.Layer]:
-    """Name of each layer inside one of Keras's own layers → the layer that contains it."""
+    """Return the name of each layer inside one of Keras's own layers → the containing layer."""
     found: dict[str, keras.layers.Layer] = {}
     for holder in watchable(model):
         if isinstance(holder, keras.layers.Layer) and is_atomic(holder):

@@ -37,7 +37,7 @@ class Viewed:
 
     @property
     def positions(self) -> list[str]:
-        """The taps of which each position is a sample."""
+        """The taps with the view ``"positions"``, of which each position is a sample."""
         return [name for name, view in self.views.items() if view.name == POSITIONS]
 
     @property
@@ -62,7 +62,11 @@ class Viewed:
         return [[tf.constant(p) for p in self.values[name]] for name in self.views]
 
     def check_inputs(self, inputs: Any) -> None:
-        """Raise if views have to be fitted and there are no inputs for it."""
+        """Raise an error if views have to be fitted and there are no inputs on which to fit them.
+
+        Raises:
+            ArgumentError: If a view has to be fitted and ``inputs`` is ``None``.
+        """
         if self.unfitted and inputs is None:
             raise ArgumentError(
                 f"The view {self.views[self.unfitted[0]].name!r} has to be fitted",
@@ -71,7 +75,11 @@ class Viewed:
             )
 
     def with_fitted(self, samples: Mapping[str, np.ndarray]) -> Viewed:
-        """Fit views on a layer's outputs ``(m, ...)``, by name."""
+        """Fit views on outputs of their taps.
+
+        Args:
+            samples: tap → outputs ``(m, ...)``.
+        """
         fitted = {
             name: self.views[name].parameters(_size(self.taps[name]), t.reshape(len(t), -1))
             for name, t in samples.items()
@@ -89,7 +97,7 @@ class Viewed:
         return view(output, mask, parameters[list(self.views).index(name)])
 
     def noise_std(self, name: str, stddev: float) -> float:
-        """Return the standard deviation of the noise of a view; 0 if it is not Gaussian."""
+        """Return the standard deviation of the noise in a tap's view; 0 if it is not Gaussian."""
         view = self.views.get(name)
         if view is None or not stddev:
             return stddev
@@ -97,7 +105,11 @@ class Viewed:
         return view.noise_std(stddev, tap.channels_last, tap.masked) or 0.0
 
     def size(self, tap: Tap) -> float:
-        """Return the number of values of a tap's fitted view; infinity if it is unknown."""
+        """Return the number of values of a tap's view, or of the tap if it has no view.
+
+        It is infinite for a tap of unknown size without a view. In a view, unknown sizes of the
+        layer count as 2.
+        """
         view = self.views.get(tap.name)
         if view is None:
             return _size(tap)
