@@ -1,7 +1,7 @@
 """The flags of estimates: their meaning, what to do about them, and how far to doubt the value.
 
-The report, the plots, the command line, the verdict on compression and the documentation all read
-``FLAGS``, and display estimates by their ``doubt``:
+The report, the plots, the command line, the verdict on compression and the documentation read
+``FLAGS``. They show an estimate according to its ``doubt``:
 
 | doubt | flags | in plots | in tables |
 |---|---|---|---|
@@ -31,7 +31,7 @@ class Flag:
         doubt: how far the flag discredits the value: ``NONE``, ``CARE`` or ``NOTHING``.
         reason: the reason for the doubt, as a clause that can end a sentence.
         says: the meaning of the flag, in whole sentences.
-        do: what to do about it.
+        do: what to do about the flag.
     """
 
     name: str

@@ -29,13 +29,15 @@ def compare(
     have; and by run, if all tables have the same runs. Otherwise each table is averaged over its
     runs, and the standard error is that of the mean: s/√k for k runs with standard deviation s, or
     the run's own standard error if there is one run. Do not pass the result of
-    ``frame.over_seeds``, whose ``stderr`` is s. The standard error of a difference is √(a² + b²).
+    ``frame.over_seeds``, whose ``stderr`` is s. The standard error of a difference is √(a² + b²),
+    where a and b are the standard errors of the two values.
 
     Args:
         frames_by_label: a mapping from at least two labels to tables of estimates, or to anything
             that ``ib_keras.load`` reads (a path, a glob, a list of these). The others are compared
             with the first.
-        by_run: whether to match runs by name; by default, if all tables have the same runs.
+        by_run: whether to match runs by name; by default, runs are matched if all tables have the
+            same runs.
         unit: ``"nats"`` or ``"bits"``; the default is the unit of the first table.
 
     Returns:

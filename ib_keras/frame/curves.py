@@ -1,4 +1,4 @@
-"""The course of a layer's information during training: its fall and its phases."""
+"""How a layer's information changes during training: its fall, its phases, and smoothed curves."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def compression(
         A frame with a row for each run, layer and estimator: ``maximum``, ``turn`` (the epoch of
         the maximum), ``end``, ``absolute``, its ``stderr`` (NaN if the estimates have none),
         ``relative`` (NaN if the maximum is not positive) and ``unit``, the unit of the table. With
-        ``over_seeds``, the column ``seeds`` has the number of runs, and each measure has a second
-        column ``…_std``, its standard deviation over runs.
+        ``over_seeds``, the column ``seeds`` has the number of runs, each measure has a second
+        column ``…_std``, its standard deviation over runs, and there is no ``stderr``.
 
     Raises:
         ArgumentError: If the table lacks columns or the quantity.
@@ -86,7 +86,7 @@ def phases(
     Args:
         frame: a table of estimates.
         quantity: ``"I(X;T)"``, or another quantity of the table.
-        tolerance: fraction of the range of the curve.
+        tolerance: the least change that ends a phase, as a fraction of the range of the curve.
 
     Returns:
         A frame with a row for each phase, in order: run, layer, estimator, ``phase``
@@ -114,22 +114,22 @@ def phases(
 def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.DataFrame:
     """Smooth the curves of each layer over the epochs by local polynomials (Savitzky and Golay).
 
-    The value at an epoch is that of the polynomial which fits the recorded epochs in a window
-    around it best. The standard error is multiplied by the norm of the weights of these epochs,
-    which assumes that the errors of different epochs are independent. Curves whose recorded epochs
-    are fewer than the window, or not equally far apart, or that have values that are not finite,
-    are left as they are.
+    The value at an epoch becomes that of the polynomial that best fits the recorded epochs in a
+    window around it. The standard error is multiplied by the norm of the weights of these epochs,
+    which assumes that the errors of different epochs are independent. A curve is left unchanged if
+    it has fewer recorded epochs than the window, if they are not equally far apart, or if a value
+    is not finite.
 
     Args:
         frame: a table of estimates.
-        window: number of recorded epochs, odd and more than ``order``.
+        window: number of recorded epochs in a window, odd and more than ``order``.
         order: degree of the polynomials.
 
     Returns:
         The table with smoothed values and errors.
 
     Raises:
-        ArgumentError: If the table lacks columns, or the window is even or too short.
+        ArgumentError: If the table lacks columns, or the window is even or too short for the order.
 
     References:
         Savitzky & Golay, Anal. Chem. 36(8), 1964. Butakov et al., ICLR 2024, arXiv:2305.08013.
@@ -139,7 +139,7 @@ def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.Dat
     window, order = check_count(window, "window", 3), check_count(order, "order", 0)
     if window % 2 == 0 or window <= order:
         raise ArgumentError("`window` is invalid", f"an odd number above {order}", window)
-    # The polynomials of the first and last window are evaluated at all their places.
+    # At the ends of a curve, the polynomial of the first or last window is evaluated at each epoch.
     norms = np.array(
         [np.linalg.norm(savgol_coeffs(window, order, pos=i, use="dot")) for i in range(window)]
     )
@@ -159,7 +159,11 @@ def smoothed(frame: pd.DataFrame, *, window: int = 31, order: int = 4) -> pd.Dat
 
 
 def _turns(values: np.ndarray, least: float) -> list[int]:
-    """Return the indices of the first value and of extrema that differ by more than ``least``."""
+    """Return the indices at which the phases of a curve begin and end.
+
+    These are the first value, the extrema from which the curve turns back by more than ``least``,
+    and the last extremum; none if the curve never changes by more than ``least``.
+    """
     low = high = 0
     direction = 0
     turns: list[int] = []

@@ -5,18 +5,20 @@ last one. Each earlier epoch is compared with the last,
 
     z_e = (I_e − I_end) / √(s_e² + s_end²),    p = min(1, (E − 1) · min_e (1 − Φ(z_e))),
 
-where the factor E − 1 (Bonferroni) corrects for the choice of the epoch of the maximum. The error s
-is twice the standard error, because standard errors from few rows were measured to be up to 1.7
-times too small. If an estimator has no standard error, s = ln n / √n, which bounds the standard
+where the factor E − 1 (Bonferroni) corrects for the choice of the epoch with the largest z. The
+error s is twice the standard error, because standard errors from few rows were measured to be up to
+1.7 times too small. If an estimator has no standard error, s = ln n / √n, which bounds the standard
 deviation of a plug-in entropy of n samples. The error s is at least the roughness of the curve, the
 scale of its second differences, so that jumps from epoch to epoch are not taken for a fall.
+
 Runs that differ in their seeds are tested together. Each run k falls by
 
     d_k = I_k(e_k) − I_k(end),
 
 where e_k is the epoch at which the mean over the *other* runs is largest, so that it is chosen
 independently of run k. Student's t test of the d_k needs no errors, but has little power for three
-runs. Therefore p is twice the smaller of the p of this test and the largest p of the single runs.
+runs. Therefore p is twice the smaller of two values: the p of this test, and the largest p of the
+single runs.
 
 Over all layers and estimators of a table, p is adjusted by Benjamini and Yekutieli's procedure,
 which is valid for dependent tests: of the falls that are claimed at level q, at most a fraction q
@@ -37,7 +39,8 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
-# The factor of standard errors, which do not include the variation from fitting to other rows.
+# The factor by which standard errors are enlarged, because they do not include the variation that
+# comes from fitting to other rows.
 WIDER = 2.0
 _LN2 = math.log(2)
 # The tolerance for comparing exact values.

@@ -1,4 +1,4 @@
-"""Files with tables of estimates: writing, replacing, and reading them with their logs."""
+"""Files of tables of estimates: writing, replacing, and reading them with their logs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ ESTIMATES, LOGS = "estimates.parquet", "logs.parquet"
 
 SCHEMA, VERSION = "ib_keras.estimates", 1
 
-# The time in seconds for which a reader waits until a table and its logs belong together.
+# How long a reader waits, in seconds, until a table and its logs belong together: another process
+# may be replacing them.
 _PATIENCE = 0.5
 # A temporary column with the number of each row's file, for joining tables and logs.
 _FILE = "__file__"
@@ -90,7 +91,7 @@ def _replace(
     parts: Mapping[str, pd.DataFrame],
     runs: Mapping[str, Any],
 ) -> None:
-    """Replace tables atomically: if killed, each table is either the old one or the new one."""
+    """Replace tables; if the process is killed, each table is either the old or the new one."""
     old = {name: entry for name in manifest["files"] if (entry := current(folder, manifest, name))}
     temporary = {name: atomic.sibling(folder / name) for name in parts}
     try:
@@ -115,7 +116,10 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
 def current(
     folder: pathlib.Path, manifest: Mapping[str, Any], name: str
 ) -> Mapping[str, Any] | None:
-    """Return the manifest's entry for a file: the new one, or the old one if not replaced yet."""
+    """Return the manifest's entry that matches a file: the new one, or the one it replaces.
+
+    ``None`` if the file matches neither.
+    """
     for files in (manifest["files"], manifest.get("replaced") or {}):
         with contextlib.suppress(StoreError):
             manifests.checked_file(folder, {"files": files}, name)
@@ -217,7 +221,7 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
 
 
 def _state(folder: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return a folder's manifest, and the entries of both tables if they are being replaced."""
+    """Return a folder's manifest and, while its tables are being replaced, their entries."""
     if not (folder / manifests.MANIFEST).is_file():
         return None, None
     manifest = _manifest(folder)
@@ -227,7 +231,7 @@ def _state(folder: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] 
 
 
 def _is_mixed(manifest: Mapping[str, Any] | None, version: Mapping[str, Any] | None) -> bool:
-    """Whether only one of two tables has been replaced so far."""
+    """Return whether only one of the two tables has been replaced so far."""
     if manifest is None or version is None:
         return False
     known = (manifest["files"], manifest["replaced"])
@@ -307,7 +311,7 @@ def _read_parquet(file: pathlib.Path, name: str) -> pa.Table:
 
 
 def _joined(read: Sequence[tuple[pa.Table, pa.Table | None]]) -> pd.DataFrame:
-    """Join each table with its own logs, and all in one frame; one conversion to pandas is fast."""
+    """Join each table with its own logs, and stack all; a single conversion to pandas is fast."""
     table = fill_texts(_stacked([own for own, _ in read]))
     table.attrs.update(provenance.merged([_attrs(own) for own, _ in read]))
     logs = [(i, own) for i, (_, own) in enumerate(read) if own is not None]

@@ -23,7 +23,8 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
         **known: other entries, such as ``data`` and ``model``; ``None`` values are left out.
 
     Returns:
-        ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, JSON-serialisable.
+        ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, which can be serialised
+        to JSON.
     """
     content = {
         "versions": manifests.provenance(),

@@ -24,7 +24,7 @@ def without_seed(runs: pd.Series) -> pd.Series:
 
 
 def seed_groups(runs: Iterable[str]) -> dict[str, str]:
-    """Map each run to its name without the seed, or to its own name if no other run shares it.
+    """Map each run to its name without the seed, if another run shares it, else to its own name.
 
     Args:
         runs: names of runs.
@@ -48,7 +48,8 @@ def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
         A table with the columns ``COLUMNS``. Combined runs have one name (see ``seed_groups``);
         their ``value`` is the mean over runs, ``stderr`` the standard deviation s over runs (not
         the standard error of the mean, which is s/√k for k runs), ``flags`` the flags of all runs,
-        and ``seconds`` the sum. Other runs are unchanged, and ``stderr`` is their standard error.
+        and ``seconds`` the sum. Other runs keep their values, and their ``stderr`` is still a
+        standard error.
 
     Raises:
         ArgumentError: If the table lacks columns.
@@ -73,12 +74,12 @@ def over_seeds_of_truth(frame: pd.DataFrame) -> pd.DataFrame:
     """Combine the runs ``…-seed0``, ``…-seed1`` of ``against_truth`` that have the same truth.
 
     Args:
-        frame: estimates of ``against_truth`` joined with the logs.
+        frame: estimates of ``against_truth`` joined with its logs, which have the truth ``mi``.
 
     Returns:
         The table with the columns ``mi`` and ``group``, the kind of images. The ``value`` of
         combined runs is the mean over seeds, ``stderr`` the standard deviation over seeds (NaN for
-        one seed), and ``seeds`` the number of those with a finite value, which is 1 for other runs.
+        one seed), and ``seeds`` the number of seeds with a finite value; it is 1 for other runs.
 
     Raises:
         ArgumentError: If the table lacks columns.

@@ -31,12 +31,12 @@ TYPES = {
     **dict.fromkeys(_TEXT, "text"),
     **dict.fromkeys(_INTEGER, "integer"),
 }
-# The flag of rows without an estimate, and the key of their number in a table's attrs.
+# The flag of rows without an estimate; also the key in a table's attrs for the number of such rows.
 NOT_ESTIMATED = "not_estimated"
 # An estimate of an information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
-# The information about a target, perhaps with its name.
+# The information about a target, whose name is in brackets if there are several targets.
 TARGET = re.compile(r"I\(T;Y(\[.+\])?\)")
 # The beginnings of the quantities that have a unit: informations and entropies.
 _IN_UNITS = ("I(", "H(", "h(")
@@ -45,7 +45,7 @@ _IN_UNITS = ("I(", "H(", "h(")
 def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Make a table from rows with a value for each column of ``COLUMNS``.
 
-    Of the columns in ``OPTIONAL``, the table has those with a value in at least one row.
+    The table also has the columns of ``OPTIONAL`` that have a value in at least one row.
     """
     rows = list(rows)
     more = [c for c in OPTIONAL if any(row.get(c, "") != "" for row in rows)]
@@ -60,7 +60,7 @@ def count_not_estimated(frame: pd.DataFrame) -> int:
 
 
 def columns(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are not logs: ``COLUMNS``, and existing ones of ``OPTIONAL``."""
+    """Return the columns that are not logs: ``COLUMNS``, and those of ``OPTIONAL`` in the table."""
     return [*COLUMNS, *(c for c in OPTIONAL if c in frame)]
 
 
@@ -124,12 +124,15 @@ def has_unit(quantity: str) -> bool:
 
 
 def target_quantities(frame: pd.DataFrame) -> list[str]:
-    """Return the quantities about targets, ``"I(T;Y)"`` or ``"I(T;Y[name])"``, in their order."""
+    """Return the quantities about targets, ``"I(T;Y)"`` or ``"I(T;Y[name])"``, without duplicates.
+
+    They are in the order of their first appearance.
+    """
     return [q for q in dict.fromkeys(frame["quantity"]) if TARGET.fullmatch(q)]
 
 
 def given_target(quantity: str) -> str:
-    """Return ``"I(X;T|Y)"`` or ``"I(X;T|Y[name])"`` for the quantity of a target."""
+    """Return ``"I(X;T|Y)"`` for ``"I(T;Y)"``, and ``"I(X;T|Y[name])"`` for ``"I(T;Y[name])"``."""
     return f"I(X;T|{quantity.removeprefix('I(T;')}"
 
 
@@ -139,11 +142,12 @@ def target_name(quantity: str) -> str:
 
 
 def target_quantity(frame: pd.DataFrame, target: str | None = None) -> str:
-    """Return the quantity of a target.
+    """Return the quantity of a target, such as ``"I(T;Y[name])"``.
 
     Args:
         frame: a table of estimates.
-        target: name of the target; ``None`` for the first of the table.
+        target: name of the target; ``None`` for the first target in the table, or ``"I(T;Y)"`` if
+            the table has none.
 
     Raises:
         ArgumentError: If the table has no target of this name.
@@ -158,10 +162,10 @@ def target_quantity(frame: pd.DataFrame, target: str | None = None) -> str:
 
 
 def check_unit(unit: str) -> str:
-    """Return ``unit`` if it is known.
+    """Return ``unit`` if it is ``"nats"`` or ``"bits"``.
 
     Raises:
-        ArgumentError: If it is not.
+        ArgumentError: If the unit is unknown.
     """
     if unit not in _NATS:
         raise ArgumentError("`unit` is unknown", f"one of {list(_NATS)}", repr(unit))
@@ -183,7 +187,7 @@ def one_unit(frame: pd.DataFrame) -> str:
 
 
 def concat(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate tables of estimates; unlike ``pandas.concat``, it keeps ``attrs`` that differ.
+    """Concatenate tables of estimates; unlike ``pandas.concat``, keep ``attrs`` that differ.
 
     Args:
         frames: tables of estimates, at least one.
@@ -232,7 +236,7 @@ class Where(NamedTuple):
         layer: name of the layer.
         layer_index: position of the layer in the run.
         noise_std: standard deviation of the layer's own noise.
-        view: name of the view of the layer; empty for the layer as it is.
+        view: name of the view of the layer; empty for the layer's own output.
     """
 
     run: str
@@ -246,7 +250,7 @@ class Where(NamedTuple):
 def row(
     where: Where, estimator: Any, quantity: str, value: Estimate, seconds: float
 ) -> dict[str, Any]:
-    """Return a row of the table.
+    """Return an estimate as a row of the table.
 
     Args:
         where: the run, layer and epoch.
@@ -277,30 +281,30 @@ def row(
 
 
 def measured(quantity: str, flags: Iterable[str]) -> str:
-    """Return what a quantity is of: ``"I(X;T+N)"`` if the measurement adds noise N to T.
+    """Return the quantity that was measured: ``"I(X;T+N)"`` if noise N was added to T.
 
     Args:
         quantity: a quantity, such as ``"I(X;T)"``.
-        flags: the flags of the estimates.
+        flags: the flags of each estimate; all must have ``measurement_noise`` for ``T+N``.
     """
     noisy = all("measurement_noise" in split(own) for own in flags)
     return re.sub(r"\bT\b", "T+N", quantity, count=1) if noisy else quantity
 
 
 def with_flags(row: dict[str, Any], *flags: str) -> dict[str, Any]:
-    """Return a copy of a row with more flags, each of them once."""
+    """Return a copy of a row with additional flags, without duplicates."""
     return {**row, "flags": ",".join(dict.fromkeys((*split(row["flags"]), *flags)))}
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """Return the flags of an estimate, and ``negative`` if it is an information well below 0."""
+    """Return the flags of an estimate, with ``negative`` if it is an information well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags
 
 
 def _view_flags(where: Where) -> tuple[str, ...]:
-    """Return the flags of a view."""
+    """Return the flags that a view of the layer adds."""
     if not where.view:
         return ()
     return ("view", "dependent") if where.view == "positions" else ("view",)

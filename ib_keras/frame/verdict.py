@@ -1,10 +1,11 @@
-"""Verdicts in plain words on which layers compress, and on whether to believe it.
+"""Verdicts in plain words: which layers compress, and whether to believe it.
 
 A layer compresses if I(X;T) ends below an earlier value by more than 5 % of its maximum, by more
 than 0.01 nats or bits, and by more than chance explains, given the standard errors, the seeds, and
 the numbers of epochs, layers and estimators compared. The test is that of ``falls``, at a
 false-discovery rate of 5 %. Curves with a flag of doubt ``NOTHING`` at the maximum or the end are
-ignored, except for saturated maxima. So are curves of layers that are constant at the end.
+ignored, but a saturated maximum is allowed. Curves of layers that are constant at the end are
+ignored as well.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from ib_keras import flags as flagging
 from ib_keras import frame as frames
 from ib_keras.frame.falls import LEVEL, adjusted, p_of_curve, p_of_runs
 
-# The smallest fall that counts, as a fraction of the maximum and in the unit of the table. A curve
-# is flat if its fall plus this number of errors is smaller.
+# The smallest fall that counts, as a fraction of the maximum and in the unit of the table; and the
+# number of standard errors: a curve is flat if its fall plus so many errors is smaller.
 SHARE, LEAST, ERRORS = 0.05, 0.01, 2.0
 YES, CARE, NO = "yes", "with care", "no"
 COMPRESSES, KEEPS, OPEN, DISPUTED, UNKNOWN = (
     "compresses", "shows no compression", "may compress", "estimates disagree",
     "cannot be determined",
 )  # fmt: skip
-# A fall of which the curve has recovered more than this share by the end is said to rise again.
+# A curve rises again if it has recovered more than this share of its fall by the end.
 _RECOVERED = 0.25
 _KEY = ["run", "layer", "layer_index", "estimator"]
 _split = flagging.split
@@ -42,11 +43,11 @@ class Verdict:
         group: name of the run, or of the runs that differ only in their seeds.
         layer: name of the layer.
         what: ``COMPRESSES``, ``KEEPS``, ``OPEN``, ``DISPUTED`` or ``UNKNOWN``.
-        belief: ``YES``, ``CARE`` or ``NO``.
-        curve: maximum and end of I(X;T), and the estimator, as text.
-        why: reasons for the belief.
+        belief: whether to believe the verdict: ``YES``, ``CARE`` or ``NO``.
+        curve: the maximum and the end of I(X;T), and the estimator, as text.
+        why: the reasons for the belief, as clauses.
         runs: number of runs on which the verdict is based.
-        p: p-value of the fall, adjusted for all layers and estimators tested.
+        p: p-value of the fall, adjusted for the tests of all layers and estimators.
         tests: number of these tests.
         tested: whether the error of the fall is known, from standard errors or several runs.
     """
@@ -149,8 +150,8 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
     """Test for each group of runs, layer and estimator whether the curves fall.
 
     The column ``falls`` says whether a fall is claimed, and ``flat`` whether the fall, plus its
-    error, is too small to count. Both are false if the error leaves it open. ``rise`` says that the
-    mean curve rises again after its lowest value; it is empty if it does not.
+    error, is too small to count. Both are false if the error leaves the question open. ``rise`` is
+    a clause if the mean curve rises again after its lowest value, and otherwise empty.
     """
     columns = ["group", "layer", "estimator", "p", "tested", "large", "flat", "rise"]
     usable = curves[curves["nothing"].map(len) == 0]
@@ -191,12 +192,15 @@ def _tests(table: pd.DataFrame, curves: pd.DataFrame, names: dict[str, str]) -> 
 
 
 def _rise(values: np.ndarray, epochs: np.ndarray, error: float) -> str:
-    """Say that the mean of curves rises again after the lowest value that follows its maximum.
+    """Describe a rise of the mean curve after the lowest value that follows its maximum.
 
     Args:
         values: curves ``(runs, epochs)``, with NaN where a run has no value.
         epochs: the epochs.
-        error: the rise must be larger.
+        error: only a larger rise is described.
+
+    Returns:
+        A clause; empty if the curve does not rise.
     """
     known = np.isfinite(values).all(axis=0)
     curve, epochs = values[:, known].mean(axis=0), epochs[known]
@@ -278,13 +282,13 @@ def _from_to(own: pd.DataFrame, unit: str, estimator: str) -> str:
 
 
 def headline(found: Sequence[Verdict]) -> list[tuple[str, str]]:
-    """Return a sentence on the layers of each group of runs, and a text on whether to believe it.
+    """Summarise the verdicts on each group of runs, and say whether to believe them.
 
     Args:
         found: the verdicts, from ``verdicts``.
 
     Returns:
-        Pairs of plain texts.
+        A pair of plain texts for each group: which layers compress, and whether to believe it.
     """
     sentences = []
     groups = list(dict.fromkeys(v.group for v in found))
@@ -320,7 +324,7 @@ def _which(own: Sequence[Verdict]) -> str:
 
 
 def _belief(own: Sequence[Verdict]) -> str:
-    """Return whether to believe the verdicts on layers that compress, or else on all."""
+    """Say whether to believe the verdicts on the layers that compress, or else on the others."""
     kinds = (COMPRESSES, KEEPS, OPEN, DISPUTED)
     by = {what: [v for v in own if v.what == what] for what in kinds}
     relevant = [*(by[COMPRESSES] or by[KEEPS] or by[OPEN]), *by[DISPUTED]]
@@ -347,7 +351,7 @@ def _belief(own: Sequence[Verdict]) -> str:
 
 
 def saturation(frame: pd.DataFrame) -> str:
-    """Return a sentence that most values of I(X;T) are saturated; empty if most are not.
+    """Return a sentence if at least half of the values of I(X;T) are saturated, else an empty text.
 
     Args:
         frame: a table of estimates.
@@ -363,7 +367,7 @@ def saturation(frame: pd.DataFrame) -> str:
 
 
 def few(names: Sequence[str], most: int = 8) -> str:
-    """Join names with commas; if there are many, names in the middle are left out.
+    """Join names with commas; if there are many, leave out names in the middle.
 
     Args:
         names: names in order.
