@@ -15,7 +15,7 @@ from ib_keras.errors import ArgumentError, DataUnavailableError
 from ib_keras.storage import data_files, images
 
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-# Known data sets that the user downloads.
+# Known data sets that users must download themselves.
 _BY_PATH = {"cinic10": "CINIC-10, a folder with the folders train, valid and test"}
 
 # The 12 bits are the vertices of an icosahedron. Each row of _FAR lists the five far neighbours of
@@ -137,11 +137,12 @@ def load(
     * a table, ``.csv`` or ``.tsv`` (also compressed, ``.csv.gz``) with the names of the columns in
       its first line, or ``.parquet``. The columns that ``label`` names are y; all others are inputs
       and must be numbers.
-    * a folder with a subfolder of images for each class, or with such folders ``train`` and
-      ``test``, and perhaps ``valid``, as CINIC-10 has them. The images are returned as 8-bit
-      numbers, with one channel if all are grey.
-    * a folder that ``tf.data.Dataset.save`` wrote, or with two or three such folders ``train``,
-      ``test`` and ``valid``. The elements are ``(x, y)`` or dictionaries, in batches or not.
+    * a folder with a subfolder of images for each class, or a folder that contains such folders
+      ``train`` and ``test``, and perhaps ``valid``, as CINIC-10 does. The images are returned as
+      8-bit numbers, with one channel if all images are grey.
+    * a folder that ``tf.data.Dataset.save`` wrote, or a folder that contains such folders
+      ``train`` and ``test``, and perhaps ``valid``. The elements are ``(x, y)`` or dictionaries,
+      in batches or not.
 
     Labels are classes if they are integers of any kind, booleans, texts, integers stored as floats
     (with few different values), or one-hot rows. Other floats, and matrices that are not one-hot,
@@ -153,12 +154,13 @@ def load(
             dictionaries. Several columns of numbers, as a list or as ``"a,b"``, are one label
             ``(n, k)``. ``None`` for the only name that is y, label, target or class.
         image_size: the height and width to which images are resized, as ``(h, w)``, ``"hxw"`` or
-            one number; ``None`` for no change. The pixels of smaller images are means over areas.
+            one number; ``None`` for no change. If images shrink, each new pixel is the mean over an
+            area.
         test_fraction: share of the rows in the test part, for data without a split. The split is
             shuffled, and stratified by class. (The 12-bit task in counting order must not be split
             without shuffling: p(y=1) is 0.44 in its first 80 % and 0.84 in the rest.)
         seed: seed of the split, and of the order of the images of a folder.
-        valid: whether to load the validation part, too, of data that have one.
+        valid: whether to load the validation part as well, if the data have one.
 
     Returns:
         A ``Dataset``, which ``(x_train, y_train), (x_test, y_test) = load(...)`` unpacks. The
@@ -364,7 +366,7 @@ def _inputs(x: np.ndarray) -> np.ndarray:
 def _coded(
     parts: list[tuple[np.ndarray, np.ndarray]], name: str
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], tuple[str | int, ...] | None]:
-    """Encode the labels of all parts with the same codes, and return the labels' names, too.
+    """Encode the labels of all parts with the same codes; also return the labels' names.
 
     Labels that are numbers rather than classes become float64 and have no names.
     """

@@ -1,4 +1,4 @@
-"""Rows of inputs in any form that Keras accepts, which are read in batches as often as needed."""
+"""Rows of inputs in any form that Keras accepts; they are read in batches as often as needed."""
 
 from ib_keras.examples.data_set import DataSet as DataSet
 from ib_keras.examples.data_set import is_data_set as is_data_set

@@ -30,20 +30,20 @@ _SAME_ROWS = (
 )
 # Cardinality of a tf.data.Dataset that has no end.
 _INFINITE = -1
-# The rows or bytes to which smaller elements are joined.
+# Smaller elements are joined until they have so many rows or bytes.
 _BATCH, _BATCH_BYTES = 256, 1 << 24
 
 
 def of(inputs: Any, targets: Any = None, name: str = "inputs") -> Examples:
-    """Return the rows of inputs.
+    """Return the rows of inputs as ``Examples``.
 
     Args:
         inputs: a NumPy array, a TensorFlow tensor, a pandas object or nested lists of numbers,
             ``(n, ...)``; or a list or dict of arrays. Or a data set: a ``tf.data.Dataset``, a
             ``keras.utils.PyDataset``, another iterable, a function that returns an iterator, or an
-            iterator that ends. Its elements are batches or single rows, with or without targets and
-            weights: x, (x, y) or (x, y, weights), as for ``keras.Model.fit``. An iterator is copied
-            to a temporary file, because it can be read only once.
+            iterator that ends. The elements of a data set are batches or single rows, with or
+            without targets and weights: x, (x, y) or (x, y, weights), as for ``keras.Model.fit``.
+            An iterator is copied to a temporary file, because it can be read only once.
         targets: the targets of arrays; for a data set, they replace its own.
         name: name of the argument in errors.
 
@@ -60,7 +60,7 @@ def of(inputs: Any, targets: Any = None, name: str = "inputs") -> Examples:
 
 
 def is_data_set(inputs: Any) -> bool:
-    """Return whether inputs are read in passes, rather than an array or a structure of arrays."""
+    """Return whether inputs are a data set, rather than an array or a structure of arrays."""
     if isinstance(inputs, Examples):
         return isinstance(inputs, DataSet)
     arrays = (Mapping, list, tuple, str, bytes, pd.DataFrame, pd.Series, pd.Index)
@@ -76,7 +76,8 @@ class DataSet(Examples):
     """Rows of a data set, which is read again in each pass.
 
     The first pass counts the rows, collects the targets and computes checksums. Each later pass is
-    compared with them, because the rows of a data set that shuffles would get other rows' targets.
+    compared with these checksums, because a data set that shuffles would pair rows with the
+    targets of other rows.
 
     Args:
         source: the data set, as for ``of``.
@@ -101,7 +102,7 @@ class DataSet(Examples):
 
     @functools.cached_property
     def _first(self) -> FirstPass:
-        """What the first pass finds."""
+        """The result of the first pass, which this property makes."""
         first = FirstPass(
             self.name, ends=self._ends, copies=self._copies, targets=self._given is None
         )
@@ -174,7 +175,7 @@ class DataSet(Examples):
             yield joined(held)
 
     def take(self, rows: np.ndarray) -> Examples:
-        """Return some rows in memory, which are kept: they are needed again at each epoch."""
+        """Return some rows in memory; they are kept, because each epoch needs them again."""
         key = rows.tobytes()
         if key not in self._taken:
             self._taken = {key: super().take(rows)}
@@ -201,7 +202,7 @@ class DataSet(Examples):
             yield joined_elements(held)
 
     def _start(self) -> Iterable[Any]:
-        """Begin a pass; TensorFlow itself joins the rows of its data sets."""
+        """Begin a pass; a tf.data.Dataset of single rows is batched by TensorFlow."""
         elements: Any = self._read()
         if hasattr(elements, "element_spec") and hasattr(elements, "batch"):
             x, y = (_shapes(part) for part in _parted(elements.element_spec, self.name))
@@ -234,7 +235,7 @@ class DataSet(Examples):
                 yield [_plain(array, self.name) for array in arrays], structure, y
 
     def _guarded(self, elements: Iterable[Any]) -> Iterator[Any]:
-        """Yield the elements; an error of TensorFlow says which data set it is about."""
+        """Yield the elements; errors of TensorFlow are raised again with the data set's name."""
         try:
             yield from elements
         except ArgumentError:
@@ -250,10 +251,11 @@ class DataSet(Examples):
             ) from error
 
     def _are_batches(self, inputs: Sequence[Shape], targets: Sequence[Shape]) -> bool:
-        """Whether elements of these shapes are batches rather than rows.
+        """Return whether elements of these shapes are batches rather than rows.
 
-        The shapes of a model's inputs decide it, or else whether the first axes of the inputs and
-        targets are equal. A vector of a known length, without targets, is a row.
+        The shapes of a model's inputs decide, if they are known and match. Otherwise elements are
+        batches if the first axes of the inputs and targets are equal, except that a vector of a
+        known length without targets is a row.
         """
         if self._expected is not None and len(self._expected) == len(inputs):
             for like in (functools.partial(fits, exact=True), fits, _of_equal_rank):
@@ -293,7 +295,7 @@ def _reader(source: Any, name: str) -> tuple[Callable[[], Iterable[Any]], bool]:
 
 
 def _is_paged(source: Any) -> bool:
-    """Whether this is a keras.utils.PyDataset, whose own iterator may have no end."""
+    """Return whether this is a keras.utils.PyDataset, whose own iterator may have no end."""
     return hasattr(type(source), "num_batches")
 
 
@@ -315,7 +317,7 @@ def _parted(element: Any, name: str) -> tuple[Any, Any]:
 
 
 def _dense(value: Any, name: str) -> Any:
-    """Return a structure of tensors as one of arrays."""
+    """Convert the tensors of a structure to arrays."""
 
     def array(leaf: Any) -> np.ndarray:
         if hasattr(leaf, "row_splits") or hasattr(leaf, "dense_shape"):
@@ -347,7 +349,7 @@ def _shapes(spec: Any) -> list[Any]:
 
 
 def _fitting(shapes: Sequence[Shape]) -> int:
-    """Return the number of rows of these shapes in a batch."""
+    """Return how many rows of these shapes a batch should have."""
     nbytes = 4 * sum(math.prod(size or 1 for size in shape) for shape in shapes)
     return max(1, min(_BATCH, _BATCH_BYTES // nbytes))
 
@@ -357,14 +359,14 @@ def _of_equal_rank(shape: Shape, row: Shape) -> bool:
 
 
 def _form(element: Element) -> Any:
-    """Return what elements must share to be joined."""
+    """Return the structure, shapes and dtypes that elements must share to be joined."""
     arrays, structure, targets = element
     forms = [(array.shape[1:], array.dtype.char) for array in arrays]
     return structure, forms, _map(lambda one: (one.shape[1:], one.dtype.char), targets)
 
 
 def _plain(array: np.ndarray, name: str) -> np.ndarray:
-    """Return an array as one of numbers or texts, in a dtype of NumPy's own."""
+    """Convert an array to one of NumPy's own dtypes of numbers or texts."""
     if array.dtype.kind in "biufcU" and array.dtype.isbuiltin == 1:
         return array
     if array.dtype.isbuiltin == 2:  # bfloat16 and others of ml_dtypes

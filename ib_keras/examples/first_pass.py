@@ -24,9 +24,9 @@ KNOWN_LENGTH = (
     "`tf.data.experimental.assert_cardinality` if it ends but does not know where; "
     "`itertools.islice(generator, steps)` for a generator"
 )
-# A data set of unknown length counts as endless if it has more rows or bytes than this, if its copy
-# has more bytes, or if its elements come in _PERIODS equal periods of together more than _PERIODIC
-# rows.
+# A data set of unknown length counts as endless if it has more than _MOST_ROWS rows, more than
+# _MOST_BYTES bytes (_MOST_COPIED if it is copied), or more than _PERIODIC rows that consist of
+# _PERIODS equal periods.
 _MOST_ROWS, _MOST_BYTES, _MOST_COPIED = 10_000_000, 64 << 30, 8 << 30
 _PERIODS, _PERIODIC = 8, 20_000
 _COPIED_ROWS = 1024
@@ -44,7 +44,7 @@ def joined(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
 
 
 class FirstPass:
-    """The rows of a data set, as far as they were read.
+    """The rows of a data set that were read so far.
 
     Args:
         name: name of the data set in errors.
@@ -72,7 +72,8 @@ class FirstPass:
         """Add an element: a batch of rows, its structure, and its targets.
 
         Raises:
-            ArgumentError: If it does not fit the elements before it, or the data set has no end.
+            ArgumentError: If the element does not fit the earlier ones, or the data set seems to
+                have no end.
         """
         if not self.n:
             self.structure, self._start = structure, arrays
@@ -110,7 +111,7 @@ class FirstPass:
             self.copy.add(i, array)
 
     def conform(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the arrays of an element with texts of the length of the longest.
+        """Return the arrays of an element, with texts in the dtype of the longest text.
 
         Raises:
             ArgumentError: If a shape or dtype differs from that of the first element.
@@ -152,7 +153,7 @@ class FirstPass:
         self._texts = {}
 
     def begins_with(self, arrays: Sequence[np.ndarray]) -> bool:
-        """Return whether the first element is this."""
+        """Return whether the first element has these arrays."""
         return len(arrays) == len(self._start) and all(
             a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
             for a, b in zip(arrays, self._start, strict=True)
@@ -168,7 +169,7 @@ class FirstPass:
         """The targets of all rows in the structure of the elements; ``None`` without any.
 
         Raises:
-            ArgumentError: If they are no labels or numbers, or only some rows have targets.
+            ArgumentError: If the targets are neither labels nor numbers, or some rows have none.
         """
         if not self._targets:
             return None

@@ -15,7 +15,7 @@ from ib_keras.arrays.structures import array_codes, checksum, join_checksums
 from ib_keras.arrays.targets import Target
 from ib_keras.errors import ArgumentError
 
-# Rows, or their bytes, that are read at a time where the size of the batches does not matter.
+# The most rows, and the most bytes, to read at a time where the size of batches does not matter.
 _ROWS, _ROW_BYTES = 1024, 1 << 25
 Shape = tuple[int | None, ...]
 
@@ -26,8 +26,8 @@ def fits(shape: Shape, row: Shape, *, exact: bool = False) -> bool:
     Args:
         shape: the shape of the rows.
         row: the shape of a row that the model expects; ``None`` stands for any size.
-        exact: whether an axis of size 1 at the end must be there in both or in neither. Keras adds
-            or removes it.
+        exact: whether a last axis of size 1 must be in both shapes or in neither. Otherwise it may
+            be in one of them only, because Keras adds or removes it.
     """
     if not exact:
         longest = max(len(shape), len(row))
@@ -102,7 +102,7 @@ class Examples(abc.ABC):
 
 
 def fingerprint(rows: Examples, targets: Sequence[Target]) -> str:
-    """Return a checksum of inputs and targets, whatever their form was."""
+    """Return a checksum of inputs and targets, which does not depend on the form of the inputs."""
     return join_checksums(
         [
             *rows.checksums,
@@ -112,12 +112,12 @@ def fingerprint(rows: Examples, targets: Sequence[Target]) -> str:
 
 
 class InMemory(Examples):
-    """Rows of arrays in memory, or of memory-mapped files.
+    """Rows of arrays that are in memory or memory-mapped.
 
     Args:
         arrays: the arrays, each ``(n, ...)``.
         structure: the structure of the inputs.
-        targets: their targets.
+        targets: the targets of the rows.
         name: name of the argument in errors.
 
     Raises:

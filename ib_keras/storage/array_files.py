@@ -35,8 +35,8 @@ def read(path: pathlib.Path, valid: bool = False) -> Found:
 
     Args:
         path: a ``.npz`` or ``.mat`` file.
-        valid: whether to read the arrays ``x_valid`` and ``y_valid`` (or ``val``, ``validation``)
-            of a file that is split, if it has them.
+        valid: whether to also read the arrays ``x_valid`` and ``y_valid`` (or ``val``,
+            ``validation``), if the file has a training and a test part.
 
     Raises:
         ArgumentError: If the file cannot be read, or its inputs or labels are missing or ambiguous.
@@ -85,7 +85,7 @@ def _third(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
-    """Role → the names of the arrays that match it best."""
+    """Return role → the names of the arrays that match it best."""
     matches = {role: _nearest(role, list(arrays)) for role in roles}
     for x, y in zip(roles[::2], roles[1::2], strict=True):
         if len(matches[x]) == 1 and len(matches[y]) > 1:  # one may be a list of the class names
@@ -96,7 +96,7 @@ def _candidates(roles: tuple[str, ...], arrays: Mapping[str, np.ndarray]) -> dic
 
 
 def _nearest(role: str, names: list[str]) -> list[str]:
-    """Find the exact name of a role, else its other spellings, else its aliases."""
+    """Find the name that is the role itself, else other spellings of it, else its aliases."""
     if role in names:
         return [role]
     side, _, part = role.partition("_")

@@ -22,12 +22,12 @@ _ACCESS = {
 
 # The start of a URL such as gs://bucket.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-# The number of passing copies that a mirror keeps.
+# The number of passing copies (see ``Mirror.fetch``) that a mirror keeps.
 _KEPT = 4
 
 
 def is_url(path: str | os.PathLike) -> bool:
-    """Whether a path is the URL of a bucket, such as ``gs://bucket/folder``."""
+    """Return whether a path is the URL of a bucket, such as ``gs://bucket/folder``."""
     return _URL.match(os.fspath(path)) is not None
 
 
@@ -69,11 +69,11 @@ class Mirror:
         self._passing: collections.deque[pathlib.Path] = collections.deque()
 
     def fetch(self, *names: str, again: bool = False, passing: bool = False) -> bool:
-        """Copy a file, unless there is a copy of it.
+        """Copy a file to this machine, unless there is a copy of it.
 
         Args:
-            *names: the subfolders and the file in it.
-            again: whether to replace an earlier copy, for files that change.
+            *names: the parts of the file's path in the folder.
+            again: whether to replace an earlier copy; for files that change.
             passing: whether the copy may be removed when other passing copies are made, for large
                 files that are read once. Memory maps of a removed copy stay valid.
 
@@ -189,7 +189,7 @@ def _system(url: str) -> tuple[Any, str]:
 
 @contextlib.contextmanager
 def _readable(url: str) -> Iterator[None]:
-    """Turn the errors of a bucket's library into errors that say what to do."""
+    """Turn the errors of the library that reads a bucket into errors that say what to do."""
     logger = logging.getLogger("gcsfs")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)  # it would log the error at length as well

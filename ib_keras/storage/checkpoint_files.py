@@ -1,4 +1,4 @@
-"""The files of checkpoints, and the epochs that their names state."""
+"""The files of checkpoints, and the epochs in their names."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _EXPECTED = (
     ".weights.h5 files, HDF5 weights, or prefixes of TensorFlow checkpoints"
 )
 _PATTERN = r"a regular expression such as pattern=r'epoch_(\d+)'"
-# Numbers that are no epochs: 0.33, 3.3e-01, 1e-05.
+# Numbers that are not epochs: 0.33, 3.3e-01, 1e-05.
 _DECIMAL = re.compile(r"\d+\.\d+(e[+-]?\d+)?|\d+e[+-]\d+", re.IGNORECASE)
-# Of net2.05-0.33, it is not clear whether 2.05 is a decimal number or the epoch 5.
+# In net2.05-0.33, it is not clear whether 2.05 is a decimal number or the epoch 5.
 _UNCLEAR = re.compile(r"[a-z]\d+\.\d+", re.IGNORECASE)
 _EPOCH = re.compile(r"(?<![a-z])(?:epoch|ep)[\W_]{0,2}(\d+)", re.IGNORECASE)
 
@@ -40,13 +40,14 @@ def find(checkpoints: Checkpoints, pattern: str | None = None) -> dict[int, path
 
     Without a pattern, the epoch of ``model_epoch_012.keras`` is the integer after the word "epoch"
     (or "ep"). In names without this word, it is the only integer that differs between the files, as
-    in ``ckpt-12``, ``12.keras`` or ``vgg16-12.weights.h5``, and of a single file the last integer.
-    Numbers with a decimal point or an exponent are ignored, so that ``weights.05-0.33.keras``, the
-    names in the documentation of Keras's ``ModelCheckpoint``, are of epoch 5.
+    in ``ckpt-12``, ``12.keras`` or ``vgg16-12.weights.h5``; in the name of a single file, it is the
+    last integer. Numbers with a decimal point or an exponent are ignored, so that
+    ``weights.05-0.33.keras``, a name as in the documentation of Keras's ``ModelCheckpoint``,
+    belongs to epoch 5.
 
     Args:
         checkpoints: a glob (``**`` matches folders at any depth), a list of paths, or a mapping
-            from epochs to paths. Epoch e is the network after e epochs, 0 the untrained one. The
+            from epochs to paths. Epoch e is the network after e epochs; 0 is before training. The
             files are ``.keras`` files, ``.weights.h5`` or other HDF5 files of weights, or
             TensorFlow checkpoints, which are named by their prefix or by the files
             ``prefix.index``.
@@ -110,7 +111,7 @@ def _listed(checkpoints: Any) -> list[pathlib.Path]:
 
 
 def _without_part(path: str) -> pathlib.Path:
-    """Return the prefix of a TensorFlow checkpoint for one of its files, and other paths as is."""
+    """Return the prefix of a TensorFlow checkpoint for one of its files, other paths unchanged."""
     prefix = path.removesuffix(_INDEX) if path.endswith(_INDEX) else _DATA.sub("", path)
     return pathlib.Path(prefix)
 

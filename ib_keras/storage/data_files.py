@@ -26,7 +26,7 @@ def is_file(name: str) -> bool:
 
 
 def check(path: pathlib.Path, label: Label = None, image_size: images.Size = None) -> None:
-    """Check that a file or folder has a data set, as far as this is fast.
+    """Check that a file or folder has a data set, as far as this can be checked quickly.
 
     Args:
         path: see ``read``.
@@ -77,7 +77,7 @@ def read(
             names; ``None`` for the only one that is called y, label, target or class.
         image_size: the height and width to which images are resized; ``None`` for no change.
         seed: seed of the order of the images of a folder.
-        valid: whether to read the validation part, too, of data that have one.
+        valid: whether to read the validation part as well, if the data have one.
 
     Raises:
         ArgumentError: If the data cannot be read, or it is not clear which are inputs and labels.

@@ -22,7 +22,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 
 
 def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
-    """Return the folders of the training and the test part, or the folder itself without them.
+    """Return the folders of the training and the test part, or the folder itself if it has none.
 
     Args:
         folder: see ``read``.
@@ -44,7 +44,7 @@ def check(folder: pathlib.Path, image_size: Size, valid: bool = False) -> None:
         valid: see ``read``.
 
     Raises:
-        ArgumentError: If it has not, or the size is invalid.
+        ArgumentError: If the folder has no such images, or the size is invalid.
     """
     size_of(image_size)
     for part in parts(folder, valid):
@@ -58,13 +58,14 @@ def read(
 
     Args:
         folder: a folder with a subfolder for each class, in which images may be at any depth; or a
-            folder with such folders ``train`` and ``test``, and perhaps ``valid``, beside which
-            others are not read. The images are BMP, GIF (the first frame), JPEG or PNG files. Other
-            files, and names that start with a dot, are ignored.
+            folder with such folders ``train`` and ``test``, and perhaps ``valid``, whose other
+            folders are not read. The images are BMP, GIF (the first frame), JPEG or PNG files.
+            Other files, and names that start with a dot, are ignored.
         image_size: the height and width to which images are resized, as ``"32x48"``, ``"32"`` for
             squares, or integers; ``None`` if all images have one size.
         seed: seed of the order of the images.
-        valid: whether to read the folder ``valid`` (or ``val``, ``validation``), if there is one.
+        valid: whether to also read the folder ``valid`` (or ``val``, ``validation``), if there is
+            one.
 
     Returns:
         The images, uint8 ``(n, height, width, channels)``, in random order. There is one channel
@@ -138,7 +139,7 @@ def _common_shape(
                 f"{first[0]}x{first[1]} ({paths[0]}) and {height}x{width} ({path})",
             )
     shape, channels = size or first, max(header[2] for header in headers)
-    # While it is resized, an image is held as 8-bit and as 32-bit numbers.
+    # While an image is resized, memory holds it as 8-bit and as 32-bit numbers.
     largest = 5 * 3 * max(height * width for height, width, _ in headers)
     needed, available = len(paths) * shape[0] * shape[1] * channels + largest, memory.available()
     if available is not None and needed > available:

@@ -10,7 +10,7 @@ import numpy as np
 from ib_keras.arrays.rows import slices
 from ib_keras.errors import ArgumentError
 
-# Images that are resized at a time.
+# The number of images that are resized at a time.
 _BATCH = 1024
 
 Size = str | int | Sequence[int] | None
@@ -20,7 +20,7 @@ def size_of(image_size: Size) -> tuple[int, int] | None:
     """Return the height and width that ``image_size`` denotes.
 
     Raises:
-        ArgumentError: If it is not one or two positive integers.
+        ArgumentError: If ``image_size`` is not one or two positive integers.
     """
     if image_size is None:
         return None
@@ -36,7 +36,7 @@ def size_of(image_size: Size) -> tuple[int, int] | None:
 
 
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize images: smaller ones are means over areas, others are interpolated linearly.
+    """Resize images, to a smaller size by means over areas, otherwise by linear interpolation.
 
     Args:
         images: ``(n, height, width)`` or ``(n, height, width, channels)``.
@@ -46,7 +46,7 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         Images of the same type; integers are rounded.
 
     Raises:
-        ArgumentError: If the arrays are no images.
+        ArgumentError: If the arrays are not images.
     """
     import tensorflow as tf
 

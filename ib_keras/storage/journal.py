@@ -40,7 +40,7 @@ def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]
 
     Args:
         folder: the store's folder.
-        required: whether a missing journal is an error; otherwise it has no lines.
+        required: whether a missing journal is an error; otherwise it counts as empty.
 
     Raises:
         StoreError: If a complete line does not match its checksum, the end of the last line is
@@ -68,7 +68,8 @@ def read(folder: pathlib.Path, *, required: bool = False) -> list[dict[str, Any]
             )
         entries.append(json.loads(text))
     written, _, text = lines[-1].partition(" ")
-    # The whole text and one more character: the line was finished, and its end was overwritten.
+    # The last line has its whole text and one more character: it was finished, and its end was
+    # overwritten.
     if text and written == _checksum(text[:-1]):
         raise StoreError(
             f"{str(path)!r} is damaged in line {len(lines)}", "a line's end", repr(text[-1])

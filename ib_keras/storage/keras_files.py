@@ -18,7 +18,7 @@ import tensorflow as tf
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
 
-# The suffixes of model files that are not read.
+# The suffixes of model files in formats that are not supported.
 _OTHERS = {
     ".h5": "HDF5",
     ".hdf5": "HDF5",
@@ -41,7 +41,7 @@ _INCIDENTAL_ENDS = ("_constraint", "_initializer", "_regularizer")
 
 
 def is_file(name: str) -> bool:
-    """Whether a model's name refers to a file, in a supported or an unsupported format.
+    """Return whether a model's name refers to a file, in a supported or an unsupported format.
 
     Args:
         name: the name that was passed to ``models.build``.
@@ -58,7 +58,7 @@ def refuse_other_formats(file: pathlib.Path) -> None:
         file: an existing file or folder.
 
     Raises:
-        ArgumentError: If it has another format, whatever its name is.
+        ArgumentError: If the file has another format, whatever its name is.
     """
     if file.is_dir():
         saved = (file / "saved_model.pb").is_file()
@@ -85,13 +85,14 @@ def refuse_other_formats(file: pathlib.Path) -> None:
 
 
 def check(file: pathlib.Path) -> None:
-    """Check that a model's file is complete, and that file and model fit in memory.
+    """Check that the file of a model is complete, and that the file and the model fit in memory.
 
     Args:
         file: the ``.keras`` file.
 
     Raises:
-        StoreError: If the file is damaged, or file or model is larger than the available memory.
+        StoreError: If the file is damaged, or the file or the model is larger than the available
+            memory.
     """
     npy.check_zip(file)
     # In a separate thread, because Keras keeps a list of uninitialised variables for each thread.
@@ -100,7 +101,10 @@ def check(file: pathlib.Path) -> None:
 
 
 def _bytes(file: pathlib.Path) -> int:
-    """Size in bytes of the variables that a model's configuration describes."""
+    """Return the size in bytes of the variables that a model's configuration describes.
+
+    0 if the configuration cannot be read.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(archive.read("config.json"))
@@ -113,9 +117,9 @@ def _bytes(file: pathlib.Path) -> int:
 
 
 def read_architecture(file: pathlib.Path) -> Any:
-    """Return the configuration of the model in a ``.keras`` file, for ``difference``.
+    """Return the essential configuration of the model in a ``.keras`` file, for ``difference``.
 
-    It leaves out what may differ between checkpoints of one training: how the model was compiled,
+    This leaves out what may differ between checkpoints of one training: how the model was compiled,
     initialised and regularised, which layers were trainable, and names, which Keras generates.
 
     Args:
@@ -159,7 +163,7 @@ def _essential(config: Any, names: Mapping[str, str]) -> Any:
 def difference(a: Any, b: Any, place: str = "model") -> str | None:
     """Return the first difference of two configurations in words; ``None`` if they are equal.
 
-    Keys that only one of them has, as other versions of Keras may write, are not compared.
+    Keys that only one of them has, as files of other versions of Keras may, are not compared.
 
     Args:
         a: the expected configuration.

@@ -10,12 +10,12 @@ import numpy as np
 
 from ib_keras.errors import ArgumentError
 
-# Other accepted names of the inputs x and the labels y, in upper or lower case.
+# Other accepted names of the inputs x and the labels y; case does not matter.
 ALIASES = {
     "x": ("f", "data", "input", "inputs", "feature", "features", "image", "images"),
     "y": ("label", "labels", "target", "targets", "class", "classes"),
 }
-# The names of the parts of data that are split, and those of a third part.
+# The names of the two parts of a split data set, and those of a third part.
 PARTS = ("train", "test")
 VALIDATION = ("valid", "val", "validation")
 # The largest number of names that an error lists.
@@ -26,8 +26,8 @@ class Found(NamedTuple):
     """The data set in a file or folder.
 
     Args:
-        parts: ``(x, y)`` of all rows; or one pair of the training and one of the test rows, and
-            perhaps one of the validation rows.
+        parts: one pair ``(x, y)`` of all rows; or a pair of the training rows, one of the test
+            rows, and perhaps one of the validation rows.
         names: the names of the arrays or columns that were read; empty if they have no names.
         label: the name of the labels in error messages.
     """
@@ -38,10 +38,10 @@ class Found(NamedTuple):
 
 
 def split_parts(exists: Callable[[str], bool], valid: bool) -> list[str]:
-    """Return the names of the parts of data that are split; none if they are not split.
+    """Return the names of the parts of a data set; an empty list if it is not split.
 
     Args:
-        exists: returns whether there is a part of a name.
+        exists: function of a name that returns whether there is a part of this name.
         valid: whether to add the name of the validation part, if there is one.
     """
     if not all(map(exists, PARTS)):
@@ -55,7 +55,7 @@ def plain(name: str) -> str:
 
 
 def described(names: Sequence[str]) -> str:
-    """Return names for an error; of many names, only the first and their number."""
+    """Join names for an error; if there are many, only the first ones and their number."""
     more = [f"… {len(names)} in all"] if len(names) > _LISTED else []
     return ", ".join([*names[:_LISTED], *more])
 
@@ -78,7 +78,8 @@ def choose_labels(
         kind: ``"column"``, or another word for what the names denote, for errors.
 
     Raises:
-        ArgumentError: If a name is missing or repeated, or it is not clear which column it is.
+        ArgumentError: If a name is missing or repeated, or it is not clear which column has the
+            labels.
     """
     if label is None:
         usual = [name for name in names if plain(name) in ("y", *ALIASES["y"])]

@@ -69,7 +69,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
 
 def is_held(folder: pathlib.Path) -> bool:
-    """Whether a process has locked a folder; ``False`` if the folder does not exist."""
+    """Return whether a process has locked a folder; ``False`` if the folder does not exist."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -18,7 +18,7 @@ from ib_keras.storage.atomic import write_file
 MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 64 << 20  # bytes; a manifest of ten thousand files has 2 MB
 _PACKAGES = ("ib-keras", "tensorflow", "keras", "numpy", "pandas")
-# The folders with each schema, for messages.
+# Schema → a description of its folders, for messages.
 _FOLDERS = {
     "ib_keras.activations": "the folder of an `ActivationStore`, as `Recorder` writes it",
     "ib_keras.activations.epoch": "the folder of an epoch of an `ActivationStore`",
@@ -122,28 +122,28 @@ def check_fields(
 
 
 def is_count(value: Any) -> bool:
-    """Whether a JSON value is a nonnegative integer."""
+    """Return whether a JSON value is a nonnegative integer."""
     return type(value) is int and value >= 0
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
+    """Return whether a JSON value is a finite number."""
     return type(value) is int or (type(value) is float and abs(value) < float("inf"))
 
 
 def is_texts(value: Any) -> bool:
-    """Whether a JSON value is a list of strings."""
+    """Return whether a JSON value is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def checksums(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """Sizes and checksums of a folder's files, without subfolders, for its manifest."""
+    """Return the sizes and checksums of a folder's files, without subfolders, for its manifest."""
     paths = sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
     return {path.name: entry(path) for path in paths}
 
 
 def entry(path: pathlib.Path) -> dict[str, Any]:
-    """Size in bytes and checksum of a file, for a manifest."""
+    """Return the size in bytes and the checksum of a file, for a manifest."""
     return {"bytes": path.stat().st_size, "sha256": checksum(path)}
 
 
@@ -180,7 +180,7 @@ def inside(folder: pathlib.Path, *names: str) -> pathlib.Path:
 
     Args:
         folder: the folder.
-        *names: the subfolders and the file in it.
+        *names: the parts of the file's path in the folder.
 
     Raises:
         StoreError: If the path would be outside the folder, by its name or by a link.
@@ -225,7 +225,7 @@ def compare(path: pathlib.Path, expected: str) -> None:
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """Versions of Python and of the packages that make an artifact."""
+    """Return the versions of Python and of the packages that make an artifact."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -13,8 +13,8 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import StoreError
 
-# The errors that NumPy, SciPy, Arrow and zipfile raise for damaged files have no other common base
-# class: tokenize.TokenError is one of them.
+# The errors that NumPy, SciPy, Arrow and zipfile raise for damaged files, such as
+# tokenize.TokenError, have no other common base class.
 DAMAGE = Exception
 
 
@@ -25,8 +25,8 @@ def read_npy(path: pathlib.Path) -> np.ndarray:
         path: the file.
 
     Raises:
-        StoreError: If it is not a ``.npy`` file, holds objects, or its header does not match its
-            size.
+        StoreError: If the file is not a ``.npy`` file, holds objects, or has a header that does not
+            match its size.
     """
     try:
         with open(path, "rb") as file:
@@ -45,8 +45,8 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         path: the file.
 
     Raises:
-        StoreError: If it is not an ``.npz`` file, is damaged, holds objects, or does not fit in
-            memory.
+        StoreError: If the file is not an ``.npz`` file, is damaged, holds objects, or does not fit
+            in memory.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -75,7 +75,7 @@ def check_zip(path: pathlib.Path) -> None:
         path: the file.
 
     Raises:
-        StoreError: If it is not a zip file, is damaged, or its members do not fit in memory.
+        StoreError: If the file is not a zip file, is damaged, or does not fit in memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:

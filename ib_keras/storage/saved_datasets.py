@@ -21,7 +21,7 @@ Label = str | Sequence[str] | None
 
 
 def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
-    """Return the folders of one saved data set, or of its training and its test part.
+    """Return the folder of a saved data set, or the folders of its training and its test part.
 
     The list is empty if the folder has neither.
 
@@ -44,7 +44,7 @@ def read(folder: pathlib.Path, label: Label = None, valid: bool = False) -> Foun
             third one ``valid`` (or ``val``, ``validation``).
         label: the key of the labels, if the elements are dictionaries; ``None`` for the only key
             that is called y, label, target or class.
-        valid: whether to read the validation part, if there is one.
+        valid: whether to also read the validation part, if there is one.
 
     Raises:
         ArgumentError: If the data set cannot be read, is empty or does not fit in memory, or its

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints of Keras models: finding the weights in their graph of objects."""
+"""TensorFlow checkpoints of Keras models, whose weights are found in a graph of objects."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def find_weights(prefix: pathlib.Path, model: keras.Model) -> dict[int, str]:
 
 
 def restore(prefix: pathlib.Path, model: keras.Model, keys: Mapping[int, str]) -> None:
-    """Load the weights that ``find_weights`` found.
+    """Load the weights that ``find_weights`` found into a model.
 
     Raises:
         StoreError: If the checkpoint cannot be read.
@@ -98,7 +98,7 @@ def _walk(nodes: list[Any], root: int, model: keras.Model) -> dict[int, str]:
 
 
 def _child(owner: Any, name: str) -> Any:
-    """Return the part of a layer, list or dictionary that has a name in the checkpoint."""
+    """Return the part of a layer, list or dictionary to which a name in the checkpoint refers."""
     if isinstance(owner, (list, tuple)):
         return owner[int(name)] if name.isdecimal() and int(name) < len(owner) else None
     if isinstance(owner, dict):
@@ -109,5 +109,5 @@ def _child(owner: Any, name: str) -> Any:
         return layers[int(number)] if int(number) < len(layers) else None
     try:
         return getattr(owner, name, None)
-    except (ValueError, RuntimeError):  # properties of layers that are not defined
+    except (ValueError, RuntimeError):  # properties that raise because they are not defined yet
         return None
