@@ -35,8 +35,8 @@ class GaussianChannel(keras.layers.Layer):
     returned unchanged and no random numbers are drawn.
 
     With ``relative=True``, T = S + stddev·S·Z: the noise of each value is proportional to the
-    value, and vanishes near zero. I(X;T) is finite if E ln|S| is, as for any bounded density of S,
-    but T tells small values precisely, and an exact zero has no noise: the zeros of a ReLU reveal
+    value, and vanishes near zero. I(X;T) is finite if E ln|S| is, as for any bounded density of S.
+    But T reveals small values precisely, and an exact zero has no noise: the zeros of a ReLU reveal
     exactly which units are inactive.
 
     Args:
@@ -140,17 +140,16 @@ class GaussianSampling(keras.layers.Layer):
     """Draws Z ~ N(mean, diag exp(log_var)) for each input, in training *and* at inference.
 
     z = mean + exp(log_var/2)·ε with ε ~ N(0, I), with new numbers for every element, sample and
-    call. It is the stochastic layer of variational autoencoders and of the variational information
-    bottleneck. A representation that is random is also random when it is measured, so that I(X;Z)
-    is finite: the layer declares its distribution q(z|x) by ``conditional``, from which
+    call. This is the stochastic layer of variational autoencoders and of the variational
+    information bottleneck. Because Z is also random at inference, I(X;Z) is finite. The layer
+    declares its distribution q(z|x) by ``conditional``, from which
     ``estimators.SamplePropagation`` estimates I(X;Z) and its bounds.
 
     With ``kl_weight`` β > 0, the layer adds to the loss of the model
 
         β · (1/n) Σ_i KL(q(z|x_i) ‖ N(0, I)) = β · (1/2n) Σ_i Σ_k (σ_ik² + μ_ik² − 1 − ln σ_ik²),
 
-    in nats per sample, which bounds β·I(X;Z) from above. Any values of ``log_var`` are used as they
-    are, without clipping.
+    in nats per sample, which bounds β·I(X;Z) from above. The values of ``log_var`` are not clipped.
 
     Any other layer declares its distribution if it has a method ``conditional(inputs)`` that takes
     the inputs of its ``call`` and returns a distribution of TensorFlow Probability.
@@ -328,7 +327,8 @@ def normal(like: Any, seed: Any, stddev: Any = 1.0) -> Any:
 
     The method is that of Box and Muller, σ·√(−2 ln(1−u))·(cos 2πv, sin 2πv) for uniform u, v. On a
     CPU it takes half the time of ``tf.random.stateless_normal``, and XLA's default generator is
-    about thirty times slower than Philox. Since u has 23 random bits, the largest number is 5.6·σ.
+    about thirty times slower than Philox. In float32, u has 23 random bits, so the largest number
+    is 5.6·σ.
 
     Args:
         like: a tensor of the shape of the numbers.

@@ -36,7 +36,7 @@ class Orthonormal(keras.regularizers.Regularizer):
         units = x.shape[-1]
         w = keras.ops.reshape(x, (-1, units))
         gap = keras.ops.matmul(keras.ops.transpose(w), w) - keras.ops.eye(units, dtype=x.dtype)
-        # The norm has no gradient at an orthonormal W; a small constant keeps it finite.
+        # The norm has no gradient at an orthonormal W; a small constant keeps the gradient finite.
         squared = keras.ops.sum(keras.ops.square(gap))
         return self.factor * keras.ops.sqrt(squared + keras.config.epsilon() ** 2)
 

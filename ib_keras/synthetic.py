@@ -19,8 +19,8 @@ def correlated_gaussians(n: int, dim: int, mi: float, *, rotate: bool = False, s
     """Draw jointly normal X and Y, ``dim`` independent pairs of correlation √(1 − e^{−2·mi/dim}).
 
     With ``rotate``, X and Y are multiplied by orthogonal matrices, which are drawn independently
-    and uniformly. I(X;Y) and the marginals, N(0, I), are the same, but each coordinate of X then
-    depends on all coordinates of Y.
+    and uniformly. This does not change I(X;Y) and the marginals, N(0, I), but each coordinate of X
+    then depends on all coordinates of Y.
 
     Args:
         n: number of samples.
@@ -48,7 +48,7 @@ def correlated_gaussians(n: int, dim: int, mi: float, *, rotate: bool = False, s
 
 
 def _rotation(dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw an orthogonal matrix from the uniform distribution of all of them."""
+    """Draw an orthogonal matrix from the uniform distribution of all orthogonal matrices."""
     q, r = np.linalg.qr(rng.normal(size=(dim, dim)))
     return q * np.sign(np.diag(r))  # the signs make the factorisation unique
 
@@ -113,7 +113,7 @@ def student_t(n: int, dim: int, mi: float, *, dof: float = 3.0, seed: int) -> Pa
 def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
     """Draw X uniform on [0, 1] and Y = X + U(−ε, ε) in each coordinate.
 
-    I = ε − ln 2ε for ε ≤ ½, else 1/4ε, for each of ``dim`` independent pairs.
+    I is ε − ln 2ε for ε ≤ ½, else 1/(4ε), for each of ``dim`` independent pairs of coordinates.
 
     Args:
         n: number of samples.
@@ -138,8 +138,8 @@ def smoothed_uniforms(n: int, dim: int, mi: float, *, seed: int) -> Pair:
 def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
     """Draw X = ln of a Gamma(1/θ) variable, and Y = ln of an exponential variable of rate e^X.
 
-    I = ψ(1/θ) + θ + ln θ for each of ``dim`` independent pairs of coordinates. Both are skewed, and
-    neither is normal given the other.
+    I is ψ(1/θ) + θ + ln θ for each of ``dim`` independent pairs of coordinates. Both coordinates of
+    a pair are skewed, and neither is normal given the other.
 
     Args:
         n: number of samples.
@@ -289,7 +289,7 @@ def _rectangles(u: np.ndarray, size: int) -> np.ndarray:
     pixels = np.arange(size)
     covered = []
     for i in (0, 2):
-        # Begin and end are uniform over all intervals of at least this length.
+        # The interval is uniform over all intervals of at least the length ``least``.
         begin = (1 - least) * (1 - np.sqrt(1 - u[:, i]))
         end = begin + least + u[:, i + 1] * (1 - begin - least)
         low, high = (size * side[:, None] for side in (begin, end))

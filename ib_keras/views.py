@@ -1,8 +1,8 @@
 """Views: functions of a layer's output that are recorded in its place.
 
-A wide layer has too many dimensions for most estimators. A view is a function v of T with fewer, so
-that I(X;v(T)) ≤ I(X;T) and I(v(T);Y) ≤ I(T;Y): what a view shows is in the layer, and what it does
-not show may be in the layer nevertheless.
+A wide layer has too many dimensions for most estimators. A view is a function v of T with fewer
+dimensions. I(X;v(T)) ≤ I(X;T) and I(v(T);Y) ≤ I(T;Y): the layer has at least the information that a
+view shows, and may have more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class View(abc.ABC):
 
     @abc.abstractmethod
     def check(self, shape: Shape, layer: str) -> None:
-        """Raise if the view does not fit a layer.
+        """Raise an error if the view does not fit a layer.
 
         Args:
             shape: the shape of the layer's output without the axis of the batch, with the channels
@@ -45,7 +45,7 @@ class View(abc.ABC):
             layer: the layer's name.
 
         Raises:
-            ArgumentError: If it does not fit.
+            ArgumentError: If the view does not fit.
         """
 
     @abc.abstractmethod
@@ -54,7 +54,8 @@ class View(abc.ABC):
 
         Args:
             output: the layer's output ``(batch, *shape)``, a tensor.
-            mask: which positions are valid, ``(batch, positions)``; ``None`` if all are.
+            mask: booleans ``(batch, positions)``, true for valid positions; ``None`` if all are
+                valid.
             parameters: the parameters, as tensors.
 
         Returns:
@@ -62,7 +63,7 @@ class View(abc.ABC):
         """
 
     def parameters(self, size: int, samples: np.ndarray | None = None) -> Parameters:
-        """Return the parameters.
+        """Return the parameters of the view for a layer.
 
         Args:
             size: number of values of the layer.
@@ -153,7 +154,7 @@ class _Projection(View):
     """The projection on k orthonormal directions.
 
     Args:
-        name: its name.
+        name: the name of the view.
         k: number of directions.
         seed: the seed of random directions; ``None`` for principal components.
     """
@@ -188,7 +189,7 @@ class _Projection(View):
                 f"more than {k} rows",
                 f"{len(rows)} rows",
             )
-        if not np.isfinite(rows).all():  # the training has diverged, and goes on
+        if not np.isfinite(rows).all():  # the training has diverged, which must not stop it
             return np.full(size, np.nan, np.float32), np.full((size, k), np.nan, np.float32)
         with np.errstate(invalid="ignore"):  # constant layers
             pca = PCA(k, random_state=0).fit(rows)
@@ -210,7 +211,7 @@ class _Custom(View):
     """A Keras layer or a registered function of the output.
 
     Args:
-        name: its name.
+        name: the name of the view.
         function: function of a tensor ``(batch, *shape)``, which returns a tensor ``(batch, ...)``.
     """
 
@@ -225,7 +226,7 @@ class _Custom(View):
             result = self.function(tf.zeros([2, *known]))
             received = f"{tuple(result.shape)}, {result.dtype.name}"
             fits = len(result.shape) > 1 and result.shape[0] == 2 and result.dtype.is_floating
-        except Exception as error:  # of any kind, from functions of users
+        except Exception as error:  # functions of users may raise any
             fits, received = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
         if not fits:
             raise ArgumentError(
@@ -250,7 +251,7 @@ _REGISTERED: dict[str, _Custom] = {}
 
 
 def register(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Register a function of a layer's output as a view; it replaces an earlier one of its name.
+    """Register a function of a layer's output as a view; an earlier view of its name is replaced.
 
     Args:
         name: the view's name in ``views=`` and in tables, without colons.
@@ -281,12 +282,12 @@ def _check_name(name: str) -> None:
 
 
 def names() -> list[str]:
-    """Return the names of all views; k and seed stand for integers."""
+    """Return the names of all views, in which k and seed stand for integers."""
     return [FLAT, *_NAMES, POSITIONS, "pca:k", "random:k", "random:k:seed", *sorted(_REGISTERED)]
 
 
 def get(identifier: Any) -> View | None:
-    """Return a view; ``None`` for ``"flat"``, which leaves the layer as it is.
+    """Return a view; ``None`` for ``"flat"``, which leaves the layer's output unchanged.
 
     Args:
         identifier: a name of ``names()``, a Keras layer, or a ``View``.
@@ -332,7 +333,8 @@ def parse(text: str) -> Any:
     """Return the argument ``views`` from a text.
 
     Args:
-        text: the name of a view, JSON of names or globs of layers and views, or empty.
+        text: the name of a view; a JSON object with names or globs of layers → views; or an empty
+            text for no views.
 
     Raises:
         ArgumentError: If a view is unknown, or JSON does not parse.
@@ -352,11 +354,11 @@ def parse(text: str) -> Any:
 
 
 def patterns(views: Any) -> dict[str, View | None]:
-    """Return the argument ``views`` as a dict of names or globs of layers.
+    """Return the argument ``views`` as a dict: name or glob of layers → view.
 
     Args:
-        views: a view for all layers that it fits, or a name or glob of layers → view; ``None`` for
-            no views.
+        views: a view for all layers that it fits, or a mapping of names or globs of layers to
+            views; ``None`` for no views.
 
     Raises:
         ArgumentError: If a view is unknown.
@@ -371,7 +373,7 @@ def patterns(views: Any) -> dict[str, View | None]:
 
 
 def _positions(output: Any) -> Any:
-    """Return ``(batch, height, …, channels)`` as ``(batch, positions, channels)``."""
+    """Reshape ``(batch, height, …, channels)`` to ``(batch, positions, channels)``."""
     import tensorflow as tf
 
     if len(output.shape) == 3:

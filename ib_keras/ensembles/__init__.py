@@ -1,4 +1,4 @@
-"""Training of many small networks in one program, and the study of their layers."""
+"""Training of many small networks in one program, and estimates for their layers."""
 
 from ib_keras.ensembles.networks import Ensemble
 from ib_keras.ensembles.study import study

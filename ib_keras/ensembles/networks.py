@@ -1,4 +1,4 @@
-"""Networks of one architecture in one program, with a leading axis of networks."""
+"""Many networks of one architecture in one program, stacked along a leading axis."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Ensemble:
         build: function of a seed that returns a Keras model with softmax outputs; the models may
             differ only in their initial weights.
         seeds: one seed for each network.
-        noise_std: standard deviation of the noise, see ``instrument``: a number for the hidden
-            layers, or name or glob → number.
+        noise_std: standard deviation of the noise, as for ``instrument``: a number for all hidden
+            layers, or a mapping of names or globs to numbers.
 
     Raises:
         ArgumentError: If the architectures differ, or have weights that gradients do not train
@@ -158,7 +158,8 @@ class Ensemble:
             draw: as for ``capture``.
 
         Returns:
-            S of the layers behind noise that have own noise, name → ``(m, n_x, *shape)``.
+            S of the layers that come after noise and have noise of their own, name →
+            ``(m, n_x, *shape)``.
         """
         names = [name for name in self.random if self.noise_std[name]]
         if not names:
@@ -184,7 +185,12 @@ class Ensemble:
         return [name for name in self.layers if noisy & set(self._plan.upstream[name])]
 
     def activations(self, noisy: Mapping[str, np.ndarray], index: int) -> Activations:
-        """Return the outputs of one network among those of all, with what is known of its noise."""
+        """Select the outputs of one network, and attach what is known of its noise.
+
+        Args:
+            noisy: the outputs of all networks, name → ``(networks, n, *shape)``.
+            index: index of the network.
+        """
         arrays = {name: taps[index] for name, taps in noisy.items()}
         return Activations(arrays, noise_std=self.noise_std, random=self.random)
 
@@ -219,17 +225,18 @@ class Ensemble:
         learning_rate: float = 4e-4,
         shuffle: bool = True,
     ) -> Iterator[int]:
-        """Train with Adam and cross-entropy, and return to the caller after each epoch.
+        """Train with Adam and cross-entropy, and yield after each epoch.
 
         Args:
             x: inputs, ``(n, ...)``.
             y: labels of any kind, ``(n,)``. If they are all integers from 0 to K−1, they are the
-                indices of the K outputs; otherwise the K sorted labels are those of the outputs.
+                indices of the K outputs; otherwise output k stands for label k of the K sorted
+                labels.
             epochs: number of epochs.
             batch_size: samples per step; the last batch of an epoch may be smaller.
             learning_rate: learning rate of Adam.
-            shuffle: whether each network has the rows in an order of its own, a new one in every
-                epoch (see ``order``); otherwise all have the order of ``x``.
+            shuffle: whether each network gets the rows in an order of its own, which changes in
+                every epoch (see ``order``); otherwise all networks get the order of ``x``.
 
         Yields:
             0 before the training, then the number of each epoch at its end.

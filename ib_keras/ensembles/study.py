@@ -60,18 +60,18 @@ def study(
         learning_rate: learning rate of Adam.
         noise_std: standard deviation of the networks' noise, see ``Ensemble``.
         label: the runs are named ``label-seed``.
-        observer: function that is called with the layers of each network at each recorded epoch,
-            such as ``clustering.measures`` takes them; it may be called from several threads.
+        observer: function that is called for each network at each recorded epoch with its layers,
+            in the form that ``clustering.measures`` accepts. It may be called from several threads.
         workers: number of threads for the estimates; ``None`` for as many as TensorFlow uses.
 
     Returns:
-        A table of estimates in nats, and the logs with the columns ``run``, ``epoch``, and the loss
-        and accuracy of both parts at the end of the epoch; those of noisy networks also without
-        noise (``noiseless_loss``, ``val_noiseless_accuracy``, …).
+        A table of estimates in nats; and the logs with the columns ``run``, ``epoch``, and the loss
+        and accuracy of both parts at the end of the epoch. Noisy networks are also evaluated
+        without noise (``noiseless_loss``, ``val_noiseless_accuracy``, …).
 
     Raises:
-        ArgumentError: see ``Ensemble`` and ``estimate``; or if estimators want different numbers of
-            propagations, or none is run at any epoch.
+        ArgumentError: As for ``Ensemble`` and ``estimate``; or if estimators need different numbers
+            of propagations, or no estimator runs at any epoch.
     """
     planned = [split(one, record) for one in _listed(estimators)]
     made = make_estimators([identifier for identifier, _ in planned])
@@ -135,7 +135,7 @@ def _evaluations(ensemble: Ensemble, data: datasets.Dataset) -> dict[str, np.nda
 
 
 def _check_propagations(estimators: Sequence[Any]) -> None:
-    """Check that all estimators want the same propagations, which are made once for all."""
+    """Check that all estimators need the same propagations, which are computed only once."""
     wanted = {
         (one.conditional_inputs, one.propagations) for one in estimators if one.traits.propagations
     }
@@ -156,7 +156,7 @@ def _captured(
     estimators: Sequence[BaseEstimator],
     draw: int,
 ) -> Captured:
-    """Return what the estimators need of one network."""
+    """Return the outputs, and if needed the propagations, that the estimators use of a network."""
     propagating: list[Any] = [one for one in estimators if one.traits.propagations]
     if not propagating:
         return Captured(taps)

@@ -26,7 +26,7 @@ _HOW = (
 def open_all(
     files: Mapping[int, pathlib.Path], model: Any = None
 ) -> tuple[keras.Model, Callable[[int], None]]:
-    """Check that all checkpoints are of one architecture, without loading their weights.
+    """Load or take the network, and check that all checkpoints fit it, without loading the weights.
 
     Args:
         files: epoch → file, as ``storage.checkpoint_files.find`` returns them.
@@ -119,7 +119,7 @@ def _given(model: Any) -> keras.Model:
 def _fitting(
     files: Mapping[int, pathlib.Path], candidates: list[keras.Model]
 ) -> dict[int, Callable[[], object]]:
-    """Return epoch → function that loads the weights into the first model that fits all files."""
+    """Return epoch → a function that loads the weights into the first model that fits all files."""
     problems: list[StoreError] = []
     for target in candidates:
         expected = _shapes_of(target)
@@ -142,7 +142,7 @@ def _shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
 def _restorer(
     path: pathlib.Path, target: keras.Model, expected: Mapping[str, tuple[int, ...]]
 ) -> Callable[[], object]:
-    """Return a function that loads a checkpoint.
+    """Return a function that loads a checkpoint into a model.
 
     Raises:
         StoreError: If the file is damaged, or its weights are not those of the model.
@@ -160,7 +160,7 @@ def _restorer(
 
 
 def _by_shape(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Give the weights of each shape numbers in place of their names."""
+    """Replace the names of weights by numbers that count the weights of each shape."""
     counts: collections.Counter[tuple[int, ...]] = collections.Counter()
     numbered = {}
     for shape in shapes.values():
@@ -172,13 +172,13 @@ def _by_shape(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...
 def _mismatch(
     expected: Mapping[str, tuple[int, ...]], saved: Mapping[str, tuple[int, ...]]
 ) -> str | None:
-    """Return the first weight that only one side has, or that differs in shape."""
+    """Describe the first weight that only one side has, or whose shape differs, if there is one."""
     for name, shape in expected.items():
         if name not in saved:
             return f"no {name}"
         if saved[name] != shape:
             return f"{name} of the shape {saved[name]} instead of {shape}"
-    # The file may hold other objects beside the layers, such as metrics.
+    # The file may hold other objects besides the layers, such as metrics.
     groups = {name.partition("/")[0] for name in expected}
     return next(
         (f"{name}, which the model does not have" for name in saved

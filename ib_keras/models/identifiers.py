@@ -52,7 +52,7 @@ def names() -> list[str]:
 def label(identifier: Identifier) -> str:
     """Return a short name for a run, such as ``szt-relu``, ``vib-beta0.01`` or the stem of a file.
 
-    It has the name of the model or function, and its ``activation`` and ``beta`` if they are given.
+    It consists of the name of the model or function, and its ``activation`` and ``beta`` if given.
 
     Args:
         identifier: an identifier that ``build`` accepts; a ``"label"`` in its JSON is the result.
@@ -105,7 +105,8 @@ def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is neither a number >= 0 nor a dictionary of such numbers by layer.
+        ArgumentError: If the value is neither a number >= 0 nor a dictionary of such numbers by
+            layer.
     """
     value = _parse(identifier)[1].get("noise_std")
     if isinstance(value, Mapping):
@@ -114,13 +115,13 @@ def noise_std(identifier: Identifier) -> float | dict[str, float] | None:
 
 
 def layers(identifier: Identifier) -> list[str] | None:
-    """Return the ``"layers"`` to tap of a model's JSON; ``None`` if not given.
+    """Return the ``"layers"`` of a model's JSON, the layers to tap; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is not a list of names or globs.
+        ArgumentError: If the value is not a list of names or globs.
     """
     names = _parse(identifier)[1].get("layers")
     if names is None:
@@ -151,13 +152,13 @@ def loss(identifier: Identifier) -> str | None:
 
 
 def shuffles_labels(identifier: Identifier) -> bool:
-    """Return whether a model's JSON asks for ``"shuffled_labels"`` of the training rows.
+    """Return whether a model's JSON asks to shuffle the labels of the training rows.
 
     Args:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is neither true nor false.
+        ArgumentError: If ``"shuffled_labels"`` is neither true nor false.
     """
     return check_bool(_parse(identifier)[1].get("shuffled_labels", False), "shuffled_labels")
 
@@ -169,20 +170,20 @@ def seed(identifier: Identifier) -> int | None:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is not an integer >= 0.
+        ArgumentError: If the value is not an integer >= 0.
     """
     value = _parse(identifier)[1].get("seed")
     return None if value is None else check_seed(value)
 
 
 def recipe(identifier: Identifier) -> dict[str, Any] | None:
-    """Return the ``"recipe"`` of a model's JSON, how it is trained; ``None`` if not given.
+    """Return the ``"recipe"`` of a model's JSON, which says how to train it; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is invalid, see ``training.recipe.Recipe``.
+        ArgumentError: If the recipe is invalid, see ``training.recipe.Recipe``.
     """
     value = _parse(identifier)[1].get("recipe")
     return None if value is None else recipes.parse(value).get_config()
@@ -195,7 +196,7 @@ def learning_rate(identifier: Identifier) -> float | None:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If it is not a positive number.
+        ArgumentError: If the value is not a positive number.
     """
     value = _parse(identifier)[1].get("learning_rate")
     return None if value is None else check_positive(value, "learning_rate")
@@ -213,17 +214,17 @@ def build(
 
     Args:
         identifier: one of the following: a name from ``names()``; a ``.keras`` file;
-            ``module:function``, which is called with those of ``input_shape``, ``n_classes``,
-            ``regression`` and ``seed`` that it accepts and must return a ``keras.Model``; or JSON
-            or a dictionary with any of these as ``"name"`` and parameters
+            ``module:function``, a function that returns a ``keras.Model`` and is called with those
+            of the arguments ``input_shape``, ``n_classes``, ``regression`` and ``seed`` that it
+            accepts; or JSON or a dictionary with any of these as ``"name"`` and parameters
             (``{"name": "szt", "activation": "relu"}``). The JSON may also have a ``"label"``, the
             name of the run; ``"noise_std"``, ``"loss"``, ``"seed"``, ``"recipe"`` and
             ``"learning_rate"``, which take precedence over those of a pipeline; ``"layers"``, a
-            list of names or globs of the layers to tap; and ``"checkpoints"``, see ``checkpoints``,
-            for which the name may be missing if they are ``.keras`` files. The outputs of a network
-            with checkpoints need not fit the labels.
+            list of names or globs of the layers to tap; and ``"checkpoints"``, see ``checkpoints``.
+            If the checkpoints are ``.keras`` files, the name may be missing. The outputs of a
+            network with checkpoints need not fit the labels.
         input_shape: shape of one input of the data.
-        n_classes: number of classes of the data, or of the numbers of a label.
+        n_classes: number of classes of the data; for a regression, how many numbers a label has.
         regression: whether labels are numbers rather than classes.
         seed: seed of the initial weights; a ``"seed"`` in the JSON takes precedence.
 
@@ -294,7 +295,7 @@ def _check_fits(
 
 
 def reconstructs(model: keras.Model, n_classes: int) -> bool:
-    """Return whether the outputs of a model are reconstructions of its inputs instead of classes.
+    """Return whether the outputs of a model reconstruct its inputs instead of predicting classes.
 
     Args:
         model: a model with one input and one output.
@@ -393,7 +394,7 @@ def load(path: str | os.PathLike) -> keras.Model:
             model is larger than the available memory; or if it needs code that Keras's safe mode
             refuses.
     """
-    import ib_keras.instrumentation.model  # noqa: F401  # registers the class of instrumented models
+    import ib_keras.instrumentation.model  # noqa: F401  # registers InstrumentedModel with Keras
 
     file = _existing(os.fspath(path))
     try:

@@ -13,7 +13,7 @@ from ib_keras.constraints import OrthonormalStep
 from ib_keras.errors import ArgumentError
 from ib_keras.layers import GaussianChannel, GaussianSampling, log_variance
 
-# For all other activations, the variance of the initial weights is doubled.
+# For all other activations, ``initial="variance"`` doubles the variance of the initial weights.
 _UNIT_GAIN = ("tanh", "sigmoid", "softmax", "linear", "softsign")
 # How initial weights may be drawn, see ``mlp``.
 _WEIGHTS = ("variance", "normal", "normal_out", "uniform")
@@ -54,14 +54,15 @@ def mlp(
         l2: weight of the penalty l2 · Σ w²/2 on the hidden kernels.
         orthonormal: rate of ``constraints.OrthonormalStep`` on the hidden kernels.
         initial: distribution of the initial weights:
-            ``"variance"``: truncated normal with a standard deviation of √(1/fan_in), or of
-            √(2/fan_in) for rectifiers, after truncation;
-            ``"normal"``: normal with a standard deviation of √(1/fan_in) for tanh and |x|, or
-            2/√fan_in for rectifiers, truncated at two standard deviations (Chelombiev et al., and
-            for tanh Shwartz-Ziv & Tishby);
+            ``"variance"``: truncated normal with a standard deviation of √(1/fan_in) for tanh,
+            sigmoid, softmax, linear and softsign, or of √(2/fan_in) for all other activations,
+            after truncation;
+            ``"normal"``: normal with a standard deviation of 1/√fan_in for the same activations and
+            |x|, or of 2/√fan_in for all others, truncated at two standard deviations (Chelombiev et
+            al., and for tanh Shwartz-Ziv & Tishby);
             ``"normal_out"``: normal with a standard deviation of 1/√units, truncated likewise, and
-            uniform within √(6/(fan_in + units)) for the output layer (Saxe et al.);
-            ``"uniform"``: weights and biases uniform within 1/√fan_in (Goldfeld et al.).
+            uniform within ±√(6/(fan_in + units)) for the output layer (Saxe et al.);
+            ``"uniform"``: weights and biases uniform within ±1/√fan_in (Goldfeld et al.).
         regression: whether the labels are numbers: the output layer is then linear, and
             ``n_classes`` is the number of its units.
         seed: seed of the initial weights.
@@ -108,17 +109,18 @@ def vib(
 
     The dense layers ``dense_1`` … ``dense_L`` lead to ``mean`` and ``log_var``, from which ``z``, a
     ``GaussianSampling``, draws Z ~ N(μ, diag σ²) with σ = softplus(s − 5) for the output s of a
-    linear layer. A linear softmax layer, ``output``, classifies Z. Trained with cross-entropy, the
-    loss of the model is
+    linear layer. A dense softmax layer, ``output``, classifies Z. If the model is trained with
+    cross-entropy, its loss is
 
         E[−ln q(y|z)] + β · E KL(q(z|x) ‖ N(0, I)),
 
-    which bounds −I(Z;Y) + β·I(X;Z) from above, up to H(Y). Z is drawn anew in every pass, also at
-    inference; the mean of the outputs of several passes is a better prediction.
+    which bounds −I(Z;Y) + β·I(X;Z) from above, up to the constant H(Y). Z is drawn anew in every
+    pass, also at inference; the mean of the outputs of several passes is a better prediction.
 
     The defaults suit small data. The paper's network for MNIST is ``vib((784,), 10, hidden=(1024,
-    1024), latent=256)`` with β from 1e-9 to 1, trained for 200 epochs of batches of 100 with Adam
-    at a rate of 1e-4 that decays by 0.97 every two epochs; its predictions average 12 passes.
+    1024), latent=256)`` with β from 1e-9 to 1, trained for 200 epochs with batches of 100 by Adam
+    at a rate of 1e-4 that is multiplied by 0.97 every two epochs; its predictions average 12
+    passes.
 
     Args:
         input_shape: shape of one input; inputs with several axes are flattened.
@@ -127,7 +129,8 @@ def vib(
         latent: dimension of Z.
         hidden: widths of the encoder's hidden layers.
         activation: activation of the hidden layers.
-        regression: whether the last layer is linear, for targets of numbers.
+        regression: whether the labels are numbers: the output layer is then linear, and
+            ``n_classes`` is the number of its units.
         seed: seed of the initial weights and of the draws.
 
     Raises:
@@ -205,7 +208,9 @@ def mnist_cnn(
     regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
-    """Build three 3×3 convolutions of 8, 16, 32 filters with max-pooling, dense 32 and softmax.
+    """Build a network of three 3×3 convolutions with max-pooling and two dense layers.
+
+    The convolutions have 8, 16 and 32 filters. The dense layers have 32 units, and a softmax.
 
     Args:
         input_shape: height, width and optionally channels; a missing channel axis is added.
@@ -249,8 +254,8 @@ def four_layer_cnn(
 
     Each convolution is padded to keep the size of its input, and 2×2 max-pooling follows. The
     outputs of the four layers are ``pool_1``, ``pool_2``, ``dense_1`` and ``output``; these are the
-    layers to tap. The paper calls its network for MNIST a convolutional network of four layers. The
-    numbers of filters and units and the padding are choices made here.
+    layers to tap. The paper says of its network for MNIST only that it is convolutional and has
+    four layers. The numbers of filters and units and the padding are choices made here.
 
     Args:
         input_shape: height, width and optionally channels; a missing channel axis is added.
@@ -303,10 +308,11 @@ def noisy_cnn(
 ) -> keras.Model:
     """Build a network that adds noise proportional to each value before each layer with weights.
 
-    Each layer with weights follows the noise x + stddev·x·Z, and each convolution also dropout.
-    There are three 3×3 convolutions with 8, 16 and 32 filters and max-pooling, then dense 32, all
-    with leaky rectifiers of slope 0.01 (``act_1`` … ``act_4``, the layers to tap), and a dense
-    softmax layer ``output``.
+    The input x of each layer with weights is replaced by x + stddev·x·Z with Z ~ N(0, 1); in the
+    case of a convolution, dropout acts before this noise. There are three 3×3 convolutions with 8,
+    16 and 32 filters and max-pooling, and a dense layer of 32 units, all followed by leaky
+    rectifiers of slope 0.01 (``act_1`` … ``act_4``, the layers to tap); and a dense softmax layer
+    ``output``.
 
     A value of exactly 0 gets no noise. The paper standardises its images, so that their background
     is not 0 (``scale="standard"`` of the component ``examples``).
@@ -472,7 +478,7 @@ def _encoder(
 def _residual(
     x: Any, filters: int, strides: int, name: str, inside: str, weights: _Initializers
 ) -> Any:
-    """Apply two convolutions and a shortcut; ``name`` is the rectifier after their sum."""
+    """Apply two convolutions and a shortcut; the rectifier after their sum is called ``name``."""
     y = _convolution(x, filters, strides, f"{inside}_a", weights)
     y = keras.layers.ReLU(name=f"{inside}_relu")(y)
     y = _convolution(y, filters, 1, f"{inside}_b", weights)
@@ -538,7 +544,7 @@ def _output(
 
 
 def _output_dtype() -> str | None:
-    """Return the dtype of outputs, which are not of 16 bits in mixed precision."""
+    """Return the dtype of outputs, which is float32 even in mixed precision."""
     return "float32" if keras.config.dtype_policy().name.startswith("mixed") else None
 
 

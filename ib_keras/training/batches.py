@@ -1,4 +1,4 @@
-"""Batches in an order that depends on a seed only, not on the random state of the process."""
+"""Batches in an order that depends only on a seed, not on the random state of the process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def batches(
     arrays, until the process ends.
 
     Args:
-        arrays: arrays of one length n; every batch has some rows of each.
-        size: the number of rows per batch, at most n. Rows that do not fill a batch are left out.
+        arrays: arrays of one length n; every batch has the same rows of each.
+        size: the number of rows per batch; a larger number than n // parts counts as n // parts.
+            Rows that do not fill a batch are left out.
         seed: the seed of the orders.
         epochs: the numbers of the epochs.
         multiple: a divisor of the number of batches per epoch.
-        parts: number of consecutive epochs in which each row occurs once.
+        parts: the number of consecutive epochs that divide the rows among them: each row occurs at
+            most once in these epochs.
 
     Returns:
         The batches of all epochs, and the number of batches per epoch.
@@ -55,7 +57,7 @@ def in_order(arrays: Sequence[np.ndarray], size: int) -> tf.data.Dataset:
     function leaks nothing.
 
     Args:
-        arrays: arrays of one length; every batch has some rows of each.
+        arrays: arrays of one length; every batch has the same rows of each.
         size: the number of rows per batch.
     """
     with tf.device("CPU"):

@@ -17,16 +17,16 @@ Logs = str | os.PathLike | pd.DataFrame | Sequence[Mapping[str, Any]] | None
 def read(logs: Logs) -> list[dict[str, Any]]:
     """Return the logs with the epochs of the networks to which they belong.
 
-    Keras counts the epochs of a training from 0, and so do its ``CSVLogger`` and this argument. The
-    logs of Keras's epoch e belong to the network after e + 1 epochs.
+    Keras counts the epochs of a training from 0, and so do its ``CSVLogger`` and the argument
+    ``logs``. The logs of Keras's epoch e belong to the network after e + 1 epochs.
 
     Args:
         logs: the file of a ``CSVLogger``, a DataFrame, or a list of dictionaries, each with the
-            column or key ``epoch``; or ``None``. Of an epoch that occurs several times, because the
-            training was resumed, the last logs count. Values that are not numbers are left out.
+            column or key ``epoch``; or ``None``. If an epoch occurs several times, because the
+            training was resumed, its last logs count. Values that are not numbers are left out.
 
     Returns:
-        The logs in the order of the epochs, with ``epoch`` e + 1 and floats.
+        The logs in the order of the epochs, with e + 1 as ``epoch`` and all other values as floats.
 
     Raises:
         ArgumentError: If the file cannot be read, or epochs are missing or are not integers >= 0.

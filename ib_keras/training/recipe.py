@@ -1,4 +1,4 @@
-"""Recipes: how networks are trained, by the names of Keras's optimizers, losses and layers."""
+"""Recipes: how networks are trained, by the names of Keras's optimizers and layers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ib_keras.errors import ArgumentError
 
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-# By how much of the side images are shifted at most: 4 pixels of 32.
+# The largest shift of an image, as a share of its side: 4 pixels of 32.
 _SHIFT = 1 / 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(Configured):
-    """How a network is trained: its optimizer and learning rate, its loss, and augmented data.
+    """How a network is trained: optimizer, learning rate, label smoothing, augmentation, precision.
 
-    The learning rate rises linearly for ``warmup_epochs``. It then stays, or falls to 0 along half
-    a cosine until the end of the training.
+    The learning rate rises linearly for ``warmup_epochs``. It then stays constant, or falls to 0
+    along half a cosine until the end of the training.
 
     Args:
         optimizer: the name of a Keras optimizer, such as ``"adam"``, ``"adamw"`` or ``"sgd"``.
@@ -44,7 +44,7 @@ class Recipe(Configured):
             ``{"name": "RandomRotation", "factor": 0.1}``. A network that reconstructs has the
             changed images as its target.
         precision: ``"float32"``, ``"mixed_float16"`` or ``"mixed_bfloat16"``, Keras's dtype policy
-            of networks that are built by name or function. Outputs are float32.
+            for networks that are built by name or function. Their outputs are float32.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -92,8 +92,8 @@ class Recipe(Configured):
             epochs: number of epochs of the training.
 
         Raises:
-            ArgumentError: If there is no such optimizer, or it has no momentum; or if the learning
-                rate rises until the end.
+            ArgumentError: If there is no such optimizer, or it lacks a parameter that is given; or
+                if the learning rate would rise until the end.
         """
         import keras
 
@@ -161,7 +161,10 @@ class Recipe(Configured):
 
     @contextlib.contextmanager
     def policy(self) -> Iterator[None]:
-        """Build networks with this precision; ``"float32"`` leaves Keras's policy as it is."""
+        """Set Keras's dtype policy to this precision in a ``with`` block.
+
+        ``"float32"`` leaves the policy unchanged.
+        """
         import keras
 
         before = keras.config.dtype_policy()
@@ -180,7 +183,7 @@ def parse(text: str | Mapping[str, Any]) -> Recipe:
         text: a JSON object or dictionary with arguments of ``Recipe``.
 
     Raises:
-        ArgumentError: If it is something else, or an argument is invalid.
+        ArgumentError: If ``text`` is something else, or an argument is invalid.
     """
     content: Any = text
     if isinstance(text, str):

@@ -25,9 +25,9 @@ def log_epochs(last: int, points: int | None = None) -> list[int]:
 
     Args:
         last: the last epoch.
-        points: number of points between 1 and ``last``, which are rounded to epochs; fewer epochs
-            remain, because early points round to the same epoch. ``None`` for about 20 epochs per
-            decade, which do not depend on ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
+        points: number of points from 1 to ``last``, which are rounded to epochs. Fewer epochs may
+            remain, because several early points round to the same epoch. ``None`` for about 20
+            epochs per decade, which do not depend on ``last``: 0, 1, 2, …, 10, 11, 13, 14, ….
     """
     if points is not None:
         spaced = np.logspace(0, math.log10(last), points) if last > 0 else ()
@@ -48,7 +48,7 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
             the epoch to a boolean. Epoch 0 is before training, epoch e is after e epochs.
 
     Raises:
-        ArgumentError: If `epochs` is something else. The returned function raises it if
+        ArgumentError: If ``epochs`` is something else. The returned function raises it if
             ``"log:100"`` is used in a training whose last epoch is not known.
     """
     if callable(epochs):
@@ -71,7 +71,7 @@ def selector(epochs: Epochs) -> Callable[[int, int | None], bool]:
 
 
 def beyond(epochs: Epochs, last: int | None) -> list[int]:
-    """Return the epochs of a list that a training never reaches; none for other schedules.
+    """Return the epochs of a list that a training does not reach; empty for other schedules.
 
     Args:
         epochs: the schedule.
@@ -101,7 +101,7 @@ def parse(text: str) -> Epochs:
     """Parse a schedule: ``"log"``, ``"log:100"``, or JSON such as ``10`` or ``[0, 1, 10]``.
 
     Raises:
-        ArgumentError: If the text is neither.
+        ArgumentError: If the text is none of these.
     """
     if text == "log" or _POINTS.fullmatch(text):
         return text
@@ -121,7 +121,7 @@ def split(identifier: Any, record: Epochs) -> tuple[Any, Epochs]:
     Args:
         identifier: an identifier that ``estimators.get`` accepts, or a dictionary or its JSON with
             a schedule as ``"record"``.
-        record: the schedule of estimators that have none.
+        record: the schedule of an estimator without one of its own.
 
     Returns:
         The identifier without the schedule, and the schedule.
@@ -130,7 +130,7 @@ def split(identifier: Any, record: Epochs) -> tuple[Any, Epochs]:
         ArgumentError: If the schedule is a text that cannot be parsed.
     """
     if isinstance(identifier, str) and identifier.lstrip().startswith("{"):
-        with contextlib.suppress(ValueError, RecursionError):  # it is refused with the estimators
+        with contextlib.suppress(ValueError, RecursionError):  # invalid JSON is refused later
             identifier = json.loads(identifier)
     if not isinstance(identifier, Mapping) or "record" not in identifier:
         return identifier, record

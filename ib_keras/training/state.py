@@ -74,5 +74,5 @@ def restore(path: pathlib.Path, state: Mapping[str, np.ndarray], variables: Sequ
 
 
 def _plain(value: np.ndarray) -> np.ndarray:
-    """View a value of a type that ``.npy`` files cannot hold, such as bfloat16, as integers."""
+    """View arrays of types that ``.npy`` files cannot hold, such as bfloat16, as integers."""
     return value.view(f"u{value.dtype.itemsize}") if value.dtype.kind == "V" else value
