@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from ib_keras.pixelcnn.decoding import Decoded, Decoder, DecoderSettings
     from ib_keras.pixelcnn.network import PixelCNN
 
-# The largest number of values of h for which the mixture of q(x|h) over them is evaluated. Of more
-# values, some rows are drawn, so few that no more than _LIKELIHOODS must be computed if possible.
-# Their mixture is first tried on some images, because it is rarely good: an image must be likely
-# given one of these values.
+# The largest number of values of h for which the mixture of q(x|h) over all values is evaluated. If
+# h has more, the mixture is over rows that are drawn at random. Their number is between the two of
+# _DRAWN, and so small that, if possible, at most _LIKELIHOODS likelihoods are computed. Such a
+# mixture is first tried on _TRIED images, because it is rarely good: an image must be likely given
+# one of the drawn values.
 _MAX_VALUES_OF_MIXTURE = 64
 _DRAWN, _LIKELIHOODS, _TRIED = (16, 128), 300_000, 100
 
@@ -35,22 +36,23 @@ def prior(
 ) -> tuple[PixelCNN, Decoded]:
     """Train q(x), and return the best of three models without a condition.
 
-    They are independent pixels, a decoder without a condition, and the mixture over the classes of
-    a decoder whose condition is the class. With ``prior_epochs`` in the settings, both decoders
-    begin as a q(x) that is trained for so many epochs.
+    The three models are independent pixels; a decoder without a condition; and the mixture, over
+    the classes, of a decoder whose condition is the class. With ``prior_epochs`` in the settings,
+    both decoders begin as a q(x) that is trained for that number of epochs.
 
     Args:
         settings: the settings of both decoders.
         train: the images of training, ``(n, height, width, channels)``.
         held_out: held-out images.
-        labels: the labels 0, 1, … of both parts, ``(n,)``; ``None`` leaves the mixture out.
+        labels: the labels 0, 1, … of the training and the held-out images, each ``(n,)``; ``None``
+            leaves the mixture out.
         folder: as for ``Decoder.train``, with a subfolder for each decoder.
         progress: as for ``Decoder.train``.
         make: a constructor that replaces ``Decoder``.
 
     Returns:
-        The decoder without a condition, or with ``prior_epochs`` the q(x) as which decoders begin;
-        and −ln q of the best model.
+        The decoder without a condition, or with ``prior_epochs`` the q(x) from which the decoders
+        begin; and −ln q of the best model.
     """
     from ib_keras.pixelcnn.decoding import Decoder
 
@@ -80,7 +82,7 @@ def prior(
 
 
 def _before(settings: DecoderSettings) -> DecoderSettings:
-    """Return the settings of the q(x) as which decoders begin."""
+    """Return the settings of the q(x) from which the decoders begin."""
     return dataclasses.replace(settings, epochs=settings.prior_epochs, prior_epochs=0)
 
 
@@ -96,7 +98,7 @@ def compared(
     Args:
         unconditional: −ln q of q(x).
         conditional: −ln q of a decoder with a condition.
-        decoder: this decoder.
+        decoder: the decoder with a condition.
         train: the images and h of the rows that trained it.
         held_out: the images and h of the held-out rows.
 
@@ -116,11 +118,12 @@ def with_mixture(
     train: tuple[np.ndarray, np.ndarray],
     held_out: tuple[np.ndarray, np.ndarray],
 ) -> Decoded:
-    """Choose the better one of q(x) and Σ_h p(h) q(x|h).
+    """Choose the better of the two models q(x) and Σ_h p(h) q(x|h).
 
-    The sum is over the values of h, or over some rows of training if h has many. Both are
-    distributions of images, so both bound H(X). With the second, Î <= H(h), and the decoder cannot
-    gain by h what it failed to learn of the images.
+    The sum is over the values of h, or over some training rows if h has many values. Both are
+    distributions of images, so both bound H(X). With the second, the estimate of I(X;h) is at most
+    H(h), and what the decoder without h failed to learn about the images does not count as
+    information in h.
 
     Args:
         unconditional: −ln q of q(x).
@@ -149,9 +152,10 @@ def with_mixture(
 
 
 def _better(decoded: Decoded, other: Decoded, decoder: Decoder) -> bool:
-    """Whether ``decoded`` is at least as good on the stopping rows and loses no more on all rows.
+    """Return whether ``decoded`` is at least as good as ``other``.
 
-    The loss over all rows is compared with the gain on the stopping rows.
+    It must be at least as good on the stopping rows, and on all rows it may lose at most what it
+    gains on the stopping rows.
     """
     gains = other.train - decoded.train
     stopping, overall = gains[decoder.stop].mean(), gains.mean()
@@ -159,7 +163,7 @@ def _better(decoded: Decoded, other: Decoded, decoder: Decoder) -> bool:
 
 
 def _pixels(train: np.ndarray, held_out: np.ndarray, decoder: Decoder) -> Decoded:
-    """−ln Π q_i(x_i), with q_i from the levels' counts in pixel i plus 1."""
+    """Compute −ln Π q_i(x_i), where q_i is proportional to the levels' counts in pixel i plus 1."""
     from ib_keras.pixelcnn.decoding import Decoded
 
     seen = np.delete(train, decoder.stop, axis=0).reshape(-1, train[0].size)

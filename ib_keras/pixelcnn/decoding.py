@@ -36,9 +36,8 @@ class DecoderSettings(Configured):
 
     Args:
         levels: L, the number of values of a pixel.
-        prior_epochs: the number of epochs for which q(x) is trained before all decoders, which
-            begin as this q(x); q(x) then goes on as the decoders do. 0: decoders begin with random
-            weights.
+        prior_epochs: the number of epochs for which a q(x) is trained first. All decoders, with and
+            without a condition, then begin as this q(x). With 0 they begin with random weights.
         filters: channels of the ``PixelCNN``; or one number per stage.
         stages: the maximum number of stages of the ``PixelCNN``.
         resnet_blocks: blocks of each stage of the ``PixelCNN``.
@@ -126,9 +125,9 @@ class Decoder:
         settings: the settings of network and training.
         image_shape: height, width and channels of the images.
         condition_shape: the shape of h; ``None`` for q(x).
-        groups: number of groups of conditions, each of all images: h has the conditions of all
-            images in the first group, then those in the second, …, each with the number of its
-            group as the last channel.
+        groups: number of groups of conditions. Each group has a condition for every image. h has
+            the conditions of the first group, then those of the second, and so on, with the number
+            of the group as the last channel.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -168,15 +167,16 @@ class Decoder:
             images: ``(n, *image_shape)``, integers 0…levels−1.
             h: the condition, ``(groups·n, *condition_shape)``.
             start: initial weights, as ``model.get_weights()`` of a decoder with the same settings
-                returns; or a model q(x), as which the decoder begins, see ``PixelCNN.begin_as``.
-                They are kept if no better weights are found.
+                returns; or a model q(x) that the decoder equals at first, see
+                ``PixelCNN.begin_as``. The start is kept if no better weights are found.
             folder: a folder for the state of the training. If it has the state of an interrupted
                 training, this training is resumed.
             progress: whether to show Keras's progress bar instead of a bar over the epochs.
 
         Returns:
-            Mean −ln q of the stopping rows in nats per image, by epoch, which is a pass over the
-            images in any group; with a start, the first value is that of the start.
+            Mean −ln q of the stopping rows in nats per image, by epoch. An epoch has as many steps
+            as a pass over the images of one group; its rows come from all groups. With a start, the
+            first value is that of the start.
 
         Raises:
             ArgumentError: If there are fewer than 20 images, or images and h do not match the
@@ -187,7 +187,7 @@ class Decoder:
             raise ArgumentError("There are too few images", ">= 20", len(images))
         self._training.restart()
         n = len(images)
-        # An image that decides when to stop trains the decoder in no group.
+        # An image that decides when to stop does not train the decoder in any group.
         self.stop, train = stopping_rows(n, self.settings.seed)
         own, held = (self._rows(images, h, rows) for rows in (train, self.stop))
         if isinstance(start, list):
@@ -298,7 +298,7 @@ def stopping_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rate(epoch: int, epochs: int) -> float:
-    """Return the factor of the learning rate; it is small at first so that Adam keeps the start."""
+    """Return the factor of the learning rate, small at first so that Adam stays near the start."""
     return min(1.0, (epoch + 1) / 4) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from ib_keras.arrays.checks import as_array, as_numbers
 from ib_keras.errors import ArgumentError
 
-# A standard deviation below these, relative to the mean and absolute, is rounding of float32.
+# Below these values, relative to the mean and absolute, a standard deviation is only the rounding
+# of float32.
 _RESOLUTION, _LEAST = 1e-6, 1e-35
 
 
@@ -96,7 +97,7 @@ def as_condition(
 
 
 def statistics(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel; the latter is 1 for constant channels.
+    """Compute the mean and standard deviation of each channel; the latter is 1 if it is constant.
 
     Args:
         h: ``(n, ..., channels)``.

@@ -1,4 +1,4 @@
-"""Layers in which each pixel depends only on the pixels before it, and their blocks."""
+"""Layers in which each pixel depends only on the pixels before it, and blocks of such layers."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ class Resize(keras.layers.Layer):
 
     Args:
         edges: the edges of the new grid's pixels for rows and columns, ``(0, …, 1)``.
-        coarsen: whether to leave sides unchanged that are shorter than the new ones; the next
-            layers then compute fewer pixels, which are resized afterwards.
+        coarsen: whether sides that are shorter than the new ones stay unchanged; the next layers
+            then compute fewer pixels, which are resized afterwards.
         **kwargs: arguments of ``keras.layers.Layer``.
     """
 
@@ -227,7 +227,7 @@ def _overlaps(old: int, new: tuple[float, ...]) -> list[list[float]]:
 
 
 class Standardise(keras.layers.Layer):
-    """(h − mean)/std for each channel, with statistics of the data that initialise the model."""
+    """Standardises each channel, (h − mean)/std, by statistics of the data that initialise it."""
 
     def build(self, input_shape: Any) -> None:
         """Make the statistics, which are 0 and 1 initially."""
@@ -248,10 +248,11 @@ class Standardise(keras.layers.Layer):
 
 
 class Grouped(Standardise):
-    """Standardises and maps h of each group by statistics and weights of its own.
+    """Standardises and linearly maps the h of each group, with its own statistics and weights.
 
-    The last channel of h is the number of the group. The output has as many channels as h without
-    it, a linear map of these, and one channel for each group, which is 1 for rows of the group.
+    The last channel of h is the number of the group. The output has a linear map of the other
+    channels, with as many channels, and one channel for each group, which is 1 for rows of the
+    group and 0 for others.
 
     Args:
         groups: K, the number of groups.
@@ -289,8 +290,9 @@ class Grouped(Standardise):
 class GatedBlock(keras.layers.Layer):
     """A gated residual block, x + a·σ(b), with a and b from two causal convolutions.
 
-    A 1×1 convolution of other streams is added to the output of the first convolution, and a 1×1
-    convolution of the condition, which is not masked, to the output of the second.
+    A 1×1 convolution of other streams is added to the output of the first convolution. A 1×1
+    convolution of the condition is added to the output of the second; each pixel may depend on the
+    whole condition.
 
     Args:
         filters: number of channels of x.

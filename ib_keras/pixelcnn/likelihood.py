@@ -201,7 +201,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return self.draw(tf.maximum(noise, tf.constant(2.0**-25, noise.dtype)))
 
     def _mean(self) -> tf.Tensor:
-        """Compute E x; a shifted channel is averaged over all L or L² values of those before it."""
+        """Compute E x; a shifted channel is averaged over all values of the earlier channels."""
         weights = tf.nn.softmax(self._logits)
         expected = _expected_level(self._means, self._log_scales, self.levels)
         if self._shifts:
@@ -210,7 +210,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):
         return tf.reduce_sum(weights[..., None] * expected, axis=-2)
 
     def _expected_shifted(self, channel: int) -> Any:
-        """E x of one channel of each component, over the values of the channels before it."""
+        """Compute E x of a channel of each component, over the values of the earlier channels."""
         levels = self.levels
 
         def add(i: Any, total: Any) -> Any:
@@ -316,7 +316,7 @@ def _expected_level(means: Any, log_scales: Any, levels: int) -> Any:
 def _choose(logits: Any, uniform: Any) -> Any:
     """Choose components, as one-hot ``(..., K, 1)``."""
     cumulated = tf.cumsum(tf.nn.softmax(logits), axis=-1)
-    # The last component has the rest, because its sum may be rounded to less than 1.
+    # The last component gets the rest, because the sum of all may be rounded to less than 1.
     index = tf.reduce_sum(tf.cast(uniform >= cumulated[..., :-1], tf.int32), axis=-1)
     return tf.one_hot(index, logits.shape[-1], dtype=logits.dtype)[..., None]
 

@@ -22,8 +22,8 @@ from ib_keras.pixelcnn.streams import Streams
 
 # The number of images that initialise the scales and biases.
 _INITIAL = 128
-# The range of ln s. Narrower and wider logistics have the same likelihoods, but their gradients
-# overflow.
+# The range of ln s. Logistics outside the range have the same likelihoods as at its ends, but their
+# gradients overflow.
 _LOG_SCALES = (-7.0, 20.0)
 
 
@@ -38,7 +38,7 @@ class PixelCNN(keras.Model):
 
     Each channel of h is standardised, resized to the size of each stage, and added in every block
     before its gate. A vector is treated as a map of one pixel. A map is not masked: each pixel
-    depends on the map around its own position on all sides, and on its mean over all positions.
+    depends on the map on all sides of its own position, and on the mean of the map.
 
     ``fit``, ``evaluate`` and ``predict`` take ``images`` as x, or ``images, condition`` as x and y.
     x may also be ``(images, condition)`` or a dict with these names. The loss is in nats per image.
@@ -202,8 +202,9 @@ class PixelCNN(keras.Model):
     ) -> np.ndarray:
         """Draw exact samples of q(x), or q(x|h).
 
-        The noise depends only on ``seed``, ``n`` and the shape of the images. Models with the same
-        values draw from the same noise, so differences between their images come from the models.
+        The noise depends only on ``seed``, ``n`` and the shape of the images. Models for which
+        these are equal draw from the same noise, so differences between their images come from the
+        models.
 
         Args:
             n: number of images.
@@ -277,9 +278,9 @@ class PixelCNN(keras.Model):
         self.streams.standardise.std.assign(std)
 
     def begin_as(self, other: PixelCNN) -> None:
-        """Take the weights of a model without a condition, of which this is a copy at first.
+        """Take the weights of a model without a condition, so that this model at first equals it.
 
-        The condition enters with scales of 0, which are learned.
+        The condition enters with scales of 0, which training changes.
 
         Args:
             other: a model q(x) with the same image shape and sizes.
@@ -433,7 +434,7 @@ class PixelCNN(keras.Model):
         return h
 
     def _distribution(self, raw: Any) -> DiscretizedLogisticMixture:
-        """Return the distribution with some raw parameters."""
+        """Convert raw parameters to a distribution."""
         k, channels = self.mixtures, self.image_shape[-1]
         # Gradients of splits are cheaper than those of slices.
         logits, rest = tf.split(raw, [k, raw.shape[-1] - k], axis=-1)
@@ -486,7 +487,7 @@ class PixelCNN(keras.Model):
 
 
 def _call(program: Any, *arguments: Any) -> Any:
-    """Call a compiled program without TensorFlow's warning about calls from many networks."""
+    """Call a compiled program without TensorFlow's warning about frequent retracing."""
     return program.get_concrete_function(*arguments)(*arguments)
 
 
@@ -511,7 +512,7 @@ def _is_arrays(x: Any) -> bool:
 
 
 def _first(x: Any, y: Any) -> tuple[tuple[Any, Any], Any]:
-    """Images and condition, either all or those of the first batch; and ``x`` for training."""
+    """Return images and condition, of all arrays or of the first batch; and ``x`` for training."""
     if _is_arrays(x):
         data = (x, y, None)
     elif isinstance(x, keras.utils.PyDataset):

@@ -62,7 +62,7 @@ def fixed_point(update: Update, start: Any, most: int) -> tuple[Any, Any]:
 
     If each pixel of ``update(x)`` depends only on the pixels of x before it, at least the first k
     pixels are final after pass k. The result is then the same as that of drawing pixel after pixel,
-    and as many passes as pixels suffice. Usually far fewer passes are needed.
+    and at most as many passes as pixels are needed, usually far fewer.
 
     Args:
         update: function that draws whole images from images, with fixed noise.
@@ -70,7 +70,8 @@ def fixed_point(update: Update, start: Any, most: int) -> tuple[Any, Any]:
         most: the maximum number of passes.
 
     Returns:
-        The images and the number of passes. The last pass changed nothing, unless all were used.
+        The images and the number of passes. The last pass changed nothing, unless it was the last
+        one allowed.
 
     References:
         Wiggers & Hoogeboom, ICML 2020, arXiv:2002.09928; Song et al., ICML 2021, arXiv:2002.03629.

@@ -144,7 +144,10 @@ class Streams(keras.layers.Layer):
         return self.leave(tf.nn.elu(v))
 
     def convolutions(self) -> dict[str, CausalConv]:
-        """Return all convolutions by their places, which do not depend on the condition."""
+        """Return the convolutions by their places, which are the same with and without a condition.
+
+        The linear map of groups is left out.
+        """
         found: dict[str, CausalConv] = {}
 
         def add(path: str, part: Any) -> None:
@@ -166,7 +169,7 @@ class Streams(keras.layers.Layer):
         return found
 
     def _with_surroundings(self, h: Any) -> Any:
-        """Add a convolution of a map's surroundings and its mean as further channels."""
+        """Add convolutions of a map, and its mean over all positions, as further channels."""
         if not self.look:
             return h
         around = h
@@ -177,7 +180,7 @@ class Streams(keras.layers.Layer):
 
 
 def stage_sizes(size: tuple[int, int], most: int) -> list[tuple[int, int]]:
-    """Height and width of each stage: halved and rounded up while a side is longer than 2."""
+    """Return the height and width of each stage: halved, rounded up, while a side exceeds 2."""
     sizes = [size]
     while len(sizes) < most and max(sizes[-1]) > 2:
         height, width = sizes[-1]
@@ -195,7 +198,7 @@ def _grid(size: tuple[int, int], stage: int) -> Grid:
 
 
 def _seeds(seed: int | None) -> Iterator[int]:
-    """Generate integer seeds that depend on ``seed`` only."""
+    """Generate integer seeds that depend only on ``seed``."""
     rng = np.random.default_rng(seed)
     while True:
         yield int(rng.integers(2**31 - 1))
