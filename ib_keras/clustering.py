@@ -29,7 +29,7 @@ POINTS = [*_KEYS, "row", "label", "t_1", "t_2", "t_3"]
 def binned_entropy(t: np.ndarray, width: float) -> float:
     """Compute H(Bin(T)) in nats, the entropy of T binned into cubes of side ``width``.
 
-    It is −Σ_b p_b ln p_b over the occupied cubes b, with the cubes ⌊t/width⌋ of the rows.
+    H is −Σ_b p_b ln p_b over the occupied cubes b, where a row t is in the cube ⌊t/width⌋.
 
     Args:
         t: a layer's outputs, ``(n, ...)``.
@@ -59,13 +59,13 @@ def pairs(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Compute Euclidean distances and cosine similarities of all pairs, within and between classes.
 
-    They are |t_i − t_j| and t_i·t_j / |t_i||t_j| for i < j. A zero vector has the cosine 0 with all
-    others.
+    The values are |t_i − t_j| and t_i·t_j / |t_i||t_j| for i < j. A zero vector has the cosine
+    similarity 0 with all others.
 
     Args:
         t: a layer's outputs, ``(n, ...)``.
-        y: class labels, ``(n,)``; without labels, or with numbers for labels, all pairs are in one
-            group ``"all"``.
+        y: class labels, ``(n,)``. If there are no labels, or if they are numbers rather than
+            classes, all pairs are in one group ``"all"``.
         max_samples: the maximum number of rows; larger samples are subsampled without replacement.
         seed: seed of the subsampling.
 
@@ -105,8 +105,8 @@ def measures(
     """Measure the clustering of each layer and epoch.
 
     Args:
-        source: an ``ActivationStore`` or its path, a mapping layer name → ``(n, ...)``, or what the
-            observer of ``ensembles.study`` is given.
+        source: an ``ActivationStore`` or its path, a mapping layer name → ``(n, ...)``, or the
+            argument that ``ensembles.study`` passes to its observer.
         targets: class labels ``(n,)``, for a mapping; a store has its own.
         width: side of the bins; ``None`` for ``width_factor`` times the layer's noise.
         width_factor: ratio of the bins' side to the noise; with the default, points whose noise
@@ -120,7 +120,7 @@ def measures(
         A row for each run, epoch, layer and measure, with the columns ``MEASURES``. The measures
         are ``H(Bin(T))`` in nats, ``occupied_bins`` (a count), and the mean ``distance`` (in the
         unit of the activations) and ``cosine`` within and between classes. A layer without noise
-        has no entropy and bins unless ``width`` is given.
+        has no rows for the entropy and the bins unless ``width`` is given.
 
     Raises:
         ArgumentError: If no layer has noise and ``width`` is not given, or layers, epochs or labels
@@ -164,8 +164,7 @@ def histograms(
     """Compute histograms of the pairs' distances and cosine similarities, by kind of pairs.
 
     Args:
-        source: an ``ActivationStore`` or its path, a mapping layer name → ``(n, ...)``, or what the
-            observer of ``ensembles.study`` is given.
+        source: as for ``measures``.
         targets: class labels ``(n,)``, for a mapping; a store has its own.
         bins: number of bins; the distances of a layer have the same bins at all epochs.
         layers: names or globs of layers; ``None`` for all.

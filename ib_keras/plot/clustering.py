@@ -1,4 +1,4 @@
-"""Histograms of the distances between samples, within and between classes."""
+"""Figures of how samples cluster in a layer: distances, values, and points by class."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def activation_values(
             place = np.searchsorted(bars["left"], centres, side="right") - 1
             inside = (place >= 0) & (centres < bars["right"].iloc[-1])
             columns.append(np.where(inside, bars["density"].to_numpy()[place], 0.0))
-        # An epoch of 0 has no logarithm.
+        # Epochs are equally far apart, because epoch 0 has no logarithm.
         times = np.arange(len(epochs) + 1)
         axes.pcolormesh(times, edges, np.log1p(np.transpose(columns)), cmap="magma", shading="flat")
         shown = np.unique(np.linspace(0, len(epochs) - 1, 4).round().astype(int))
@@ -147,7 +147,7 @@ def points_by_class(
     Args:
         points: the result of ``clustering.points``.
         run: the run to draw; not needed if there is only one.
-        layer: the layer to draw; ``None`` for the last one of three units, or else of two.
+        layer: the layer to draw; ``None`` for the last layer of three units, or else of two.
         epochs: the epochs to draw; ``None`` for all.
 
     Returns:

@@ -33,9 +33,9 @@ def layer_curves(
 ) -> Figure:
     """Draw a quantity against the epoch, with a line and an error band for each layer.
 
-    The band is one standard error wide on each side. Hollow markers are estimates with a flag that
-    says nothing about the network, pale markers are to be interpreted with care. A line with only
-    hollow markers is dashed.
+    The band is one standard error wide on each side. Hollow markers are estimates that, by their
+    flags, say nothing about the network; pale markers are to be interpreted with care. A line with
+    only hollow markers is dashed.
 
     Args:
         frame: a table of estimates.
@@ -45,8 +45,8 @@ def layer_curves(
         levels: values by label, in the unit of the table, which are drawn as dotted lines.
         phases: whether to mark the compression phases of ``ib_keras.frame.phases`` by wide lines.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``); the band is then one standard deviation over these runs, which
-            is wider than the standard error of the mean.
+            ``tanh-1``); the band is then one standard deviation over these runs, which is wider
+            than the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
@@ -128,7 +128,7 @@ def _curve(axes: Axes, trace: pd.DataFrame, marker: str, colour: Any) -> None:
 
 
 def _falls(axes: Axes, trace: pd.DataFrame, phases: pd.DataFrame, colour: Any) -> None:
-    """Draw a wide line under the falling parts of a curve whose ends are not hollow."""
+    """Draw a wide line under each falling part of a curve whose last marker is not hollow."""
     for phase in phases[phases["phase"] == "compression"].itertuples():
         part = trace[trace["epoch"].between(phase.start, phase.stop)]  # type: ignore[arg-type]
         if part["doubt"].iloc[-1] == flagging.NOTHING:

@@ -1,4 +1,4 @@
-"""Shared by the figures: selection of rows, panels, markers and legends."""
+"""What the figures share: selection of rows, panels, markers and legends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 XT = "I(X;T)"
 _LEGEND_ROWS = 18
-# With more layers, colours show their depth, because markers and a legend could not be told apart.
+# With more layers, colours show their depth, because so many markers could not be told apart.
 _MANY_LAYERS = 30
 MARKERS = "osD^vP*Xph<>8"
 # Markers that are not full: their faces, and the entries of the legend.
@@ -77,7 +77,7 @@ def select(
     estimator: str | Sequence[str] | None,
     over_seeds: bool = False,
 ) -> pd.DataFrame:
-    """Return the rows of these runs and estimators, which must have one unit."""
+    """Return the rows of the selected runs and estimators, which must have one unit."""
     table = frames.validate(frame)
     for column, wanted in (("run", run), ("estimator", estimator)):
         if wanted is None:
@@ -116,7 +116,7 @@ def points_of(table: pd.DataFrame, relevant: str) -> pd.DataFrame:
 
 
 def nothing(figures: Any, ax: Axes | None, what: str) -> Figure:
-    """Write into a new figure or the given axes that there are no finite values."""
+    """Return a figure, or the given axes, with a note that there are no finite values."""
     figure, axes = one(figures, ax, (4.0, 3.4))
     axes.set_axis_off()
     axes.text(0.5, 0.5, f"no finite values\nof {what}", ha="center", va="center", color="0.35")
@@ -131,7 +131,7 @@ def layers_of(points: pd.DataFrame) -> list[str]:
 def names_by_place(points: pd.DataFrame) -> dict[int, str]:
     """Map each ``layer_index`` to a layer's name; runs may name a layer differently.
 
-    Of several names, the first one is taken, without the suffix of a separate PReLU layer.
+    If there are several names, the first is taken, without the suffix of a separate PReLU layer.
     """
     first = points.drop_duplicates("layer_index").sort_values("layer_index")
     names = first["layer"].str.removesuffix("_prelu")
@@ -139,7 +139,7 @@ def names_by_place(points: pd.DataFrame) -> dict[int, str]:
 
 
 def many(layers: Sequence[str]) -> bool:
-    """Return whether there are too many layers for a marker and a line of the legend each."""
+    """Return whether there are too many layers for each to have a marker in the legend."""
     return len(layers) > _MANY_LAYERS
 
 

@@ -31,10 +31,10 @@ def information_plane(
 ) -> Figure:
     """Draw I(T;Y) against I(X;T), with a marker for each layer and a colour for each epoch.
 
-    Each run and estimator has a panel. Hollow markers are estimates with a flag that says nothing
-    about the network (``saturated``, ``high_dim``, …), pale markers are to be interpreted with
-    care. The markers of the last epoch have a black edge. With more than 30 layers, the colours
-    show the depth of the layers, and only the last epoch has markers.
+    Each run and estimator has a panel. Hollow markers are estimates that, by their flags
+    (``saturated``, ``high_dim``, …), say nothing about the network; pale markers are to be
+    interpreted with care. The markers of the last epoch have a black edge. With more than 30
+    layers, the colours show the depth of the layers, and only the last epoch has markers.
 
     Args:
         frame: a table of estimates.
@@ -42,8 +42,8 @@ def information_plane(
         estimator: names of the estimators to draw, as in the table; all by default.
         target: name of the target Y, if the table has several; the first by default.
         over_seeds: whether to draw the mean of runs that differ in their seeds (``tanh-0``,
-            ``tanh-1``), with bars of one standard deviation over these runs, which are
-            longer than the standard error of the mean.
+            ``tanh-1``), with bars of one standard deviation over these runs, which are longer than
+            the standard error of the mean.
         ax: axes to draw into, for a single run and estimator; by default, a new figure is made.
 
     Returns:
@@ -126,7 +126,7 @@ def _widen(axes: Axes) -> None:
 
 
 def _scatter(axes: Axes, trace: pd.DataFrame, marker: str, shades: np.ndarray) -> None:
-    """Draw the points of a layer in their colours, filled by doubt, with a black last edge."""
+    """Draw the points of a layer, filled by doubt; those of the last epoch have a black edge."""
     last = trace["epoch"].max()
     for doubt, group in by_doubt(trace):
         colours = shades[(trace["doubt"] == doubt).to_numpy()]

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def against_truth(frame: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw estimates against the true information, with the line on which both are equal.
 
-    Each kind of images has a panel, and each estimator a colour; bars are one standard error, or,
+    Each kind of images has a panel, and each estimator a colour. Bars are one standard error, or,
     for the mean of several seeds, one standard deviation over the seeds. Dotted lines are
     nearest-neighbour estimates from the parameters of the images. The band of a calibrated estimate
-    is its calibrated interval. Hollow markers are estimates with a flag that says nothing about the
-    network, pale markers are to be interpreted with care. Values are in nats, as the true
+    is its calibrated interval. Hollow markers are estimates that, by their flags, say nothing about
+    the network; pale markers are to be interpreted with care. Values are in nats, as the true
     information is.
 
     Args:

@@ -1,4 +1,4 @@
-"""One page that shows a table of estimates, and how far to believe it."""
+"""An HTML page that shows a table of estimates, and how far to believe it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ib_keras.report import embedded
 from ib_keras.storage import atomic, manifests
 
 FLAGS = {flag.name: flag.says for flag in flagging.FLAGS.values()}
-# Of tables with more rows, a page has the means over seeds.
+# If a table has more rows, the page has only the means over seeds.
 _ROWS = 500_000
 ADVICE = {flag.name: flag.do for flag in flagging.FLAGS.values()}
 
@@ -103,9 +103,9 @@ def write(
 
     The page says in plain words which layers compress and whether to believe it. It has an
     interactive information plane and curves, the values of the last epoch, the flags and what to do
-    about them, the settings, and the whole table as CSV. Plotly is embedded, with 1.2 MB; the table
-    takes about 50 bytes per row. Of more than half a million rows, the page has only the means over
-    runs that differ in their seeds.
+    about them, the settings, and the whole table as CSV. Plotly is embedded and takes 1.2 MB; the
+    table takes about 50 bytes per row. If the table has more than half a million rows, the curves
+    and the CSV have only the means over runs that differ in their seeds.
 
     Args:
         frame: a table of estimates; its ``attrs`` are shown as provenance.
@@ -305,7 +305,7 @@ def _trust(table: pd.DataFrame) -> str:
 
 
 def _bounds(table: pd.DataFrame) -> str:
-    """Say which quantities of which estimators are bounds; empty if none is."""
+    """Say which quantities of which estimators are bounds; empty if there are none."""
     finite = table[np.isfinite(table["value"])]
     bounds = finite[finite["kind"] != "estimate"]
     if bounds.empty:

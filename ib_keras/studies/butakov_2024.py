@@ -14,10 +14,10 @@ _NEURAL = ("mine", "nwj", "infonce")
 
 
 def known_information(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the findings of Butakov et al. on images with known information to measurements.
+    """Compare the findings of Butakov et al. on images of known information with measurements.
 
     Args:
-        table: estimates of ``against_truth`` joined with the logs.
+        table: estimates of ``against_truth`` joined with its logs.
 
     Returns:
         A frame with a row for each finding, with the columns ``COLUMNS``.
@@ -65,7 +65,7 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lossy_compression(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the findings of Butakov et al. on a network's training to measurements.
+    """Compare the findings of Butakov et al. on the training of a network with measurements.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -120,7 +120,7 @@ def fastest_fall(loss: pd.Series) -> tuple[int, int]:
 
 
 def reported(material: Material) -> Reported:
-    """Return the findings, with estimates against the truth if it is known, or with curves."""
+    """Return the findings, with estimates against the truth if that is known, else with curves."""
     table, joined = material.table, material.joined
     if TRUTH in joined:
         findings = known_information(joined)

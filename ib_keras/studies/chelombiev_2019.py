@@ -25,7 +25,7 @@ MEASURES = {
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the findings of Chelombiev et al. on activation functions to measurements.
+    """Compare the findings of Chelombiev et al. on activation functions with measurements.
 
     Runs must be named ``activation-seed`` and, with the L2 penalty, ``activation+l2-seed``.
 
@@ -96,7 +96,7 @@ def _means(table: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _gathered(falls: pd.DataFrame) -> Iterator[tuple]:
-    """Measure how far the layers' I(X;T) lies apart at the end, with and without L2."""
+    """Measure the range of I(X;T) over the layers at the end, with and without L2."""
     ends = falls.groupby(["estimator", "group", "run"], sort=False)["end"]
     spread = (ends.max() - ends.min()).reset_index()
     for (estimator, name), part in spread.groupby(["estimator", "group"], sort=False):
@@ -113,7 +113,7 @@ def _gathered(falls: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _overfitting(table: pd.DataFrame) -> Iterator[tuple]:
-    """Compare the accuracies, and the fall of the held-out one after its maximum."""
+    """Report the accuracies at the end, and the fall of the held-out one from its maximum."""
     if not {"accuracy", "val_accuracy"} <= set(table):
         return
     columns = ["run", "epoch", "accuracy", "val_accuracy"]
@@ -150,7 +150,7 @@ def _correlated(table: pd.DataFrame, estimators: list[str]) -> Iterator[tuple]:
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """A correlation of points from which the means of their groups are subtracted.
+    """A correlation of points relative to the means of their groups.
 
     Args:
         statistic: r.
@@ -162,7 +162,7 @@ class Correlation:
 
     @property
     def pvalue(self) -> float:
-        """The probability of an r at least as far from 0 without a correlation."""
+        """The probability of an r at least as far from 0 if there is no correlation."""
         t = self.statistic * math.sqrt((self.free - 1) / max(1e-300, 1 - self.statistic**2))
         return float(2 * stats.t(self.free - 1).sf(abs(t)))
 
@@ -178,18 +178,19 @@ def generalisation(
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, Any]]:
     """Correlate each layer's compression with generalisation, for runs without L2.
 
-    For the correlation, the mean over the seeds of an activation is subtracted from both, so that
-    runs are compared with other runs of the same activation.
+    For the correlation, the mean over the seeds of an activation is subtracted from both variables,
+    so that runs are compared with other runs of the same activation.
 
     Args:
         table: estimates joined with the logs.
         estimator: name of the estimator, as in the table.
         measure: ``"val_accuracy"``, the held-out accuracy at the end, which the paper correlates;
-            or ``"gap"``, the training accuracy minus the held-out accuracy, with the opposite sign.
+            or ``"gap"``, the training accuracy minus the held-out accuracy, for which a correlation
+            has the opposite sign.
 
     Returns:
-        A dictionary that has, for each layer, the points (``run``, ``group``, ``compression``, and
-        the measure; in nats), the points relative to the mean of their group, and the correlation
+        A dictionary that has, for each layer, the points (``run``, ``group``, ``compression`` in
+        nats, and the measure), the points relative to the mean of their group, and the correlation
         of the latter (``None`` if there are too few points, or no variation).
 
     Raises:

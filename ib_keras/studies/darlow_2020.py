@@ -17,11 +17,11 @@ from ib_keras.studies.material import COLUMNS, Material, Reported, findings_sect
 
 
 def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
-    """Compare the findings of Darlow & Storkey on residual networks to measurements.
+    """Compare the findings of Darlow & Storkey on residual networks with measurements.
 
-    Runs that differ only in their seeds are one network: values are then means over seeds, with
-    95 % intervals by Student's distribution. For a single run, the error of a change is that of the
-    differences paired by image.
+    Runs that differ only in their seeds count as one network: values are then means over seeds,
+    with 95 % intervals by Student's distribution. For a single run, the error of a change is that
+    of the differences paired by image.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -62,7 +62,7 @@ def resnet_decoder(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def turn(curve: pd.DataFrame) -> tuple[int, int, int]:
-    """Return the first epoch, that of the largest mean over seeds, and the last one.
+    """Return the first epoch, the epoch of the largest mean over seeds, and the last epoch.
 
     Args:
         curve: rows of one quantity and layer, of one run or of several seeds.
@@ -75,8 +75,9 @@ def turn(curve: pd.DataFrame) -> tuple[int, int, int]:
 def change(curve: pd.DataFrame, start: int, stop: int) -> tuple[float, float, float]:
     """Return the change of I(X;T) between two epochs, and its 95 % interval.
 
-    For several seeds, it is the mean over seeds, with an interval by Student's distribution. For a
-    single one, the interval is that of the differences paired by image, if the table has them.
+    For several seeds, the change is the mean over seeds, with an interval by Student's
+    distribution. For one seed, the interval is that of the differences paired by image, if the
+    table has them; otherwise its ends are NaN.
 
     Args:
         curve: rows of I(X;T) and one layer, of one run or of several seeds.
@@ -161,7 +162,7 @@ def reported(material: Material) -> Reported:
 def _pictures(drawn: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Draw all layers of each network at its last checkpoint, and each layer over time.
 
-    Of networks that differ in their seeds, only the first one is drawn.
+    If networks differ only in their seeds, only the first is drawn.
     """
     forgets, over = {}, {}
     groups = frame.seed_groups(part["run"] for part in drawn)

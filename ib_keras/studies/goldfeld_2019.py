@@ -19,10 +19,10 @@ _NOISY, _DETERMINISTIC = "noisy", "deterministic"
 
 
 def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """Compare the findings of Goldfeld et al. on noisy networks to measurements.
+    """Compare the findings of Goldfeld et al. on noisy networks with measurements.
 
-    Twins are runs whose names differ only in "noisy" and "deterministic". Regularised networks are
-    runs with "-orthonormal" in their names.
+    Twins are runs whose names are equal except for "noisy" and "deterministic". Regularised
+    networks are runs with "-orthonormal" in their names.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -53,7 +53,7 @@ def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _propagated(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the means over seeds of the sample propagation that was run at most epochs."""
+    """Return the means over seeds of the sample propagation that has the most values."""
     own = table[table["estimator"].str.startswith("sp") & table["value"].notna()]
     if not len(own):
         return own
@@ -62,7 +62,7 @@ def _propagated(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def levels(table: pd.DataFrame) -> dict[str, float]:
-    """Return the possible values of I(X;T) for four equally likely inputs, merged or not.
+    """Return the values that I(X;T) can have for four equally likely inputs, some of them merged.
 
     Args:
         table: estimates.

@@ -15,9 +15,9 @@ _COSINE = "mean cosine "
 
 
 def held_out_errors(table: pd.DataFrame) -> pd.DataFrame:
-    """Compute the share of misclassified held-out rows, as a mean over seeds with its interval.
+    """Compute the share of misclassified held-out rows, as a mean over seeds with an interval.
 
-    The interval has 95 %, by Student's distribution.
+    The interval is that of 95 % by Student's distribution.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
@@ -91,7 +91,10 @@ def findings(table: pd.DataFrame) -> Iterator[tuple]:
 
 
 def _by_kind(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the runs of one kind one name and one noise, that of their noisiest layer."""
+    """Give each run the name of its kind, without the seed, and the noise of its noisiest layer.
+
+    The run's own name is in the column ``seeded``.
+    """
     kinds = rows["run"].map(frame.seed_groups(rows["run"])).astype("str")
     largest = rows.groupby("run")["noise_std"].transform("max")
     return rows.assign(seeded=rows["run"], run=kinds, noise_std=largest)

@@ -28,7 +28,7 @@ _OTHER = re.compile(r"[^\w.-]+")
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """The measured results, from which a study is made.
+    """The measured results from which a study is made.
 
     Args:
         joined: the table of estimates, joined with the logs.
@@ -87,12 +87,15 @@ def mean_interval(values: Sequence[float] | pd.Series) -> tuple[float, float, fl
 
 
 def findings_section(findings: pd.DataFrame) -> Section:
-    """Return the section at the beginning of the study of a paper."""
+    """Return the section of the findings, with which the study of a paper begins."""
     return Section("Findings of the paper, and measured results", table=findings)
 
 
 def plane(table: pd.DataFrame) -> dict[str, Figure]:
-    """Return the information plane by file name; empty if the table lacks I(X;T) or I(T;Y)."""
+    """Return the information plane, one for each target, by file name.
+
+    Empty if the table lacks I(X;T) or I(T;Y).
+    """
     if "I(X;T)" not in set(table["quantity"]):
         return {}
     several = {target_name(quantity): quantity for quantity in target_quantities(table)}

@@ -21,7 +21,7 @@ PAGE = "report.html"
 
 
 class Study(NamedTuple):
-    """A study.
+    """A study: the default title of its page, and the function that makes its content.
 
     Args:
         title: default title of the page.
