@@ -1,1 +1,1 @@
-"""Side-by-side measurements: ratios within one run, beside their goals. Not part of the tests."""
+"""Side-by-side measurements: ratios within one run, and their goals. Not part of the tests."""

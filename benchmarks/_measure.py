@@ -53,13 +53,16 @@ class Row:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio is as the goal says."""
+        """Whether the ratio reaches the goal."""
         sign, limit = self.goal.split()
         return self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)
 
 
 def in_turn(*functions: Callable[[], object], repeat: int = 7) -> list[float]:
-    """Median seconds of each function; they take turns, so that drift hits all alike."""
+    """Return the median seconds of each function.
+
+    The functions take turns, so that changes of the machine's speed affect all of them equally.
+    """
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
@@ -72,8 +75,8 @@ def in_turn(*functions: Callable[[], object], repeat: int = 7) -> list[float]:
 
 
 def own_peak_mb() -> float:
-    """The peak resident memory of this process so far."""
-    # ru_maxrss would be that of the parent, if it was larger.
+    """Return the peak resident memory of this process so far, in megabytes."""
+    # ru_maxrss would be that of the parent process, if that was larger.
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 

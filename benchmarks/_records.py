@@ -1,4 +1,4 @@
-"""Records of long benchmarks, which go on where they were stopped, and tables of the documents."""
+"""Records of long benchmarks, which continue where they were stopped, and tables in documents."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Records:
     """The lines of a file of JSON lines in a folder, each with a key.
 
     Args:
-        folder: the folder, which is made.
-        keys: names of the fields that tell the lines apart.
+        folder: the folder; it is made if it does not exist.
+        keys: names of the fields that together identify a line.
     """
 
     def __init__(self, folder: pathlib.Path, keys: tuple[str, ...]) -> None:
@@ -39,7 +39,7 @@ class Records:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Return the lines of a file; a last line that was cut is left out."""
+    """Return the lines of a file, without a last line that was written only in part."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -47,7 +47,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def replace(document: pathlib.Path, markers: tuple[str, str], text: str) -> None:
-    """Rewrite what is between the markers of a document."""
+    """Replace the text between two markers of a document."""
     before, rest = document.read_text().split(markers[0])
     after = rest.split(markers[1])[1]
     document.write_text(f"{before}{markers[0]}\n\n{text}\n\n{markers[1]}{after}")

@@ -1,10 +1,10 @@
-"""How far off each estimator is where the truth is known: the pictures of its page.
+"""How far each estimator is off where the truth is known: the figures of its page.
 
-    python -m benchmarks.bias                 # all: some 15 minutes on 2 cores
-    python -m benchmarks.bias ksg kl          # some
-    python -m benchmarks.bias --draw          # the pictures again, from docs/bias/bias.csv
+    python -m benchmarks.bias                 # all estimators: about 15 minutes on 2 cores
+    python -m benchmarks.bias ksg kl          # some estimators
+    python -m benchmarks.bias --draw          # draws the figures again from docs/bias/bias.csv
 
-Everything is seeded: estimators on the CPU give the same figures again.
+Everything is seeded, so that estimators on the CPU give the same values again.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from ib_keras.interface import Estimate
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "bias"
 COLUMNS = ["name", "panel", "line", "truth", "value", "spread", "flags", "n", "repeats"]
-# What an estimator says of every layer, and not of these samples.
+# Flags that an estimator gives for every such layer, and that tell nothing about these samples.
 ALWAYS = {
     "measurement_bins", "measurement_kernel", "measurement_noise", "network_noise", "no_critic",
     "no_noise", "sliced",
 }  # fmt: skip
 DIMS = (2, 5, 10)
 
-# An estimate from a point of the grid and a seed, and what is true.
+# A function of a point of the grid and a seed that returns an estimate and the truth.
 Case = Callable[[float, int], tuple[Estimate, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A curve: cases at the points of a grid, which need not be the truths themselves."""
+    """A curve: cases at the points of a grid, which may be other parameters than the truth."""
 
     label: str
     grid: Sequence[float]
@@ -62,8 +62,8 @@ class Figure:
 
     Args:
         panels: title → lines.
-        n: samples of each case, as the figure says.
-        repeats: of each case, with other samples.
+        n: the number of samples of each case.
+        repeats: how often each case is repeated with other samples.
     """
 
     panels: dict[str, list[Line]]
@@ -86,7 +86,7 @@ def pairs(estimator: Any, n: int, draw: Any = synthetic.correlated_gaussians, *,
 
 
 def rotated_pairs(estimator: Any, n: int, dim: int = 2) -> Case:
-    """I(A;B) of log-gamma and exponential variables, of which both sides are rotated."""
+    """I(A;B) of log-gamma and exponential variables, both rotated at random."""
 
     def case(mi: float, seed: int) -> tuple[Estimate, float]:
         rng = np.random.default_rng(seed)
@@ -132,7 +132,7 @@ def sliced_pairs(n: int, dims: Sequence[int] = DIMS) -> list[Line]:
     return [Line(f"d = {d} + {d}", (0.0, 0.8, 0.9, 0.97, 0.995), of(d)) for d in dims]
 
 
-# Four classes, of which two directions of T tell a bit each.
+# Four classes: each of two directions of T has information about one bit of the class.
 
 NODES = np.polynomial.hermite_e.hermegauss(200)
 CLASSES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -156,7 +156,7 @@ def mean_of(information: float, variance: float = 1.0) -> float:
 def class_samples(
     n: int, dim: int, mean: float, variance: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """T ``(n, dim)`` around one of four places in a random plane, and which one."""
+    """T ``(n, dim)`` around one of four places in a random plane, and the number of the place."""
     rng = np.random.default_rng([seed, dim])
     bits = rng.integers(0, 2, (n, 2))
     t = math.sqrt(variance) * rng.normal(size=(n, dim))
@@ -185,13 +185,13 @@ def of_layer(estimator: Any) -> Callable[[np.ndarray, np.ndarray], Estimate]:
     return lambda t, y: estimator.estimate(t, y=y).ty
 
 
-# Discrete layers: K patterns, each as likely.
+# Discrete layers: K equally likely patterns.
 
 PATTERNS = (1, 2, 4, 16, 64, 256, 1024, 4096)
 
 
 def patterns(estimator: Any, n: int, levels: int | None = None) -> list[Line]:
-    """H(T) = ln K of patterns of values in [−1, 1], or of so many levels."""
+    """H(T) = ln K of patterns of values in [−1, 1], or of this number of levels."""
 
     def of(dim: int) -> Case:
         def case(count: float, seed: int) -> tuple[Estimate, float]:
@@ -200,7 +200,7 @@ def patterns(estimator: Any, n: int, levels: int | None = None) -> list[Line]:
                 book = rng.uniform(-1, 1, (int(count), dim))
             else:
                 book = rng.integers(0, levels, (int(count), dim)) / (levels - 1)
-            # By chance some patterns of few levels are the same.
+            # With few levels, some patterns may be equal by chance.
             p = np.unique(book, axis=0, return_counts=True)[1] / count
             t = book[rng.integers(0, int(count), n)]
             return estimator.estimate(t).xt, -float(p @ np.log(p))
@@ -211,7 +211,7 @@ def patterns(estimator: Any, n: int, levels: int | None = None) -> list[Line]:
 
 
 def quantised_classes(estimator: Any, n: int, levels: int) -> list[Line]:
-    """I(T;Y) of ``class_samples`` on a grid of levels, which each direction falls on alone."""
+    """I(T;Y) of ``class_samples`` without the rotation, each direction rounded to levels."""
     edges = np.linspace(-4, 4, levels - 1)
 
     def of_levels(mean: float) -> float:
@@ -245,7 +245,7 @@ def variance_for(information: float, dim: int) -> float:
 
 
 def channel(estimate: Callable[[np.ndarray, float], tuple[Estimate, float]], n: int) -> Any:
-    """``estimate`` takes S and σ², and returns the σ² that it used."""
+    """I(S; S+N(0, σ²)) of normal S; ``estimate`` takes S and σ², and also returns the σ² used."""
 
     def of(dim: int) -> Case:
         def case(mi: float, seed: int) -> tuple[Estimate, float]:
@@ -261,7 +261,7 @@ def channel(estimate: Callable[[np.ndarray, float], tuple[Estimate, float]], n: 
 def noisy_classes(
     estimate: Callable[[np.ndarray, np.ndarray, float], tuple[Estimate, float]], n: int
 ) -> list[Line]:
-    """I(T;Y) of S + N(0, σ²), σ² a tenth of its variance within a class."""
+    """I(T;Y) of T = S + N(0, σ²), where σ² is a tenth of the variance of T within a class."""
 
     def of(dim: int) -> Case:
         def case(mi: float, seed: int) -> tuple[Estimate, float]:
@@ -328,7 +328,7 @@ def propagated(n: int) -> Figure:
 
 
 def images(n: int) -> list[Line]:
-    """PCA of pairs of 16×16 images, and the numbers that these were drawn from."""
+    """I(X;Y) of pairs of 16×16 images by PCA, and of the numbers from which they were drawn."""
 
     def of(draw: Any, k: int) -> Case:
         estimator = ib.estimators.LossyCompression(k=k, neighbors=1)
@@ -355,7 +355,7 @@ FLIP = 0.05
 
 
 def decoded(n: int) -> Figure:
-    """Noisy 3×3 images of four patterns; h names the pattern, right or at random."""
+    """Noisy 3×3 images of four patterns; h names the pattern of the image, or a random one."""
     decoder = ib.estimators.DecoderBound(
         levels=2, filters=16, stages=1, mixtures=2, dropout=0.1, epochs=20, patience=8,
         learning_rate=8e-3,
@@ -399,7 +399,7 @@ CODE_TITLE = "I(X;T) = H(T), K patterns"
 
 
 def figures() -> dict[str, Callable[[], Figure]]:
-    """What is run for the estimator of each name."""
+    """Return name of an estimator → the function that makes its figure."""
 
     def plug_in(name: str) -> Figure:
         made: Any = ib.estimators.get(name)
@@ -415,7 +415,8 @@ def figures() -> dict[str, Callable[[], Figure]]:
         })  # fmt: skip
 
     def critic(name: str) -> Figure:
-        # Smaller than by default, in width, steps and batch: seconds instead of a minute a point.
+        # With smaller networks, fewer steps and smaller batches than by default, a point takes
+        # seconds instead of a minute.
         made: Any = ib.estimators.get(name, hidden=(64, 64), steps=500, batch_size=64)
         return Figure(
             {
@@ -486,7 +487,7 @@ def figures() -> dict[str, Callable[[], Figure]]:
         }, 600, 6)  # fmt: skip
 
     def any_pair() -> Figure:
-        # Critics take a minute a point, and add nothing to what is normal.
+        # Critics take a minute for a point, and add nothing for normal variables.
         quick = functools.partial(ib.mutual_information, budget="fast")
         return Figure({
             f"{PAIR_TITLE}, without critics": gaussian_pairs(quick, 1000),
@@ -570,7 +571,10 @@ def _read(table: pathlib.Path) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, path: pathlib.Path) -> None:
-    """Estimates against the truth, a line for each kind of samples; hollow: one was flagged."""
+    """Draw estimates against the truth, a line for each kind of samples.
+
+    A marker is hollow if at least one of its estimates was flagged.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
@@ -599,7 +603,7 @@ def draw(rows: pd.DataFrame, path: pathlib.Path) -> None:
                     flagged["truth"], flagged["value"], linestyle="none", marker=marker,
                     markersize=4.5, color=colour, markerfacecolor="white", zorder=4,
                 )  # fmt: skip
-            # Values that are far off would hide the others.
+            # The axis is cut, because values that are far off would hide the others.
             low, high = part["value"].min(), part["value"].max()
             axes.set_ylim(max(min(low, 0), -top / 2) - 0.07 * top, min(high, 1.6 * top) + 0.1 * top)
             axes.set_title(panel, fontsize=9)
@@ -623,7 +627,7 @@ def main(arguments: Sequence[str]) -> None:
         if not given.draw:
             start = time.perf_counter()
             rows = measure(name)
-            # Read again here: another may have written meanwhile.
+            # Read again here, because another process may have written to the file meanwhile.
             others = _read(table) if table.exists() else rows[:0]
             rows = pd.concat([others[others["name"] != name], rows])
             rows.sort_values("name", kind="stable").to_csv(table, index=False)

@@ -1,7 +1,7 @@
-"""How often the stated errors hold: 95 % intervals against known truth, over and over.
+"""How often the stated errors hold: 95 % intervals of many repetitions against the known truth.
 
-``python -m benchmarks.coverage`` rewrites the table in docs/reliability.md between its markers;
-names of estimators as arguments run only those, and print.
+``python -m benchmarks.coverage`` rewrites the table in docs/reliability.md between its markers.
+With names of estimators as arguments, only these are run, and their rows are only printed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ib_keras.interface import Estimate, MutualInformation
 
 DOCUMENT = pathlib.Path(__file__).parents[1] / "docs" / "reliability.md"
 MARKERS = "<!-- coverage: written by benchmarks/coverage.py -->", "<!-- end of coverage -->"
-# Of what takes milliseconds, and of the others.
+# Numbers of repetitions: of estimators that take milliseconds, and of others.
 MANY, REPETITIONS = 1000, 200
-# 95 % of a normal variable, and the goal.
+# Half the width of a 95 % interval in standard errors, and the least share that must hold.
 WIDTH, GOAL = 1.96, 0.9
 
 
@@ -47,11 +47,11 @@ class Problem:
     """Samples of known information, and an estimator within its stated range.
 
     Args:
-        estimator: its name in the table.
-        samples: what they are, in words.
-        truth: in nats, or what computes it.
-        run: from a seed to an estimate.
-        repetitions: with seeds 0, 1, …
+        estimator: the name of the estimator in the table.
+        samples: a description of the samples.
+        truth: the true value in nats, or a function that computes it.
+        run: function of a seed that returns an estimate.
+        repetitions: the number of repetitions, with the seeds 0, 1, ….
     """
 
     estimator: str
@@ -62,7 +62,7 @@ class Problem:
 
 
 def holds(found: Estimate, truth: float) -> bool:
-    """Whether the interval covers the truth, or the bound its side of it."""
+    """Whether the interval covers the truth, or the truth is on the right side of a bound."""
     if isinstance(found, MutualInformation) and math.isfinite(found.lower) and not found.details:
         return found.lower <= truth <= found.upper
     if found.kind == "lower":
@@ -82,7 +82,7 @@ def of_gaussians(made: Any, name: str, n: int, dim: int, mi: float, **more: Any)
 
 
 def of_embedded(made: Any, name: str, n: int, dim: int, mi: float, **more: Any) -> Problem:
-    """Correlated normal pairs in a plane of a wide space."""
+    """Correlated normal pairs in ``dim`` random directions of 50 values."""
     rng = np.random.default_rng(0)
     turns = [np.linalg.qr(rng.normal(size=(50, dim)))[0].T for _ in range(2)]
 
@@ -125,7 +125,7 @@ def of_classes(made: Any, name: str, n: int, apart: float) -> Problem:
 
 
 def of_channel(std: float) -> Problem:
-    """Eight inputs behind Gaussian noise; the draws are what is repeated."""
+    """Eight inputs behind Gaussian noise; the repetitions differ only in the draws."""
     centres = np.tanh(np.linspace(-2, 2, 8))
 
     def run(seed: int) -> Estimate:
@@ -137,7 +137,7 @@ def of_channel(std: float) -> Problem:
 
 
 def of_chain(std: float, inputs: int = 6, times: int = 64) -> Problem:
-    """T = tanh(2(x + z)) + z' of a few inputs, all propagated: S is random given X."""
+    """T = tanh(2(x + z)) + z' of a few inputs, all propagated repeatedly: S is random given X."""
     x = np.linspace(-1, 1, inputs)
 
     def truth() -> float:
@@ -163,7 +163,7 @@ def of_chain(std: float, inputs: int = 6, times: int = 64) -> Problem:
 
 
 def of_declared(n: int, dim: int, bound: str = "") -> Problem:
-    """Z = WX + diag(σ)ε of normal X, which declares its distribution: a sample of all inputs."""
+    """Z = WX + diag(σ)ε of normal X, a layer that declares its distribution."""
     rng = np.random.default_rng(dim)
     w, sigma = rng.normal(size=(dim, dim)) / math.sqrt(dim), np.exp(rng.uniform(-1, 1, size=dim))
     truth = np.linalg.slogdet(np.eye(dim) + w @ w.T / sigma[:, None] ** 2)[1] / 2
@@ -200,7 +200,7 @@ def of_normal_entropy(made: Any, name: str, n: int, dim: int) -> Problem:
 
 
 def of_slices(n: int, dim: int, rho: float, repetitions: int) -> Problem:
-    """Sliced information of normal variables, of which each pair has this correlation."""
+    """Sliced information of normal variables whose pairs of coordinates have this correlation."""
 
     def truth() -> float:
         shape = (dim - 1) / 2  # half of the cosine of two random directions, plus ½, is Beta
@@ -219,7 +219,7 @@ def of_slices(n: int, dim: int, rho: float, repetitions: int) -> Problem:
 
 
 def of_any(n: int, dim: int, mi: float, neural: bool) -> Problem:
-    """``mutual_information``: its own interval."""
+    """``mutual_information``, with its own interval."""
     return Problem(
         "mutual_information" + ("" if neural else "(neural=False)"),
         f"normal, n = {n}, d = {dim} + {dim}",
@@ -231,7 +231,7 @@ def of_any(n: int, dim: int, mi: float, neural: bool) -> Problem:
 
 
 def of_pixels(n: int) -> Problem:
-    """A decoder of images of four bits, of which it is told one."""
+    """A decoder of images of four bits that is given one of the bits."""
 
     def run(seed: int) -> Estimate:
         x = np.random.default_rng(seed).integers(0, 2, (n, 2, 2, 1))
@@ -243,7 +243,7 @@ def of_pixels(n: int) -> Problem:
 
 
 def problems() -> list[Problem]:
-    """All of them, the cheap ones first."""
+    """All problems, the cheap ones first."""
     found = [
         *(of_gaussians(Gaussian(), "gaussian", 500, d, mi)
           for d, mi in ((1, 0.0), (1, 0.5), (1, 2.0), (5, 1.0), (20, 3.0))),
@@ -292,7 +292,7 @@ HEADER = ["estimator", "samples", "truth", "mean", "spread", "mean stderr", "wha
 
 
 def write(rows: list[list[str]]) -> None:
-    """Puts the table between the markers of the document."""
+    """Write the table between the markers of the document."""
     lines = [f"| {' | '.join(row)} |" for row in (HEADER, ["---"] * len(HEADER), *rows)]
     text = DOCUMENT.read_text()
     head, rest = text.split(MARKERS[0])
@@ -302,7 +302,7 @@ def write(rows: list[list[str]]) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Measures all, or the estimators of these names, and prints each row as it is done."""
+    """Measure all estimators, or those of these names, and print each row when it is done."""
     rows = []
     for problem in problems():
         if names and problem.estimator not in names:

@@ -1,4 +1,4 @@
-"""Critics of wide variables against a critic that is evaluated on joined rows."""
+"""Critics of wide variables, against a critic that is evaluated on the joined rows of all pairs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def layer() -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined_rows(a: int, b: int) -> Callable[[], object]:
-    """Return a training step that joins the rows of all pairs, as the formula is written."""
+    """Return a training step that joins the rows of all pairs, as the formula suggests."""
     model = keras.Sequential(
         [
             keras.Input((a + b,)),
@@ -65,7 +65,7 @@ def run() -> list[Row]:
         estimate()
         return time.perf_counter() - start
 
-    # A whole training is measured once, with its compilation; it has many steps.
+    # A whole training is measured once, including its compilation, because it has many steps.
     wide = seconds(lambda: made.mutual_information(x, t))
     (step,) = in_turn(joined_rows(INPUTS, UNITS), repeat=3)
     classes = seconds(lambda: made.with_classes(t, y))

@@ -1,4 +1,4 @@
-"""Time and memory of recording 60 000 images from a tf.data pipeline, and of its forms."""
+"""Time and memory of recording 60 000 images from a tf.data pipeline, in batches or single rows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ print(json.dumps([time.perf_counter() - start, own_peak_mb()]))
 
 
 def _measured(what: str, folder: str) -> tuple[float, float]:
-    """The seconds and the peak memory in MB of a process of its own."""
+    """Return the seconds and the peak memory in MB of a separate process."""
     command = [sys.executable, "-c", _PROCESS, str(N), str(SIDE), what, folder]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, peak = json.loads(done.stdout.splitlines()[-1])

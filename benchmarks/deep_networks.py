@@ -4,8 +4,8 @@
     python -m benchmarks.deep_networks bert --folder=/tmp/bert
 
 The weights are random, with a few steps of training between the checkpoints, because the cost
-does not depend on them. ``bert`` and ``vit`` need the package keras-hub. It is not part of
-``make bench``, because it takes up to 40 minutes on 2 CPUs.
+does not depend on them. ``bert`` and ``vit`` need the package keras-hub. This benchmark is not part
+of ``make bench``, because it takes up to 40 minutes on 2 CPUs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def vit(n: int, data: str) -> tuple[Any, Any]:
 
 
 def bert(n: int, data: str) -> tuple[Any, Any]:
-    """BERT of the size small with 128 tokens, and its inputs."""
+    """BERT of the size "small" with 128 tokens, and its inputs."""
     import keras
     import keras_hub
 
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{what:<28}{times[what]:8.1f} s   peak {own_peak_mb() / 1e3:.2f} GB", flush=True)
 
     if not chosen.only_train:
-        # In a process of its own, whose memory does not count.
+        # In a separate process, so that its memory does not count.
         own = [sys.executable, "-m", "benchmarks.deep_networks", *(arguments or sys.argv[1:])]
         subprocess.run([*own, "--only_train"], check=True, stdout=subprocess.DEVNULL)
         lap("training of 2 steps an epoch")

@@ -1,4 +1,4 @@
-"""Fifty seeds of a small network: as one program, and by one ``fit`` after the other."""
+"""Fifty seeds of a small network: trained in one program, and by one ``fit`` after another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ib_keras.ensembles import Ensemble
 from ib_keras.training.schedule import log_epochs
 
 SEEDS, EPOCHS = 50, 200
-# So many of the sequential trainings are run; all take the same.
+# The number of sequential trainings that are run; all take the same time.
 _SHARE = 2
 # Epochs of the ensemble whose median time is compared.
 _REPEATS = 40
@@ -79,7 +79,7 @@ def products(steps: int) -> Callable[[], object]:
 
 
 def step_ratio(data: ib.datasets.Dataset) -> float:
-    """Return the time of a step of all networks in units of that of its matrix products."""
+    """Return the time of a step of all networks, divided by that of its matrix products."""
     steps = -(-len(data.x_train) // 256)
     ensemble = Ensemble(lambda seed: ib.models.szt(seed=seed), range(SEEDS))
     epochs = ensemble.fit(data.x_train, data.y_train, epochs=10**6)

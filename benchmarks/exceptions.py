@@ -1,4 +1,4 @@
-"""Which estimators are wrong on pairs of known information without a flag.
+"""Which estimators are wrong on pairs of known information without giving a flag.
 
     python -m benchmarks.exceptions                         # estimators that train nothing
     python -m benchmarks.exceptions --estimators infonce flow --dims 1 4 16 --nats 0 1 5 10
@@ -6,9 +6,9 @@
 
 The pairs are the families of benchmarks/known_pairs.py: five distributions in 1 to 16 dimensions
 from 0 to 10 nats, rotated at random. An estimate is wrong if it is off by more than three of its
-standard errors and 10 %; a lower bound is wrong if it is above the truth by as much. Each estimate
-is a line of a file of JSON lines in the folder. The table in docs/reliability.md is rewritten
-between its markers from all lines of the folder.
+standard errors plus 10 % of the truth, or if it is missing; a lower bound is wrong only if it is
+above the truth by as much. Each estimate is a line of a file of JSON lines in the folder. The table
+in docs/reliability.md is rewritten between its markers from all lines of the folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure(case: Case, estimator: str, n: int) -> dict[str, Any]:
     """Estimate one pair, and return a line of the record."""
     a, b = case.draw(n, 0)
     row = ib.estimate({"b": b}, estimator, inputs=a, progress=False).iloc[0]
-    # B is no layer without noise, but a variable with a density given A.
+    # B is not a layer without noise, but a variable that has a density given A.
     flags = [flag for flag in row["flags"].split(",") if flag not in ("", "no_noise")]
     return {
         "estimator": estimator, "name": case.name, "dim": b.shape[1], "truth": case.truth,

@@ -1,4 +1,4 @@
-"""Reading many runs' tables, against pandas on the same files."""
+"""Reading the tables of many runs, against pandas on the same files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNS, LAYERS, EPOCHS = 1_000, 10, 25
 
 
 def write(folder: pathlib.Path) -> None:
-    """As many runs as ``RUNS``, each with 1 000 rows, and its losses."""
+    """Write ``RUNS`` runs, each with 1 000 rows and its losses."""
     rng = np.random.default_rng(0)
     keys = [
         (epoch, layer, estimator, quantity)

@@ -3,7 +3,7 @@
     python -m benchmarks.images
     python -m benchmarks.images --nats 10 --sizes 16 --estimators ae+flow
 
-Every estimate is a line of ``estimates.jsonl`` in the folder. A second run adds the lines that are
+Every estimate is a line of ``estimates.jsonl`` in the folder. Each run adds the lines that are
 missing, and rewrites the table in ``docs/estimators/lossy.md`` from all lines of the folder.
 """
 

@@ -1,4 +1,4 @@
-"""What channels and taps cost: training steps, captures, recordings."""
+"""The cost of channels and taps: training steps, captures, recordings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class NaiveNoise(keras.layers.Layer):
 
 
 def cnn(noise: bool = False) -> keras.Model:
-    """conv 8-16-32, dense 32, dense 10; with the naive noise after each hidden layer, if asked."""
+    """Convolutions of 8, 16 and 32 filters, dense 32, dense 10; perhaps with the naive noise.
+
+    The noise follows each hidden layer with weights.
+    """
     layers: list[Any] = [keras.Input((28, 28, 1))]
     for filters in (8, 16, 32):
         layers += [keras.layers.Conv2D(filters, 3, activation="relu")]
@@ -52,7 +55,7 @@ def cnn(noise: bool = False) -> keras.Model:
 
 
 def step(model: keras.Model) -> Callable[[], object]:
-    """Ten training steps of a model on one batch."""
+    """Return a function that runs ten training steps of a model on one batch."""
     model.compile("adam", "sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(10 * BATCH, 28, 28, 1)).astype(np.float32)
@@ -121,7 +124,7 @@ def captures() -> list[Row]:
 
 
 def steadiness() -> list[Row]:
-    """Whether calls get slower, memory grows, or programs are traced again."""
+    """Measure whether calls get slower, memory grows, or programs are traced again."""
     taps = ib.instrument(ib.models.szt())
     rows, _ = ib.datasets.szt()
     seconds, resident = [], []
@@ -201,14 +204,14 @@ def _peak_mb(what: str) -> float:
 
 
 def predict_60_000() -> None:
-    """Predicts, and prints this process's peak memory in MB."""
+    """Predict, and print this process's peak memory in MB."""
     x = np.zeros((60_000, 28, 28, 1), np.float32)
     cnn().predict(x, batch_size=BATCH, verbose=0)
     print(own_peak_mb())
 
 
 def record_60_000() -> None:
-    """Records to disk, and prints this process's peak memory in MB."""
+    """Record to disk, and print this process's peak memory in MB."""
     x = np.zeros((60_000, 28, 28, 1), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         recorder = ib.Recorder(pathlib.Path(folder) / "r", x, None, batch_size=BATCH)

@@ -1,4 +1,4 @@
-"""The kernels of the KDE and binning families against the plain ways to write them."""
+"""The kernels of the KDE and binning families, against the usual ways to write them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def numpy_kde(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def _bounds(squared: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The formula: logsumexp over all and within each class."""
+    """The bounds on I(X;T) and I(T;Y): logsumexp over all rows, and within each class."""
     kernel = -squared / (2 * VARIANCE)
     everything = -np.mean(logsumexp(kernel, axis=1) - np.log(N))
     within = 0.0
@@ -73,7 +73,7 @@ def original_binning(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def original_ebab(t: np.ndarray, y: np.ndarray, bins: int = 30) -> float:
-    """The public code's adaptive bins, as they are defined, and the entropy of the rows."""
+    """The adaptive bins of the public code, and the entropy of the binned rows."""
     unique = np.unique(t)
     step = unique.size / bins
     index = np.append((np.arange(bins) * step).astype(np.int64), unique.size - 1)
@@ -134,7 +134,7 @@ def adaptive() -> list[Row]:
 
 
 def small_layers() -> list[Row]:
-    """The hidden layers of a 12-10-7-5-4-3-2 network at five epochs, all and within ten classes."""
+    """The hidden layers of a 12-10-7-5-4-3-2 network at five epochs, with ten classes."""
     rows = []
     layers = [activations(dim)[0] for dim in (10, 7, 5, 4, 3)] * 5
     labels = activations(2)[1]

@@ -2,11 +2,12 @@
 
     python -m benchmarks.known_images
 
-Eight patterns with noise in each pixel: a layer that knows the pattern has ln 8 nats about the
-image, one that knows in which half of the patterns it is has ln 2, and one that is independent has
-none. The noise of an image has 491 nats, so that decoders must be exact to a thousandth. A decoder
-that has not learned to recognise a pattern by the pixels before would gain more by h than h knows,
-if q(x) could not be a mixture of q(x|h).
+Each image is one of eight patterns with noise in each pixel. A layer that encodes the pattern has
+ln 8 nats of information about the image; one that encodes in which half of the patterns it is has
+ln 2 nats; and one that is independent has none. The entropy of an image's noise is 491 nats, so
+decoders must be exact to a thousandth. A decoder that has not learned to recognise the pattern from
+the pixels before would gain more by h than h has information, if q(x) could not be a mixture of
+q(x|h).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def data(seed: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def measure(seed: int) -> pd.DataFrame:
-    """Estimate each layer by a decoder of its own, and all of them by a shared one."""
+    """Estimate each layer by a decoder of its own, and all layers by a shared decoder."""
     images, which, layers = data(seed)
     parts = (slice(_TRAIN), slice(_TRAIN, None))
     both = [images[part] for part in parts]
@@ -70,7 +71,7 @@ def measure(seed: int) -> pd.DataFrame:
         given = decoder.decoded(*own, start=start)
         add("separate", name, compared(nothing, given, decoder, *own), time.perf_counter() - since)
     since = time.perf_counter()
-    # The last condition is none.
+    # The last condition is constant, so that it stands for no condition.
     layers = {**layers, "none": np.zeros_like(layers["half"])}
     decoder = Decoder(settings, images.shape[1:], (2, 2, 6), groups=len(layers))
     grouped = []

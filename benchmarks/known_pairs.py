@@ -6,7 +6,7 @@
 
 Each estimate is a line of a file of JSON lines in the folder. The table in
 docs/estimators/mutual_information.md is rewritten between its markers from all lines of the folder.
-A pair is missed if its information is outside of the interval and there is no flag.
+A pair is missed if its information is outside the interval and there is no flag.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def families() -> Iterator[Case]:
             for name, family in FAMILIES.items():
                 try:
                     family(2, dim, mi or 1.0, seed=0)
-                except ValueError:  # less than the tails of a Student-t alone give
+                except ValueError:  # mi is below what the tails of a Student-t alone give
                     continue
 
                 def draw(n: int, seed: int, family: Any = family, dim: int = dim, mi: float = mi):
@@ -90,7 +90,7 @@ def _student_extra(dof: float, dim: int) -> float:
 
 
 def _spiral(x: np.ndarray, speed: float = 1 / 3) -> np.ndarray:
-    """Turn the first two coordinates by an angle in proportion to the squared length."""
+    """Rotate the first two coordinates by an angle in proportion to the squared length."""
     angle = speed * np.square(x).sum(axis=1)
     out = x.copy()
     out[:, 0] = np.cos(angle) * x[:, 0] - np.sin(angle) * x[:, 1]

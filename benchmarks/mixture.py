@@ -1,4 +1,4 @@
-"""The Gaussian mixture behind sample propagation, against SciPy, TFP, and the floor."""
+"""The Gaussian mixture in sample propagation, against SciPy, TFP and the least possible work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ib_keras.estimators.kernels.mixture import log_sums
 from ib_keras.estimators.propagation import mixture_entropy
 
 N, DIM, BETA = 20_000, 10, 0.1
-# The slow ones take a share of the points, and their time is multiplied.
+# The slow competitors get one in so many points, and their time is multiplied.
 _SHARE = 20
 
 
@@ -34,7 +34,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def floor(centres: np.ndarray, points: np.ndarray) -> Callable[[], object]:
-    """The bare float32 matrix product, one exp, one sum: no density, but as little as it takes."""
+    """The least work that a density needs: a float32 matrix product, one exp and one sum."""
 
     @tf.function(jit_compile=True, autograph=False)
     def tile(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -74,7 +74,7 @@ def run() -> list[Row]:
         tfp.distributions.Categorical(logits=tf.zeros(N)),
         tfp.distributions.MultivariateNormalDiag(tf.constant(centres, tf.float32)),
     )
-    # As many points at once as fit in some 1.6 GB.
+    # As many points at a time as fit in about 1.6 GB.
     some = [tf.constant(points[i : i + 1000], tf.float32) for i in range(0, N // _SHARE, 1000)]
     log_prob = tf.function(mixture.log_prob)
     ours_s, scaled_s, floor_s, scipy_s, tfp_s = in_turn(
@@ -93,14 +93,14 @@ def run() -> list[Row]:
 
 
 def peak_mb() -> float:
-    """By how much the entropy of 100 000 centres raises a process's peak memory."""
+    """Return by how much the entropy of 100 000 centres raises a process's peak memory, in MB."""
     code = "from benchmarks import mixture; mixture.print_peak()"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
 def print_peak() -> None:
-    """Prints it, once TensorFlow is loaded and the programs are compiled."""
+    """Print this increase, measured after TensorFlow is loaded and the programs are compiled."""
     rng = np.random.default_rng(0)
     centres = np.tanh(rng.normal(size=(100_000, 10)))
     mixture_entropy(centres[:5000], 0.1, mc_draws=1)

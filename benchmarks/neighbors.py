@@ -1,4 +1,4 @@
-"""KSG against the ways in which it is usually written, and against other libraries."""
+"""KSG against the usual ways to write it, and against other libraries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ N, K = 10_000, 5
 
 
 def sorted_matrix(x: np.ndarray, y: np.ndarray) -> float:
-    """All distances at once, and each row sorted."""
+    """KSG from a matrix of all distances, whose rows are sorted."""
     dx, dy = cdist(x, x, "chebyshev"), cdist(y, y, "chebyshev")
     joint = np.sort(np.maximum(dx, dy), axis=1)
     radius = joint[:, K : K + 1]
@@ -33,7 +33,7 @@ def sorted_matrix(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def trees(x: np.ndarray, y: np.ndarray) -> float:
-    """scikit-learn's trees, as public codes use them."""
+    """KSG with scikit-learn's trees, as public code uses them."""
     joint = np.concatenate([x, y], axis=1)
     radius = KDTree(joint, metric="chebyshev").query(joint, k=K + 1)[0][:, -1]
     radius = np.nextafter(radius, 0)
@@ -45,7 +45,7 @@ def trees(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def others(dim: int) -> dict[str, Callable]:
-    """Other libraries that are installed, where they take variables of so many dimensions."""
+    """Return the other libraries that are installed and take variables of this dimension."""
     found: dict[str, Callable] = {}
     ennemi = _module("ennemi")
     if ennemi is not None and dim == 1:
@@ -66,7 +66,7 @@ def _module(name: str) -> Any:
 
 
 def seconds(function: Callable, *arguments: Any, repeat: int = 3) -> float:
-    """The least of several runs, after one to warm up where that is cheap."""
+    """Return the shortest time of several runs; a run of more than 10 s is the last."""
     times = []
     for _ in range(repeat):
         start = time.perf_counter()

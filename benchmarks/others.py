@@ -1,13 +1,13 @@
-"""What other packages and ours estimate on the same pairs of known information.
+"""Estimates of other packages and of this one on the same pairs of known information.
 
     python -m benchmarks.others --python latentmi=/path/to/venv/bin/python --folder build/others
     python -m benchmarks.others --samples bmi_tasks.json --rows 5000      # given tasks and rows
     python -m benchmarks.others --only ib-keras baseline                  # some of the packages
 
-Each package runs in its own interpreter (see ``benchmarks/others_worker.py``); those without a
+Each package runs in its own interpreter (see ``benchmarks/others_worker.py``); packages without a
 ``--python`` are left out. Each estimate is a line of a file of JSON lines in the folder, so that a
-run that was stopped goes on. The tables in docs/estimators/others.md are rewritten between their
-markers from all lines of the folder.
+run that was stopped can be continued. The tables in docs/estimators/others.md are rewritten between
+their markers from all lines of the folder.
 
 The tasks are those of ``benchmarks.known_pairs``, drawn from their definitions. ``--samples`` takes
 others: a JSON list of objects with ``index``, ``name`` and ``mi_nats``, beside a file .npz of the
@@ -85,7 +85,7 @@ def pairs(
                 path = folder / f"{index}-{n}-{seed}.npz"
                 if not path.exists():
                     x, y = draw(n, seed)
-                    if len(x) < n:  # fewer samples are given than asked for
+                    if len(x) < n:  # the file has fewer samples than were asked for
                         continue
                     np.savez(path, x=x, y=y)
                 yield Pair(name, truth, n, seed, path)

@@ -24,8 +24,8 @@ import numpy as np
 Result = dict[str, Any]
 Estimator = Callable[[np.ndarray, np.ndarray, int], Result]
 
-# latentmi trains for up to 300 epochs, which takes about 7 minutes of one core for 5 000 rows. The
-# epochs of "LMI, cut" see at most this many rows together.
+# latentmi trains for up to 300 epochs, which takes about 7 minutes of one core for 5 000 rows. For
+# "LMI, cut", the number of epochs is such that they have at most this many rows together.
 LATENT_ROWS = 150_000
 
 
@@ -222,7 +222,7 @@ ESTIMATORS: dict[str, dict[str, Callable[[], Estimator]]] = {
     "infomeasure": {"KSG": _infomeasure},
     "latentmi": {"LMI, cut": _latentmi(LATENT_ROWS), "LMI": _latentmi(None)},
 }
-# The distribution that an entry's version is of, if its name is another.
+# Package → the distribution whose version is reported, if it has another name.
 _VERSIONS = {"baseline": "tensorflow"}
 
 
@@ -242,7 +242,7 @@ def main() -> None:
             start = time.process_time()
             try:
                 found = estimate(x, y, seed)
-            except Exception as error:  # what a package cannot do is a result too
+            except Exception as error:  # that a package fails is a result, too
                 found = {"error": f"{type(error).__name__}: {error}"[:200]}
             found |= {"seconds": time.process_time() - start, "version": version}
             print(json.dumps(found), file=results, flush=True)

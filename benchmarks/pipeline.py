@@ -1,4 +1,4 @@
-"""What the local runner costs: over calling the executors, and side by side over in turn."""
+"""The cost of the local runner: against the executors alone, and of tasks side by side."""
 
 import os
 
@@ -30,12 +30,13 @@ from ib_keras.pipelines.runners import local
 
 SETTINGS: dict[str, Any] = {"models": ["szt"], "estimators": ["ebab", "akde"], "epochs": 20}
 TASKS = 8
-# Four fifths of it are on one core; what takes all cores by itself gains nothing side by side.
+# These estimations spend four fifths of their time on one core. Estimations that use all cores gain
+# nothing side by side.
 HEAVY = [json.dumps({"name": "ksg", "k": k}) for k in range(1, 7)]
 
 
 def in_one_process(folder: pathlib.Path) -> float:
-    """Seconds of the executors of a run, one after the other; TensorFlow is imported already."""
+    """Return the seconds of a run's executors, one after another, without importing TensorFlow."""
     keras.layers.Dense(1)
     start = time.perf_counter()
     examples.run("szt", folder / "data")
@@ -51,7 +52,7 @@ def in_one_process(folder: pathlib.Path) -> float:
 
 
 def by_runner(pipeline: Any, settings: dict[str, Any], run_dir: pathlib.Path) -> float:
-    """Seconds of a run in a new folder."""
+    """Return the seconds of a run by the local runner."""
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         local.run(pipeline, settings, run_dir)
@@ -59,7 +60,7 @@ def by_runner(pipeline: Any, settings: dict[str, Any], run_dir: pathlib.Path) ->
 
 
 def heavy_tasks(side_by_side: int) -> Any:
-    """A pipeline of estimations of one store, so many at a time."""
+    """Return a pipeline of estimations of one store, ``side_by_side`` at a time."""
 
     @dsl.pipeline(name=f"heavy-{side_by_side}")
     def heavy(store: str, estimators: List[str]) -> dsl.Dataset:  # noqa: UP006
@@ -73,7 +74,7 @@ def heavy_tasks(side_by_side: int) -> Any:
 
 
 def make_store(path: pathlib.Path, n: int = 2000, layers: int = 4, epochs: int = 4) -> None:
-    """A store of random activations."""
+    """Make a store of random activations."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, 10)).astype(np.float32)
     names = [f"layer_{i}" for i in range(layers)]

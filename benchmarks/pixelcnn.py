@@ -19,13 +19,13 @@ from benchmarks._measure import Row, in_turn, table
 from ib_keras.pixelcnn import PixelCNN
 
 LEVELS, BATCH, STEPS, IMAGES = 17, 32, 600, 64
-# So many steps are one measurement.
+# The number of steps in one measurement.
 _CHUNK = 20
 _FILTERS = 32
 
 
 def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The digits' training batches ``(STEPS, BATCH, 8, 8, 1)`` of 1 400 images, and the others."""
+    """Return batches ``(STEPS, BATCH, 8, 8, 1)`` of 1 400 digits, the other digits, and these."""
     rng = np.random.default_rng(0)
     images = rng.permutation(load_digits().images.astype("int32")[..., None])
     batches = images[rng.integers(0, 1400, (STEPS, BATCH))]
@@ -33,7 +33,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def theirs() -> tuple[Any, Callable]:
-    """TFP's distribution, and a training step as it is written for it."""
+    """Return TFP's distribution, and a training step as one would write it."""
     import tensorflow_probability as tfp
     import tf_keras
 
@@ -54,7 +54,7 @@ def theirs() -> tuple[Any, Callable]:
 
 
 def ours() -> PixelCNN:
-    """Compiled through XLA, which costs half a minute at first and pays after."""
+    """Return our model, compiled by XLA, which takes half a minute once and saves time later."""
     model = PixelCNN(
         (8, 8, 1), levels=LEVELS, filters=_FILTERS, stages=2, resnet_blocks=1, mixtures=5, seed=0
     )
@@ -63,7 +63,7 @@ def ours() -> PixelCNN:
 
 
 def bits(nats: np.ndarray) -> float:
-    """Nats per image as bits per dimension."""
+    """Convert nats per image to bits per dimension."""
     return float(np.mean(nats)) / (64 * np.log(2))
 
 
@@ -95,7 +95,7 @@ def run() -> list[Row]:
         our_steps,
         lambda: [step(batch) for batch in floats[:_CHUNK]][-1].numpy(),
     )
-    # As many further steps as they would have needed the time for.
+    # As many further steps as fit into the time that tfp needed.
     for _ in range(round(STEPS / _CHUNK * (theirs_s / ours_s - 1))):
         our_steps()
     model.optimizer.finalize_variable_values(model.trainable_variables)

@@ -1,7 +1,7 @@
-"""The cost of a large job and its duration on many machines, by the planner's own balance.
+"""The cost of a large job, and its duration on many machines if the planner divides it.
 
-Measures the CPU seconds of four estimators, fits c · n^a · d^b to them, and prints the tables of
-docs/scale.md. The bytes of ResNet-50's taps need shapes only.
+This measures the CPU seconds of four estimators, fits c · n^a · d^b to them, and prints the tables
+of docs/scale.md. The sizes of ResNet-50's taps follow from their shapes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SAMPLES = (2_000, 4_000, 8_000, 16_000, 32_000, 50_000)
 DIMS = (64, 256, 2_048)
 # A measurement that is expected to take longer is left out.
 LONGEST = 45.0
-# Shorter ones, and those a fiftieth as long as the longest, say more about the call than about the
-# samples.
+# Measurements that are shorter than this, or than this share of the longest, are not fitted: they
+# depend more on the call than on the samples.
 SHORTEST, SHARE = 0.05, 0.02
 IMAGES, CHECKPOINTS, MACHINES = 50_000, 20, (1, 8, 64)
 
 
 class Law(NamedTuple):
-    """CPU seconds c · n^a · d^b, and by how much they differ from the measurements at most."""
+    """CPU seconds c · n^a · d^b, and the largest factor by which the measurements differ."""
 
     c: float
     a: float
@@ -45,7 +45,10 @@ class Law(NamedTuple):
 
 
 def cpu_seconds(estimator: str, n: int, dim: int) -> float:
-    """CPU seconds of one estimate of ReLU features of 32 normal inputs, without compilation."""
+    """Return the CPU seconds of one estimate of ReLU features of 32 normal inputs.
+
+    For few samples it is the shorter of two, so that it does not include compilation.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, 32)).astype("f4")
     t = np.maximum(x @ rng.normal(size=(32, dim)).astype("f4") / 6, 0)
@@ -59,7 +62,7 @@ def cpu_seconds(estimator: str, n: int, dim: int) -> float:
 
 
 def measure(estimator: str) -> dict[tuple[int, int], float]:
-    """CPU seconds by number of samples and dimension, as far as they are affordable."""
+    """Return CPU seconds by number of samples and dimension, without sizes that take too long."""
     measured: dict[tuple[int, int], float] = {}
     for dim in DIMS:
         last: list[tuple[int, float]] = []
@@ -72,7 +75,7 @@ def measure(estimator: str) -> dict[tuple[int, int], float]:
 
 
 def fit(measured: Mapping[tuple[int, int], float]) -> Law:
-    """The law that fits the logarithms of the longer measurements best."""
+    """Return the law that fits the logarithms of the longer measurements best."""
     shortest = max(SHORTEST, SHARE * max(measured.values()))
     used = {size: taken for size, taken in measured.items() if taken >= shortest}
     logs = np.log([[math.e, n, dim] for n, dim in used])
@@ -83,7 +86,7 @@ def fit(measured: Mapping[tuple[int, int], float]) -> Law:
 
 
 def taps() -> dict[str, tuple[int, ...]]:
-    """The shapes of ResNet-50's blocks for images of 224×224."""
+    """Return the shapes of ResNet-50's blocks for images of 224×224."""
     import keras
 
     model = keras.applications.ResNet50(weights=None)
@@ -122,7 +125,7 @@ def print_costs(laws: Mapping[str, Law]) -> None:
 
 
 def print_machines(laws: Mapping[str, Law], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """The duration of the longest task, if each machine gets one shard and has one CPU."""
+    """Print the duration of the longest shard, if each machine gets one shard and has one CPU."""
     dims = {name: shape[-1] for name, shape in shapes.items()}
     print(f"\n{CHECKPOINTS} checkpoints, {len(dims)} taps, means over positions; CPU hours\n")
     print("| images | all | longest estimate, s | " + " | ".join(map(str, MACHINES)) + " |")

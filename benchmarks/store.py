@@ -41,7 +41,7 @@ def _seconds(
 
 
 def _reader(path: pathlib.Path, number: int, until: float) -> None:
-    """Reads epochs as they come, and fails if one is not as it was written."""
+    """Read random epochs while others are written, and exit with an error if one is wrong."""
     rng = np.random.default_rng(number)
     count, code = 0, 0
     try:
@@ -61,7 +61,10 @@ def _reader(path: pathlib.Path, number: int, until: float) -> None:
 
 
 def _beside_readers(folder: pathlib.Path) -> tuple[float, float, int, int]:
-    """Epochs a second that are written alone and beside readers; their reads and failures."""
+    """Return the epochs per second that a writer writes alone and beside readers.
+
+    Also return the number of reads, and the number of readers that failed.
+    """
     store = _create(folder / "shared", N, LAYERS)
     _write(store, 0)
 
@@ -91,7 +94,7 @@ def run() -> list[Row]:
         folder = pathlib.Path(name)
         alone, beside, reads, failed = _beside_readers(folder)
         store = _create(folder / "many", N, LAYERS)
-        # Of this process alone: the machine may do more or less else after a minute.
+        # The time of this process alone, because other processes may change the machine's load.
         commits = [
             _seconds(lambda e=epoch: _write(store, e), time.process_time) for epoch in range(EPOCHS)
         ]

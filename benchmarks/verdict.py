@@ -1,4 +1,4 @@
-"""How often the verdict takes noise for compression, and whether it sees what is known to compress.
+"""How often the verdict takes noise for compression, and whether it recognises known compression.
 
     python -m benchmarks.verdict                   # 200 networks on noise, and the two controls
     python -m benchmarks.verdict --networks 40
@@ -6,9 +6,9 @@
 
 Each network of noise has 3 to 150 layers and is trained for 2 to 8 epochs on random images with
 random labels. Widths, activations, normalisation, residual sums, the number of rows, the
-estimators and the number of seeds are drawn too. Training on noise changes a network, and what it
-keeps may fall in truth: a claim is chance if as many fresh rows show no such fall, not even half of
-the least that counts.
+estimators and the number of seeds are drawn at random, too. Training on noise changes a network, so
+that its information may really fall. A claim therefore counts as chance only if fresh rows, of the
+same number, do not show at least half of the smallest fall that counts.
 
 The controls are the noisy neuron of Goldfeld et al. by `sp` and the network of Shwartz-Ziv and
 Tishby with tanh by `ebab`. The table in docs/reliability.md is rewritten between its markers.
@@ -57,10 +57,10 @@ CONTROLS = {
 
 
 def settings(seed: int) -> dict[str, Any]:
-    """What the network of a seed is."""
+    """Return the settings of the network with a seed."""
     rng = np.random.default_rng([seed, 19])
     names = ESTIMATORS[seed % len(ESTIMATORS)]
-    # Sample propagation takes a quarter of a second a layer and epoch.
+    # Sample propagation takes a quarter of a second for each layer and epoch.
     deepest = 12 if "sp" in names else DEEPEST
     depth = round(math.exp(rng.uniform(math.log(SHALLOWEST), math.log(deepest))))
     longest = 4 if depth > 40 or "sp" in names else 8
@@ -80,10 +80,10 @@ def settings(seed: int) -> dict[str, Any]:
 
 
 class Network:
-    """A network with that many layers with weights, trained by Adam.
+    """A network with the settings ``own``, trained by Adam.
 
-    Not one of Keras, since neither tracing 150 layers nor running them eagerly by Keras is fast
-    enough for a few epochs of 200 networks.
+    It is not a Keras model, because for a few epochs of 200 networks Keras is too slow, whether it
+    traces 150 layers or runs them eagerly.
     """
 
     def __init__(self, own: dict[str, Any], seed: int) -> None:
@@ -101,7 +101,7 @@ class Network:
         self._moments, self._steps = np.zeros((2, len(self._weights)), "float32"), 0
 
     def outputs(self, x: Any, weights: Any = None) -> list[Any]:
-        """Those of all layers, the last one's before its softmax."""
+        """Return the outputs of all layers, of the last one before its softmax."""
         activation = getattr(tf.nn, self.own["activation"])
         parts = tf.split(self._weights if weights is None else weights, self._sizes)
         h, found = tf.reshape(x, (len(x), -1)), []
@@ -119,7 +119,7 @@ class Network:
         return found
 
     def epoch(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Trains on all rows once, in batches of 32."""
+        """Train on all rows once, in batches of at most 32."""
         for rows in np.array_split(self._rng.permutation(len(x)), math.ceil(len(x) / 32)):
             weights = tf.constant(self._weights)
             with tf.GradientTape() as tape:
@@ -139,7 +139,7 @@ class Network:
 
 
 def on_noise(seed: int) -> dict[str, Any]:
-    """What the verdict says of networks trained on noise, and what fresh rows say of its claims."""
+    """Train networks on noise; return the verdict's claims, and those that are chance."""
     own = settings(seed)
     rng = np.random.default_rng([seed, 20])
     shape = (own["rows"], own["side"], own["side"], 1)
@@ -168,14 +168,14 @@ def on_noise(seed: int) -> dict[str, Any]:
 
 
 def estimated(layers: dict[str, np.ndarray], name: str, x: np.ndarray, y: Any) -> pd.DataFrame:
-    """A table by one estimator; sample propagation adds a layer's own noise."""
+    """Return a table of estimates; for sample propagation, the layers count as noisy."""
     noise = dict.fromkeys(layers, NOISE if name == "sp" else 0.0)
     given = ib.Activations(layers, noise_std=noise, clean=name == "sp")
     return ib.estimate(given, name, inputs=x, targets=y, progress=False)
 
 
 def repeated(claim: verdict.Verdict, layer: int, taken: list[Any], x: np.ndarray) -> bool:
-    """Whether the claimed fall is there in rows that the verdict has not seen."""
+    """Return whether the claimed fall also occurs in rows that the verdict has not seen."""
     name = claim.curve.rpartition("by ")[2]
     tables = [
         estimated({claim.layer: outputs[layer]}, name, x, None).assign(run=run, epoch=epoch)
@@ -186,7 +186,7 @@ def repeated(claim: verdict.Verdict, layer: int, taken: list[Any], x: np.ndarray
 
 
 def control(arguments: list[str], folder: pathlib.Path) -> dict[str, Any]:
-    """What the verdict says of a network that is known to compress."""
+    """Return the verdict's claims about a network that is known to compress."""
     if not folder.exists():
         command = [sys.executable, "-m", "ib_keras.pipelines.cli", *arguments]
         subprocess.run([*command, "--runner=local", f"--run_dir={folder}"], check=True)
@@ -223,7 +223,7 @@ def main() -> None:
 
 
 def document(cells: list[dict[str, Any]], known: dict[str, dict[str, Any]]) -> str:
-    """The table of docs/reliability.md."""
+    """Return the table of docs/reliability.md."""
     rows = [
         "| networks | number | with a claim | with one by chance | goal |", "|---|---|---|---|---|",
     ]  # fmt: skip

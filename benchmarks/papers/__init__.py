@@ -1,1 +1,1 @@
-"""Results of the published size: small tables and figures of the papers' pages."""
+"""Results at the size of the publications: small tables and figures of the papers' pages."""

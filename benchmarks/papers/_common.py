@@ -1,4 +1,4 @@
-"""Shared by the tables and figures of the papers' pages."""
+"""What the tables and figures of the papers' pages share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STYLE = {
     "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "legend.fontsize": 8,
 }  # fmt: skip
-# Ends of the range of 80 % of the seeds.
+# The quantiles at the ends of the range of 80 % of the seeds.
 LOW, HIGH = 0.1, 0.9
 
 
 def write(table: pd.DataFrame, path: pathlib.Path) -> None:
-    """Write a table with numbers of four digits."""
+    """Write a table, with numbers rounded to four digits."""
     floats = table.select_dtypes("float").columns
     rounded = {name: table[name].map(lambda value: float(f"{value:.4g}")) for name in floats}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,9 @@ def write(table: pd.DataFrame, path: pathlib.Path) -> None:
 
 
 def with_earlier(rows: pd.DataFrame, path: pathlib.Path) -> pd.DataFrame:
-    """Write the rows of some runs, and return them with those of other runs that the file has.
+    """Write the rows of some runs, keep those of other runs in the file, and return all.
 
-    The seeds of an experiment may so be run one after another, and each adds to the tables.
+    Thus the seeds of an experiment can be run one after another, each adding to the tables.
 
     Args:
         rows: a table with the column ``run``.
@@ -72,7 +72,7 @@ def over_seeds(table: pd.DataFrame, keys: Sequence[str], value: str = "value") -
 
 @contextlib.contextmanager
 def style(salt: str) -> Iterator[None]:
-    """Draw figures whose files are equal, byte for byte, if their tables are."""
+    """Draw figures in a ``with`` block; equal tables give files that are equal byte for byte."""
     import matplotlib as mpl
 
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
@@ -90,7 +90,7 @@ def panels(rows: int, columns: int, width: float, height: float, **axes: Any) ->
 def wrapped(
     count: int, most: int, width: float, height: float, **axes: Any
 ) -> tuple[Figure, list[Any]]:
-    """Make a figure with rows of at most ``most`` panels, so that a page can show it in full size.
+    """Make a figure with at most ``most`` panels in a row, so that a page can show it in full size.
 
     Args:
         count: the number of panels.

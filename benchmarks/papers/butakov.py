@@ -21,7 +21,7 @@ from ib_keras.frame.table import LATENTS, TRUTH, groups_of_truth
 from ib_keras.studies.butakov_2024 import fastest_fall
 from ib_keras.studies.material import mean_interval
 
-# The keys of the run folders: synthetic images, and trainings, perhaps several seeds of one.
+# The names of the run folders: synthetic images, and trainings, perhaps with several seeds.
 SYNTHETIC, TRAININGS = "butakov_synthetic", ("mnist", "cifar10")
 _QUANTITIES = ("I(X;T)", "I(T;Y)")
 
@@ -32,10 +32,10 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
     Args:
         run_folders: ``butakov_synthetic`` → the folder of the preset ``synthetic``;
             ``butakov_mnist`` and ``butakov_cifar10`` likewise, or ``butakov_mnist-0``,
-            ``butakov_mnist-1`` for several seeds of one preset. Missing ones are left out.
+            ``butakov_mnist-1`` for several seeds of one preset. Missing runs are left out.
         data: the folder to write, with ``butakov_synthetic.csv``, ``butakov_<preset>.csv``,
             ``butakov_<preset>_logs.csv`` and ``butakov_<preset>_phases.csv``. Estimates of
-            synthetic images of other seeds that it has are kept.
+            synthetic images of other seeds in the folder are kept.
     """
     if SYNTHETIC in run_folders:
         own = known(ib.load(run_folders[SYNTHETIC]))

@@ -1,4 +1,4 @@
-"""The activation functions of Chelombiev et al., and the two studies before.
+"""The activation functions of Chelombiev et al., and the two earlier studies.
 
 The runs are ``ib-keras --pipeline=adaptive_estimators`` with the presets ``paper``, ``fixed-bins``
 (Shwartz-Ziv & Tishby) and ``saxe`` (Saxe et al.).
@@ -69,7 +69,7 @@ def _curves(joined: pd.DataFrame) -> pd.DataFrame:
 
 
 def _falls(joined: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the falls, also at the epochs that all estimators have."""
+    """Summarise the falls, over all epochs and over the epochs that all estimators have."""
     epochs = joined.groupby("estimator")["epoch"].unique()
     common = set.intersection(*map(set, epochs))
     parts = []

@@ -33,8 +33,8 @@ def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
     Args:
         run_folders: ``darlow_photographs`` → the folder of the preset ``photographs``;
             ``darlow_separate`` → that of a run with ``share=false`` for some of its cells. Missing
-            ones are left out.
-        data: the folder to write. Estimates of other seeds that it has are kept.
+            runs are left out.
+        data: the folder to write. Estimates of other seeds in the folder are kept.
     """
     if RUN in run_folders:
         own = decoded(ib.load(run_folders[RUN]))
@@ -57,7 +57,7 @@ def decoded(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The columns ``run``, ``layer``, ``layer_index``, ``epoch``, ``quantity``, ``value``,
-        ``stderr``, ``flags``, and ``details`` of I(X;T) with nothing but its changes.
+        ``stderr``, ``flags``, and ``details``, which has only the changes of I(X;T).
     """
     table = frame.convert(table, "nats")
 
@@ -122,12 +122,12 @@ def compared(shared: pd.DataFrame, separate: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         shared: the estimates of a run with ``share=true``, with the columns of ``decoded``.
-        separate: those of a run of some of its cells with ``share=false``.
+        separate: the estimates of a run of some of these cells with ``share=false``.
 
     Returns:
         The columns ``run``, ``layer``, ``epoch``, ``shared``, ``separate`` (I(X;T)), ``difference``
-        and ``stderr`` (of the difference, from the standard errors of both as if their images were
-        independent, which is too large).
+        and ``stderr`` (of the difference; it is too large, because it is computed from both
+        standard errors as if their images were independent).
     """
     both = []
     for table in (shared, separate):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RUN, MORE = "goldfeld_szt", "goldfeld_szt_more"
-# Values of the authors' run: one network with the same settings.
+# The files of the authors' run: one network with the same settings.
 PUBLISHED, PUBLISHED_LOGS = "goldfeld_published.csv", "goldfeld_published_logs.csv"
 _LAYERS = [f"L{i}" for i in range(1, 6)]
 # Epochs of the authors' figure.
@@ -99,10 +99,10 @@ def _falls(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _logs(joined: pd.DataFrame) -> pd.DataFrame:
-    """Return loss and accuracy over seeds, with noise and, as the authors measured, without."""
+    """Return loss and accuracy over seeds, with noise, and without as the authors measured them."""
     names = [name for name in joined if name.endswith(("loss", "accuracy"))]
     logs = joined[["run", "epoch", *names]].drop_duplicates(["run", "epoch"])
-    for name in names:  # networks that have no noise
+    for name in names:  # networks without noise have no such columns
         if "noiseless_" in name:
             logs[name] = logs[name].fillna(logs[name.replace("noiseless_", "")])
     long = logs.assign(cell=_cell(logs["run"])).melt(["cell", "run", "epoch"], names, "measure")
@@ -231,7 +231,7 @@ def _losses(logs: pd.DataFrame, published: pd.DataFrame) -> Figure:
 
 
 def _noiseless(name: str) -> str:
-    """Return the name in the logs of a measure of the network without its noise."""
+    """Return the name in the logs of a measure that is taken without the network's noise."""
     return f"val_noiseless_{name[4:]}" if name.startswith("val_") else f"noiseless_{name}"
 
 

@@ -1,4 +1,4 @@
-"""The estimator of Goldfeld et al. as their code has it, beside ours, for the same noisy networks.
+"""The estimator of Goldfeld et al. as in their code, beside ours, for the same noisy networks.
 
     python -m benchmarks.papers.goldfeld_estimator
 
@@ -33,14 +33,14 @@ def as_authors(propagated: np.ndarray, rng: np.random.Generator) -> tuple[float,
     """Estimate what the authors' code estimates, h(p̂) − Σ_i h(p̂_i)/n, from fewer draws.
 
     p̂_i is the mixture of the propagations of row i, and p̂ that of all propagations. Both entropies
-    are means over draws from p̂_i of random rows i. The same draws serve for both.
+    are means over the same draws, from p̂_i of random rows i.
 
     Args:
         propagated: S of each row, ``(n, n_x, d)``, in units of the noise.
         rng: the source of the draws.
 
     Returns:
-        I(X;T) in nats, and the standard error of the draws.
+        I(X;T) in nats, and its standard error from the draws.
     """
     n, n_x, dim = propagated.shape
     row, z = rng.integers(n, size=DRAWS), rng.normal(size=(DRAWS, dim))

@@ -76,7 +76,7 @@ def _histograms(histograms: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     kinds = part["run"].map(frame.seed_groups(part["run"]))
     part = part.assign(noise_std=kinds.map(noise).astype(float))
     part = part[part["noise_std"].isin(SHOWN)]
-    # The bins are those of −1 to 1 of `clustering.histograms`; two of them become one.
+    # The bins are those of `clustering.histograms` from −1 to 1; pairs of bins are joined.
     width = part["right"] - part["left"]
     pair = ((part["left"] + 1) / (2 * width) + 1e-6).astype(int)
     part = part.assign(left=(2 * width * pair - 1).round(6))

@@ -19,7 +19,7 @@ _COLUMNS = [
 ]  # fmt: skip
 # The estimators of the front page.
 _SHOWN = ("akde", "binning")
-# What the inputs of the neuron can tell apart, by the probabilities of merged inputs.
+# The values that the neuron's I(X;T) can have, depending on which inputs are merged.
 _LEVELS = {
     "ln 4": math.log(4),
     "ln 3": math.log(3),
@@ -30,11 +30,11 @@ _LEVELS = {
 
 
 def tables(run_folders: Mapping[str, pathlib.Path], data: pathlib.Path) -> None:
-    """Copy what the figures show.
+    """Copy the rows that the figures show.
 
     Args:
         run_folders: ``demo`` → the folder of the preset ``demo``; ``neuron`` → that of the preset
-            ``neuron-quick`` of ``noisy_dnn``. Missing ones are left out.
+            ``neuron-quick`` of ``noisy_dnn``. Missing runs are left out.
         data: the folder of the tables.
     """
     if DEMO in run_folders:
@@ -63,7 +63,7 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _read(path: pathlib.Path) -> pd.DataFrame:
-    """Read a table, with the columns that the figures do not show."""
+    """Read a table, and add the columns that the figures do not show."""
     table = pd.read_csv(path, dtype={"flags": "str"}, keep_default_na=True)
     table = table.assign(flags=table["flags"].fillna(""), dim=0, noise_std=0.0, seconds=0.0)
     return frame.validate(table[frame.COLUMNS])
