@@ -42,10 +42,10 @@ try:
 except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
     __version__ = "0.0.0"
 
-# Hide the messages of TensorFlow's runtime by default: those of all levels on a machine without an
-# NVIDIA GPU, those of level INFO on others. TensorFlow prints some messages before it reads this
-# variable: a WARNING of absl, and the INFO lines on oneDNN and on missing CUDA drivers.
-# TF_ENABLE_ONEDNN_OPTS=0 would hide the line on oneDNN, but it changes numerical results.
+# By default, hide messages of TensorFlow's runtime: INFO, WARNING and ERROR on a machine without an
+# NVIDIA GPU, only INFO on others. TensorFlow prints some messages before it reads this variable: a
+# WARNING of absl, and the INFO lines about oneDNN and about missing CUDA drivers.
+# TF_ENABLE_ONEDNN_OPTS=0 would hide the line about oneDNN, but it changes numerical results.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1" if os.path.exists("/dev/nvidiactl") else "3")
 
 _OBJECTS = {

@@ -17,7 +17,7 @@ class Configured:
     name: ClassVar[str]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, JSON-serialisable."""
+        """Return the arguments of the constructor, which can be serialised to JSON."""
         if not dataclasses.is_dataclass(self):
             if type(self).__init__ is object.__init__:
                 return {}
@@ -48,10 +48,10 @@ class Configured:
 
 
 def construct(cls: type, kwargs: dict[str, Any]) -> Any:
-    """Call a constructor.
+    """Call a constructor, after a check of the arguments' names if the class is a dataclass.
 
     Raises:
-        ArgumentError: If the class is a dataclass without a parameter of a given name.
+        ArgumentError: If a dataclass has no parameter with the name of an argument.
     """
     if dataclasses.is_dataclass(cls):
         known = [field.name for field in dataclasses.fields(cls) if field.init]

@@ -61,7 +61,7 @@ class MissingExtraError(IbKerasError, ImportError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C ended a long computation; the results so far are kept in the exception.
+    """Ctrl-C ended a long computation; the exception holds the results so far.
 
     Args:
         done: what was computed, as a sentence without a full stop.
