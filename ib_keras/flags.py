@@ -229,7 +229,7 @@ _ALL = (
     Flag(
         "view",
         NONE,
-        "the values are of a view, which need not change as the layer does",
+        "the values are those of a view, which may change in other ways than the layer",
         "The value is the information of the view in the column `view`, which is a function of the "
         "layer's output. The layer has at least this information, and may have more.",
         "Compare layers, epochs and networks by the same view; compare several views.",

@@ -296,7 +296,7 @@ class Ensemble:
         labels = recode(y, n)
         if unknown := sorted(set(labels.names) - set(self._label_names), key=str):
             raise ArgumentError(
-                "`y` has other labels than the networks", str(list(self._label_names)), unknown
+                "`y` has labels that the networks lack", str(list(self._label_names)), unknown
             )
         return np.array([self._label_names.index(one) for one in labels.names])[labels.codes]
 

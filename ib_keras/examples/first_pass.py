@@ -21,7 +21,7 @@ from ib_keras.errors import ArgumentError
 
 KNOWN_LENGTH = (
     "a data set that ends: `dataset.take(steps)` for tf.data, and "
-    "`tf.data.experimental.assert_cardinality` if it ends but does not know where; "
+    "`tf.data.experimental.assert_cardinality` if it ends but its length is unknown; "
     "`itertools.islice(generator, steps)` for a generator"
 )
 # A data set of unknown length counts as endless if it has more than _MOST_ROWS rows, more than

@@ -388,7 +388,7 @@ def _check_lambdas(model: keras.Model, layers: Layers) -> None:
             if isinstance(layer, keras.layers.Layer) and _is_chosen(layer, layers):
                 raise ArgumentError(
                     f"The layer {layer.name!r} is called inside the Lambda {holder.name!r}, which "
-                    "hides it from Keras: it cannot be tapped, nor are its weights trained",
+                    "hides it from Keras: it cannot be tapped, and its weights are not trained",
                     "a subclass of keras.layers.Layer that holds it as an attribute, instead of "
                     "the Lambda",
                     f"{type(layer).__name__} {layer.name!r}",

@@ -329,7 +329,9 @@ class _Keeper(keras.callbacks.Callback):
             self.weights = [state[f"best_{i}"] for i in range(int(state["best"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"{str(path)!r} is not a decoder's state", "one; remove it to start again", error
+                f"{str(path)!r} is not a decoder's state",
+                "such a file; remove it to start again",
+                error,
             ) from None
         if not self.finished:
             restore_state(path, state, self._variables)

@@ -112,7 +112,7 @@ def _keys(spec: Any, folder: pathlib.Path, label: Label) -> tuple[Any, Any]:
         keys = [*(key for key in spec if key not in labels), *labels]
     elif label is not None:
         raise ArgumentError(
-            "`label` does not apply", "None: the elements are no dictionaries", repr(label)
+            "`label` does not apply", "None: the elements are not dictionaries", repr(label)
         )
     else:
         keys = list(range(len(spec))) if isinstance(spec, (tuple, list)) else []

@@ -75,7 +75,7 @@ def _columns(path: pathlib.Path, label: Label) -> tuple[list[str], list[str]]:
     if len(labels) == len(names):
         raise ArgumentError(
             f"The file {str(path)!r} has no inputs",
-            "columns beside those of the labels, separated by "
+            "columns besides those of the labels, separated by "
             + ("tabs" if ".tsv" in path.suffixes else "commas"),
             f"the columns {described(list(map(repr, names)))}",
         )

@@ -183,7 +183,7 @@ def _flagged(table: pd.DataFrame) -> Iterator[tuple]:
         share = known["flags"].str.contains("measurement").mean()
         yield (
             "rows of the deterministic twin that are flagged measurement_bins or _noise", run, "",
-            "its I(X;T) is ln n whatever it learns; binning shows clustering",
+            "its I(X;T) is ln n, whatever the network learns; binning shows clustering",
             f"{share:.0%}",
         )  # fmt: skip
 

@@ -118,7 +118,7 @@ class Recipe(Configured):
         if unknown := [key for key in given if key not in parameters]:
             raise ArgumentError(
                 f"The optimizer {self.optimizer!r} has no {' and no '.join(unknown)}",
-                "'sgd', or another optimizer that has",
+                "'sgd', or another optimizer that has these parameters",
                 given,
             )
         warmup = self.warmup_epochs * steps
