@@ -72,7 +72,7 @@ def families() -> Iterator[Case]:
             for name, family in FAMILIES.items():
                 try:
                     family(2, dim, mi or 1.0, seed=0)
-                except ValueError:  # mi is below what the tails of a Student-t alone give
+                except ValueError:  # the family has no pair with this information
                     continue
 
                 def draw(n: int, seed: int, family: Any = family, dim: int = dim, mi: float = mi):

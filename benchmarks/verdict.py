@@ -7,7 +7,7 @@
 Each network of noise has 3 to 150 layers and is trained for 2 to 8 epochs on random images with
 random labels. Widths, activations, normalisation, residual sums, the number of rows, the
 estimators and the number of seeds are drawn at random, too. Training on noise changes a network, so
-that its information may really fall. A claim therefore counts as chance only if fresh rows, of the
+that I(X;T) may really fall. A claim therefore counts as chance only if fresh rows, of the
 same number, do not show at least half of the smallest fall that counts.
 
 The controls are the noisy neuron of Goldfeld et al. by `sp` and the network of Shwartz-Ziv and

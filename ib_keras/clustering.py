@@ -123,8 +123,8 @@ def measures(
         has no rows for the entropy and the bins unless ``width`` is given.
 
     Raises:
-        ArgumentError: If no layer has noise and ``width`` is not given, or layers, epochs or labels
-            are invalid.
+        ArgumentError: If no layer has noise and ``width`` is not given; if layers, epochs or labels
+            are invalid; or if a layer has values that are not finite.
     """
     samples, sources = _source(source, targets, layers, epochs)
     if width is not None:
@@ -177,7 +177,8 @@ def histograms(
         (within classes, between classes, or all) integrate to 1.
 
     Raises:
-        ArgumentError: If layers, epochs or labels are invalid.
+        ArgumentError: If layers, epochs or labels are invalid, or a layer has values that are not
+            finite.
     """
     check_count(bins, "bins")
     samples, sources = _source(source, targets, layers, epochs)

@@ -34,7 +34,7 @@ class _Parts(NamedTuple):
 
 
 class Dataset(_Parts):
-    """Inputs and labels of the training and test part; it unpacks like Keras's data sets.
+    """Inputs and labels of the training and the test part, which unpack like Keras's data sets.
 
     Attributes:
         train: ``(x, y)`` of the training part, with inputs x ``(n, ...)`` and class codes 0…K−1 as

@@ -47,8 +47,8 @@ class ActivationStore:
         epoch-000010/003-block_dense.mean.npy, .scale.npy  the parameters of a declared p(T|X)
         epoch-000010/003-block_dense.mask.npy  the valid positions of the view "positions"
         epoch-000010/propagated-rows.npy        the rows that were propagated repeatedly, (m,)
-        epoch-000010/003-block_dense.propagated.npy  S of these rows, (n_x, m, *shape), of layers
-                                    that come after noise
+        epoch-000010/003-block_dense.propagated.npy  S of these rows, (n_x, m, *shape), if the layer
+                                    comes after noise
 
     T is a layer's output, and S the output before the layer's own noise.
 

@@ -34,7 +34,7 @@ class Recorder(keras.callbacks.Callback):
 
     If training starts at a later epoch (``fit(initial_epoch=…)``, ``ib_keras.Backup``), the record
     at the same path is continued: epochs up to this one are kept, and later epochs, which belong
-    to the lost training, are replaced as they are reached. Callbacks that make backups must come
+    to the lost training, are replaced when they are reached. Callbacks that make backups must come
     after this one in the list. If a training was killed before its first backup, it starts from the
     beginning, and the record of its first epoch is replaced.
 

@@ -30,7 +30,7 @@ _SAME_ROWS = (
 )
 # Cardinality of a tf.data.Dataset that has no end.
 _INFINITE = -1
-# Smaller elements are joined until they have so many rows or bytes.
+# Smaller elements are joined until a batch has this number of rows or of bytes.
 _BATCH, _BATCH_BYTES = 256, 1 << 24
 
 

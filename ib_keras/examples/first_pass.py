@@ -1,4 +1,4 @@
-"""The first pass over a data set: its rows, targets and checksums, and a copy if it needs one."""
+"""The first pass over a data set: its rows, targets and checksums, and a copy of an iterator."""
 
 from __future__ import annotations
 

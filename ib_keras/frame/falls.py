@@ -1,4 +1,4 @@
-"""Tests whether an information falls during training by more than chance explains.
+"""Tests whether a mutual information falls during training by more than chance explains.
 
 For a curve I_e over E recorded epochs, the null hypothesis is that no earlier value is above the
 last one. Each earlier epoch is compared with the last,

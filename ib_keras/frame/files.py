@@ -41,7 +41,8 @@ def write(
     Args:
         frame: a table of estimates.
         path: the folder to write. The files of an existing folder of estimates are replaced.
-        logs: Keras's logs with the columns ``run`` and ``epoch``; ``None`` for no logs.
+        logs: Keras's logs with the columns ``run`` and ``epoch``; ``None`` for no logs, in which
+            case the logs of an existing folder are kept.
 
     Returns:
         The folder.

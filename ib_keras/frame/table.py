@@ -33,12 +33,12 @@ TYPES = {
 }
 # The flag of rows without an estimate; also the key in a table's attrs for the number of such rows.
 NOT_ESTIMATED = "not_estimated"
-# An estimate of an information may be below 0 by this much, in nats, without being flagged.
+# An estimate of a mutual information may be below 0 by this much, in nats, without being flagged.
 _BELOW = 0.05
 _NATS = {"nats": 1.0, "bits": math.log(2)}
 # The information about a target, whose name is in brackets if there are several targets.
 TARGET = re.compile(r"I\(T;Y(\[.+\])?\)")
-# The beginnings of the quantities that have a unit: informations and entropies.
+# The beginnings of the quantities that have a unit: mutual informations and entropies.
 _IN_UNITS = ("I(", "H(", "h(")
 
 
@@ -115,7 +115,7 @@ def convert(frame: pd.DataFrame, unit: str) -> pd.DataFrame:
 
 
 def has_unit(quantity: str) -> bool:
-    """Return whether a quantity is an information or an entropy, which are in nats or bits.
+    """Return whether a quantity is a mutual information or an entropy, in nats or bits.
 
     Args:
         quantity: name of the quantity, such as ``"I(X;T)"`` or ``"P(class kept)"``.
@@ -297,7 +297,7 @@ def with_flags(row: dict[str, Any], *flags: str) -> dict[str, Any]:
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """Return the flags of an estimate, with ``negative`` if it is an information well below 0."""
+    """Return the flags of an estimate, with ``negative`` for an I(·;·) well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags

@@ -22,7 +22,7 @@ from ib_keras import frame as frames
 from ib_keras.frame.falls import LEVEL, adjusted, p_of_curve, p_of_runs
 
 # The smallest fall that counts, as a fraction of the maximum and in the unit of the table; and the
-# number of standard errors: a curve is flat if its fall plus so many errors is smaller.
+# number of standard errors: a curve is flat if its fall plus this number of errors is smaller.
 SHARE, LEAST, ERRORS = 0.05, 0.01, 2.0
 YES, CARE, NO = "yes", "with care", "no"
 COMPRESSES, KEEPS, OPEN, DISPUTED, UNKNOWN = (

@@ -210,7 +210,7 @@ def build(
     regression: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
-    """Build a model from its name, load it from a file, or call a function.
+    """Build a model by its name, load it from a file, or get it from a function.
 
     Args:
         identifier: one of the following: a name from ``names()``; a ``.keras`` file;
