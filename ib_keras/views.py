@@ -189,7 +189,7 @@ class _Projection(View):
                 f"more than {k} rows",
                 f"{len(rows)} rows",
             )
-        if not np.isfinite(rows).all():  # the training has diverged, which must not stop it
+        if not np.isfinite(rows).all():  # an error would stop a training that has diverged
             return np.full(size, np.nan, np.float32), np.full((size, k), np.nan, np.float32)
         with np.errstate(invalid="ignore"):  # constant layers
             pca = PCA(k, random_state=0).fit(rows)
@@ -251,7 +251,7 @@ _REGISTERED: dict[str, _Custom] = {}
 
 
 def register(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Register a function of a layer's output as a view; an earlier view of its name is replaced.
+    """Register a function of a layer's output as a view, replacing an earlier one of its name.
 
     Args:
         name: the view's name in ``views=`` and in tables, without colons.

@@ -58,8 +58,8 @@ class ActivationStore:
     number may read.
 
     A store in a bucket can be read, but not written. Each file is copied to a temporary folder when
-    it is needed, so reading one layer copies that layer only. Of the layers' arrays, only the
-    copies of the last few are kept.
+    it is needed, so reading one layer copies that layer only. Only the last few copies of layers'
+    arrays are kept.
 
     Args:
         path: an existing store, on this machine or in a bucket (``gs://…``, or any other URL that

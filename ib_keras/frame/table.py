@@ -297,7 +297,7 @@ def with_flags(row: dict[str, Any], *flags: str) -> dict[str, Any]:
 
 
 def flags_of(quantity: str, value: Estimate) -> tuple[str, ...]:
-    """Return the flags of an estimate, with ``negative`` for an I(·;·) well below 0."""
+    """Return the flags of an estimate, with ``negative`` if an information is well below 0."""
     error = value.stderr if math.isfinite(value.stderr) else 0.0
     below = quantity.startswith("I(") and value.kind == "estimate" and value.value < -_BELOW
     return (*value.flags, "negative") if below and value.value < -3 * error else value.flags

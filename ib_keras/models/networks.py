@@ -254,8 +254,8 @@ def four_layer_cnn(
 
     Each convolution is padded to keep the size of its input, and 2×2 max-pooling follows. The
     outputs of the four layers are ``pool_1``, ``pool_2``, ``dense_1`` and ``output``; these are the
-    layers to tap. The paper says of its network for MNIST only that it is convolutional and has
-    four layers. The numbers of filters and units and the padding are choices made here.
+    layers to tap. The paper describes its network for MNIST as a convolutional network of four
+    layers. The numbers of filters and units and the padding are choices made here.
 
     Args:
         input_shape: height, width and optionally channels; a missing channel axis is added.

@@ -17,7 +17,7 @@ _COSINE = "mean cosine "
 def held_out_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Compute the share of misclassified held-out rows, as a mean over seeds with an interval.
 
-    The interval is that of 95 % by Student's distribution.
+    The interval is the 95 % interval of Student's distribution.
 
     Args:
         table: estimates joined with the logs, as ``ib_keras.load`` returns them.
