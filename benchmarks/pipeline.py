@@ -36,7 +36,7 @@ HEAVY = [json.dumps({"name": "ksg", "k": k}) for k in range(1, 7)]
 
 
 def in_one_process(folder: pathlib.Path) -> float:
-    """Return the seconds of a run's executors, one after another, without importing TensorFlow."""
+    """Return the seconds of a run's executors, one after another; TensorFlow is imported before."""
     keras.layers.Dense(1)
     start = time.perf_counter()
     examples.run("szt", folder / "data")
