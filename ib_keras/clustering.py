@@ -12,7 +12,13 @@ import pandas as pd
 from scipy.spatial.distance import pdist
 
 from ib_keras.activations import ActivationStore
-from ib_keras.arrays.checks import as_samples, check_count, check_positive, check_seed
+from ib_keras.arrays.checks import (
+    as_samples,
+    check_count,
+    check_interval,
+    check_positive,
+    check_seed,
+)
 from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import are_labels, as_labels
 from ib_keras.errors import ArgumentError
@@ -231,13 +237,17 @@ def values(
         A row for each bin, with the columns ``VALUES``. The densities of a layer integrate to 1.
 
     Raises:
-        ArgumentError: If layers or epochs are invalid, or ``bins`` is not a count.
+        ArgumentError: If layers, epochs or ``range`` are invalid, ``bins`` is not a count, or a
+            layer has values that are not finite.
     """
     check_count(bins, "bins")
+    if range is not None:
+        range = check_interval(range, "range")
     _, sources = _source(source, None, layers, epochs)
     rows: list[tuple] = []
     for one in sources:
-        density, edges = np.histogram(one.read(), bins, range, density=True)
+        read = as_samples(one.read(), one.where.layer, min_samples=1)
+        density, edges = np.histogram(read, bins, range, density=True)
         if np.isfinite(density).all():
             bars = zip(edges[:-1], edges[1:], density, strict=True)
             rows += [(*one.where[:4], *bar) for bar in bars]

@@ -144,19 +144,24 @@ def log_gamma_exponential(n: int, dim: int, mi: float, *, seed: int) -> Pair:
     Args:
         n: number of samples.
         dim: dimension of X, and of Y.
-        mi: I(X;Y) in nats, > 0; for each dimension, it must be between 6e-8 and 5.9.
+        mi: I(X;Y) in nats; for each dimension, it must be at least 1e-12.
         seed: integer seed.
 
     Returns:
         x and y, each ``(n, dim)`` float64.
+
+    Raises:
+        ArgumentError: If ``mi`` is too small.
     """
     n, dim, mi, rng = _check(n, dim, mi, seed, positive=True)
+    if mi / dim < 1e-12:
+        raise ArgumentError("`mi` is too small", "at least 1e-12 nats for each dimension", mi / dim)
 
     def gap(log_theta: float) -> float:
         theta = math.exp(log_theta)
         return float(digamma(1 / theta)) + theta + log_theta - mi / dim
 
-    shape = math.exp(-brentq(gap, -16.0, 6.5))
+    shape = math.exp(-brentq(gap, -30.0, mi / dim + 2))
     # ln Gamma(s) = ln Gamma(s + 1) + ln(U)/s does not underflow for small s.
     x = np.log(rng.gamma(shape + 1, size=(n, dim))) + np.log(rng.uniform(size=(n, dim))) / shape
     y = np.log(rng.exponential(size=(n, dim))) - x

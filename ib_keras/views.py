@@ -227,7 +227,7 @@ class _Custom(View):
             received = f"{tuple(result.shape)}, {result.dtype.name}"
             fits = len(result.shape) > 1 and result.shape[0] == 2 and result.dtype.is_floating
         except Exception as error:  # functions of users may raise any
-            fits, received = False, f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            fits, received = False, f"{type(error).__name__}: {error}".splitlines()[0]
         if not fits:
             raise ArgumentError(
                 f"The view {self.name!r} does not fit the layer {layer!r}, of shape {shape}",

@@ -80,3 +80,12 @@ def test_bad_input():
         clustering.histograms({"a": t}, targets=[1, 2])
     constant = clustering.measures({"a": t}, targets=[0, 0, 1, 1, 1], width=0.1)
     assert constant.set_index("measure").loc["H(Bin(T))", "value"] == 0
+
+
+def test_values_that_have_no_histogram():
+    t = np.zeros((5, 2))
+    t[1] = np.nan
+    with pytest.raises(ArgumentError, match="NaN"):
+        ib.clustering.values({"t": t})
+    with pytest.raises(ArgumentError, match="`range`"):
+        ib.clustering.values({"t": np.eye(3)}, range=(1, 0))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import ib_keras as ib
 from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG, Gaussian
@@ -119,3 +120,14 @@ def test_bad_input():
         synthetic.student_t(5, 3, 0.01, dof=1.0, seed=0)
     with pytest.raises(ArgumentError, match="size"):
         synthetic.rectangle_images(5, 2, 1.0, seed=0)
+
+
+@pytest.mark.parametrize("mi", [1e-10, 0.1, 6.0, 20.0])
+def test_log_gamma_variables_of_any_information(mi):
+    x, y = synthetic.log_gamma_exponential(4000, 1, mi, seed=0)
+    assert np.isfinite(x).all() and np.isfinite(y).all()
+    if mi >= 0.1:
+        found = ib.mutual_information(x, y, budget="fast")
+        assert found.value == pytest.approx(mi, rel=0.1, abs=0.05) or "unbounded" in found.flags
+    with pytest.raises(ArgumentError, match="too small"):
+        synthetic.log_gamma_exponential(10, 1, 1e-13, seed=0)

@@ -209,21 +209,25 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
     deadline = time.monotonic() + _PATIENCE
     while True:
         is_late = time.monotonic() > deadline
-        manifest, version = before = _state(file.parent)
+        manifest, version = before = _state(file)
         try:
             tables = _read_tables(file, name, shown, manifest)
         except StoreError:
-            if _state(file.parent) == before and (version is None or is_late):
+            if _state(file) == before and (version is None or is_late):
                 raise
         else:
-            if is_late or (_state(file.parent) == before and not _is_mixed(manifest, version)):
+            if is_late or (_state(file) == before and not _is_mixed(manifest, version)):
                 return tables
         time.sleep(0.001)
 
 
-def _state(folder: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Return a folder's manifest and, while its tables are being replaced, their entries."""
-    if not (folder / manifests.MANIFEST).is_file():
+def _state(file: pathlib.Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Return a table's manifest and, while its tables are being replaced, their entries.
+
+    A file of another name is a table of its own, whatever else its folder has.
+    """
+    folder = file.parent
+    if file.name != ESTIMATES or not (folder / manifests.MANIFEST).is_file():
         return None, None
     manifest = _manifest(folder)
     if manifest.get("replaced") is None:

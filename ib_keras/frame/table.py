@@ -138,7 +138,7 @@ def given_target(quantity: str) -> str:
 
 def target_name(quantity: str) -> str:
     """Return the name of the target in ``"I(T;Y[name])"``; empty for ``"I(T;Y)"``."""
-    return quantity.removeprefix("I(T;Y").removesuffix(")").strip("[]")
+    return quantity.removeprefix("I(T;Y").removesuffix(")").removeprefix("[").removesuffix("]")
 
 
 def target_quantity(frame: pd.DataFrame, target: str | None = None) -> str:
@@ -287,8 +287,9 @@ def measured(quantity: str, flags: Iterable[str]) -> str:
         quantity: a quantity, such as ``"I(X;T)"``.
         flags: the flags of each estimate; all must have ``measurement_noise`` for ``T+N``.
     """
-    noisy = all("measurement_noise" in split(own) for own in flags)
-    return re.sub(r"\bT\b", "T+N", quantity, count=1) if noisy else quantity
+    noisy = ["measurement_noise" in split(own) for own in flags]
+    is_noisy = bool(noisy) and all(noisy)
+    return re.sub(r"\bT\b", "T+N", quantity, count=1) if is_noisy else quantity
 
 
 def with_flags(row: dict[str, Any], *flags: str) -> dict[str, Any]:

@@ -5,8 +5,9 @@ that it watches have an instance attribute ``call`` that passes the output to th
 *same thread*; in other threads it only runs the layer's own ``call``. Inside a ``tf.function`` this
 happens while the function is traced, so the compiled program contains the intercepted outputs, and
 the model itself is unchanged. The attribute is removed when the last session that watches the layer
-is closed. The lock is held only to set and remove the attribute, never while a model runs, because
-the replicas of a distribution strategy wait for each other inside a call.
+is closed; one that the layer had before is restored. The lock is held only to set and remove the
+attribute, never while a model runs, because the replicas of a distribution strategy wait for each
+other inside a call.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import keras
 
 _lock = threading.Lock()
 _watchers: dict[int, int] = {}
+# The instance attributes that layers had before they were watched.
+_own: dict[tuple[int, str], Any] = {}
 _local = threading.local()
 _METHODS = ("call", "quantized_call")
 
@@ -76,7 +79,10 @@ class Session:
                     for method in _METHODS:
                         # Keras runs `quantized_call` of quantized layers instead of `call`.
                         if method == "call" or getattr(layer, "quantization_mode", None):
-                            layer.__dict__[method] = _dispatcher(layer, method)
+                            replaced = _dispatcher(layer, method)
+                            if method in layer.__dict__:
+                                _own[key, method] = layer.__dict__[method]
+                            layer.__dict__[method] = replaced
                 _watchers[key] = _watchers.get(key, 0) + 1
         _sessions().append(self)
         return self
@@ -90,6 +96,8 @@ class Session:
                     del _watchers[key]
                     for method in _METHODS:
                         layer.__dict__.pop(method, None)
+                        if (key, method) in _own:
+                            layer.__dict__[method] = _own.pop((key, method))
 
     def intercept(
         self, layer: keras.Operation, proceed: Callable, /, *args: Any, **kwargs: Any

@@ -72,7 +72,7 @@ def prior(
     best = _pixels(train, held_out, plain)._replace(history=decoded.history)
     if _better(decoded, best, plain):
         best = decoded
-    if labels is not None and 1 < max(part.max() for part in labels) < _MAX_VALUES_OF_MIXTURE:
+    if labels is not None and 0 < max(part.max() for part in labels) < _MAX_VALUES_OF_MIXTURE:
         classes = np.eye(max(part.max() for part in labels) + 1, dtype=np.float32)
         decoder = make(settings, train.shape[1:], classes.shape[1:])
         parts = ((train, classes[labels[0]]), (held_out, classes[labels[1]]))

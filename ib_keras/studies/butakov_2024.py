@@ -45,13 +45,16 @@ def known_information(table: pd.DataFrame) -> pd.DataFrame:
                 f"{v:.2f}{f' ± {errors[t]:.2f}' if t in errors else ''} ({t:g})"
                 for t, v in values.items()
             )
-            share = (values / best)[best.index >= 1]
+            share = (values / best).loc[1:].dropna()
+            beside = (
+                f"; {share.min():.0%} to {share.max():.0%} of the nearest-neighbour estimates "
+                "from the images' parameters"
+            )
             rows.append((
                 "estimate (truth) [nats]" + (f", ± std of {seeds} seeds" if seeds > 1 else ""),
                 group, estimator,
                 "near the truth if the compressor keeps the shared information",
-                f"{pairs}; {share.min():.0%} to {share.max():.0%} of the nearest-neighbour "
-                "estimates from the images' parameters",
+                pairs + (beside if len(share) else ""),
             ))  # fmt: skip
             for neural in (str(e) for e in wide if str(e).startswith(_NEURAL)):
                 off = (wide[[estimator, neural]].sub(wide.index, axis=0)).abs()

@@ -22,6 +22,8 @@ MEASURES = {
     "val_accuracy": "held-out accuracy",
     "gap": "training minus held-out accuracy",
 }
+# The columns of the logs from which they are computed.
+_ACCURACIES = {"accuracy", "val_accuracy"}
 
 
 def adaptive_estimators(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +116,7 @@ def _gathered(falls: pd.DataFrame) -> Iterator[tuple]:
 
 def _overfitting(table: pd.DataFrame) -> Iterator[tuple]:
     """Report the accuracies at the end, and the fall of the held-out one from its maximum."""
-    if not {"accuracy", "val_accuracy"} <= set(table):
+    if not _ACCURACIES <= set(table):
         return
     columns = ["run", "epoch", "accuracy", "val_accuracy"]
     logs = table[columns].drop_duplicates(["run", "epoch"]).sort_values("epoch")
@@ -235,8 +237,11 @@ def reported(material: Material) -> Reported:
         name = re.sub(r"[^\w.-]+", "_", estimator).strip("_")
         planes[f"planes_{name}.png"] = plot.ensemble_planes(table, estimator=estimator)
         falls[f"compression_{name}.png"] = plot.compression(compression, estimator=estimator)
-        layer, (points, _, result) = list(generalisation(joined, estimator).items())[-1]
-        if result is not None:
+        if not _ACCURACIES <= set(joined):
+            continue
+        for layer, (points, _, result) in list(generalisation(joined, estimator).items())[-1:]:
+            if result is None:
+                continue
             low, high = result.confidence_interval()
             gaps[f"generalisation_{name}.png"] = plot.scatter(
                 points["compression"], points["val_accuracy"], points["group"],

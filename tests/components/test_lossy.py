@@ -91,6 +91,10 @@ def test_principal_components_lose_what_is_hidden():
     assert of_pca["stderr"] == pytest.approx(by_pca.std())
     findings = studies.known_information(table.assign(mi=2.0))
     assert findings["finding"].str.contains("std of 2 seeds").any()
+    lost = table.assign(mi=2.0, value=table["value"].where(table["layer"] != "latents"))
+    for some in (lost, lost[lost["layer"] != "latents"]):  # nothing is known of the parameters
+        found = studies.known_information(some)
+        assert len(found) == len(findings) and not found["measured"].str.contains("nan").any()
     (axes,) = plot.against_truth(table.assign(mi=2.0)).axes
     assert axes.get_title() == "hidden-32"
 

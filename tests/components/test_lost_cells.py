@@ -47,3 +47,17 @@ def test_a_report_is_made_whatever_is_missing(study, name, tmp_path):
         study != "adaptive_estimators" and name != "no labels"
     )
     assert isinstance(ib.report.last_epoch_text(table), str)
+
+
+def test_a_report_is_made_without_accuracies_and_of_penalised_runs(tmp_path):
+    table = TABLES["no labels"]
+    whole = next(iter(TABLES.values()))
+    logs = whole[["run", "epoch"]].drop_duplicates().assign(loss=1.0)
+    penalised = whole.assign(run=whole["run"].str.replace(r"-(\d)$", r"+l2-\1", regex=True))
+    for i, (one, own) in enumerate((
+        (whole, logs), (table, logs),
+        (penalised, logs.assign(run=penalised["run"].iloc[0], accuracy=0.5, val_accuracy=0.4)),
+    )):  # fmt: skip
+        frame.write(one, tmp_path / f"in{i}", logs=own.drop_duplicates(["run", "epoch"]))
+        reporter.run([tmp_path / f"in{i}"], tmp_path / f"out{i}", study="adaptive_estimators")
+        assert (tmp_path / f"out{i}" / "findings.csv").exists()

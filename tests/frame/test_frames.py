@@ -135,3 +135,23 @@ def test_fractions_have_no_unit():
     assert ib.plot.layer_curves(table, quantity="P(class kept)").axes[0].get_ylabel() == (
         "P(class kept)"
     )
+
+
+def test_names_of_targets_and_of_what_was_measured():
+    from ib_keras.frame import table
+
+    names = ("class", "x[0]", "[a]", "a(b)")
+    assert [table.target_name(f"I(T;Y[{name}])") for name in names] == list(names)
+    assert table.target_name("I(T;Y)") == ""
+    assert (
+        table.measured("I(X;T)", ["measurement_noise", "saturated,measurement_noise"]) == "I(X;T+N)"
+    )
+    assert table.measured("I(X;T)", ["measurement_noise", ""]) == "I(X;T)"
+    assert table.measured("I(X;T)", []) == "I(X;T)"
+
+
+def test_a_file_beside_another_manifest_is_a_table_of_its_own(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"schema": "other"}')
+    table = ib.estimate({"a": np.random.default_rng(0).normal(size=(50, 2))}, "ebab")
+    table.to_parquet(tmp_path / "mine.parquet")
+    assert len(ib.load(tmp_path / "mine.parquet")) == len(table)

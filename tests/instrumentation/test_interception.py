@@ -22,6 +22,18 @@ def test_output_is_changed_inside_and_only_inside(mlp):
     assert "call" not in layer.__dict__
 
 
+def test_a_call_of_the_layer_itself_is_kept(mlp):
+    x = np.zeros((1, 4), "float32")
+    layer = mlp.get_layer("first")
+    plain = layer.call
+    layer.call = own = lambda inputs: 3 + plain(inputs)
+    changed = layer(x).numpy()
+    with Session([layer], add_one):
+        np.testing.assert_allclose(layer(x), changed + 1)
+    assert layer.call is own
+    np.testing.assert_array_equal(layer(x), changed)
+
+
 def test_sessions_nest_on_one_layer(mlp):
     x = np.zeros((1, 4), "float32")
     layer = mlp.get_layer("first")

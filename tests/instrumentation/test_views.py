@@ -224,10 +224,18 @@ def test_a_registered_function():
         ({"conv": "integers"}, "does not fit the layer 'conv'"),
         ({"conv": "one row"}, "does not fit the layer 'conv'"),
         ({"conv": keras.layers.LSTM(2)}, "does not fit the layer 'conv'"),
+        ({"conv": "asserts"}, "does not fit the layer 'conv'.*AssertionError"),
     ],
 )
 def test_views_that_do_not_fit(chosen, message):
-    views._REGISTERED.pop("integers", None), views._REGISTERED.pop("one row", None)
+    for name in ("integers", "one row", "asserts"):
+        views._REGISTERED.pop(name, None)
+
+    def asserts(t):
+        assert t.shape[1] == 5
+        return t
+
+    views.register("asserts", asserts)
     views.register("integers", lambda t: tf.cast(t[:, 0, 0], tf.int32))
     views.register("one row", lambda t: t[:1, 0, 0])
     with pytest.raises(ArgumentError, match=message):
