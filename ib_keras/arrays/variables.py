@@ -43,7 +43,7 @@ class Variable:
 
     Args:
         kind: ``"continuous"``: numbers that hardly repeat; ``"count"``: numbers that repeat, such
-            as integers; ``"mixture"``: numbers of which some repeat often and the others do not;
+            as integers; ``"mixture"``: numbers, some of which repeat often and the others do not;
             ``"category"``: values without an order; ``"mixed"``: columns of several kinds.
         numbers: the columns that are numbers and not constant, ``(n, d)`` float64.
         categories: integer codes of each column that is a category, ``(n,)``.

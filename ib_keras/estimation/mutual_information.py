@@ -151,7 +151,7 @@ def mutual_information(
     budget = budget if neural else "fast"
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
-        raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
+        raise ArgumentError("`kind` is unknown", "one kind, or a pair for `a` and `b`", kind)
     _check_order(a, b)
     if by_column:
         known = as_variable(b, "b", kinds[1])

@@ -184,7 +184,7 @@ class LossyCompression(FromPairs):
         if side.dim > self.k and not len(side.fit):
             raise ArgumentError(
                 "`a` is wider than the codes, and both compressors are fitted already, so no rows "
-                "are set aside to fit its own",
+                "are set aside to fit a compressor of `a`",
                 f"at most {self.k} columns, or a compressor that is not fitted",
                 f"{side.dim} columns",
             )

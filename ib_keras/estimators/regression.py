@@ -72,8 +72,9 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     from B to A. Local functions are fitted without the row itself, and the residuals of polynomials
     are corrected for its influence. An imperfect regression makes the estimate lower. The
     candidates are therefore the highest estimate and those that are not below it by more than two
-    standard errors of the difference; the one with the smallest error is used. Columns that are linear functions of others are left out. So are regressions to samples on
-    a surface, which have no density.
+    standard errors of the difference; the one with the smallest error is used. Columns that are
+    linear functions of others are left out. So are regressions to samples on a surface, which have
+    no density.
 
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
