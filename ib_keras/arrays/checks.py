@@ -56,7 +56,7 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
 def as_samples(
     values: Any, name: str = "t", *, min_samples: int = 2, finite: bool = True
 ) -> np.ndarray:
-    """Return ``values`` as a finite ``(n, d)`` array of float32 or float64.
+    """Return ``values`` as an array ``(n, d)`` of float32 or float64.
 
     Narrower floats become float32; integers and booleans become float64.
 
@@ -64,11 +64,11 @@ def as_samples(
         values: samples, ``(n, ...)``.
         name: name of the argument in error messages.
         min_samples: smallest number of rows that is accepted.
-        finite: whether NaN and infinite values raise an error.
+        finite: whether to raise an error if values are NaN or infinite.
 
     Raises:
         ArgumentError: If ``values`` are not numeric, have fewer than ``min_samples`` rows, have no
-            columns, or contain NaN or infinite values.
+            columns, or, with ``finite``, contain NaN or infinite values.
     """
     array = as_array(values, name)
     if array.ndim == 0 or len(array) < min_samples:
@@ -100,7 +100,7 @@ def check_seed(value: Any) -> int:
 
 
 def check_bool(value: Any, name: str) -> bool:
-    """Return a truth value."""
+    """Return ``value`` if it is True or False."""
     if not isinstance(value, bool):
         raise ArgumentError(f"`{name}` is unknown", "True or False", repr(value))
     return value
@@ -151,7 +151,7 @@ def check_share(value: Any, name: str) -> float:
 
 
 def check_rate(value: Any, name: str) -> float:
-    """Return ``value`` as a float from 0, which is included, to 1, which is excluded."""
+    """Return ``value`` as a float between 0 (included) and 1 (excluded)."""
     if not _is_number(value) or not 0 <= value < 1:
         raise ArgumentError(f"`{name}` is not a rate", "0 <= value < 1", repr(value))
     return float(value)

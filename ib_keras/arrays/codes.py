@@ -12,8 +12,9 @@ import pandas as pd
 from ib_keras.arrays.rows import slices
 from ib_keras.interface import Estimate
 
+# Bytes that are hashed or compared at a time.
 _BLOCK_BYTES = 1 << 22
-# Larger samples are read from a memory map in parts of this size.
+# Bytes that are read from a memory map at a time.
 _PART_BYTES = 1 << 26
 _WORD = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -22,9 +23,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 def row_codes(rows: Any) -> np.ndarray:
     """Return an integer code for each row; two codes are equal if and only if the rows are.
 
-    The rows are hashed to 64 bits, and the groups of equal hashes are then compared with the rows,
-    so a collision of hashes costs time but does not change the result. Memory maps are read in
-    parts.
+    The rows are hashed to 64 bits, and rows with equal hashes are then compared with each other, so
+    a collision of hashes costs time but does not change the result. Memory maps are read in parts.
 
     Args:
         rows: array ``(n, ...)`` of any fixed-size dtype; −0.0 and 0.0 are equal.
@@ -94,7 +94,7 @@ def entropy(codes: np.ndarray) -> float:
 
 
 def at_most_entropy(estimate: Estimate, labels: np.ndarray) -> Estimate:
-    """Limit an estimate of I(T;Y) to H(Y) of the labels 0…K−1."""
+    """Return an estimate of I(T;Y), limited to the entropy H(Y) of the labels 0…K−1."""
     return dataclasses.replace(estimate, value=min(estimate.value, entropy(labels)))
 
 

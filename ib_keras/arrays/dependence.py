@@ -1,28 +1,29 @@
-"""A test whether the rows of two variables depend on the rows before, as in a time series.
+"""A test of whether the rows of two variables depend on the preceding rows, as in a time series.
 
-Estimates of I(A;B) assume independent pairs. If the rows of only one variable depend on each other,
-a permutation of the other is still a valid comparison. If those of both do, as for two slow series,
-rows that are near in time are near in both spaces, and information is found where there is none.
+Estimates of I(A;B) assume independent pairs. If only the rows of one variable depend on each other,
+a permutation of the other is still a valid comparison. If the rows of both variables do, as in two
+slow series, rows that are near in time are near in both spaces, and the estimate is too high.
 
 Rows that were sorted by a label or by a value depend on their order too, but they are exchangeable:
-the estimate does not use the order, so sorting changes nothing, and must not be noticed. The test
-therefore looks at the order within a few rows only, which sorting leaves random.
+the estimate does not use the order, so sorting does not change it and must not raise an alarm. The
+test therefore looks only at the order within a few rows, which remains random after sorting.
 
-*Triples.* Of three rows in succession, let D be the distances of a column. If the rows are
-exchangeable, each of the three pairs is the most distant one with probability 1/3, for any
-distribution and any distance. If the series moves gradually, the most distant pair is the first and
-the third, with a probability of 1/2 for a random walk. Equal distances share the count. Triples of
-three equal distances are left out. Each jump between sorted classes touches only two triples.
-Without equal distances, this is the test of turning points (Bienaymé).
+*Triples.* Consider the distances between the values of a column in three consecutive rows. If the
+rows are exchangeable, each of the three pairs is the most distant one with probability 1/3, for any
+distribution and any distance. If the series moves gradually, the first and the third row are more
+often the most distant pair; in a random walk, with probability 1/2. Pairs at equal distances share
+the count, and triples with three equal distances are left out. Each jump between sorted classes
+affects only two triples. Without equal distances, this is the test of turning points (Bienaymé).
 
-*Runs.* A column of repeated values is slow if equal values follow each other more often than in a
-random order (Wald and Wolfowitz). Sorted classes are slow, and so are the states of a slow process.
-Therefore the triples of one variable are taken from within the runs of the other: in sorted data,
-the rows within a class are random, and in a time series they are not. Runs of fewer than ten rows
-on average are too short for this, and the triples are taken from all rows.
+*Runs.* A column of repeated values is called slow if equal values follow each other more often than
+in a random order (Wald and Wolfowitz). Sorted classes are slow, and so are the states of a slow
+process. Therefore the triples of one variable are taken from within the runs of the other: in
+sorted data, the rows within a class are in random order, and in a time series they are not. Runs
+that have fewer than ten rows on average are too short for this; the triples are then taken from all
+rows.
 
-*Order.* If the rows are sorted by a column, or by several columns one after another as a grid is
-enumerated, they are compared within the runs of equal rows only.
+*Order.* If the rows are sorted by a column, or by several columns in turn as the points of a grid
+are, the triples are taken from within the runs of rows that are equal in these columns.
 """
 
 from __future__ import annotations
@@ -35,31 +36,31 @@ from scipy.stats import rankdata
 
 from ib_keras.arrays.rows import TILE, slices
 
-# Probability of noticing a dependence of independent rows, for each variable.
+# Probability of a false alarm for independent rows, for each variable.
 _LEVEL = 2e-4
-# Least excess over 1/3 that matters, which is that of autoregressive series of φ = 0.15.
+# Smallest deviation from 1/3 that matters: that of an autoregressive series with φ = 0.15.
 _EXCESS = 0.025
 # Fewest rows, fewest triples, and shortest mean run within which triples are compared.
 _MIN_ROWS, _MIN_TRIPLES, _MIN_RUN = 30, 30, 10.0
-# Largest numbers of columns that are tested, and of classes whose memory is measured.
+# Largest number of columns that are tested, and of classes whose autocorrelation is measured.
 _COLUMNS, _CLASSES = 32, 16
 # The decorrelation length is the lag at which autocorrelations fall below this value.
 _CORRELATED = math.exp(-1)
 
 
 def serial_dependence(a: np.ndarray, b: np.ndarray) -> int:
-    """Return the length over which the rows of both variables depend on each other.
+    """Return the decorrelation length of the rows, or 0 if the variables are not both dependent.
 
-    Dependence is noticed with a probability of at most 0.1 % if the pairs of rows are independent,
-    whether or not they were sorted by a column, by a class, or by a value that varies little from
-    row to row. It is also not noticed if
+    If the pairs of rows are independent, the probability of a false alarm is at most 0.1 %, whether
+    or not the rows were sorted by a column, by a class, or by a value that varies little from row
+    to row. Dependence is not noticed if
 
     * the rows are sorted by a column, such as a clock, because they may have been sorted by it;
-    * the series are so noisy, or so sparsely sampled, that three rows in succession look random,
-      such as a slow series with white noise of the same size;
+    * the series are so noisy, or so sparsely sampled, that three consecutive rows look random, such
+      as a slow series with white noise of the same size;
     * there are fewer than 30 rows, or fewer than 30 triples of rows that differ.
 
-    It may be noticed without need if rows were sorted by classes of fewer than twenty rows each, or
+    False alarms are more frequent if the rows were sorted by classes of fewer than twenty rows, or
     by a value that nearly determines the columns.
 
     Args:
@@ -67,9 +68,9 @@ def serial_dependence(a: np.ndarray, b: np.ndarray) -> int:
         b: samples of B, in the same forms.
 
     Returns:
-        The decorrelation length in rows, at least 1 and at most n/4: the lag at which all
-        autocorrelations of the normal scores of the columns that depend on their order are below
-        1/e. It is 0 if no dependence of both variables is noticed.
+        The decorrelation length in rows, at least 1 and at most n/4: the first lag at which the
+        autocorrelations of all columns that depend on their order, measured on normal scores, are
+        below 1/e. It is 0 unless a dependence is noticed in both variables.
     """
     n = len(a)
     if n < _MIN_ROWS or not (a.size and b.size):
@@ -91,7 +92,11 @@ def serial_dependence(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def _columns(values: np.ndarray) -> np.ndarray:
-    """Return the columns to test, ``(n, c)``: all, or some and some random sums of all."""
+    """Return the columns to test, ``(n, c)``.
+
+    These are all columns or, if there are more than 32, a random half of 32 and as many random sums
+    of all columns.
+    """
     if values.ndim == 1:
         return values[:, None]
     n, d = values.shape
@@ -109,11 +114,15 @@ def _columns(values: np.ndarray) -> np.ndarray:
 
 
 def _key(values: np.ndarray) -> np.ndarray:
-    """Return where the rows change, if they are sorted; otherwise no row."""
+    """Return which rows begin a new run, ``(n,)``, if the rows or single columns are sorted.
+
+    If the rows are sorted by their columns in turn, a run consists of equal rows. Otherwise it
+    consists of rows that are equal in the columns that only rise or only fall.
+    """
     n, d = values.shape
     changed = np.zeros(n, bool)
     rising, falling = np.ones(d, bool), np.ones(d, bool)
-    # Whether the first, or the last, of the columns that change ever increases, or decreases.
+    # Whether the first, or the last, column that changes ever increases, and ever decreases.
     directions = np.zeros((2, 2), bool)
     for part in slices(n - 1, TILE // max(1, d)):
         later, earlier = values[1:][part], values[:-1][part]
@@ -135,7 +144,7 @@ def _key(values: np.ndarray) -> np.ndarray:
 
 
 def _slow(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the runs of the slow columns begin, ``(n,)``, and the slow columns, ``(c,)``."""
+    """Return which rows begin a run of a slow column, ``(n,)``, and the slow columns, ``(c,)``."""
     n, width = columns.shape
     slow = np.zeros(width, bool)
     changes = columns[1:] != columns[:-1]
@@ -156,7 +165,7 @@ def _slow(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Return which columns have triples within runs that are not random, ``(c,)``."""
+    """Return which columns have non-random triples within the runs between cuts, ``(c,)``."""
     whole = ~(cut[1:-1] | cut[2:])
     bound = _quantile(columns.shape[1])
     found = np.zeros(columns.shape[1], bool)
@@ -173,8 +182,8 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
         excess = np.where(used, (far == largest) / ways - 1 / 3, 0.0)
         total = abs(excess.sum())
         if (ways[used] == 1).all():
-            # The third pair is the most distant one unless the second row is a turning point, of
-            # which the variance is known.
+            # The first and third row are the most distant pair unless the second is a turning
+            # point. The variance of the number of turning points is known.
             variance = 8 / 45 * count
         else:
             excess[used] -= excess[used].mean()
@@ -187,12 +196,12 @@ def _gradual(columns: np.ndarray, cut: np.ndarray) -> np.ndarray:
 
 
 def _quantile(tests: int) -> float:
-    """Return the normal quantile at which so many two-sided tests together have the level."""
+    """Return the normal quantile at which this many two-sided tests together have ``_LEVEL``."""
     return -float(ndtri(_LEVEL / (2 * tests)))
 
 
 def _indicators(labels: np.ndarray) -> np.ndarray:
-    """Return whether each row has each of the most frequent labels, ``(n, classes)``."""
+    """Return indicators of the most frequent labels, ``(n, classes)``."""
     counts = np.bincount(np.unique(labels, return_inverse=True)[1])
     largest = np.unique(labels)[np.argsort(-counts, kind="stable")[:_CLASSES]]
     return (labels[:, None] == largest).astype(float)

@@ -1,9 +1,9 @@
 """Spreading of repeated values, such as integers, so that nearest neighbours can be counted.
 
 On a grid many neighbours are equally distant, and it is arbitrary which of them are counted. If
-each value v is replaced by v + U, where U is uniform and independent of all else, and v can be told
-from v + U, then no mutual information changes: I(A + U; B) = I(A; B). The density of A + U is
-constant within a cell, so that neighbours are counted as for any continuous variable.
+each value v is replaced by v + U, where U is uniform and independent of all else, and v can be
+recovered from v + U, then no mutual information changes: I(A + U; B) = I(A; B). The density of
+A + U is constant within a cell, so that neighbours are counted as for any continuous variable.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from ib_keras.arrays.rows import slices
 
-# Share of repeated values in a column above which they are not chance, and of values that occur
-# once below which a column is discrete.
+# Share of repeated values in a column above which they are not due to chance, and share of values
+# that occur once below which a column is discrete.
 _REPEATED, _SINGLE = 0.01, 0.01
 # Largest deviation from a multiple of the step, as a share of the step.
 _DEVIATION = 0.02
@@ -23,14 +23,15 @@ _DEVIATION = 0.02
 _MIN_ROWS, _GRID = 30, 0.1
 # Largest magnitude whose cells are computed.
 _LARGEST = 1e300
-# Number of columns that are sorted together, and by which variables are ordered.
+# Number of columns that are sorted at a time, and number of columns that determine the order of the
+# variables.
 _SORTED_COLUMNS, _COMPARED_COLUMNS = 64, 16
 
 
 def on_a_grid(values: np.ndarray) -> bool:
-    """Return whether the values ``(n,)`` are multiples of a step, and not by chance.
+    """Return whether the values ``(n,)`` differ by multiples of a step, and not by chance.
 
-    Of n values with a density, the two nearest are only about 1/n of their mean distance apart.
+    Among n values with a density, the two nearest are only about 1/n of the mean distance apart.
     """
     if len(values) < _MIN_ROWS:
         return False
@@ -44,9 +45,9 @@ def on_a_grid(values: np.ndarray) -> bool:
 
 
 def repeated(samples: np.ndarray) -> np.ndarray:
-    """Return which columns have repeated values, ``(d,)``, other than a few by chance.
+    """Return which columns have more repeated values than chance explains, ``(d,)``.
 
-    Columns on a grid count as such, because their values would repeat in a larger sample.
+    Columns on a grid are included, because their values would repeat in a larger sample.
     """
     found = np.zeros(samples.shape[1], bool)
     for columns in slices(samples.shape[1], _SORTED_COLUMNS):
@@ -64,14 +65,14 @@ def spread_cells(
 ) -> tuple[list[np.ndarray], bool]:
     """Spread the repeated values of discrete columns over their cells.
 
-    A column is discrete if all values are multiples of a step, as integers and rounded values are,
-    or if less than 1 % of the rows have a value that occurs once. The cell of a value is one step
-    wide, or else reaches half the way to the next value on both sides. Columns with atoms and a
-    density, such as the outputs of a ReLU, are not changed, and neither are those without
-    repetitions.
+    A column is discrete if all its values differ by multiples of a step, as integers and rounded
+    values do, or if less than 1 % of the rows have a value that occurs once. In the first case, the
+    cell of a value is one step wide; in the second, it reaches halfway to the next value on both
+    sides. Columns with atoms and a density, such as the outputs of a ReLU, are not changed, and
+    neither are columns without repeated values.
 
-    The result does not depend on the order of the rows or of the classes, nor on that of the
-    variables unless they have equal shapes and equal counts of their values.
+    The result does not depend on the order of the rows or of the classes. It depends on the order
+    of the variables only if they have equal shapes and equal counts of their values.
 
     Args:
         variables: samples, each ``(n, d)``, of finite values.
@@ -79,8 +80,8 @@ def spread_cells(
         labels: classes of the rows, ``(n,)``.
 
     Returns:
-        The samples, of which only discrete columns have changed, and whether there remain columns
-        with repeated values.
+        The samples, in which only discrete columns have changed, and whether columns with repeated
+        values remain.
     """
     tied = [np.flatnonzero(repeated(v)) for v in variables]
     remain, spread = False, list(variables)
@@ -106,13 +107,13 @@ def spread_cells(
 
 
 def _signature(values: np.ndarray, tied: np.ndarray) -> tuple[int, list[list[int]]]:
-    """Return what orders variables independently of their rows and scales."""
+    """Return a sort key of a variable, independent of its scale and the order of its rows."""
     some = values[:, tied[:_COMPARED_COLUMNS]]
     return values.shape[1], [np.unique(v, return_counts=True)[1].tolist() for v in some.T]
 
 
 def _order(variables: Sequence[np.ndarray], labels: np.ndarray | None) -> np.ndarray:
-    """Return an order of the rows that depends only on their contents, not on names of classes."""
+    """Return an order of the rows that depends only on their contents, not on class names."""
     n = len(variables[0])
     code = np.zeros(n, np.int64)
     for column in (v[:, c] for v in variables for c in range(v.shape[1])):
@@ -132,7 +133,7 @@ def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     Args:
         values: the distinct values in ascending order, at least two.
-        counts: number of rows with each.
+        counts: number of rows with each value.
     """
     values = values.astype(np.float64)
     if max(abs(values[0]), abs(values[-1])) > _LARGEST:
@@ -147,9 +148,9 @@ def _cells(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _step(values: np.ndarray) -> float | None:
-    """Return the step of which ascending values are multiples; ``None`` if there is none."""
+    """Return the step of the grid of ascending values; ``None`` if they are not on a grid."""
     gaps = np.diff(values)
-    # The smallest gap has the largest rounding error, so that it is averaged with similar ones.
+    # The smallest gap has the largest rounding error, so it is averaged with similar gaps.
     small = gaps[gaps < 20 * gaps.min()]
     step = float(small.sum() / np.rint(small / gaps.min()).sum())
     with np.errstate(over="ignore", invalid="ignore"):

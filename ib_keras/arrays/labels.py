@@ -16,12 +16,13 @@ Name = str | int
 # Whole-number floats are labels if there are at most two different values, or at most _WHOLE values
 # with at least _ROWS_EACH rows each on average.
 _WHOLE, _ROWS_EACH = 100, 3
-# Of more values, targets are labels only if they are codes: 0, 1, 2, … or 1, 2, 3, …, almost all.
+# Whole-number floats with more than _NOT_CODES values are labels only if they are most of the codes
+# 0, 1, 2, … or 1, 2, 3, …: the range must be below _GAPS times the number of values.
 _NOT_CODES, _GAPS = 10, 1.25
-# In samples of at least _JUDGED rows, more different labels than this share of the rows are an
-# identifier.
+# Labels of at least _JUDGED rows are an identifier if there are more of them than _IDENTIFIER times
+# the number of rows.
 _JUDGED, _IDENTIFIER = 20, 0.75
-# Largest number of names that the provenance of a table lists.
+# Largest number of class names that are listed in the provenance of a table.
 _LISTED = 1000
 
 
@@ -41,12 +42,12 @@ class Labels(NamedTuple):
 def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
     """Encode class labels, and raise an error if they are an identifier.
 
-    Labels are integers of any type and with gaps, booleans, strings, a pandas Categorical (in the
-    order of its categories), or one-hot rows. Floats are labels if they are whole numbers and have
-    at most two different values, or at most 100 values with at least three rows each on average; of
-    more than ten values, only if they are codes, 0, 1, 2, … or 1, 2, 3, …, four in five of which
-    occur. If there are at least 20 rows, more than three different labels to four rows are an
-    identifier.
+    Labels are integers (with or without gaps), booleans, strings, a pandas Categorical (in the
+    order of its categories), or one-hot rows. Floats are labels if they are whole numbers with at
+    most two different values, or with at most 100 different values and at least three rows per
+    value on average. More than ten different floats must also be codes 0, 1, 2, … or 1, 2, 3, …, of
+    which about four in five occur. In samples of at least 20 rows, labels are an identifier if the
+    number of different labels exceeds three quarters of the number of rows.
 
     Args:
         y: labels ``(n,)`` or ``(n, 1)``, or one-hot labels ``(n, K)``.
@@ -74,7 +75,7 @@ def encode_labels(y: Any, n: int, name: str = "y") -> Labels:
 
 
 def as_labels(y: Any, n: int, name: str = "y") -> np.ndarray:
-    """Return integer codes 0…K−1, ``(n,)``, of any number of labels, as ``encode_labels`` does."""
+    """Return labels as integer codes 0…K−1, ``(n,)``, without the check for an identifier."""
     return recode(y, n, name).codes
 
 
@@ -96,14 +97,14 @@ def are_names(value: Any) -> bool:
 
 
 def provenance_of(names: Sequence[Name] | None) -> list[Name] | int | None:
-    """Return the names of labels, or their number if there are many, for a table's provenance."""
+    """Return the names of labels for a table's provenance, or their number if there are many."""
     if names is None:
         return None
     return list(names) if len(names) <= _LISTED else len(names)
 
 
 def recode(y: Any, n: int, name: str = "y") -> Labels:
-    """Encode any number of labels, otherwise as ``encode_labels``."""
+    """Encode class labels as ``encode_labels`` does, but without the check for an identifier."""
     if (categories := categorical(y)) is not None:
         _check_length(categories.codes, n, name)
         return _of_categories(categories, name)
@@ -169,7 +170,7 @@ def _of_objects(array: np.ndarray, name: str) -> Labels:
 def as_plain(y: Any, name: str) -> np.ndarray:
     """Return ``y`` as an array in which strings stay objects and numeric objects become floats.
 
-    Missing values beside floats become NaN, and floats that NumPy does not know, such as bfloat16,
+    Missing values among floats become NaN. Floats that NumPy does not know, such as bfloat16,
     become float32.
 
     Raises:

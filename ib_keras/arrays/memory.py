@@ -1,4 +1,4 @@
-"""The available memory."""
+"""The memory that is available to this process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Places(NamedTuple):
 
 
 def places(x: np.ndarray | Rows) -> Places:
-    """Find equal rows in n·d operations, with memory for one tile.
+    """Find equal rows, in n·d operations and with the memory of one tile.
 
     Rows that are multiplied by a matrix are compared before the multiplication, because a product
     may round equal rows differently.
@@ -71,7 +71,7 @@ def neighbour_distances(near: np.ndarray, count: np.ndarray, k: int) -> np.ndarr
     """
     if (count == 1).all():
         return near[:, 1:]
-    # The first row within each distance is the row itself.
+    # The nearest row is the row itself.
     within = np.cumsum(count, axis=1)
     index = np.stack([(within < j).sum(axis=1) for j in range(2, k + 2)], axis=1)
     return np.take_along_axis(near, index, axis=1)

@@ -75,7 +75,7 @@ class Rows:
         return dataclasses.replace(self, index=index[rows])
 
     def near(self) -> Rows:
-        """Select the rows without far values, or all rows if these are fewer than half."""
+        """Select the rows without far values, or all rows if fewer than half would remain."""
         low, high, _ = usual_range(self[:: stride(*self.shape)])
         near = [((tile >= low) & (tile <= high)).all(axis=1) for tile in self.tiles()]
         index = np.flatnonzero(np.concatenate(near))
@@ -91,7 +91,7 @@ class Rows:
         return means[0] if len(means) == 1 else np.average(means, axis=0, weights=sizes)
 
     def centre(self) -> np.ndarray:
-        """Return the median of each column over some thousand rows, ``(d,)``."""
+        """Return the median of each column over a few thousand rows, ``(d,)``."""
         return np.median(self[:: stride(*self.shape)], axis=0)
 
     def shifted(self, centre: np.ndarray) -> Rows:
@@ -107,7 +107,7 @@ class Rows:
         return dataclasses.replace(self, scale=scale)
 
     def standardised(self) -> Rows:
-        """Subtract the mean of each column, and divide by its standard deviation if not 0."""
+        """Subtract the mean of each column, and divide by its standard deviation unless it is 0."""
         rows = self.shifted(self.mean())
         deviation = np.sqrt(rows.squares() / len(rows))
         return rows.divided(np.where(deviation > 0, deviation, 1.0))

@@ -16,8 +16,8 @@ import numpy as np
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
 # Largest numbers of rows and values from which the spread of columns is measured.
 _ROWS, _VALUES = 4096, 1 << 20
-# A few rows set the range of a variable if the others span less than this share of it; and the
-# share of the rows that are few, of at least this number.
+# A few rows set the range of a variable if the other rows span less than the share _NARROW of it. A
+# few rows are the share _FEW of the rows that are examined, of which there are at least _FEWEST.
 _NARROW, _FEW, _FEWEST = 1 / 30, 0.01, 128
 # Values farther from the median than this many median distances are far. For normal values, this
 # is about 30 standard deviations.
@@ -76,7 +76,7 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         f(X), ``(n, d)``, and the sum of ln f′ over the columns, ``(n,)``.
     """
     n, d = samples.shape
-    # Scale by the largest value first, so that no distance overflows, and by the usual ones below.
+    # Scale by the largest value now, so that no distance overflows, and by usual values below.
     samples, exponent = moderate(samples)
     log_slope = np.full(n, -math.log(2) * exponent.sum())
     low, high, unit = usual_range(samples[:: stride(n, d)])
@@ -96,7 +96,7 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multiply the narrower variable by a power of two, so that the spreads are similar."""
+    """Multiply the variable with fewer columns by a power of two, for similar spreads."""
     exponent = np.asarray(round(math.log2(spread(a)) - math.log2(spread(b))))
     if a.shape[1] < b.shape[1]:
         return times_two(a, exponent), b
@@ -104,7 +104,7 @@ def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def spread(samples: np.ndarray) -> float:
-    """Return the root mean square deviation of a coordinate over some thousand rows.
+    """Return the root mean square deviation of a coordinate over a few thousand rows.
 
     Far values are clipped to the usual range. The spread of constants is 1.
     """
@@ -113,16 +113,19 @@ def spread(samples: np.ndarray) -> float:
         variance = float(np.var(np.clip(some, low, high), axis=0, dtype=np.float64).mean())
         if variance > 0:
             return math.sqrt(variance)
-        # A column that varies in a few rows only may be constant in the rows of the first try.
+        # Columns that vary in a few rows only may be constant in the subsample of the first try.
     return 1.0
 
 
 def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
-    """Return whether one row in a hundred, or one row, has 30 times the range of all others.
+    """Return whether one row in a hundred makes the range more than 30 times that of the others.
+
+    In small samples, a single row takes the place of one in a hundred.
 
     Args:
         samples: ``(n, d)`` finite values.
-        columns: whether to compare the range of each column; at least half of them must have it.
+        columns: whether to compare the range of each column by itself, and to require this of at
+            least half of the columns; by default, the common range of all columns is compared.
     """
     n, d = samples.shape
     largest = float(magnitude(samples)[0, 0])
@@ -147,7 +150,7 @@ def stride(n: int, dim: int) -> int:
 
 
 def usual_range(some: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the range of each column without its far values, which are at most one in twenty.
+    """Return the range of each column without its far values, which are at most 5 % of the rows.
 
     The median distance is the median of the nonzero distances from the column's median, so that
     the many zeros of a sparse column do not make its other values far. A column of equal values

@@ -16,7 +16,7 @@ _BLOCK_BYTES = 1 << 24
 
 
 class Checksum:
-    """SHA-256 of an array's values, shape and dtype, whose rows are added in parts."""
+    """SHA-256 of the values, shape and dtype of an array, to which rows are added in parts."""
 
     def __init__(self) -> None:
         self._hash, self._row, self.rows = hashlib.sha256(), "", 0
@@ -55,11 +55,12 @@ def unpack(inputs: Any, name: str = "inputs") -> tuple[list[np.ndarray], dict[st
 
     Args:
         inputs: an array or a nested list of numbers, ``(n, ...)``; or a list or dict of arrays.
-        name: name of the argument in errors.
+        name: name of the argument in error messages.
 
     Returns:
-        The arrays; and the number of arrays ``count``, the sorted ``keys`` of a dict or ``None``,
-        and whether there is a ``single`` array, not in a list.
+        The arrays, and a dict with ``count``, the number of arrays; ``keys``, the sorted keys of a
+        dict, otherwise ``None``; and ``single``, whether the inputs are one array that is not in a
+        list.
     """
     keys = None
     if isinstance(inputs, Mapping):

@@ -26,7 +26,7 @@ from ib_keras.errors import ArgumentError
 
 Encode = Callable[[Any, int, str], Labels]
 
-# What to do with values that are neither labels nor numbers, by their kind as pandas infers it.
+# The forms in which to pass other values, by the kind that pandas infers.
 _TIMES = "times as floats, such as (y - y.min()).total_seconds() in pandas, or as classes"
 _EXPECTED = {
     **dict.fromkeys(
@@ -52,7 +52,7 @@ class Target:
 
     @property
     def quantity(self) -> str:
-        """The name of its information in tables: ``"I(T;Y)"``, or ``"I(T;Y[name])"``."""
+        """The quantity in tables of estimates: ``"I(T;Y)"``, or ``"I(T;Y[name])"``."""
         return f"I(T;Y[{self.name}])" if self.name else "I(T;Y)"
 
     @property
@@ -65,25 +65,26 @@ def as_targets(y: Any, n: int, name: str = "targets") -> tuple[Target, ...]:
     """Return the targets that ``y`` holds, each with its name.
 
     Class labels, by the rules of ``arrays.labels.encode_labels``, and one-hot rows are one target.
-    Floats that are not labels, ``(n,)`` or ``(n, k)``, are one target of numbers. There are several
-    targets, each with a name, in
+    Floats that are not labels, ``(n,)`` or ``(n, k)``, are one target of numbers. The following are
+    several targets, each with a name:
 
     * a mapping name → array;
-    * a list or tuple of arrays, as the outputs of a Keras model: ``"0"``, ``"1"``, …;
-    * a matrix of 0 and 1 that is not one-hot (several labels a row), a matrix of other integers, of
-      booleans or of strings: one target for each column, ``"0"``, ``"1"``, …;
-    * a DataFrame whose columns are not all floats: one target for each column, by its name.
+    * a list or tuple of arrays, like the outputs of a Keras model: ``"0"``, ``"1"``, …;
+    * a matrix of 0 and 1 that is not one-hot (several labels per row), or a matrix of other
+      integers, of booleans or of strings: one target for each column, ``"0"``, ``"1"``, …;
+    * a DataFrame whose columns are not all floats and which is not one-hot: one target for each
+      column, by its name.
 
-    A matrix inside a mapping or a list that holds several targets gives ``"name.0"``, ``"name.1"``…
+    A matrix of several targets inside a mapping or a list gives ``"name.0"``, ``"name.1"``, …
 
     Args:
         y: targets of n rows, as NumPy or TensorFlow arrays, pandas objects, or lists of values; or
-            ``None``; or a tuple of targets, which is returned.
+            ``None``; or a tuple of ``Target``, which is returned unchanged.
         n: expected number of rows.
         name: name of the argument in error messages.
 
     Returns:
-        The targets; none for ``None``.
+        The targets; an empty tuple for ``None``.
 
     Raises:
         ArgumentError: If a target does not have n rows, has missing, NaN or infinite values, or
@@ -102,7 +103,9 @@ def as_targets(y: Any, n: int, name: str = "targets") -> tuple[Target, ...]:
 
 
 def as_target(y: Any, n: int, name: str = "y") -> Target:
-    """Return the only target that ``y`` holds, with any number of labels, as ``as_targets`` does.
+    """Return the only target that ``y`` holds, without the check for an identifier.
+
+    The rules are otherwise those of ``as_targets``.
 
     Raises:
         ArgumentError: If ``y`` holds several targets, or is invalid.
@@ -111,8 +114,8 @@ def as_target(y: Any, n: int, name: str = "y") -> Target:
     if len(targets) > 1:
         raise ArgumentError(
             f"`{name}` holds several targets",
-            "one target: labels (n,), one-hot rows, or floats (n,) or (n, k); other targets one "
-            "after the other",
+            "one target: labels (n,), one-hot rows, or floats (n,) or (n, k); pass several targets "
+            "one at a time",
             f"{len(targets)} targets",
         )
     return targets[0]
@@ -128,7 +131,7 @@ def classes_of(y: Any, n: int, bins: int, name: str = "y") -> tuple[np.ndarray, 
         name: name of the argument in error messages.
 
     Returns:
-        Codes 0…K−1, ``(n,)``, and the flags: ``("binned_target",)`` for numbers, else none.
+        Codes 0…K−1, ``(n,)``, and the flags: ``("binned_target",)`` for numbers, otherwise none.
 
     Raises:
         ArgumentError: If ``y`` is invalid or holds several targets, or there are fewer rows than
@@ -144,7 +147,7 @@ def equal_count_cells(values: np.ndarray, cells: int, name: str = "y") -> np.nda
     """Divide rows of numbers into cells with counts as equal as ties permit.
 
     The rows are divided in two by the first column, each part by the second column, and so on, in
-    proportion to the number of cells that each part will have. Of a single column, these are its
+    proportion to the number of cells that each part will have. The cells of a single column are its
     quantile bins. Equal rows are in the same cell. The cells do not depend on the order of the
     rows, nor on the scales of the columns.
 
@@ -306,8 +309,8 @@ def _check_shape(array: np.ndarray, n: int, shown: str) -> None:
         )
     if array.ndim > 2 or array.size == 0:
         raise ArgumentError(
-            f"`{shown}` has a shape that is not of targets",
-            "(n,) or (n, k); maps of numbers as rows, by .reshape(n, -1)",
+            f"`{shown}` does not have the shape of targets",
+            "(n,) or (n, k); flatten arrays of more dimensions with .reshape(n, -1)",
             f"shape {array.shape}",
         )
 

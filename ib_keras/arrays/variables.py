@@ -27,24 +27,25 @@ from ib_keras.errors import ArgumentError
 
 Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 
-# The share of the rows from which on a value is an atom, and the share of rows with repeated values
-# up to which a column is continuous.
+# A value is an atom if at least the share _ATOM of the rows have it. A column is continuous if at
+# most the share _REPEATED of the rows have repeated values.
 _ATOM, _REPEATED = 0.01, 0.01
-# The largest number of different rows of a category, and the fewest rows with each on average.
+# Several columns are a category if they have at most _MOST_ROWS different rows, with at least
+# _ROWS_EACH occurrences of each on average.
 _MOST_ROWS, _ROWS_EACH = 100, 3
-# The largest number of columns that represent a category beside other columns.
+# The largest number of columns that represent a category among numbers.
 _MOST_COLUMNS = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variable:
-    """The values of one variable, by kind.
+    """The values of one variable, separated into numbers and categories.
 
     Args:
         kind: ``"continuous"``: numbers that hardly repeat; ``"count"``: numbers that repeat, such
-            as integers; ``"mixture"``: numbers of which some repeat often and the others do not;
+            as integers; ``"mixture"``: numbers, some of which repeat often and the others do not;
             ``"category"``: values without an order; ``"mixed"``: columns of several kinds.
-        numbers: the columns that are numbers, without constant ones, ``(n, d)`` float64.
+        numbers: the columns that are numbers and not constant, ``(n, d)`` float64.
         categories: integer codes of each column that is a category, ``(n,)``.
         has_order: whether the codes of a category are in the order of its values, which are
             numbers.
@@ -71,7 +72,7 @@ class Variable:
         return self.numbers.shape[1] + sum(_width(codes) for codes in self.categories)
 
     def take(self, rows: np.ndarray) -> Variable:
-        """Return some of the rows, with categories coded anew."""
+        """Return some of the rows, with new codes for categories and without constant columns."""
         numbers = self.numbers[rows]
         numbers = numbers[:, _varies(numbers)]
         if not self.categories:
@@ -80,7 +81,7 @@ class Variable:
         return Variable(self.kind, numbers, codes, self.has_order)
 
     def as_count(self) -> Variable:
-        """Return a category of numbers as these numbers, or rather as their order."""
+        """Return a category whose values are numbers as a count, by the order of its values."""
         return Variable("count", self.labels[:, None].astype(np.float64))
 
     def columns(self) -> np.ndarray:
@@ -92,11 +93,12 @@ class Variable:
         return np.concatenate(columns, axis=1)
 
     def values(self, rng: np.random.Generator) -> np.ndarray | None:
-        """Return numbers with a density from which the values follow, ``(n, d)``.
+        """Return numbers that have a density and determine the values, ``(n, d)``, or ``None``.
 
-        Numbers that do not repeat are returned as they are. Those on a grid get noise that is
-        uniform over one step of the grid, so that I(A;B) stays the same. ``None`` for others, and
-        for identifiers on a grid: if each value appears once, they are no independent draws.
+        Numbers that do not repeat are returned unchanged. Numbers on a grid, and other numbers that
+        nearly all repeat, are spread uniformly over their cells, so that I(A;B) stays the same. The
+        result is ``None`` for other variables, and for identifiers on a grid: if each value occurs
+        once, the rows are not independent draws.
         """
         columns = self.numbers.T
         if self.categories or any(on_a_grid(v) and len(np.unique(v)) == len(v) for v in columns):
@@ -105,13 +107,13 @@ class Variable:
         return None if atoms else spread
 
     def features(self) -> np.ndarray:
-        """Return the columns and their normal scores with ties in the middle, ``(n, 2·d)``."""
+        """Return the columns and their normal scores, with mean ranks for ties, ``(n, 2·d)``."""
         values = shorten_tails(self.columns())[0]
         ranks = rankdata(values, axis=0)
         return np.concatenate([values, ndtri(ranks / (len(values) + 1))], axis=1)
 
     def scores(self, rng: np.random.Generator) -> np.ndarray:
-        """Return normal variables from which the values follow, ``(n, d)``.
+        """Return normal variables that determine the values, ``(n, d)``.
 
         Each column is replaced by the normal quantiles of its ranks, where equal values are ranked
         in random order. For a column with the distribution function F, this is
@@ -132,22 +134,23 @@ class Variable:
 
 
 def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
-    """Return a variable, whose kind is decided by these rules unless it is given.
+    """Return a variable, whose kind follows from these rules unless it is given.
 
     * Strings, booleans and pandas categories are categories. So are one-hot rows; single columns of
       integers or whole floats with at most two values, or with at most 100 values and at least
-      three rows each on average; and several columns with so few different rows.
+      three rows per value on average; and several columns with at most 100 different rows, each of
+      which occurs at least three times on average.
     * All other numbers are ordered. A column is continuous if at most 1 % of its rows have values
-      that repeat, and the values are not on a grid. Otherwise it is a mixture if some values have
-      1 % of the rows or more, and at least half of the other rows have values that do not repeat;
-      or else a count.
+      that repeat, and the values are not on a grid. Otherwise it is a mixture if some values occur
+      in 1 % of the rows or more, and at least half of the other rows have values that do not
+      repeat. All other columns are counts.
     * Columns of different kinds are mixed, for instance those of a DataFrame.
 
     Args:
         values: ``(n, ...)``, a pandas Series or a DataFrame.
         name: name of the argument in error messages.
-        kind: the kind to use. ``"category"`` takes each different row as a category. The kinds of
-            numbers are treated alike.
+        kind: the kind to use. ``"category"`` makes each different row a category. The other kinds
+            all treat the values as numbers.
 
     Raises:
         ArgumentError: If values are missing, NaN or infinite, there are fewer than two rows, or the
@@ -199,10 +202,11 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
 
 
 def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
-    """Return the first row of each repeated pair, if rows were repeated as a whole.
+    """Return the rows where each pair occurs first, if rows were repeated as a whole.
 
     Continuous numbers do not repeat by chance. If values of both variables repeat, but no longer do
-    once equal pairs are removed, then rows were repeated, as by a bootstrap.
+    once equal pairs are removed, then rows were repeated, as by a bootstrap. The result is ``None``
+    otherwise, and if all values are whole numbers.
     """
     if a.categories or b.categories or not (a.dim and b.dim):
         return None
@@ -222,7 +226,7 @@ def _category(codes: np.ndarray, has_order: bool = False) -> Variable:
 
 
 def _one_column(values: Any, name: str) -> Variable:
-    """Return a column of a DataFrame or of texts, in which integers and floats are numbers."""
+    """Return a column of a DataFrame or of strings; integers and floats are always numbers."""
     if categorical(values) is None and as_plain(values, name).dtype.kind in "fiu":
         return as_variable(values, name, "count")
     return as_variable(values, name)

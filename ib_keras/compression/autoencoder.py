@@ -17,21 +17,21 @@ from ib_keras.training.retrained import Retrained
 _KEPT = 4
 # Batch size for codes and errors.
 _AT_ONCE = 1024
-# Momentum of the mean and the variance of codes.
+# Momentum of the moving mean and variance of the codes.
 _MOMENTUM = 0.9
-# Independent of the global dtype policy.
+# Layers do not follow the global dtype policy.
 _EXACT: dict[str, Any] = {"dtype": "float32"}
 
 
 class Network:
-    """An encoder and a decoder, which can be trained repeatedly.
+    """An encoder and a decoder that can be trained repeatedly.
 
     Training and encoding hold a lock, so that threads take turns.
 
     Args:
         settings: the ``compression.Autoencoder`` or ``compression.Latent``.
         shape: shape of a row.
-        size: number of values of a row.
+        size: number of values that the decoder predicts for each row.
         steps: number of batches per epoch.
         seed: seed of the weights, noise and batches.
     """
@@ -55,8 +55,8 @@ class Network:
         """Train from new weights.
 
         Args:
-            train: training rows, and the same rows flattened.
-            held: rows for early stopping, and the same rows flattened.
+            train: training rows, and the values to predict for them, ``(n, size)``.
+            held: rows for early stopping, and the values to predict for them.
 
         Returns:
             The encoder's weights, and the mean squared error of the rows for early stopping.
@@ -79,7 +79,7 @@ class Network:
             return self._encoder.get_weights(), float(error)
 
     def encode(self, weights: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Return the codes of rows, ``(n, k)``, by the encoder with these weights."""
+        """Return the codes of rows, ``(n, k)``, from the encoder with these weights."""
         with self._training.lock:
             self._encoder.set_weights(weights)
             codes = self._encoder.predict(in_order((rows,), _AT_ONCE), verbose=0)
@@ -110,7 +110,7 @@ def _encoder(settings: Any, shape: tuple[int, ...], seed: int) -> keras.Sequenti
         [
             *layers,
             _dense(settings.k, None, seed, len(settings.widths)),
-            # Codes of a bounded function would crowd at its limits, where they lose information.
+            # A bounded activation would crowd the codes at its limits and lose information.
             keras.layers.BatchNormalization(
                 center=False, scale=False, momentum=_MOMENTUM, **_EXACT
             ),

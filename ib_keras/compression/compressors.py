@@ -25,12 +25,12 @@ from ib_keras.errors import ArgumentError
 
 # Number of values above which PCA is fitted incrementally.
 _IN_MEMORY = 1 << 27
-# Standard deviations at which networks clip values.
+# Number of standard deviations at which the inputs of networks are clipped.
 _CLIP = 30.0
-# Number of rows for each whitened component, and its least standard deviation relative to the
-# first.
+# Number of rows per whitened component, and the smallest standard deviation of a component relative
+# to the first.
 _ROWS_EACH, _RELATIVE = 4, 1e-2
-# The least weight of a component, and the largest correlation of which weights are made.
+# The smallest weight of a component, and the largest correlation from which weights are computed.
 _LEAST, _HIGHEST = 0.2, 0.995
 
 
@@ -40,11 +40,13 @@ class Compressed:
 
     Args:
         transform: function that maps rows ``(n, ...)`` to codes ``(n, k)``.
-        quality: the share ``explained_variance``, or ``error`` and ``error_of_mean``: the root mean
-            squared errors of held-out rows, for the compressor and for the constant mean. None of
-            these measures how much information the codes keep.
+        quality: ``explained_variance``, the share of the variance that the codes keep; or ``error``
+            and ``error_of_mean``, the root mean squared errors of held-out rows for the compressor
+            and for a prediction by the mean. None of these measures how much information the codes
+            keep.
         name: name of the compressor.
-        saved: what ``compression.save`` writes; ``None`` for compressors that cannot be saved.
+        saved: the state that ``compression.save`` writes; ``None`` if the compressor cannot be
+            saved.
     """
 
     transform: Callable[[np.ndarray], np.ndarray]
@@ -58,15 +60,15 @@ class Compressed:
 
 
 class EncoderState(NamedTuple):
-    """What makes the codes of an ``Autoencoder``.
+    """The state of a fitted ``Autoencoder``, which determines its codes.
 
     Args:
         settings: the ``Autoencoder``.
         weights: the weights of its encoder.
         mean: the mean of the training rows, ``(d,)``, in units of 2^exponent.
-        scale: their standard deviation, in the same unit.
+        scale: the standard deviation of all their values, in the same unit.
         exponent: exponent of the power of two by which rows are divided.
-        shape: shape of a row, as the encoder takes it.
+        shape: shape of a row of the encoder's inputs.
         steps: number of batches per epoch of the training.
         seed: seed of the initial weights.
     """
@@ -81,7 +83,7 @@ class EncoderState(NamedTuple):
     seed: int
 
     def scaled(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows as the encoder takes them, flattened, ``(n, d)``."""
+        """Return rows standardised and clipped for the encoder, flattened to ``(n, d)``."""
         with np.errstate(over="ignore"):
             flat = times_two(_flat(rows), np.asarray(self.exponent)).astype(np.float32)
             return np.clip((flat - self.mean) / self.scale, -_CLIP, _CLIP)
@@ -185,8 +187,8 @@ class FirstCoordinates(Configured):
 class Autoencoder(Configured):
     """The code of an autoencoder that is trained on the mean squared error with early stopping.
 
-    The encoder and the decoder are dense; ``convolutional=True`` puts convolutions before the
-    encoder, for large images. Noise on the code during training keeps the code smooth.
+    The encoder and the decoder are dense; with ``convolutional=True``, the encoder begins with
+    convolutions, for large images. Noise on the code during training keeps the code smooth.
 
     Args:
         k: width of the code.
@@ -222,7 +224,8 @@ class Autoencoder(Configured):
     def fit(self, x: np.ndarray, *, seed: int = 0) -> Compressed:
         """Train the encoder and the decoder; a tenth of the rows is held out for early stopping.
 
-        Rows that are far from the others, some 30 times as far as these differ, are not used.
+        Rows whose distance from the centre is about 30 standard deviations larger than usual are
+        not used.
 
         Args:
             x: samples, ``(n, ...)``, at least 20.
@@ -265,21 +268,22 @@ class Autoencoder(Configured):
 
 @dataclasses.dataclass(frozen=True)
 class Latent(Configured):
-    """The code of a network that predicts the other variable, from its whitened components.
+    """The code of a network that predicts the other variable from whitened components.
 
-    Other compressors see one variable, and lose what little of its variance has the information.
-    Here the code z(A) is trained to predict B, ‖B − f(z)‖² + r·‖A − g(z)‖², with early stopping.
-    A and B are replaced by their principal components, scaled to unit variance, so that directions
-    of little variance count as much as others. Columns that say nothing about B are left out of the
-    code even if they have most of the variance.
+    Other compressors see only one variable, and lose information that is carried by a small part of
+    its variance. This code z(A) is trained to predict B: it minimises ‖B − f(z)‖² + r·‖A − g(z)‖²,
+    with early stopping. A and B are first replaced by their principal components, scaled to unit
+    variance, so that directions of small variance are not neglected. These are rotated to canonical
+    variates, which are weighted by their held-out correlation. Columns that carry no information
+    about B are left out of the code even if they have most of the variance.
 
-    The code keeps what the mean of B given A depends on. Dependence that leaves this mean unchanged
-    may be lost.
+    The code keeps the features of A on which the mean of B given A depends. Dependence that leaves
+    this mean unchanged may be lost.
 
     Args:
         k: width of the code.
         components: maximum number of principal components of each variable; never more than a
-            quarter of the rows.
+            quarter of the training rows.
         reconstruction: r, the weight of the prediction of the variable itself.
         epochs: maximum number of epochs.
         patience: number of epochs without a lower held-out error after which training stops.
@@ -321,8 +325,8 @@ class Latent(Configured):
             seed: seed of the split, the weights, the noise and the batches.
 
         Returns:
-            The compressor of ``x``. ``error`` and ``error_of_mean`` are those of the predictions,
-            in standard deviations.
+            The compressor of ``x``. Its ``error`` and ``error_of_mean`` are those of the weighted
+            whitened components that the network predicts.
 
         Raises:
             ArgumentError: If n < 20, the lengths differ, or there are fewer than k values in a row.
@@ -360,7 +364,7 @@ def canonical(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rotations of whitened A and B to canonical variates, and their correlations.
 
-    The rotations are those of the training rows, and the correlations those of the held-out rows.
+    The rotations are computed from the training rows, the correlations from the held-out rows.
     """
     left, _, right = np.linalg.svd(a[train].T @ b[train])
     k = min(a.shape[1], b.shape[1])
@@ -375,7 +379,7 @@ def _padded(rho: np.ndarray, count: int) -> np.ndarray:
 
 
 class Whitening:
-    """Principal components of unit variance, as float32, of which far values are clipped.
+    """Map of rows to principal components of unit variance, as float32, with far values clipped.
 
     Args:
         rows: rows that determine the components, ``(n, d)``.
@@ -436,7 +440,7 @@ def get(identifier: Any, **kwargs: Any) -> Any:
 
 
 def serialise(identifier: Any) -> Any:
-    """Return the JSON form of a compressor of this module; other compressors stay objects.
+    """Return the JSON form of a compressor of this module; return other compressors unchanged.
 
     Args:
         identifier: any value that ``get`` accepts.
@@ -466,7 +470,7 @@ def _finite(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _near(flat: np.ndarray) -> np.ndarray:
     """Return the indices of the rows whose distance from the centre is not far from the usual one.
 
-    Single columns do not matter: a pixel at the border of images is 0 in most of them.
+    Far values of single columns are not considered: a pixel at the border is 0 in most images.
     """
     away = np.concatenate([
         np.sqrt(np.square(tile).sum(axis=1)) for tile in Rows.of(flat).centred().tiles()

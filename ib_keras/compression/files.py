@@ -1,4 +1,4 @@
-"""Fitted autoencoders as folders."""
+"""Writing and reading of fitted autoencoders, as folders."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ARRAYS = "arrays.npz"
 
 
 def save(compressed: Compressed, path: str | os.PathLike) -> None:
-    """Write a fitted autoencoder to a folder, so that other programs make the same codes.
+    """Write a fitted autoencoder to a folder, so that other programs can compute the same codes.
 
     Args:
         compressed: the result of ``Autoencoder.fit``.
         path: the folder to write.
 
     Raises:
-        ArgumentError: If the compressor is of another kind. The others are fitted in seconds.
+        ArgumentError: If the compressor is not a fitted ``Autoencoder``.
     """
     state = getattr(compressed, "saved", None)
     if state is None:

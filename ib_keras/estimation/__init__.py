@@ -1,1 +1,1 @@
-"""Estimation of information from activations, calibration, and estimates of any two variables."""
+"""Tables of estimates from activations, their calibration, and estimates for any two variables."""

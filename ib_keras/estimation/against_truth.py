@@ -1,4 +1,4 @@
-"""Estimates of pairs of images whose mutual information is known."""
+"""Estimates from pairs of images whose mutual information is known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     """A kind of images.
 
     Args:
-        draw: function that draws pairs.
+        draw: function that draws pairs of images.
         shared: the number of parameters that carry the information.
         parameters: the number of parameters that determine an image.
     """
@@ -58,31 +58,32 @@ def against_truth(
     """Run estimators on pairs of images with known I(X;Y).
 
     Compressors are fitted once for all estimators and pairs, on images that are not part of an
-    evaluated pair, with different seeds for the two sides. For comparison, the parameters of the
-    images are estimated by ``KSG(1)`` and by KSG with the number of neighbours of each compressing
-    estimator; no compressor can be expected to do better than this.
+    evaluated pair, with different seeds for the two sides. For comparison, I(X;Y) is also estimated
+    from the parameters of the images, by ``KSG(1)`` and by KSG with the number of neighbours of
+    each compressing estimator; no compressor can be expected to do better than this.
 
     Args:
-        estimators: estimators as for ``estimate``; those of ``LossyCompression`` get their ``k``
-            here.
-        images: ``"gaussian"``, ``"correlated"``, ``"rectangle"``, or ``"hidden"``, which are
-            vectors of which principal components lose the information, see ``synthetic``.
+        estimators: estimators as for ``estimate``; the ``k`` of a ``LossyCompression`` is replaced
+            by ``k`` below.
+        images: ``"gaussian"``, ``"correlated"`` or ``"rectangle"``; or ``"hidden"``, which are
+            vectors whose principal components lose the information. See ``synthetic``.
         size: height and width of the images, or number of coordinates.
         mi: the known values of I(X;Y) in nats.
         n: the number of pairs for each value.
-        n_fit: the number of images for fitting the compressors.
+        n_fit: the number of images on which the compressors are fitted.
         k: the number of codes of a compressor; by default the number of the images' parameters, or
             one more for PCA.
-        rotate: whether the normal variables of which the parameters are made are rotated at random,
-            as in the paper.
-        seed: seed of the images and the compressors; or several seeds, for each of which all is
-            repeated.
+        rotate: whether the normal variables from which the parameters are computed are rotated at
+            random, as in the paper.
+        seed: seed of the images and the compressors; or several seeds, for each of which everything
+            is repeated.
 
     Returns:
-        A table of estimates and the logs. The run ``gaussian-16-3`` has the images of 3 nats, with
-        the layers ``latents`` and ``images``. If an estimate fails, its row gets NaN, a flag and a
-        reason, as in ``ib_keras.estimate``. With several seeds, there are ``gaussian-16-3-seed0``
-        and so on. The logs have the column ``mi``.
+        A table of estimates, and the logs. The run ``gaussian-16-3`` contains the estimates for
+        3 nats, with the layers ``latents`` (the parameters) and ``images``. If an estimate fails,
+        its row gets NaN, a flag and a reason, as in ``ib_keras.estimate``. With several seeds, the
+        runs are ``gaussian-16-3-seed0`` and so on. The logs have the known I(X;Y) of each run in
+        the column ``mi``.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -140,7 +141,7 @@ def against_truth(
 
 
 def _estimated(estimator: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
-    """Return an estimate; one that fails has the value NaN or infinity, a flag and the reason."""
+    """Return an estimate; if it fails, its value is NaN or infinity, with a flag and the reason."""
     try:
         return estimator.mutual_information(x, y)
     except Exception as error:  # custom estimators may raise any error
@@ -176,7 +177,7 @@ def _all_fitted(
             compressor = compression.get(getattr(estimator, name))
             codes = k or parameters + (compressor.name == "pca")
             compressor = compression.get(compressor, k=codes)
-            if not getattr(compressor, "paired", False):  # one that predicts needs pairs
+            if not getattr(compressor, "paired", False):  # a paired one is fitted on the pairs
                 key = repr(compressor), codes, side
                 if key not in fits:
                     fits[key] = compressor.fit(marginal[side], seed=seed + side)

@@ -1,4 +1,4 @@
-"""What is known of I(A;B) after several estimators."""
+"""The combination of several estimates of I(A;B) into one value with an interval."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from ib_keras.interface import Estimate, MutualInformation
 
 Budget = Literal["fast", "balanced", "thorough"]
 
-# The number of standard errors beyond which a higher estimate is no chance.
+# The number of standard errors beyond which a higher estimate is not due to chance.
 _SURE = 4.0
-# If the second half of the rows added this much, in nats and beyond its error, it is not known how
-# much more rows would add.
+# If the second half of the rows added more nats than this, beyond its error, it is unknown how much
+# further rows would add.
 _UNBOUNDED = 0.3
-# The number of its standard errors that growth must exceed. Neighbours make the terms of near rows
-# alike, so that the error is up to a third too small.
+# The number of its standard errors that growth must exceed. Near rows share neighbours, so their
+# terms are correlated and the error is up to a third too small.
 _NO_CHANCE = 3.0
-# The flag of estimates that cannot be believed because the variables are too wide.
+# The flag of estimates that are unreliable because the variables have too many columns.
 _WIDE = "high_dim"
 
 
 def is_unbounded(growth: Estimate) -> bool:
-    """Return whether the second half of the rows added too much to tell what more would add."""
+    """Return whether the second half of the rows added so much that no upper end can be given."""
     return growth.value > _UNBOUNDED + 3 * growth.stderr
 
 
 def extrapolated(part: Estimate, growth: Estimate) -> Estimate:
-    """Return an estimate plus what the second half of the rows added, if this is no chance.
+    """Return an estimate plus what the second half of the rows added, unless that may be chance.
 
-    An estimate that misses information misses less of it with more rows. If what it misses falls
-    like a power n^−c of the number of rows, with c at most 1, it still misses at least what the
-    second half of the rows added.
+    An estimate that misses information misses less with more rows. If the missing amount falls like
+    a power n^−c of the number of rows, with c at most 1, the estimate still misses at least what
+    the second half of the rows added. The estimate is also unchanged if ``is_unbounded``.
 
     Args:
         part: the estimate from all rows.
-        growth: the difference between it and the same estimate from half of the rows, in nats.
+        growth: the difference between this estimate and that from half of the rows, in nats.
     """
     if not _NO_CHANCE * growth.stderr < growth.value or is_unbounded(growth):
         return part
@@ -47,18 +47,18 @@ def extrapolated(part: Estimate, growth: Estimate) -> Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A value with its parts, which later estimates may replace.
+    """An estimate of I(A;B) with its parts; further parts may replace its value.
 
     Args:
         value: I(A;B) in nats.
         stderr: its standard error.
         n: number of rows.
         dim: dimension of B.
-        parts: the estimates of each estimator, by name.
+        parts: the estimate of each estimator, by name.
         flags: reasons for doubt.
-        above: what the value may have missed, in nats.
-        below: by how much the value may be too high, in nats.
-        by: the name of the part that gave the value.
+        above: the amount by which the value may be too low, in nats.
+        below: the amount by which the value may be too high, in nats.
+        by: the name of the part that gave the value, or ``""``.
     """
 
     value: float
@@ -72,24 +72,24 @@ class Answer:
     by: str = ""
 
     def with_part(self, name: str, part: Estimate) -> Answer:
-        """Return the answer with one more part, and the same value."""
+        """Return the answer with a further part, and the same value."""
         return dataclasses.replace(self, parts={**self.parts, name: part})
 
     def at_least(
         self, name: str, part: Estimate, *, above: float = 0.0, below: float = 0.0
     ) -> Answer:
-        """Return the answer with one more part, which replaces the value if it is clearly higher.
+        """Return the answer with a further part, which replaces the value if it is clearly higher.
 
         All estimators miss information rather than invent it, so a part that exceeds the value by
-        more than two of its standard errors is nearer to the truth. Unless it exceeds it by four of
-        them, which chance does not explain even if there are several parts, the interval includes
-        the value before.
+        more than two of its standard errors is nearer to the truth. An excess of four standard
+        errors is not due to chance, even with several parts. If the excess is smaller, the interval
+        still includes the previous value.
 
         Args:
             name: the name of the part.
             part: its estimate.
-            above: what this estimate may have missed, in nats.
-            below: by how much it may be too high, in nats.
+            above: the amount by which this estimate may be too low, in nats.
+            below: the amount by which it may be too high, in nats.
         """
         found = self.with_part(name, part)
         if not part.value > self.value + 2 * part.stderr:
@@ -103,7 +103,7 @@ class Answer:
 
     @property
     def is_too_wide(self) -> bool:
-        """Whether there are too few rows for the columns, according to the part or the flags."""
+        """Whether the flags, or those of the part that gave the value, say ``high_dim``."""
         given = self.parts[self.by].flags if self.by else ()
         return _WIDE in (*self.flags, *given)
 
@@ -112,7 +112,7 @@ class Answer:
         return dataclasses.replace(self, flags=tuple(dict.fromkeys((*self.flags, *flags))))
 
     def result(self, details: Mapping[str, object]) -> MutualInformation:
-        """Return the result, with an interval of two standard errors and of what may be missed."""
+        """Return the result; its interval combines two standard errors, ``above`` and ``below``."""
         value = max(0.0, self.value)
         flags = self.flagged(_WIDE).flags if self.is_too_wide else self.flags
         return MutualInformation(

@@ -1,4 +1,4 @@
-"""calibrate(): estimates of synthetic samples whose I(X;T) is known."""
+"""calibrate(): the bias of an estimator on synthetic samples whose I(X;T) is known."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ COLUMNS = ["estimator", "n", "dim", "mi", "mean", "bias", "spread", "stderr", "r
 
 
 class Calibration(NamedTuple):
-    """The estimates of samples with known information.
+    """Estimates from samples whose information is known.
 
     Attributes:
-        frame: a row for each known ``mi``, with the columns ``mean`` of the estimates, ``bias`` =
-            mean − mi, ``spread`` (standard deviation over the repeats), ``stderr`` (the mean of the
-            estimator's own standard errors; NaN if it has none), all in nats, and ``trusted``,
-            whether |bias| is below the tolerance.
+        frame: a row for each known value ``mi``, with ``mean`` of the estimates, ``bias`` = mean −
+            mi, ``spread`` (the standard deviation over the repeats) and ``stderr`` (the mean of the
+            estimator's own standard errors; NaN if it has none), all in nats; ``trusted``, whether
+            |bias| is below the tolerance; and ``estimator``, ``n``, ``dim`` and ``repeats``.
         trust: the longest range ``(from, to)`` of known information in nats in which all rows are
             trusted; ``(nan, nan)`` if there is none.
     """
@@ -52,9 +52,9 @@ class Calibration(NamedTuple):
     def interval(self, value: float) -> tuple[float, float]:
         """Find the true values of the information that are consistent with an estimate.
 
-        At these values, the estimate is within two standard deviations of the mean estimate. Both
-        are interpolated linearly between the known values. The upper end is ``inf`` if the largest
-        known value is consistent.
+        A true value is consistent if the estimate is within two standard deviations of the mean
+        estimate for this value. The mean and the standard deviation are interpolated linearly
+        between the known values. The upper end is ``inf`` if the largest known value is consistent.
 
         Args:
             value: an estimate in nats.
@@ -69,15 +69,15 @@ class Calibration(NamedTuple):
         fine = np.union1d(np.linspace(known[0], known[-1], 2001), known)
         mean = np.interp(fine, known, table["mean"])
         spread = np.fmax(table["spread"].to_numpy(), table["stderr"].fillna(0.0).to_numpy())
-        # The mean of a finite number of repeats has an error, too.
+        # The mean over the repeats has an error, too.
         width = 2 * np.sqrt(1 + 1 / table["repeats"].iloc[0]) * np.interp(fine, known, spread)
         likely = fine[np.abs(value - mean) <= np.maximum(width, 1e-9)]
-        if not len(likely):  # below all, above all, or between two means without spread
+        if not len(likely):  # the value is outside of all means, or between two without spread
             likely = fine[[np.argmin(np.abs(value - mean))]]
         return float(likely[0]), float(likely[-1]) if likely[-1] < known[-1] else math.inf
 
     def trusts(self, value: float) -> bool:
-        """Whether the whole interval of an estimate is in the trusted range."""
+        """Return whether the whole interval of an estimate is in the trusted range."""
         lower, upper = self.interval(value)
         return self.trust[0] <= lower and upper <= self.trust[1]
 
@@ -95,30 +95,31 @@ def calibrate(
 ) -> Calibration:
     """Measure the bias of an estimator on synthetic samples whose I(X;T) is known.
 
-    The samples resemble the outputs of a layer. They have its number of rows, dimension, noise and
-    marginals:
+    The samples resemble the outputs of a layer: they have the same number of rows, dimension and
+    noise, and similar marginals. How they are drawn depends on the estimator:
 
     - For estimators that compare T with X, both are monotone functions of normal vectors, with the
       marginals and rank correlations of the layer and of the inputs.
-    - For estimators of T with Gaussian noise (KDE, sample propagation), S has the layer's mean,
-      covariance and marginals of the principal components, and is scaled to the known I(X;S+Z). An
-      adaptive variance is that of the layer.
+    - For estimators of T with Gaussian noise Z (KDE, sample propagation), T = S + Z. S has the
+      layer's mean, covariance and marginals of the principal components, and is scaled about its
+      mean until I(X;S+Z) has the known value. The variance of an adaptive kernel is computed from
+      the layer.
     - For all others (binning), T is one of K different rows, with I = ln K.
 
-    The result applies to a network as far as its activations resemble these samples. The bias of an
-    estimator also depends on the directions in which T and X are dependent; the samples are
+    The result applies to a network only as far as its activations resemble these samples. The bias
+    of an estimator also depends on the directions in which T and X are dependent; these samples are
     dependent in all directions.
 
     Args:
         estimator: a name, a configuration or an estimator.
         like: a layer's outputs ``(n, ...)``, or the ``Activations`` of one layer.
-        mi: the known values of I(X;T) in nats; the samples are made as close to them as possible.
-        inputs: X, ``(n, ...)``, in any form that ``InstrumentedModel.capture`` takes; ``None`` for
-            normal inputs of the layer's dimension.
-        noise_std: standard deviation of the layer's own noise; ``None`` for that of the
-            ``Activations``, or no noise for arrays.
-        repeats: the number of samples for each known value.
-        tolerance: the largest trusted bias in nats.
+        mi: the known values of I(X;T) in nats; the samples come as close to them as possible.
+        inputs: X, ``(n, ...)``, in any form that ``InstrumentedModel.capture`` takes; with
+            ``None``, the inputs are normal and have the dimension of the layer.
+        noise_std: standard deviation of the layer's own noise; ``None`` takes that of the
+            ``Activations``, and no noise for arrays.
+        repeats: the number of samples that are drawn for each known value.
+        tolerance: the bias in nats below which a known value is trusted.
         seed: seed of the samples.
 
     Returns:
@@ -167,7 +168,7 @@ def calibrate(
 
 
 def _trust(frame: pd.DataFrame) -> tuple[float, float]:
-    """Return the longest range of trusted rows."""
+    """Return the longest range of known values in which all rows are trusted."""
     trusted = frame[frame["trusted"]]
     runs = (~frame["trusted"]).cumsum()[frame["trusted"]]
     ranges = trusted.groupby(runs)["mi"].agg(["min", "max"])
@@ -193,7 +194,7 @@ def _layer(like: Any) -> tuple[np.ndarray, float]:
 def _check_settings(
     mi: Any = MI, repeats: Any = 4, tolerance: Any = 0.25, seed: Any = 0
 ) -> tuple[list[float], int, int]:
-    """Check settings of ``calibrate``; return the known values, the repeats and the seed."""
+    """Check settings of ``calibrate``, and return the known values, the repeats and the seed."""
     check_positive(tolerance, "tolerance")
     return _grid(mi), check_count(repeats, "repeats", 2), check_seed(seed)
 
@@ -208,7 +209,7 @@ def _grid(mi: Any) -> list[float]:
 
 @dataclasses.dataclass
 class Calibrator:
-    """Calibrates the estimates of a table.
+    """A function that calibrates each estimate of a table.
 
     Args:
         settings: the arguments ``mi``, ``repeats``, ``tolerance`` and ``seed`` of ``calibrate``.
@@ -218,7 +219,7 @@ class Calibrator:
 
     @classmethod
     def of(cls, calibrate: Any) -> Calibrator | None:
-        """Make a calibrator from the argument of ``estimate``; ``None`` if it is not requested."""
+        """Make a calibrator from the argument ``calibrate`` of ``estimate``; ``None`` for False."""
         if isinstance(calibrate, bool) or calibrate is None:
             return cls({}) if calibrate else None
         known = ("mi", "repeats", "tolerance", "seed")
@@ -241,9 +242,9 @@ class Calibrator:
 
         Returns:
             ``calibrated_lower`` and ``calibrated_upper``, the ends of the interval in nats, and
-            ``untrusted``, whether the interval leaves the trusted range. Without calibration, the
-            ends are NaN: the estimate is not finite, the layer is constant or has no noise, or the
-            estimator rejects the synthetic samples.
+            ``untrusted``, whether the interval leaves the trusted range. The ends are NaN if the
+            estimate cannot be calibrated: it is not finite, the layer is constant or lacks the
+            noise that the estimator needs, or the estimator rejects the synthetic samples.
         """
         lower, upper, trusted = math.nan, math.nan, False
         if math.isfinite(estimate.value):

@@ -1,4 +1,4 @@
-"""Capture of the activations that estimators need from a model at one epoch."""
+"""Capture of the activations of a model at one epoch, as far as estimators need them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ib_keras.instrumentation.model import InstrumentedModel
     from ib_keras.instrumentation.viewed import Viewed
 
-# The largest dimension of a layer whose propagations are captured. A mixture of that few
-# propagations cannot describe more dimensions.
+# The largest dimension of a layer whose propagations are captured. A mixture of a few propagations
+# cannot describe more dimensions.
 _WIDEST = 512
 
 
@@ -28,10 +28,11 @@ class Captured:
 
     Args:
         noisy: T of each layer.
-        clean: S of each layer, if an estimator propagates S.
+        clean: S of each layer, the output before its own noise, if an estimator propagates S.
         rows: the rows ``(m,)`` that were propagated repeatedly, if any.
-        propagated: S of these rows, ``(m, n_x, *shape)``, of each layer behind noise.
-        declared: mean and standard deviation of T given each input, of layers that declare them.
+        propagated: S of these rows, ``(m, n_x, *shape)``, for each layer behind noise.
+        declared: the mean and the standard deviation of T given each input, for layers that declare
+            them.
     """
 
     noisy: Mapping[str, Any]
@@ -55,7 +56,7 @@ def capture(
     viewed: Viewed,
     view_inputs: Any = None,
 ) -> Captured:
-    """Capture T, and for estimators that propagate, also S and repeated passes over some rows.
+    """Capture T and, for estimators that propagate, also S and repeated passes over some rows.
 
     Args:
         tapped: the instrumented model.
@@ -107,7 +108,7 @@ def propagated_rows(n: int, count: int, seed: int) -> np.ndarray:
 
 
 def propagated_taps(tapped: InstrumentedModel, names: Sequence[str], viewed: Viewed) -> list[str]:
-    """Select the taps that are random given the input, have own noise, and are narrow enough."""
+    """Select the taps that are random given the input, add noise of their own, and are not wide."""
     noise, random = tapped.view_noise(viewed), tapped.random_taps
     taps = {tap.name: tap for tap in tapped.plan.taps}
     return [

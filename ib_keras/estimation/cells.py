@@ -1,4 +1,4 @@
-"""One cell of a table, an estimate of a layer at an epoch, and its replacement if it fails."""
+"""The estimates of one layer at one epoch, and their replacements if they fail."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def estimated(
     where: str,
     on_error: OnError,
 ) -> LayerInformation:
-    """Run an estimate; a part of it that fails has the value NaN or infinity and a flag.
+    """Run an estimate, and replace the parts that fail by NaN or infinity with a flag.
 
     If the estimate fails, I(X;T) and I(T;Y) are estimated separately, because only one of them may
     be impossible.
@@ -48,10 +48,11 @@ def estimated(
         n: number of samples.
         dim: dimension of the layer.
         where: the layer, epoch and estimator, for errors.
-        on_error: ``"raise"`` raises the error instead, with ``where`` in its message.
+        on_error: with ``"raise"``, the error is raised instead; an ``ArgumentError`` then has
+            ``where`` in its message.
 
     Raises:
-        IbKerasError: If the estimate fails and ``on_error`` is ``"raise"``.
+        Exception: The error of the estimate, if ``on_error`` is ``"raise"``.
     """
     try:
         return run(y)
@@ -66,7 +67,7 @@ def estimated(
     except Exception as error:
         part = LayerInformation(lost(error, n, dim))
     if labels_only is None:
-        # I(T;Y) is at most H(Y), so this error is about I(X;T) if the information is infinite.
+        # I(T;Y) is at most H(Y), so an error about infinite information concerns I(X;T).
         return dataclasses.replace(part, ty=lost(failed, n, dim, may_be_infinite=False))
     try:
         return dataclasses.replace(part, ty=labels_only())
@@ -75,7 +76,7 @@ def estimated(
 
 
 def lost(error: Exception, n: int, dim: int, *, may_be_infinite: bool = True) -> Estimate:
-    """Make an estimate with the value NaN or infinity, and the reason in its details.
+    """Return an estimate with the value NaN or infinity, and the reason in its details.
 
     Args:
         error: the reason; ``InfiniteError`` gives the value infinity.
@@ -97,7 +98,7 @@ def lost(error: Exception, n: int, dim: int, *, may_be_infinite: bool = True) ->
 
 
 def located(error: Exception, where: str) -> Exception:
-    """Add the place to the message of an error of this package; others are left unchanged."""
+    """Add the place to the message of an ``ArgumentError``; return other errors unchanged."""
     if not isinstance(error, ArgumentError):
         return error
     text = error.invalid

@@ -10,11 +10,11 @@ from ib_keras.flags import NOTHING, doubt, split
 from ib_keras.frame.table import given_target, with_flags
 
 FLAG = "inconsistent"
-# I(T;Y) contradicts I(X;T) if it is larger by this number of standard errors and of nats.
+# I(T;Y) contradicts I(X;T) if it is larger by this many standard errors plus this many nats.
 _ERRORS, _NATS = 2.0, 0.05
-# These are quantities of their own, for which neither inequality nor chain rule holds.
+# The flags of quantities for which neither the inequality nor the chain rule holds.
 _OWN = {"sliced", "measurement_kernel"}
-# These say that a value may be far too low, as ``high_dim`` and others of doubt ``NOTHING`` do.
+# The flags of values that may be far too low, besides those whose doubt is ``NOTHING``.
 _TOO_LOW = {"integer_inputs", "lossy", "unbounded", "undersampled", "few_rows"}
 _CELL = ("run", "epoch", "layer", "estimator")
 
@@ -27,19 +27,21 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
 
         I(X;T) + 2 √(s_XT² + s_TY²) + 0.05 nats < I(T;Y).
 
-    If the flags of one row already say that its value is wrong or too low, only this row gets it.
+    If the flags of one row already say that its value is wrong or too low, only this row gets the
+    flag.
 
-    No row is flagged if I(X;T) is a lower bound or I(T;Y) is an upper bound, because these bounds
-    do not contradict the other value. An estimate of I(X;T|Y) from each class gets the flag if it
-    differs from I(X;T) − I(T;Y) by more than twice the joint error of the three values and 0.05
-    nats, unless one of them is a bound.
+    Neither row is flagged if I(X;T) is a lower bound or I(T;Y) is an upper bound, because such a
+    bound does not contradict the other value. An estimate of I(X;T|Y) gets the flag if it differs
+    from I(X;T) − I(T;Y) by more than twice the joint error of the three values plus 0.05 nats,
+    unless one of them is a bound.
 
-    Neither holds for sliced and matrix-based information, whose rows are not flagged.
+    The inequality and the chain rule do not hold for sliced and matrix-based information, so these
+    rows are not flagged.
 
     Args:
         rows: rows of a table of estimates, for any number of layers, epochs and estimators.
-        of_x: the quantities, such as ``"I(T;Y)"``, whose Y is a function of X: equal inputs have
-            equal targets.
+        of_x: the quantities, such as ``"I(T;Y)"``, whose Y is a function of X, so that equal inputs
+            have equal targets.
 
     Returns:
         The rows in their order; rows that contradict each other are replaced by flagged copies.
@@ -65,7 +67,7 @@ def flagged(rows: Iterable[dict[str, Any]], of_x: Container[str]) -> list[dict[s
 
 
 def _known(row: dict[str, Any]) -> bool:
-    """Return whether the flags of a row say that its value is wrong."""
+    """Return whether the other flags of a row say that its value is wrong or too low."""
     flags = [flag for flag in split(row["flags"]) if flag != FLAG]
     return doubt(flags) == NOTHING or bool(_TOO_LOW & {*flags})
 

@@ -24,25 +24,28 @@ from ib_keras.pixelcnn.network import PixelCNN
 
 
 class LayerDecoding:
-    """Trains a decoder q(x|h) for each checkpoint of a layer, estimates, and draws images.
+    """Decoding of a layer at its checkpoints: trained decoders, estimates and drawn images.
+
+    A decoder q(x|h) is trained for each checkpoint, where h are the outputs of the layer.
 
     Args:
         estimator: the decoders' settings.
-        images: the images that train decoders and the held-out images, integers
+        images: the images that train the decoders, and the held-out images, as integers
             ``(n, *image_shape)``.
-        inputs: both parts as inputs of the network.
+        inputs: the images of both parts as inputs of the network.
         labels: the labels 0, 1, … of both parts, ``(n,)``.
         nothing: −ln q(x) of both parts, without a condition.
         noise: the noise from which images are drawn, ``(draws, height, width, 1 + channels)``.
-        judge: a classifier of images on the scale [0, 1] that recognises the class of drawn images;
-            ``None`` for none.
-        asked: number of held-out images for each of which it judges one drawn image.
-        start: q(x), as which decoders begin; ``None`` for random weights.
-        share: whether one decoder is trained for all checkpoints, each of which has a linear map of
-            its own from h to what the decoder sees, and for no condition. Its budget is that of one
-            decoder. I(X;T) is then its own gain by h: chance in the training, which hardly differs
-            between its conditions, cancels, as it does not between two decoders.
-        warm_start: whether to start from the decoder of the checkpoint before.
+        judge: a classifier of images on the scale [0, 1], which is asked for the class of drawn
+            images; ``None`` for no classifier.
+        asked: number of held-out images for which the classifier is asked about one drawn image.
+        start: the model q(x) whose weights decoders start with; ``None`` for random weights.
+        share: whether to train one decoder for all checkpoints and for no condition, with the
+            budget of a single decoder. Each checkpoint has its own linear map from h to the
+            condition that the decoder sees. I(X;T) is then the gain of this decoder by h. Chance in
+            the training hardly differs between its conditions and cancels, which is not the case
+            for two separate decoders.
+        warm_start: whether to start from the decoder of the preceding checkpoint.
         progress: whether to show Keras's progress bar.
     """
 
@@ -92,13 +95,13 @@ class LayerDecoding:
             run: the network's name.
             layer: the name of a tap.
             epochs: the epochs of the checkpoints.
-            folder: function from the epochs of a decoder and the training images to the folder for
-                the state of the decoder's training, from which it is resumed; ``None`` for no
-                folder.
+            folder: function from the epochs of a decoder and the training images to the folder in
+                which the state of its training is kept and from which it is resumed. It may return
+                ``None`` for no folder.
 
         Returns:
-            The rows of the table, and epoch → images ``(classes, draws, *image_shape)``. A
-            checkpoint that cannot be decoded, because its training diverged for example, has rows
+            The rows of the table, and a dict epoch → images ``(classes, draws, *image_shape)``. A
+            checkpoint that cannot be decoded, for example because its training diverged, has rows
             without values and no images.
 
         Raises:
@@ -144,10 +147,11 @@ class LayerDecoding:
     def _decode(
         self, known: Mapping[int, tuple[np.ndarray, np.ndarray]], folder: pathlib.Path | None
     ) -> dict[int, tuple[dict[str, Any], np.ndarray, np.ndarray]]:
-        """Train a decoder of one or several checkpoints.
+        """Train one decoder for one or several checkpoints.
 
         Returns:
-            For each checkpoint, its estimates, images, and ln q(x|h) − ln q(x) by held-out image.
+            For each checkpoint: the estimates, the drawn images, and ln q(x|h) − ln q(x) of each
+            held-out image.
         """
         conditions = list(known.values())
         if self._share:
@@ -183,13 +187,15 @@ class LayerDecoding:
         pair: tuple[Decoded, Decoded],
         conditions: np.ndarray,
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-        """Return the estimates of a checkpoint, images that its decoder draws, and all terms.
+        """Return the estimates of a checkpoint, the images that its decoder draws, and its terms.
+
+        The terms are ln q(x|h) − ln q(x) of each held-out image.
 
         Args:
             known: h of both parts.
             decoder: the trained decoder.
             pair: the likelihoods without and with h.
-            conditions: what the decoder takes for the held-out images.
+            conditions: the conditions of the decoder for the held-out images.
         """
         estimator, labels, draws = self._estimator, self._labels, len(self._noise)
         xt, bounds = estimator.combine(*pair, dim=known[1][0].size)
@@ -226,7 +232,7 @@ def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
         for start in range(0, len(x), 256)
     ]) == y  # fmt: skip
     n = len(hits)
-    # A share of 0 or 1 is not exact: one more hit and one more miss give it an error.
+    # One more hit and one more miss give shares of 0 and 1 an error, too.
     p = (hits.sum() + 1) / (n + 2)
     return Estimate(float(hits.mean()), float(np.sqrt(p * (1 - p) / n)), n=n)
 
@@ -234,7 +240,7 @@ def judged(judge: Any, x: np.ndarray, y: np.ndarray) -> Estimate:
 def _with_changes(
     estimate: MutualInformation, before: Mapping[int, np.ndarray], terms: np.ndarray
 ) -> MutualInformation:
-    """Add the changes since earlier epochs, with errors of differences paired by image."""
+    """Add the changes since earlier epochs, with the errors of differences paired by image."""
     if not before:
         return estimate
     changes = {}

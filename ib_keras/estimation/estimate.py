@@ -52,18 +52,18 @@ def estimate(
     """Estimate I(X;T) and I(T;Y) for every layer and epoch.
 
     Args:
-        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; the
-            path may be in a bucket (``gs://…``), of which only the selected layers are copied; a
+        source: an ``ActivationStore``, its path, a glob of paths, or a list of stores or paths; a
             mapping layer name → ``(n, ...)``, such as the ``Activations`` that ``capture`` returns;
-            or a Keras model, whose taps are captured.
+            or a Keras model, whose taps are captured. A path may be in a bucket (``gs://…``), from
+            which only the selected layers are copied.
         estimators: a name, configuration or estimator object, or a list of these.
         inputs: X in any form that ``InstrumentedModel.capture`` takes, arrays or data sets, for a
-            mapping or a model; a store has its own. If a mapping has no inputs, all n are assumed
-            to be distinct.
+            mapping or a model; a store has its own. Without inputs for a mapping, all n inputs are
+            assumed to be distinct.
         targets: Y, for a mapping or a model; a store has its own. Class labels ``(n,)`` or one-hot
             rows; numbers ``(n,)`` or ``(n, k)``; or several targets, as a dict by name, a matrix of
             several labels, or a list. Each of several targets has its own rows, with the quantity
-            ``I(T;Y[name])``. With ``None``, the targets of a data set are taken, if it has any.
+            ``I(T;Y[name])``. With ``None``, the targets of the data set are used, if it has any.
         layers: names or globs of layers; ``None`` for all. The range of values that some estimators
             need is always that of all layers and epochs of a store. For a model that is not
             instrumented, ``layers`` as for ``instrument``, including ``"blocks"``.
@@ -73,31 +73,30 @@ def estimate(
         calibrate: whether to add the columns ``calibrated_lower`` and ``calibrated_upper`` to each
             I(X;T). They are the ends of the interval of true values that are consistent with the
             estimate, on samples that resemble the layer's (see ``ib_keras.calibrate``). A dict sets
-            its arguments ``mi``, ``repeats``, ``tolerance`` and ``seed``. Estimates whose interval
-            is not within the trusted range get the flag ``untrusted``. Each estimate is then made
-            about 36 times.
+            the arguments ``mi``, ``repeats``, ``tolerance`` and ``seed`` of that function.
+            Estimates whose interval is not within the trusted range get the flag ``untrusted``.
+            Calibration makes each estimate about 36 times.
         on_error: the treatment of estimates that cannot be made, for example because a layer is too
             wide for an estimator. With ``"flag"``, the row has the value NaN and the flag
             ``not_estimated``, or the value inf and the flag ``infinite`` if the information is
-            infinite, and the reason in ``details``. With ``"raise"``, the error is raised, and
-            names layer, epoch and estimator.
+            infinite, and the reason is in ``details``. With ``"raise"``, the error is raised; its
+            message names the layer, epoch and estimator.
         conditional: whether to also estimate I(X;T|Y), the information about the input that the
             target does not explain, with the quantity ``I(X;T|Y)`` or ``I(X;T|Y[name])``. Because
             Y → X → T is a Markov chain, it equals I(X;T) − I(T;Y). Estimators that compare T with X
-            estimate it from each class alone, and the row gets the flag ``inconsistent`` if it
-            differs from that difference by more than the errors. A class with too few rows gives
-            NaN and the reason. For the other estimators the difference is exact by definition. No
-            row is added where an estimator does not estimate I(T;Y), and for a Y of numbers that
-            is not binned.
+            estimate it within each class, and the row gets the flag ``inconsistent`` if it differs
+            from this difference by more than the errors. A class with too few rows gives NaN and
+            the reason. The other estimators return the difference itself. No row is added if an
+            estimator does not estimate I(T;Y), or if Y consists of numbers that are not binned.
         views: functions of the layers of a model, as for ``InstrumentedModel.capture``.
         view_inputs: inputs on which the views ``"pca:k"`` are fitted.
         batch_size: samples per forward pass, for a model.
-        seed: seed of a model's noise and random numbers; ``None`` for new ones at every call.
+        seed: seed of a model's noise and random numbers; ``None`` for a new seed at every call.
 
     Returns:
         A frame in long form, with one row for each run, epoch, layer, estimator and quantity, and
         the columns ``ib_keras.frame.COLUMNS``. ``value`` and ``stderr`` are in ``unit``; ``kind``
-        says whether the value is an estimate or a bound; ``flags`` are reasons not to trust the
+        says whether the value is an estimate or a bound; ``flags`` are reasons to distrust the
         value. Some estimators add a column ``details`` of JSON, for example with the quality of a
         compressor or the steps of a sweep. ``attrs["provenance"]`` has the versions of the
         libraries, the estimators' settings, checksums of the data and the model if they are known,
@@ -106,7 +105,7 @@ def estimate(
 
     Raises:
         ArgumentError: If an estimator, layer or epoch is unknown, lengths differ, or inputs are
-            missing; all this is checked for all stores before anything is estimated. With
+            missing; this is checked for all stores before anything is estimated. With
             ``on_error="raise"``, also if an estimate cannot be made.
         StoreError: If the path is not a store of this version.
         Interrupted: If Ctrl-C is pressed; its ``table`` has the estimates so far.
@@ -151,7 +150,7 @@ def estimate(
 
 @dataclasses.dataclass
 class _Part:
-    """The layers and epochs of one store, of arrays or of a model, and their estimates.
+    """The layers and epochs of one store, mapping or model, and their estimates.
 
     Args:
         source: the store, mapping or model.
@@ -203,7 +202,7 @@ def _origin(part: _Part) -> dict[str, Any]:
 
 
 def _stores_or_source(source: Any) -> list[Any]:
-    """Open the store of a path, or the stores of a list or a glob; return other sources as one."""
+    """Open the stores of a path, a glob or a list; return any other source in a list."""
     if isinstance(source, (list, tuple)):
         if not source or not all(
             isinstance(one, (str, os.PathLike, ActivationStore)) for one in source

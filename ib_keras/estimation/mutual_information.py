@@ -1,4 +1,4 @@
-"""mutual_information(): I(A;B) of any two variables, from several estimators."""
+"""mutual_information(): I(A;B) of any two variables, by several estimators."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ib_keras.estimation.of_numbers import two_numbers
 from ib_keras.frame.table import NOT_ESTIMATED
 from ib_keras.interface import Estimate, MutualInformation
 
-# The fewest rows for which numbers of few values are compared by their order.
+# The fewest rows for which categories of numbers are compared by their order.
 _MIN_ROWS = 30
-# The number of rotations that show what dependent rows pretend.
+# The number of rotations from which the spurious information of dependent rows is measured.
 _ROTATIONS = 20
 
 
@@ -70,65 +70,67 @@ def mutual_information(
     """Estimate I(A;B) of two variables of any kind, with an interval.
 
     Each variable has a kind, by the rules of ``ib_keras.arrays.variables.as_variable``: a category
-    (strings, booleans, one-hot rows, integers of few values), or numbers, which may be continuous,
-    counts, or a mixture of atoms and a density. Numbers are compared as they are and by ranks: each
-    column is replaced by the normal quantiles of its ranks, with equal values in random order.
-    Equal values thus get noise that is independent of everything else, and I stays the same.
+    (strings, booleans, one-hot rows, integers with few values), or numbers, which may be
+    continuous, counts, or a mixture of atoms and a density. Numbers are compared both as they are
+    and by ranks: each column is replaced by the normal quantiles of its ranks, with equal values in
+    random order. Equal values thus get noise that is independent of everything else, which does not
+    change I(A;B).
 
-    *Two variables of numbers* have these estimates, in nats:
+    *Two variables of numbers* are compared by these estimates, in nats:
 
     * ``gaussian``: the closed form from the correlations of the ranks.
     * ``ksg``: nearest neighbours of the ranks, in up to 5 + 5 dimensions.
     * ``regression``: h(B) − h(R) + I(A;R) with the residual R = B − f(A) of a regression, in up to
       32 + 32 dimensions. It has no ceiling.
-    * ``residual``, ``critic``: held-out bounds E ln r − ln E' r from trained density ratios r, with
-      and without the Gaussian's density ratio as a start; and ``gaussian_held_out``, that of the
-      Gaussian alone.
+    * ``gaussian_held_out``, ``residual``, ``critic``: held-out bounds E ln r − ln E' r from density
+      ratios r: that of a Gaussian, the gain of a network that is trained on top of it, and that of
+      a network alone.
 
-    The value begins with ``gaussian``, or if the others do not confirm it, with the highest of
-    them. ``residual`` is added to it if it exceeds two of its standard errors. All estimates miss
-    information rather than invent it, so that ``critic``, ``ksg`` and ``regression`` replace the
-    value where they exceed it by more than two of their standard errors.
+    The value starts as ``gaussian`` or, if the other estimates do not confirm it, as the highest of
+    them. ``residual`` is added if it exceeds two of its standard errors. All estimates miss
+    information rather than invent it, so ``critic``, ``ksg`` and ``regression`` replace the value
+    if they exceed it by more than two of their standard errors.
 
-    What these estimates miss falls with the number of rows. In more than 1 + 1 dimensions,
-    ``regression``, and a critic that gave the value, are computed from half of the rows too. If the
-    second half of the rows added more than three standard errors, this is added once more. The part
-    ``second_half`` is what it added to the critic.
+    These estimates miss less with more rows. In more than 1 + 1 dimensions, ``regression``, and a
+    critic that gave the value, are therefore also computed from half of the rows. If the second
+    half of the rows added more than three standard errors, the same amount is added once more. The
+    part ``second_half`` is what the second half added to the critic.
 
-    *A category and numbers* have ``ksg``, nearest neighbours of the ranks within each class,
-    ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear`` discriminant and
-    of a ``network``. *Two categories* have ``counts``, with the correction of Miller and Madow.
+    *A category and numbers* are compared by ``ksg`` (nearest neighbours of the ranks within each
+    class), ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear``
+    discriminant and of a ``network``. *Two categories* are compared by ``counts``, with the
+    correction of Miller and Madow.
 
-    The interval has two standard errors on both sides, and above also what estimates of this kind
-    are known to miss: see the page of this function for how it was calibrated.
+    The interval has two standard errors on both sides. Its upper end also includes what estimates
+    of this kind are known to miss; the page of this function describes the calibration.
 
     Args:
         a: samples of A, ``(n, ...)``: an array of numbers or strings, or a pandas object.
         b: samples of B, ``(n, ...)``.
-        by_column: whether to compare each column of A, a DataFrame or a matrix, with B by itself.
+        by_column: whether to compare each column of A, a DataFrame or a matrix, with B separately.
         budget: ``"fast"`` takes about a second for 2 000 rows and trains nothing. ``"balanced"``
             trains critics or a classifier, which takes about 30 seconds. ``"thorough"`` trains
-            longer.
-        kind: the kind of both variables, or a pair of kinds, instead of those that are found:
+            critics for longer, and also flows.
+        kind: the kind of both variables, or a pair of kinds, instead of the automatic choice:
             ``"category"``, or ``"continuous"``, ``"count"`` or ``"mixture"`` for numbers.
         window: number of rows before and after each row that are not compared with it, for rows in
-            the order of time.
-        neural: ``False`` is the same as ``budget="fast"``.
+            temporal order.
+        neural: ``False`` has the same effect as ``budget="fast"``.
         seed: seed of random order, folds, weights and batches.
 
     Returns:
         The estimate, with the estimates above as ``parts``; ``details`` has the kinds of A and B,
-        the budget, and the ``length`` over which rows depend on each other. Its flags are
-        ``no_critic`` if no critic was trained though the variables have more than two dimensions
-        together, ``unconfirmed`` if other estimates do not confirm the closed form,
-        ``undersampled`` if there are few rows of most categories, ``unbounded`` if the value would
-        grow with more rows, ``infinite`` for an exact relation, such as a column of A that is one
-        of B, ``high_dim`` if there are too few rows for the columns, and ``dependent`` if rows
+        the budget, and ``length``, the number of rows over which rows depend on each other. The
+        flags are ``no_critic`` if no critic was trained although the variables have more than two
+        dimensions together, ``unconfirmed`` if other estimates do not confirm the closed form,
+        ``undersampled`` if there are too few rows for the categories, ``unbounded`` if the value
+        would grow with more rows, ``infinite`` for an exact relation, such as a column that A and B
+        share, ``high_dim`` if there are too few rows for the columns, and ``dependent`` if rows
         repeat or depend on each other.
 
         With ``by_column``, a table with a row for each column of A: ``column``, its name or number;
         ``value``, ``stderr``, ``lower``, ``upper`` and ``unit``; ``kind_a`` and ``kind_b``; and
-        ``flags``, with commas between them. A column that cannot be compared has NaN, the flag
+        ``flags``, separated by commas. A column that cannot be compared has NaN, the flag
         ``not_estimated``, and the reason in ``details``.
 
     Raises:
@@ -149,7 +151,7 @@ def mutual_information(
     budget = budget if neural else "fast"
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
-        raise ArgumentError("`kind` is unknown", "one kind, or one of `a` and one of `b`", kind)
+        raise ArgumentError("`kind` is unknown", "one kind, or a pair for `a` and `b`", kind)
     _check_order(a, b)
     if by_column:
         known = as_variable(b, "b", kinds[1])
@@ -176,7 +178,7 @@ def mutual_information(
 
 
 def _check_order(a: Any, b: Any) -> None:
-    """Raise an error if two pandas objects have the same labels of rows in another order."""
+    """Raise an error if two pandas objects have the same row labels in a different order."""
     if not all(isinstance(one, (pd.Series, pd.DataFrame)) for one in (a, b)):
         return
     if len(a) == len(b) and not a.index.equals(b.index) and a.index.is_unique:
@@ -208,7 +210,7 @@ def _as_frame(a: Any, n: int) -> pd.DataFrame:
 def _by_column(
     frame: pd.DataFrame, estimate: Callable[[pd.Series], MutualInformation]
 ) -> pd.DataFrame:
-    """Estimate the information of each column by itself."""
+    """Estimate the information of each column separately."""
     rows: list[dict[str, Any]] = []
     for name, values in frame.items():
         try:
@@ -239,11 +241,11 @@ def _less_rotated(
     length: int,
     seed: int,
 ) -> Answer:
-    """Return an answer less what rotated rows show, with the spread of these in its error.
+    """Return an answer minus the mean estimate from rotated rows, whose spread enters the error.
 
     Rotated series depend on their own past as before, but no longer on each other. The error of the
-    answer itself is multiplied by the root of the length over which rows depend on each other, as
-    if there were fewer rows by this factor.
+    answer itself is multiplied by the square root of the length over which rows depend on each
+    other, as if the number of rows were divided by this length.
     """
     n = len(a.columns())
     rng = np.random.default_rng([seed, 4])
@@ -277,6 +279,6 @@ def _estimate(
     numbers, labels = (b, a) if a.is_category else (a, b)
     answer = category_and_numbers(numbers, labels.labels, **how)
     if "undersampled" in answer.flags and labels.has_order:
-        # Numbers of which each is rare are compared by their order.
+        # Numbers with few rows per value are compared by their order.
         return two_numbers(numbers, labels.as_count(), **how)
     return answer

@@ -1,4 +1,4 @@
-"""I(A;B) of categories, and of a category and numbers."""
+"""Estimates of I(A;B) for two categories, and for a category and numbers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate
 
-# The number of permutations, and the information that they may show before a table counts as too
-# large for its rows.
+# The number of permutations, and the mean information of permuted rows above which a table has too
+# many cells for its rows.
 _PERMUTATIONS, _UNDERSAMPLED = 20, 0.05
-# The number of folds for classifiers. A class of fewer than _ROWS_EACH rows is rare, and more than
-# _RARE of the rows in rare classes are too many.
+# The number of folds for classifiers. A class is rare if it has fewer than _ROWS_EACH rows, and the
+# rows are too few if more than the share _RARE of them are in rare classes.
 _FOLDS, _ROWS_EACH, _RARE = 4, 5, 0.05
 # The smallest probability that a classifier may give.
 _FLOOR = 1e-6
 # The largest dimension in which neighbours miss little.
 _MAX_DIM_OF_KSG = 5
-# What an estimate may have missed, as on known pairs: this share of it, this multiple of what was
-# gained by the second half of the rows, and of neighbours a number of nats, times √(d·100/n).
+# What an estimate may have missed, measured on known pairs: the share _SHARE of it, _GROWTH times
+# what the second half of the rows added, and for neighbours _MISSED·√(d·_MISSED_ROWS/n) nats.
 _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.05, 2.5, 0.12, 100
 
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
@@ -38,9 +38,10 @@ Classify = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
 def two_categories(a: np.ndarray, b: np.ndarray, seed: int) -> Answer:
     """Estimate I(A;B) of codes from the counts of their pairs.
 
-    The bias of the plug-in value is removed by the correction of Miller and Madow. If the counts
-    are too few, a permuted B has information, too; then the value is reduced by the mean of
-    permutations, the interval reaches up to the plug-in value, and the flag is ``undersampled``.
+    The bias of the plug-in value is removed by the correction of Miller and Madow. If there are too
+    few counts, a permuted B seems to have information as well. In that case, the mean over
+    permutations is subtracted, the interval reaches up to the plug-in value, and the answer has the
+    flag ``undersampled``.
 
     Args:
         a: codes 0…K−1, ``(n,)``.
@@ -84,18 +85,19 @@ def category_and_numbers(
 ) -> Answer:
     """Estimate I(A;Y) of numbers and labels.
 
-    There are nearest neighbours within the classes (Ross), once of the values and once of the ranks
-    of each column; and the held-out bound H(Y) − cross-entropy of classifiers: a linear
-    discriminant, and unless the budget is ``"fast"`` a network. All of them miss information rather
-    than invent it, so the first is replaced by another that is clearly higher.
+    The estimates are nearest neighbours within the classes (Ross), by the ranks of each column and,
+    for continuous numbers, by their values; and the held-out bound H(Y) − cross-entropy of
+    classifiers: a linear discriminant and, unless the budget is ``"fast"``, a network. All of them
+    miss information rather than invent it, so an estimate that is clearly higher replaces the value
+    so far.
 
     Args:
-        a: the numbers, with or without categories beside.
+        a: the numbers, possibly with categories.
         labels: codes 0…K−1, ``(n,)``.
         budget: whether to train a network.
-        serial: whether the rows depend on the rows before. Then there are only neighbours, because
-            rows that are held out are like other rows.
-        window: rows that neighbours leave out.
+        serial: whether the rows depend on the preceding rows. Only neighbours are used then,
+            because held-out rows resemble other rows and are no test.
+        window: number of rows before and after each row that are not used as its neighbours.
         seed: seed of ties, folds and weights.
 
     References:
@@ -141,12 +143,12 @@ def category_and_numbers(
 
 
 def _coded(labels: np.ndarray) -> np.ndarray:
-    """Return labels coded anew, without those that no longer appear."""
+    """Return labels with new codes, without gaps."""
     return np.unique(labels, return_inverse=True)[1].reshape(-1)
 
 
 def _held_out(classify: Classify, features: np.ndarray, labels: np.ndarray, seed: int) -> Estimate:
-    """Return H(Y) − cross-entropy over folds, each predicted from the others."""
+    """Return H(Y) − cross-entropy of folds, each predicted by a classifier of the other folds."""
     labels = _coded(labels)
     n, classes = len(labels), int(labels.max()) + 1
     folds = np.random.default_rng([seed, 3]).permutation(n) % _FOLDS

@@ -1,4 +1,4 @@
-"""I(A;B) of numbers of any kind."""
+"""Estimates of I(A;B) for two variables of numbers of any kind."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)
 # The fewest rows that train a critic, and the largest dimensions of each variable for which
 # neighbours and regressions are used.
 _MIN_ROWS_OF_CRITIC, _MAX_DIM_OF_KSG, _MAX_DIM_OF_REGRESSION = 400, 5, 32
-# The largest number of rows for regressions, whose errors are then small. In many dimensions the
-# time for neighbours is proportional to its square.
+# The largest number of rows for regressions, at which errors are small: _MOST_ROWS in up to _MANY
+# dimensions, else _MOST_ROWS_OF_MANY, because the time for neighbours then grows with its square.
 _MOST_ROWS, _MOST_ROWS_OF_MANY, _MANY = 20_000, 5_000, 16
-# The closed form is confirmed if other estimates give at least this share of it, less a margin in
-# nats. For samples on a curved surface it may be arbitrarily wrong.
+# The closed form is confirmed if another estimate is at least this share of it, minus a margin in
+# nats. For samples on a curved surface, the closed form may be arbitrarily wrong.
 _CONFIRMED_SHARE, _MARGIN_NATS = 0.8, 0.05
-# What the estimate may have missed, as on known pairs (benchmarks/known_pairs.py): a share of the
-# part that only a critic found; a share of the whole value; a multiple of what the second half of
-# the rows added; and in more than two dimensions D a number of nats, times √((D − 2)·1000/n).
+# What the estimate may have missed, measured on known pairs (benchmarks/known_pairs.py): the share
+# _SLACK of the part that only a critic found; the share _SHARE of the value; _GROWTH times what the
+# second half of the rows added; and, in D dimensions, _MISSED·√((D − 2)·_MISSED_ROWS/n) nats.
 _SLACK, _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.3, 0.03, 2.0, 0.12, 1000
-# Variables with fewer rows for each of their columns are too wide, and the rows for each component
-# that then represents them.
+# Variables are too wide if there are fewer than _ROWS_EACH rows per column. Principal components
+# then represent them, with at least _ROWS_OF_COMPONENT rows for each.
 _ROWS_EACH, _ROWS_OF_COMPONENT = 4, 25
-# If the second half of the rows added more than this share of the value to a critic, it has not
-# learned the dependence.
+# A critic has not learned the dependence if the second half of the rows added more than this share
+# of the value.
 _GROWS = 0.1
-# Without values, the ranks of n rows cannot show much more than ln n less this number of nats.
+# The ranks of n rows cannot show much more than ln n minus this number of nats.
 _RESOLVED = 2.0
 
 
@@ -58,11 +58,10 @@ def two_numbers(
     Args:
         a: the first variable.
         b: the second variable.
-        budget: whether to train critics, and for how long, and whether to train flows.
-        serial: whether the rows depend on the rows before. Rows that are held out, or left out of a
-            regression, are then no test, because other rows are like them, so that there are only
-            the closed form and neighbours.
-        window: rows that neighbours leave out.
+        budget: whether to train critics, for how long, and whether to train flows.
+        serial: whether the rows depend on the preceding rows. Only the closed form and neighbours
+            are used then, because held-out rows resemble other rows and are no test.
+        window: number of rows before and after each row that are not used as its neighbours.
         seed: seed of ties, folds and weights.
     """
     n = len(a.numbers)
@@ -97,7 +96,7 @@ def two_numbers(
     if ksg is not None:
         answer = answer.at_least("ksg", ksg)
     if found is not None:
-        # In 1 + 1 dimensions nothing is missed, so that growth is chance.
+        # In 1 + 1 dimensions nothing is missed, so growth is due to chance.
         part = extrapolated(found.estimate, found.growth) if several else found.estimate
         added = part.value - found.estimate.value
         answer = answer.at_least("regression", part, below=added)
@@ -105,7 +104,7 @@ def two_numbers(
         flow = NormalizingFlow(seed=seed).mutual_information(*next(iter(scales.values())))
         doubtful = {"low_dim", "few_rows"} & set(flow.flags)
         answer = answer.with_part("flow", flow) if doubtful else answer.at_least("flow", flow)
-    # Information that neighbours and regressions cannot exclude may be there.
+    # The information that neighbours and regressions cannot exclude.
     possible = max((e.value + 2 * e.stderr for e in by_rows if e is not None), default=0.0)
     missed = _missed(n, x.shape[1] + y.shape[1], answer.value)
     if found is not None:
@@ -122,14 +121,14 @@ def two_numbers(
 
 
 def _missed(n: int, dim: int, value: float) -> float:
-    """Return what estimates of known pairs with this many columns in total have missed, in nats."""
+    """Return what estimates of known pairs with ``dim`` columns in total have missed, in nats."""
     return _SHARE * value + _MISSED * math.sqrt(max(0, dim - 2) * _MISSED_ROWS / n)
 
 
 def _scales(
     a: Variable, b: Variable, rng: np.random.Generator
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
-    """Return both variables as values, if they have a density, and as ranks, and flags.
+    """Return both variables as ranks and, if they have a density, as values; and flags.
 
     Variables that are too wide for the rows are represented by principal components of the ranks,
     which have at most the information of all columns.
@@ -151,7 +150,7 @@ def _scales(
 def _regressed(
     scales: Mapping[str, tuple[np.ndarray, np.ndarray]], wide: int, seed: int
 ) -> Regressed | None:
-    """Estimate by regressions, from some of the rows if there are many."""
+    """Estimate I(A;B) by regressions, from some of the rows if there are many."""
     if wide > _MAX_DIM_OF_REGRESSION:
         return None
     n = len(scales["ranks"][0])
@@ -165,7 +164,7 @@ def _regressed(
 def _from_closed_form(
     answer: Answer, closed: Estimate | None, others: Mapping[str, Estimate]
 ) -> Answer:
-    """Return an answer that begins with the closed form, or with the others' highest value."""
+    """Return the answer with the closed form as its value, or the highest of the others."""
     if closed is None:
         return answer
     answer = answer.with_part("gaussian", closed)
@@ -180,7 +179,7 @@ def _from_closed_form(
 
 
 def _with_critics(answer: Answer, trained: dict[str, Estimate]) -> Answer:
-    """Add what critics found besides the closed form."""
+    """Add the information that critics found beyond the closed form."""
     residual, critic = trained["residual"], trained["critic"]
     closed = answer.parts["gaussian"].value if "gaussian" in answer.parts else 0.0
     for name in ("gaussian_held_out", "residual"):
@@ -197,7 +196,7 @@ def _with_critics(answer: Answer, trained: dict[str, Estimate]) -> Answer:
 
 
 def _grown(answer: Answer, critics: _Critics) -> Answer:
-    """Add what the second half of the rows added to the critic that gave the value, if one did."""
+    """Add once more what the second half of the rows added, if a critic gave the value."""
     if answer.by not in ("critic", "residual"):
         return answer
     growth = critics.growth(answer.by)
@@ -211,15 +210,15 @@ def _grown(answer: Answer, critics: _Critics) -> Answer:
 
 
 def _critic_grows(answer: Answer) -> bool:
-    """Return whether the second half of the rows gave a critic a large share of the value."""
+    """Return whether the second half of the rows added a large share of the value to a critic."""
     growth = answer.parts.get("second_half")
     return growth is not None and growth.value > _GROWS * answer.value + 3 * growth.stderr
 
 
 def _unless_exact(estimator: KSG | Gaussian, x: np.ndarray, y: np.ndarray) -> Estimate | None:
-    """Return an estimate from the ranks, or ``None`` if these are exactly related.
+    """Return an estimate from the ranks, or ``None`` if the ranks are exactly related.
 
-    The values need not be: ranks cannot show small differences.
+    The values need not be exactly related then, because ranks cannot show small differences.
     """
     try:
         return estimator.mutual_information(x, y)
@@ -242,7 +241,7 @@ class _Critics:
         k = len(rho)
         r2 = np.square(rho)
         scale = np.sqrt(rho / (1 - r2))
-        # The terms of the Gaussian's ln r, which the critic adds to its own.
+        # The factors of the Gaussian's ln r, to which the critic's output is added.
         u_terms, v_terms = (
             np.column_stack([
                 side * scale,
@@ -260,7 +259,7 @@ class _Critics:
         return {name: self._estimate(terms) for name, terms in self._terms.items()}
 
     def growth(self, name: str) -> Estimate:
-        """Return what the second half of the rows for training added to an estimate."""
+        """Return what the second half of the training rows added to an estimate."""
         return self._estimate(self._terms[name] - self._ratios(name, share=0.5)[name])
 
     def _ratios(self, name: str, share: float = 1.0) -> dict[str, np.ndarray]:
@@ -277,7 +276,7 @@ class _Critics:
 
 
 def _radial(t: np.ndarray) -> np.ndarray:
-    """Coordinates, their length, and their products with it, as features for a critic."""
+    """Return coordinates, functions of their length, and products of both, as critic features."""
     square = np.square(t).mean(axis=1, keepdims=True)
     features = np.concatenate([t, np.sqrt(square), square - 1, t * (square - 1)], axis=1)
     return np.clip(features / features.std(axis=0), -6, 6)

@@ -27,7 +27,7 @@ _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
 
 
 def make_estimators(identifiers: Any) -> list[BaseEstimator]:
-    """Make the estimators from one identifier or a list of different ones."""
+    """Return the estimators of one identifier or of a list of different identifiers."""
     if isinstance(identifiers, (str, dict, type)) or not isinstance(identifiers, Iterable):
         identifiers = [identifiers]
     estimators = [adapted(registry.get(identifier)) for identifier in identifiers]
@@ -40,7 +40,7 @@ def make_estimators(identifiers: Any) -> list[BaseEstimator]:
 
 
 def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], samples: Samples) -> None:
-    """Check the estimators and the samples before anything is estimated."""
+    """Raise an error before anything is estimated if an estimator lacks what it needs."""
     for estimator in estimators:
         if estimator.traits.inputs and samples.raw is None:
             raise ArgumentError(
@@ -50,7 +50,7 @@ def check(sources: Sequence[Source], estimators: Sequence[BaseEstimator], sample
             )
     propagating = [estimator.traits.propagations for estimator in estimators]
     noisy = [source for source in sources if source.where.noise_std > 0]
-    # With other estimators, its rows for a network without noise have no value, and a reason.
+    # Beside other estimators, sample propagation gives rows without a value, with a reason.
     if all(propagating) and not any(source.has_channel for source in sources):
         check_channel(0.0, random=any(source.random for source in sources))
     for source in noisy if any(propagating) else ():
@@ -71,14 +71,14 @@ def run_all(
     on_error: OnError = "flag",
     conditional: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Estimate all cells of the table.
+    """Make all estimates of a table: each estimator for each layer at each epoch.
 
     Args:
         sources: the layers and epochs.
         estimators: the estimators.
         samples: the inputs and labels of all sources.
-        done: function that is called after each estimate.
-        calibrator: calibrates the estimates of I(X;T); ``None`` for no calibration.
+        done: function that is called after each estimator has finished a layer and epoch.
+        calibrator: the calibrator of the estimates of I(X;T); ``None`` for no calibration.
         on_error: ``"flag"`` or ``"raise"``.
         conditional: whether to also estimate I(X;T|Y) of each target.
 
@@ -127,16 +127,16 @@ def run_all(
 
 
 def _is_constant(t: np.ndarray) -> bool:
-    """Return whether all rows are equal; reads no more than the first ones if they differ."""
+    """Return whether all rows are equal, reading only the first rows if they differ."""
     parts = slices(len(t), _VALUES_AT_A_TIME // max(1, t[0].size))
     return len(t) > 1 and all((t[part] == t[:1]).all() for part in parts)
 
 
 def _repeated(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the inputs of each position.
+    """Return the inputs once for each position of a layer.
 
     Raises:
-        ArgumentError: If they do not fit in memory.
+        ArgumentError: If these do not fit in memory.
     """
     needed, free = values[0].nbytes * len(rows), memory.available()
     if free is not None and needed > free:
@@ -154,8 +154,8 @@ class _Method:
 
     Args:
         original: the estimator that was passed, whose name is in the table.
-        over_all: the same, prepared for the range of all layers and epochs.
-        prepared: the same, also prepared for the inputs.
+        over_all: the estimator, prepared for the range of all layers and epochs.
+        prepared: ``over_all``, also prepared for the inputs.
     """
 
     original: Any
@@ -186,7 +186,7 @@ def _cell(
         conditional: whether to also estimate I(X;T|Y).
 
     Returns:
-        I(X;T); and the other quantities by name, first those of the targets.
+        I(X;T), and the other quantities by name, beginning with those of the targets.
     """
     where, estimator = source.where, method.prepared
     place = f"Layer {where.layer!r} at epoch {where.epoch}, {method.original}"
@@ -252,7 +252,7 @@ def _cell(
 
 
 def _of_noise(estimate: Estimate, source: Source, estimator: BaseEstimator) -> Estimate:
-    """Correct the flags of a layer that has noise although it has no channel.
+    """Correct the flags for a layer that is random although it has no noise of its own.
 
     The noise comes from earlier layers or from random draws.
     """
@@ -269,7 +269,7 @@ def _of_noise(estimate: Estimate, source: Source, estimator: BaseEstimator) -> E
 def _alone(
     estimator: BaseEstimator, t: np.ndarray, y: Any, place: str, on_error: OnError
 ) -> Estimate | None:
-    """Estimate I(T;Y) of a further target, without I(X;T)."""
+    """Estimate only I(T;Y), for a further target."""
     try:
         with renamed(a="t"):
             return estimator.with_labels(t, y)
@@ -284,7 +284,7 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
     if not estimator.traits.all_epochs:
         return estimator
     extents = [extent for source in sources if (extent := source.extent_of_all()) is not None]
-    if not extents:  # each cell fails, with a reason
+    if not extents:  # no value is finite, so each estimate fails with a reason
         return estimator
     return estimator.prepare(
         extent=(min(low for low, _ in extents), max(high for _, high in extents))
@@ -294,7 +294,7 @@ def _over_all(estimator: BaseEstimator, sources: Sequence[Source]) -> BaseEstima
 def _of_inputs(
     estimator: BaseEstimator, values: np.ndarray, labels: np.ndarray | None, on_error: OnError
 ) -> BaseEstimator:
-    """Prepare the estimator for the inputs; an error of this is raised again in each cell."""
+    """Prepare the estimator for the inputs; if this fails, each estimate raises the same error."""
     try:
         return estimator.prepare(inputs=values, labels=labels)
     except Exception as error:
@@ -305,7 +305,7 @@ def _of_inputs(
 
 @dataclasses.dataclass(frozen=True)
 class _Failed(BaseEstimator):
-    """Replaces an estimator whose preparation for the inputs failed."""
+    """The replacement of an estimator whose preparation for the inputs failed."""
 
     error: Exception
 
@@ -316,7 +316,7 @@ class _Failed(BaseEstimator):
 def _propagate(
     estimator: Any, source: Source, t: np.ndarray, arguments: dict[str, Any]
 ) -> LayerInformation:
-    """Estimate by propagation; the result is NaN with a flag without noise or propagations."""
+    """Estimate by propagation; without noise or propagations, return NaN with a flag."""
     if (declared := source.conditional()) is not None:
         mean, scale = declared
         return estimator.estimate(mean, scale=scale, **arguments)

@@ -1,4 +1,4 @@
-"""Splits the estimates of stores into shards of similar duration, for parallel tasks."""
+"""Splitting of the estimates of stores into shards of similar duration, for parallel tasks."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ib_keras.estimation.sources import all_epochs
 
 # The maximum number of shards, because Vertex AI passes at most 100 artifacts to one task.
 LIMIT = 100
-# Without a given number of shards, a shard is planned to take at most an hour.
+# The planned duration of a shard in seconds if the number of shards is not given.
 LONGEST = 3600.0
-# The factor by which the planned duration of the shards is increased until there are few enough.
+# The factor by which the planned duration is increased until there are few enough shards.
 _STEP = 1.05
-# The number of pieces of one layer that fill a shard.
+# The number of pieces of a long layer that fill a shard.
 _PIECES = 4
-# The time of an estimate that does not depend on the size of the samples.
+# The seconds of an estimate that do not depend on the size of the samples.
 _FIXED = 0.05
 
-# Name of an estimator → CPU seconds of an estimate of n rows of d values. They were measured for
-# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl, renyi, sliced and gaussian, and the
-# others are assumed to be like these. Only their ratios affect the balance.
+# Name of an estimator → CPU seconds of an estimate from n rows of d values. They were measured for
+# binning, ebab, akde, pca+ksg (benchmarks/shards.py), ksg, kl, renyi, sliced and gaussian; the
+# other estimators are assumed to be similar. Only the ratios affect the balance.
 _SECONDS: dict[str, Callable[[float, float], float]] = {
     "binning": lambda n, d: 7e-9 * n * d,
     "quantized": lambda n, d: 7e-9 * n * d,
@@ -50,7 +50,7 @@ _SECONDS: dict[str, Callable[[float, float], float]] = {
 
 
 def seconds(estimator: Any, n: int, dim: int) -> float:
-    """Predict the CPU seconds of an estimate, which are a rough guide on other machines.
+    """Predict the CPU seconds of an estimate, as a rough guide.
 
     Args:
         estimator: a name, configuration or estimator. Those of unknown classes are assumed to take
@@ -67,7 +67,7 @@ class Size:
     """The size of a store.
 
     Args:
-        rows: number of rows, all draws together.
+        rows: number of rows of all draws together.
         dims: layer name → dimension.
         epochs: the epochs in ascending order.
     """
@@ -125,20 +125,21 @@ class Shard:
 def split(sizes: Sequence[Size], estimators: Sequence[Any], shards: int = 0) -> list[Shard]:
     """Split the estimates of stores into shards.
 
-    The planned duration T of the shards is increased until there are few enough. For a given T, a
-    layer that takes longer is split into groups of epochs that take at most T/4. The groups and the
-    other layers are taken in descending order of their durations, and each is added to the first
-    shard that stays below T.
+    The planned duration T of a shard is increased until there are few enough shards. For a given T,
+    each layer that takes longer is split into groups of epochs that take at most T/4. The groups
+    and the other layers are sorted by descending duration, and each is added to the first shard
+    that still takes at most T.
 
     Args:
         sizes: the sizes of the stores.
         estimators: names, configurations or estimators.
-        shards: the maximum number of shards. With 0, T is an hour, and each shard has estimates of
-            one store and one estimator, so that they do not change when an estimator is added.
+        shards: the maximum number of shards. With 0, T starts at an hour, and each shard contains
+            estimates of one store and one estimator, so that the shards do not change when an
+            estimator is added. If there are more than ``LIMIT`` such shards, they are merged.
 
     Returns:
-        At most ``LIMIT`` shards, in descending order of their durations. All together, they
-        contain each layer, epoch and estimator of a store exactly once.
+        At most ``LIMIT`` shards, in descending order of their durations. Together they contain each
+        estimator for each layer and epoch of each store exactly once.
 
     Raises:
         ArgumentError: If an estimator is unknown, or ``shards`` is not an integer from 0 to
@@ -163,13 +164,13 @@ def split(sizes: Sequence[Size], estimators: Sequence[Any], shards: int = 0) -> 
             break
         longest *= _STEP
     made = _descending(made)
-    if len(made) > LIMIT:  # each gets long and short ones
+    if len(made) > LIMIT:  # each merged shard gets long and short ones
         made = _descending([_merged(made[first::LIMIT]) for first in range(LIMIT)])
     return made
 
 
 def check_shards(value: Any) -> int:
-    """Return a number of shards.
+    """Return ``value`` if it is a valid number of shards.
 
     Raises:
         ArgumentError: If it is not an integer from 0 to ``LIMIT``.
@@ -188,7 +189,7 @@ class _Job(NamedTuple):
     layers: Mapping[str, float]
 
     def pieces(self, longest: float) -> Iterator[_Piece]:
-        """Split the layers that take longer than a shard."""
+        """Yield the layers; those that take longer than a shard are split into groups of epochs."""
         for layer, duration in self.layers.items():
             size = len(self.epochs)
             if size * duration > longest:
@@ -198,7 +199,7 @@ class _Job(NamedTuple):
                 yield _Piece(self, layer, epochs, duration * len(epochs))
 
     def parts(self, pieces: Sequence[_Piece]) -> Iterator[Part]:
-        """Combine the epochs of each layer, and the layers that have all epochs."""
+        """Combine the pieces of each layer, and the layers whose epochs are all included."""
         epochs: dict[str, list[int]] = {}
         for piece in pieces:
             epochs.setdefault(piece.layer, []).extend(piece.epochs)
@@ -220,7 +221,7 @@ class _Piece(NamedTuple):
 
 
 def _fill(jobs: Sequence[_Job], longest: float) -> list[Shard]:
-    """Split the estimates into shards that take at most ``longest``, or have one estimate."""
+    """Split the estimates into shards that take at most ``longest`` or consist of one estimate."""
     pieces = [piece for job in jobs for piece in job.pieces(longest)]
     filled: list[list[_Piece]] = []
     for piece in sorted(pieces, key=lambda piece: -piece.seconds):

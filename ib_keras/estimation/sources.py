@@ -35,7 +35,7 @@ class Source(Protocol):
 
     @property
     def random(self) -> bool:
-        """Whether S is random given the input: by earlier noise, or by draws of the network."""
+        """Whether S is random given the input, because of earlier noise or random draws."""
         ...
 
     @property
@@ -57,15 +57,15 @@ class Source(Protocol):
         ...
 
     def propagated(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the rows that were propagated repeatedly, and their S; ``None`` without them."""
+        """Return the rows that were propagated repeatedly and their S; ``None`` without any."""
         ...
 
     def conditional(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return mean and standard deviation of T given each input, if the layer declares them."""
+        """Return mean and standard deviation of T given each input; ``None`` if not declared."""
         ...
 
     def rows(self) -> np.ndarray | None:
-        """Return the row of the inputs of each sample; ``None`` if each row has one sample."""
+        """Return the input row of each sample; ``None`` if each row has one sample."""
         ...
 
     def extent(self) -> Extent:
@@ -73,7 +73,7 @@ class Source(Protocol):
         ...
 
     def extent_of_all(self) -> Extent:
-        """Return the smallest and largest finite value, of all layers and epochs of a store."""
+        """Return the range of finite values in the whole store, or of T if there is no store."""
         ...
 
 
@@ -84,7 +84,7 @@ class StoredLayer:
     Args:
         where: the run, the epoch and the layer.
         store: the store.
-        whole: function that returns the smallest and largest value of the store.
+        whole: function that returns the smallest and largest finite value of the store.
     """
 
     where: Where
@@ -93,13 +93,13 @@ class StoredLayer:
 
     @property
     def has_channel(self) -> bool:
-        """Whether a layer of the store has noise that is known, even if it was not selected."""
+        """Whether any layer of the store, selected or not, has noise that is known."""
         noise = self.store.noise_std(self.where.epoch).values()
         return any(stddev > 0 for stddev in noise) or bool(self.store.declared(self.where.epoch))
 
     @property
     def has_clean(self) -> bool:
-        """A store always has S, because S equals T where it was not recorded."""
+        """Whether S is available: always, because S equals T where it was not recorded."""
         return True
 
     @property
@@ -112,7 +112,7 @@ class StoredLayer:
         return self._samples(self.store.read_flat(self.where.epoch, self.where.layer))
 
     def clean(self) -> np.ndarray | None:
-        """Read S from the store; ``None`` if it was not recorded."""
+        """Read S from the store; T where S was not recorded, because both are equal there."""
         return self._samples(self.store.read_flat(self.where.epoch, self.where.layer, clean=True))
 
     def _samples(self, values: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class StoredLayer:
         return self.store.mask(self.where.epoch, self.where.layer)
 
     def rows(self) -> np.ndarray | None:
-        """Return the row of each position, for the view ``"positions"``."""
+        """Return the input row of each position for the view ``"positions"``, else ``None``."""
         if self.where.view != POSITIONS:
             return None
         shape = self.store.read_flat(self.where.epoch, self.where.layer).shape
@@ -141,7 +141,7 @@ class StoredLayer:
         return self.store.extent(self.where.epoch, self.where.layer)
 
     def extent_of_all(self) -> Extent:
-        """Return the recorded range of all layers and epochs, even if they were not selected."""
+        """Return the recorded range of all layers and epochs, selected or not."""
         return self.whole()
 
 
@@ -156,7 +156,7 @@ class CapturedLayer:
         repeated: the rows that were propagated repeatedly, and their S.
         random: whether S is random given the input.
         declared: mean and standard deviation of T given each input, if the layer declares them.
-        of_rows: the row of the inputs of each sample; ``None`` if each row has one sample.
+        of_rows: the input row of each sample; ``None`` if each row has one sample.
     """
 
     where: Where
@@ -194,7 +194,7 @@ class CapturedLayer:
         return self.declared
 
     def rows(self) -> np.ndarray | None:
-        """Return the row of the inputs of each sample."""
+        """Return the input row of each sample; ``None`` if each row has one sample."""
         return self.of_rows
 
     def extent(self) -> Extent:
@@ -203,7 +203,7 @@ class CapturedLayer:
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
     def extent_of_all(self) -> Extent:
-        """Return the range of T in the only pass."""
+        """Return the range of T of this layer."""
         return self.extent()
 
 
@@ -257,7 +257,7 @@ class StoredInputs(examples.Examples):
 
 
 def rows_of_positions(shape: tuple[int, ...], mask: np.ndarray | None) -> np.ndarray:
-    """Return the row of each valid position of a layer ``(n, positions, channels)``."""
+    """Return the input row of each valid position of a layer ``(n, positions, channels)``."""
     rows = np.repeat(np.arange(shape[0]), shape[1])
     return rows if mask is None else rows[mask.reshape(-1) > 0]
 
@@ -310,24 +310,24 @@ class Samples:
                 )
             codes = raw.codes()
             if draws == 1 and int(codes.max()) == n - 1:
-                codes = None  # all distinct
+                codes = None  # all inputs are distinct
         elif draws > 1:
             codes = np.arange(n)
         return cls(n, several, codes, draws, raw)
 
     def input_codes(self, rows: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the codes of the inputs of some samples, by default of each row of each draw."""
+        """Return the input codes of samples with these rows; by default, of each row and draw."""
         if rows is not None and self.inputs is None:
             return rows % self.n
         return self._of_samples(self.inputs, rows)
 
     def target_values(self, target: Target, rows: np.ndarray | None = None) -> Any:
-        """Return a target of some samples: codes of classes, or a ``Target`` of numbers."""
+        """Return the target of samples with these rows: class codes, or a ``Target`` of numbers."""
         values = self._of_samples(target.values, rows)
         return dataclasses.replace(target, values=values) if target.is_continuous else values
 
     def labels(self, rows: np.ndarray | None = None) -> np.ndarray | None:
-        """Return the codes of the first target that has classes, of some samples."""
+        """Return the class codes of the first target with classes, for samples with these rows."""
         classes = [target for target in self.targets if not target.is_continuous]
         return self._of_samples(classes[0].values if classes else None, rows)
 
@@ -352,7 +352,7 @@ class Samples:
         return values if self.draws == 1 else np.concatenate([values] * self.draws)
 
     def provenance(self) -> Any:
-        """Return the names of the classes for the provenance of a table."""
+        """Return the class names of the targets, for the provenance of a table."""
         names = {target.name: provenance_of(target.class_names) for target in self.targets}
         return names[""] if list(names) == [""] else names or None
 
@@ -398,7 +398,7 @@ def all_epochs(store: ActivationStore) -> list[int]:
 
 
 def check_epochs(epochs: Any) -> list[int]:
-    """Return different epochs in ascending order.
+    """Return the epochs in ascending order, without duplicates.
 
     Raises:
         ArgumentError: If ``epochs`` is not a list or another iterable of integers >= 0.

@@ -26,7 +26,7 @@ class CalibrationError(ArgumentError):
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """n samples with known information.
+    """Samples with known information.
 
     Args:
         mi: the true I(X;T) in nats.
@@ -39,17 +39,17 @@ class Drawn:
     x: np.ndarray | None = None
 
 
-# A sampler: requested information in nats, number of rows, generator → samples whose information
-# is as close to the requested one as possible.
+# A sampler takes the requested information in nats, the number of rows and a generator. It returns
+# samples whose information is as close as possible to the requested value.
 Surrogate = Callable[[float, int, np.random.Generator], Drawn]
 
 
 def pairs(t: np.ndarray, x: np.ndarray | None) -> Surrogate:
-    """Draw X and T with given marginals and rank correlations, and noise between them.
+    """Return a sampler of X and T with given marginals and rank correlations.
 
-    Both are monotone functions of normal vectors, so I(X;T) is that of the vectors:
-    Σ_i ½ ln(1 + λ_i/σ²), with the variances λ_i of T's principal components and the variance σ² of
-    the noise, which is equal in all directions.
+    Both are monotone functions of normal vectors, one of which is the other plus noise. I(X;T) is
+    therefore that of the vectors: Σ_i ½ ln(1 + λ_i/σ²), where λ_i are the variances of T's
+    principal components and σ² is the variance of the noise, which is equal in all directions.
 
     Args:
         t: T of a layer, ``(n, ...)``.
@@ -72,10 +72,11 @@ def pairs(t: np.ndarray, x: np.ndarray | None) -> Surrogate:
 
 
 def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
-    """Draw T = S + Z, where S has a given mean, covariance and marginals of principal components.
+    """Return a sampler of T = S + Z, where S resembles the outputs of a layer and Z is noise.
 
-    The components of S are independent and Z has equal variance in all directions, so I(X;T) is a
-    sum of integrals over one variable. S is scaled about its mean to the requested information.
+    S has the mean, the covariance and the marginals of the principal components of the outputs. Its
+    components are independent, and Z has equal variance in all directions, so I(X;T) is a sum of
+    integrals over one variable. S is scaled about its mean until I(X;T) has the requested value.
 
     Args:
         t: the outputs of a layer, ``(n, ...)``.
@@ -126,9 +127,10 @@ def channel(t: np.ndarray, variance: float, network: float) -> Surrogate:
 
 
 def alphabet(t: np.ndarray) -> Surrogate:
-    """Draw T from K different, equally likely rows, as of a deterministic network: I(X;T) = ln K.
+    """Return a sampler of T from K different, equally likely rows, so that I(X;T) = ln K.
 
-    The rows have the marginals and rank correlations of ``t``; K is e^mi, rounded.
+    T is a function of X, as in a deterministic network. The rows have the marginals and rank
+    correlations of ``t``; K is e^mi, rounded.
     """
     copula = _Copula(t)
     low, high = t.min(), t.max()
@@ -143,7 +145,7 @@ def alphabet(t: np.ndarray) -> Surrogate:
 
 
 class _Copula:
-    """Marginals and rank correlations of samples, as monotone functions of a normal vector.
+    """A map from normal vectors to samples with given marginals and rank correlations.
 
     Repeated values are spread towards their neighbours, because a function that is not strictly
     monotone would lose information.
@@ -177,7 +179,7 @@ class _Copula:
 
 
 def _quantiles(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Knots of a strictly increasing quantile function on [0, 1]."""
+    """Return knots of a strictly increasing quantile function on [0, 1]."""
     levels, counts = np.unique(column, return_counts=True)
     shares = (np.cumsum(counts) - 0.5 * counts) / len(column)
     first = levels[0] - shares[0] * (levels[1] - levels[0]) / (shares[1] - shares[0])
@@ -186,7 +188,7 @@ def _quantiles(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variances ``(r,)`` of the principal components in descending order, and axes ``(d, r)``."""
+    """Return variances of principal components, ``(r,)``, descending, and axes, ``(d, r)``."""
     n, dim = centred.shape
     if dim <= n:
         strengths, axes = np.linalg.eigh(centred.T @ centred / n)
@@ -223,7 +225,7 @@ def _channel_information(knots: np.ndarray) -> float:
     weight = (weights[:, None] * _HERMITE[1] / (2 * math.sqrt(2 * math.pi))).reshape(-1)
     density = np.zeros_like(at)
     for a, b in zip(low, high, strict=True):
-        # On the side where the two values do not cancel.
+        # The tails are used on the side where the two values do not cancel.
         sign = np.where(at > 0.5 * (a + b), -1.0, 1.0)
         density += np.abs(ndtr(sign * (at - a)) - ndtr(sign * (at - b))) / (b - a)
     density /= len(low)
@@ -234,7 +236,7 @@ def _channel_information(knots: np.ndarray) -> float:
 def surrogate(
     estimator: BaseEstimator, t: np.ndarray, x: np.ndarray | None, noise_std: float
 ) -> Surrogate:
-    """Return the sampler for an estimator.
+    """Return the sampler with which to calibrate an estimator.
 
     Args:
         estimator: the estimator to calibrate.

@@ -1,4 +1,4 @@
-"""Estimators of I(X;T) and I(T;Y): frozen objects, which ``get`` also creates by name."""
+"""Estimators of I(X;T) and I(T;Y): immutable objects, which ``get`` creates by name."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def get(identifier: Any, **kwargs: Any) -> Estimator:
     Args:
         identifier: a name (``"ebab"``), a compressor and an estimator (``"pca+kl"``,
             ``"ae+ksg"``), a dict or JSON string (``{"name": "kde", "variance": 0.1}``), an
-            estimator class, or an estimator, which is returned unchanged without ``kwargs``.
+            estimator class, or an estimator, which is returned unchanged if there are no
+            ``kwargs``.
         **kwargs: arguments of the constructor; for an estimator, the arguments to change.
 
     Raises:

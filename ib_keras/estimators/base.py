@@ -18,11 +18,11 @@ from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
 from ib_keras.interface import Estimate, LayerInformation, Traits
 
-# An estimate above this share of its ceiling is flagged: it may say nothing about the network.
+# An estimate is flagged above this share of its ceiling, because it may not describe the network.
 SATURATION = 0.99
-# The flag of bins or noise whose scale a few rows set.
+# The flag of estimates whose bins or noise have a scale that a few rows set.
 OUTLIERS = "outliers"
-# Share of the logarithm of the batch size above which a bound by contrasts is flagged.
+# Share of the logarithm of the batch size above which a contrastive bound is flagged.
 _BATCH_CEILING = 0.8
 
 
@@ -35,7 +35,7 @@ class BaseEstimator(Configured):
     Attributes:
         conditional_inputs: for estimators with the trait ``propagations``, the number m of inputs
             that are propagated repeatedly if the source is a model.
-        propagations: the number n_x of propagations of each, in the same case.
+        propagations: the number n_x of propagations of each of these inputs.
     """
 
     conditional_inputs: int = 256
@@ -59,16 +59,16 @@ class BaseEstimator(Configured):
             extent: smallest and largest value of all layers and epochs, for estimators with the
                 trait ``all_epochs``.
             inputs: X, ``(n, ...)``, for estimators with the trait ``inputs``.
-            labels: Y, which is given together with the inputs: class labels ``(n,)``, or numbers
-                ``(n, k)``.
+            labels: Y, which is only passed together with the inputs: class labels ``(n,)``, or
+                numbers ``(n, k)``.
 
         Returns:
-            The estimator whose ``estimate`` is called instead.
+            The estimator whose ``estimate`` is called instead of that of this object.
         """
         return self
 
     def check_extent(self, low: float, high: float) -> None:
-        """Raise if values from ``low`` to ``high`` cannot be estimated."""
+        """Raise an error if samples with values from ``low`` to ``high`` cannot be estimated."""
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
         """Return the peak memory of an estimate in bytes, without the samples.
@@ -82,7 +82,7 @@ class BaseEstimator(Configured):
         return 0
 
     def kernel_variance(self, t: np.ndarray) -> float | None:
-        """Return the variance of the kernel for the samples ``t (n, d)``; ``None`` without one."""
+        """Return the kernel's variance for the samples ``t (n, d)``; ``None`` without a kernel."""
         return None
 
     def given_target(
@@ -104,8 +104,9 @@ class BaseEstimator(Configured):
             noise_std: standard deviation of the layer's own noise.
 
         Returns:
-            The difference; its error assumes that those of the two estimates are independent.
-            ``None`` if the estimator does not estimate I(T;Y) or I(X;T|Y) of such a target.
+            The difference; its standard error assumes that the two estimates have independent
+            errors. ``None`` if the estimator does not estimate I(T;Y), or I(X;T|Y) for this kind of
+            target.
 
         Raises:
             ArgumentError: If I(X;T) or I(T;Y) could not be estimated.
@@ -115,7 +116,7 @@ class BaseEstimator(Configured):
             return None
         if math.isnan(xt.value - ty.value):
             raise ArgumentError(
-                "I(X;T|Y) is the difference of two values, of which one is missing",
+                "I(X;T|Y) is the difference of two values, and one of them is missing",
                 "estimates of I(X;T) and I(T;Y)",
                 f"{xt.value} and {ty.value}",
             )
@@ -170,10 +171,10 @@ def adapted(estimator: Any) -> Any:
 
 
 class FromClasses(BaseEstimator):
-    """Base class of estimators of I(T;Y) for classes, which divide a Y of numbers into cells.
+    """Base class of estimators that take classes as Y and divide a Y of numbers into cells.
 
     Attributes:
-        target_bins: the number of cells, at least 2.
+        target_bins: the number of cells of equal counts, at least 2.
     """
 
     target_bins: int = 10
@@ -184,7 +185,7 @@ class FromClasses(BaseEstimator):
         object.__setattr__(self, "target_bins", bins)
 
     def classes(self, y: Any, n: int, name: str = "y") -> tuple[np.ndarray | None, tuple[str, ...]]:
-        """Return the classes of a target as codes ``(n,)``, and flags.
+        """Return the classes of a target as codes ``(n,)``, or ``None``, and flags.
 
         Args:
             y: class labels, or numbers, which are divided into ``target_bins`` cells of equal
@@ -196,11 +197,11 @@ class FromClasses(BaseEstimator):
 
 
 class FromPairs(BaseEstimator):
-    """Base class of estimators of I(A;B) for any two variables, which compare T with X itself."""
+    """Base class of estimators of I(A;B) for any two variables, which need the inputs X."""
 
     @property
     def traits(self) -> Traits:
-        """The estimator needs X itself, and takes any two variables."""
+        """The estimator needs X, takes any two variables, and estimates I(T;Y) without I(X;T)."""
         return Traits(inputs=True, pairs=True, labels_alone=True)
 
     def estimate(
@@ -212,16 +213,16 @@ class FromPairs(BaseEstimator):
         noise_std: float = 0.0,
         conditional: np.ndarray | None = None,
     ) -> LayerInformation:
-        """Estimate I(X;T) and, if the estimator takes such a Y, I(T;Y).
+        """Estimate I(X;T) and, if the estimator supports this kind of Y, I(T;Y).
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
             y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
-                ``(n, k)``, which are compared with T as they are.
+                ``(n, k)``, which are not divided into classes.
             x: the inputs, ``(n, ...)``.
             noise_std: standard deviation of the layer's own noise. With 0, the result has the flag
                 ``no_noise``: I(X;T) is infinite unless noise acts before the layer, and the
-                estimate is the part of it that n samples can show.
+                estimate is only the part that n samples can show.
             conditional: not used.
 
         Returns:
@@ -248,7 +249,7 @@ class FromPairs(BaseEstimator):
             return LayerInformation(xt, None if target is None else self.with_labels(t, target))
 
     def of_layer(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> Estimate:
-        """Estimate I(X;T) of a layer whose classes 0…K−1 are known, or ``None``."""
+        """Estimate I(X;T) of a layer; ``labels`` are the classes 0…K−1 if they are known."""
         return self.mutual_information(x, t)
 
     def given_target(
@@ -260,10 +261,10 @@ class FromPairs(BaseEstimator):
         x: np.ndarray | None = None,
         noise_std: float = 0.0,
     ) -> Estimate | None:
-        """Estimate I(X;T|Y) = Σ_y p(y) I(X;T|Y=y) of classes, one class after the other.
+        """Estimate I(X;T|Y) = Σ_y p(y) I(X;T|Y=y) of classes, from the rows of each class.
 
-        The result does not use the estimates of I(X;T) and I(T;Y), so their difference can be
-        compared with it. Its error includes that of the shares p(y).
+        The result does not use the estimates of I(X;T) and I(T;Y), so it can be compared with their
+        difference. Its standard error includes the error of the shares p(y).
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
@@ -292,7 +293,7 @@ class FromPairs(BaseEstimator):
                 found.append(self.estimate(values[rows], x=inputs, noise_std=noise_std).xt)
             except ArgumentError as error:
                 raise type(error)(
-                    f"In the class {label} of {int(rows.sum())} rows, {error.invalid}",
+                    f"In class {label} with {int(rows.sum())} rows, {error.invalid}",
                     error.expected,
                     error.received,
                 ) from error
@@ -312,7 +313,7 @@ class FromPairs(BaseEstimator):
         )
 
     def check_rows(self, a: Any, b: Any) -> None:
-        """Raise if there are too few rows for variables of this width."""
+        """Raise an error if there are too few rows for variables of this width."""
 
     def with_labels(self, a: np.ndarray, y: Any) -> Estimate | None:
         """Estimate I(A;Y) of a continuous variable and a target, in nats.
@@ -320,10 +321,10 @@ class FromPairs(BaseEstimator):
         Args:
             a: samples of A, ``(n, ...)``.
             y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
-                ``(n, k)``, of which I(A;Y) is estimated as of any two continuous variables.
+                ``(n, k)``, for which A and Y are treated as two continuous variables.
 
         Returns:
-            The estimate; ``None`` if the estimator does not take classes.
+            The estimate; ``None`` if Y consists of classes and the estimator does not support them.
 
         Raises:
             ArgumentError: If the samples or the target are invalid. ``with_classes`` and
@@ -346,9 +347,9 @@ class FromPairs(BaseEstimator):
 
 @contextlib.contextmanager
 def renamed(**names: str) -> Iterator[None]:
-    """Rename arguments in the message of an ``ArgumentError``, such as ``a`` to ``t``.
+    """Rename arguments in the messages of ``ArgumentError``, such as ``a`` to ``t``.
 
-    I(A;B) is renamed accordingly.
+    The variables in expressions such as I(A;B) are renamed in the same way.
     """
     quantities = {name.upper(): new.upper() for name, new in names.items()}
 
@@ -384,12 +385,12 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
 
 
 def log_batch(value: float, batch_size: int) -> tuple[str, ...]:
-    """Return ``("log_batch",)`` if ``value`` is near ln(batch_size), which it cannot exceed."""
+    """Return ``("log_batch",)`` if ``value`` is near its upper limit ln(batch_size)."""
     return ("log_batch",) if value > _BATCH_CEILING * math.log(batch_size) else ()
 
 
 def network_noise(noise_std: float) -> tuple[str, ...]:
-    """Return ``("network_noise",)`` if the network's noise counts as information about X."""
+    """Return ``("network_noise",)`` if there is noise, which counts as information about X."""
     return ("network_noise",) if noise_std > 0 else ()
 
 

@@ -21,30 +21,31 @@ _VALUES_AT_A_TIME = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class Binning(PlugIn):
-    """Information of a binned layer: I(X;T) = H(C), where C are the rows of bin indices.
+    """Information of a binned layer: I(X;T) = H(C), where C are the bin indices of each row.
 
     With the counts c_1…c_K of the distinct rows, H(C) = ln n − (1/n) Σ c_k ln c_k, and
     I(T;Y) = H(C) − Σ_y p(y) H(C|y). There are four ways to choose the bins:
 
-    * ``range=(lo, hi)``: ``bins`` equal bins between the two values. Values outside raise an error,
-      or with ``clip=True`` are counted in the outermost bins and flagged ``clipped``.
-    * ``width``: bin ⌊t/width⌋, without a range.
+    * ``range=(lo, hi)``: ``bins`` equal bins between the two values. Values outside raise an error;
+      with ``clip=True``, they are counted in the outermost bins, and the estimate has the flag
+      ``clipped``.
+    * ``width``: the bin of a value t is ⌊t/width⌋, without a range.
     * ``range="layer"`` (default), ``"neuron"`` or ``"global"``: ``bins`` equal bins between the
       smallest and largest value of the layer at each epoch, of each neuron at each epoch, or of all
       estimated layers and all recorded epochs.
     * ``quantile=True`` (with ``range="layer"`` or ``"neuron"``): ``bins`` bins with equal numbers
-      of values, with edges halfway between the neighbouring values.
+      of values. The edges are halfway between neighbouring values.
 
-    In a deterministic network, I(X;T) is H(X) or infinite. The estimate measures how T clusters at
-    the scale of the bins, hence the flag ``measurement_bins``.
+    In a deterministic network, I(X;T) is H(X) or infinite. The estimate instead measures how T
+    clusters at the scale of the bins, which the flag ``measurement_bins`` says.
 
     Args:
         bins: number of bins; ignored if ``width`` is given.
-        range: ``(lo, hi)``, ``"layer"``, ``"neuron"`` or ``"global"``. For arrays without epochs,
-            ``"global"`` is the range of these arrays.
-        width: width of the bins, in the unit of the activations.
+        range: the range that is divided into bins: ``(lo, hi)``, ``"layer"``, ``"neuron"`` or
+            ``"global"``. For arrays without epochs, ``"global"`` is the range of these arrays.
+        width: width of the bins, in the unit of the activations; ``None`` for a number of bins.
         quantile: whether bins are equally filled instead of equally wide.
-        clip: whether values outside ``range=(lo, hi)`` are counted in the outermost bins.
+        clip: whether to count values outside ``range=(lo, hi)`` in the outermost bins.
         target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
@@ -95,7 +96,7 @@ class Binning(PlugIn):
 
     @property
     def traits(self) -> Traits:
-        """With ``range="global"``, the bins depend on all layers and epochs."""
+        """The estimator takes any two variables; ``range="global"`` needs all layers and epochs."""
         return dataclasses.replace(super().traits, all_epochs=self.range == "global")
 
     def prepare(
@@ -105,7 +106,7 @@ class Binning(PlugIn):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> Binning:
-        """Return the estimator; for ``range="global"``, its bins cover all layers and epochs."""
+        """Return the estimator; with ``range="global"``, its bins cover ``extent``."""
         return self.over(*extent) if self.traits.all_epochs and extent is not None else self
 
     def over(self, low: float, high: float) -> Binning:
@@ -114,7 +115,7 @@ class Binning(PlugIn):
         return dataclasses.replace(self, range=(low, high if high > low else low + 1.0))
 
     def at_bin_ceiling(self, value: float, dim: int) -> bool:
-        """Return whether all bins of a single neuron are equally full as quantiles are."""
+        """Return whether bins of a single neuron are equally full because they are quantiles."""
         return (
             self.quantile
             and dim == 1

@@ -1,4 +1,4 @@
-"""Classifiers of a layer's outputs for the bound I(T;Y) >= H(Y) + E[ln q(y|h)]."""
+"""Classifiers q of a layer's outputs h, for the bound I(T;Y) >= H(Y) + E[ln q(y|h)]."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from ib_keras.training.retrained import Retrained
 _KEPT = 8
 _BATCH, _EPOCHS = 64, 200
 _PREDICTED = 256
-# Largest number of steps per call.
+# Largest number of training steps per call of the compiled program.
 _AT_ONCE = 32
 # Dropout rate, and the largest number of inputs without dropout.
 _DROPPED, _MAX_INPUTS_WITHOUT_DROPOUT = 0.4, 64
 # Standard deviations at which values are clipped.
 _CLIP = 30.0
-# Number of rows that are standardised together, in float64.
+# Number of rows that are standardised at a time, in float64.
 _IN_DOUBLE = 256
 
 
 def log_probabilities(
     h: np.ndarray, y: np.ndarray, held_out: np.ndarray, *, classes: int, seed: int
 ) -> np.ndarray:
-    """Return ln q(y|h) of held-out rows, ``(m, classes)``.
+    """Train a classifier, and return ln q(y|h) of held-out rows, ``(m, classes)``.
 
     Args:
-        h: maps or vectors for training and, a tenth of them, for early stopping, ``(n, ...)``.
+        h: maps or vectors, ``(n, ...)``; a tenth of them is used for early stopping, the others for
+            training.
         y: labels 0…classes−1, ``(n,)``.
         held_out: held-out rows, ``(m, ...)``.
         classes: number of classes.
@@ -68,7 +69,7 @@ class _Classifier:
         def weights() -> keras.initializers.Initializer:
             return keras.initializers.GlorotUniform(next(seeds))
 
-        # Independent of the global dtype policy.
+        # Layers do not follow the global dtype policy.
         exact: dict[str, Any] = {"dtype": "float32"}
         x = inputs = keras.Input(shape, **exact)
         while x.ndim == 4 and max(x.shape[1:3]) > 4:

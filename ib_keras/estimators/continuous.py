@@ -19,12 +19,12 @@ from ib_keras.estimators.gaussian import varying
 from ib_keras.estimators.kernels.neighbor_search import WIDE, Times
 from ib_keras.interface import Estimate
 
-# Number of disjoint subsets from which a standard error is estimated, and of repetitions.
+# Number of disjoint subsets from which a standard error is estimated, and number of repetitions.
 PARTS, _REPEATS = 10, 2
-# An estimate grows with the number of rows if it exceeds that of subsets by more than this share of
-# it plus this number of its standard errors.
+# An estimate grows with the number of rows if it exceeds the estimate from subsets by more than the
+# share _GROWS of it plus _GROWS_ERRORS of its standard errors.
 _GROWS, _GROWS_ERRORS = 0.1, 3.0
-# Number of rows that distinguish most pairs of columns.
+# Number of rows that are compared first to find equal columns.
 _COMPARED_ROWS = 16
 
 
@@ -45,10 +45,10 @@ class Neighbors(FromPairs):
         object.__setattr__(self, "window", check_count(self.window, "window", 0))
 
     def times(self, n: int) -> Times | None:
-        """Return the positions of n consecutive rows; ``None`` if no rows are left out.
+        """Return the positions of n consecutive rows in time; ``None`` if ``window`` is 0.
 
         Raises:
-            ArgumentError: If a row has fewer than k rows outside its window.
+            ArgumentError: If a row may have fewer than k other rows outside its window.
         """
         if n <= 2 * self.window + self.k:
             raise ArgumentError(
@@ -84,19 +84,19 @@ class Neighbors(FromPairs):
         seed: int = 0,
         rotate: bool | None = None,
     ) -> Estimate:
-        """Estimate I(A;B) after permuting or rotating the rows of ``b``, to remove information.
+        """Estimate I(A;B) after permuting or rotating the rows of ``b``, which removes information.
 
-        A permutation destroys the dependence between consecutive rows, and the estimates then lack
-        the bias that this dependence causes. A rotation, b_i ← b_(i+s) with the row indices taken
-        modulo n, keeps it. The shifts s are random, and at least as long as the dependence lasts.
+        A permutation also destroys the dependence between consecutive rows, so the estimates lack
+        the bias that this dependence causes. A rotation, b_i ← b_(i+s) with row indices modulo n,
+        preserves it. The shifts s are random, and at least as long as the dependence lasts.
 
         Args:
             a: samples of A, ``(n, ...)``.
             b: samples of B, ``(n, ...)``.
             repeats: number of permutations or rotations, at least 2.
             seed: seed of the permutations or shifts.
-            rotate: whether to rotate; ``None`` rotates if the rows of both variables are noticed to
-                depend on each other (the flag ``dependent``).
+            rotate: whether to rotate; ``None`` rotates if a dependence between the rows of both
+                variables is noticed, as for the flag ``dependent``.
 
         Returns:
             The mean in nats over permutations or rotations; ``stderr`` is the standard deviation
@@ -126,9 +126,9 @@ def without_information(
         b: samples of B, ``(n, ...)``.
         repeats: number of permutations or rotations, at least 2.
         seed: seed of the permutations or shifts.
-        rotate: whether to rotate; ``None`` rotates if the rows of both variables are noticed to
-            depend on each other.
-        least: smallest shift.
+        rotate: whether to rotate; ``None`` rotates if a dependence between the rows of both
+            variables is noticed.
+        least: smallest shift of a rotation.
 
     Returns:
         The mean over permutations or rotations; ``stderr`` is the standard deviation between them.
@@ -155,12 +155,12 @@ def rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def numbers(n: int, times: Times | None) -> Any:
-    """Return the number of rows that are compared with each row, with the row itself."""
+    """Return the number of rows that are compared with each row, including the row itself."""
     return n if times is None else times.counted()
 
 
 def some(times: Times | None, rows: Any) -> Times | None:
-    """Select rows of the positions, if there are any."""
+    """Select the positions of some rows; ``None`` without positions."""
     return None if times is None else times.take(rows)
 
 
@@ -172,15 +172,15 @@ def mean_with_error(
     *,
     serial: bool = False,
 ) -> Estimate:
-    """Return the mean of an estimate's terms, with the standard error for correlated terms.
+    """Return the mean of the terms of an estimate, with a standard error for correlated terms.
 
     Args:
         terms: terms of the estimate, ``(n,)``, in the order of the rows.
         flags: flags of the estimate.
         dim: dimension of the variable.
         excess: the excess that ``of_subsets`` returns.
-        serial: whether the terms of near rows are correlated. The variance of the means of tenths
-            of consecutive terms is then taken into account.
+        serial: whether the terms of consecutive rows are correlated. The variance between the means
+            of ten blocks of consecutive terms is then taken into account.
     """
     n = len(terms)
     if serial and n >= 2 * PARTS:
@@ -192,18 +192,18 @@ def mean_with_error(
 
 
 class Subsets(NamedTuple):
-    """What estimates of disjoint subsets of the rows show.
+    """The results of estimates from disjoint subsets of the rows.
 
     Args:
         excess: n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
-        value: the mean estimate of the subsets in nats; NaN if there are none.
+        value: the mean estimate from the subsets in nats; NaN if there are no subsets.
     """
 
     excess: float
     value: float
 
     def judged(self, estimate: Estimate) -> Estimate:
-        """Return the estimate, with the flag ``unbounded`` if it is clearly above the subsets'.
+        """Return the estimate, with the flag ``unbounded`` if it clearly exceeds ``value``.
 
         Args:
             estimate: the estimate from all rows.
@@ -222,10 +222,17 @@ def of_subsets(
     *,
     window: int = 0,
 ) -> Subsets:
-    """Return what estimates of disjoint subsets of the rows show.
+    """Estimate from disjoint subsets of the rows.
 
-    The terms of near samples share neighbours and are correlated, which the variance between the
-    subsets shows. The excess is 0 if there are too few samples for subsets.
+    The terms of near samples are correlated because they share neighbours, which increases the
+    variance between the subsets. The excess is 0 if there are too few samples for subsets.
+
+    Args:
+        terms: function that returns the terms of an estimate from some of the rows.
+        n: number of rows.
+        k: number of neighbours.
+        labels: classes of the rows, ``(n,)``, if each subset must have its share of each class.
+        window: number of rows before and after each row that are left out.
     """
     parts = min(PARTS, (n - 2 * window) // (8 * (k + 1)))
     if parts < PARTS // 2:
@@ -253,7 +260,7 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
     """Return two samples without constant columns, and flags.
 
     Raises:
-        ArgumentError: If the lengths differ, n ≤ k, or the samples share a variable.
+        ArgumentError: If the lengths differ, n ≤ k, or a column of ``a`` equals one of ``b``.
     """
     first, flags_a = as_continuous(a, "a", k)
     second, flags_b = as_continuous(b, "b", k)

@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 # The least number of rows that train a decoder.
 _MIN_TRAINING_ROWS = 20
-# The number of compiled decoders that are kept. There is one for each shape of h, and the lock
-# must be held to train one.
+# The number of compiled decoders that are cached, one for each shape of h. The lock must be held to
+# train a decoder.
 _DECODERS = 8
 _LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderBound(FromClasses):
-    """Î(X;T) = NLL_0 − NLL_h, by PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
+    """Î(X;T) = NLL_0 − NLL_h from PixelCNN++ decoders q(x) and q(x|h), and a bound on I(T;Y).
 
     Both terms are evaluated on images that no decoder has seen. NLL_h = E[−ln q(x|h)] is an upper
-    bound on H(X|T), and NLL_0 = E[−ln q(x)] is one on H(X). Their difference is therefore an
-    *estimate*, not a bound. H(X) is the same for all layers and epochs, so changes of NLL_h show
-    what the network has learned or lost. For a deterministic network, I(X;T) itself may be H(X)
-    throughout. Î is then the information that these decoders can use, and the data processing
-    inequality need not hold for it.
+    bound on H(X|T), and NLL_0 = E[−ln q(x)] is an upper bound on H(X). Their difference is
+    therefore an *estimate*, not a bound. H(X) is the same for all layers and epochs, so changes of
+    NLL_h show what the network has learned or lost. For a deterministic network, I(X;T) itself may
+    be H(X) throughout. Î is then the information that these decoders can use, and the data
+    processing inequality need not hold for it.
 
     q(x) is the best of three models: independent pixels, Π q_i(x_i); a decoder without a condition;
-    and a mixture Σ p(c) q(x|c) over the classes c, or over the values of T, of which some are drawn
-    if there are many. All are distributions of images, so each bounds H(X). q(x|h) is a decoder
-    with the condition h, or q(x) where that is better, so an uninformative layer gives 0. The
-    better of two models has the higher likelihood on the rows that decide when to stop, unless it
-    loses as much on all training rows: the stopping rows are few and may prefer a worse model by
-    chance.
+    and a mixture Σ p(c) q(x|c) over the classes c, or over the values of T (over a sample of them
+    if there are many). All of these are distributions of images, so each gives a bound on H(X).
+    q(x|h) is a decoder with the condition h, or q(x) if that is better, so an uninformative layer
+    gives 0. The better of two models is the one with the higher likelihood on the rows that decide
+    when to stop, unless it loses as much on all training rows: the stopping rows are few and may
+    prefer a worse model by chance.
 
     I(T;Y) >= H(Y) + E[ln q(y|h)], with a classifier q that is trained on h.
 
-    The given rows are divided into two parts. One trains the decoders and the classifier, the other
-    evaluates them. The rows that trained the network should be in neither.
+    The given rows are divided into two parts. One trains the decoders and the classifier, and the
+    other evaluates them. Neither should contain rows on which the network was trained.
 
     Args:
-        levels: the number L of values of a pixel, such as 256, or 17 for the digits. The images
-            hold the integers 0…L−1, or floats k/(L−1).
+        levels: the number L of values of a pixel, such as 256, or 17 for the digits data set. The
+            images hold the integers 0…L−1, or floats k/(L−1).
         filters: the ``filters`` of ``PixelCNN``.
         stages: the largest number of stages of ``PixelCNN``.
         resnet_blocks: the number of blocks of each stage.
@@ -70,11 +70,12 @@ class DecoderBound(FromClasses):
         learning_rate: the learning rate of Adam.
         ema_momentum: the momentum of the moving average of the weights.
         jit_compile: whether to compile with XLA; ``None`` compiles if there is a GPU.
-        prior_epochs: the number of epochs for which q(x) is trained before all decoders begin as
-            it, with a condition whose scale is learned; 0: decoders begin with random weights.
-        test_fraction: the share of the rows that is evaluated.
+        prior_epochs: the number of epochs for which q(x) is trained first. All decoders then start
+            with its weights, and the scale of their condition is learned. With 0, decoders start
+            with random weights.
+        test_fraction: the share of the rows on which decoders are evaluated.
         image_shape: height, width and channels, for images that are passed as flat rows.
-        seed: the seed of the division of rows, of the weights and of the batches.
+        seed: the seed of the division of the rows, the weights and the batches.
         target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
@@ -132,7 +133,7 @@ class DecoderBound(FromClasses):
         return DecoderSettings(**{name: getattr(self, name) for name in names})
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
-        """Return the largest number of bytes that an estimate needs, without the samples."""
+        """Return the peak memory of an estimate in bytes, without the samples."""
         filters = self.filters if isinstance(self.filters, int) else max(self.filters)
         # Activations of a batch of 256 for each block, twice for the gradient; then the images.
         batch = 256 * dim_x * filters * 4 * 16 * self.stages * (self.resnet_blocks + 1)
@@ -188,8 +189,8 @@ class DecoderBound(FromClasses):
             conditional: not used.
 
         Returns:
-            Î(X;T) in nats, with the number of epochs and the gaps between training and held-out
-            images in ``details``; the bound on I(T;Y); and the upper bounds ``"H(X)"`` and
+            Î(X;T) in nats, whose ``details`` have the number of epochs and the gaps between
+            training and held-out images; the bound on I(T;Y); and the upper bounds ``"H(X)"`` and
             ``"H(X|T)"``.
 
         Raises:
@@ -229,12 +230,12 @@ class DecoderBound(FromClasses):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> DecoderBound:
-        """Train q(x) once for all layers and epochs, if the images are known.
+        """Train q(x) once for all layers and epochs, if the images are given.
 
         Args:
             extent: not used.
-            inputs: the images that ``estimate`` will be called with.
-            labels: Y, ``(n,)``, or numbers ``(n, k)``.
+            inputs: the images with which ``estimate`` will be called.
+            labels: Y: class labels, ``(n,)``, or numbers, ``(n, k)``.
         """
         if inputs is None:
             return self
@@ -246,7 +247,7 @@ class DecoderBound(FromClasses):
     def combine(
         self, nothing: Decoded, given: Decoded, *, dim: int = 0
     ) -> tuple[MutualInformation, dict[str, Estimate]]:
-        """Compute Î(X;T), and the two upper bounds whose difference it is.
+        """Compute Î(X;T) and the two upper bounds of which it is the difference.
 
         Args:
             nothing: the likelihoods of q(x), for the same images in the same order.
@@ -276,7 +277,7 @@ class DecoderBound(FromClasses):
             "gap_h": float(given.held_out.mean() - given.train.mean()),
             "epochs": float(len(given.history)),
         }
-        # The likelihood still improves by more than 1 % over the last fifth of the epochs.
+        # Whether the likelihood still improves by more than 1 % over the last fifth of the epochs.
         history = given.history
         falls = history[-1 - len(history) // 5] - history[-1] > 0.01 * abs(history[-1])
         flags = ("unfinished",) if falls and history.argmin() == len(history) - 1 else ()
@@ -327,7 +328,7 @@ class DecoderBound(FromClasses):
 
 @dataclasses.dataclass(frozen=True)
 class _OfImages(DecoderBound):
-    """A decoder bound whose q(x) is trained."""
+    """A decoder bound for known images, whose q(x) is already trained."""
 
     prior: Any = dataclasses.field(default=None, compare=False, repr=False)
 

@@ -47,27 +47,27 @@ def held_out_ratios(
     seed: int,
     share: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Estimate ln p(a,b)/p(a)p(b) at rows that were not used to learn it.
+    """Estimate ln p(a,b)/(p(a)p(b)) at rows that were not used to learn it.
 
     The rows are split into folds. For each fold, a network is trained on most of the other rows to
-    distinguish pairs (a, b) of the same row from pairs of different rows; its logit is the ratio.
-    The remaining other rows are used for early stopping. All folds are trained together, in one
-    program.
+    distinguish pairs (a, b) of the same row from pairs of different rows; its logit estimates the
+    logarithm of the ratio. The remaining other rows are used for early stopping. All folds are
+    trained together, in one program.
 
     Args:
         a: features of A, ``(n, da)``.
         b: features of B, ``(n, db)``.
-        pieces: u and v, each ``(n, r + 1)``, of a known part g = Σ_i u_i v_i + u_r + v_r of the
-            ratio, to which the network's output is added; ``None`` for none.
+        pieces: factors u and v, each ``(n, r + 1)``, of a known part g = Σ_i u_i v_i + u_r + v_r of
+            the log-ratio, to which the network's output is added; ``None`` for no known part.
         settings: settings of the training.
         seed: seed of the folds, weights and batches.
-        share: the share of the other rows that is used to learn the ratio. The rows at which it is
-            evaluated are the same for any share.
+        share: the share of the other rows that is used to learn the ratio. The rows at which the
+            ratio is evaluated are the same for any share.
 
     Returns:
-        For each fold of m rows: the learned ratios of its pairs, ``(folds, m)``; ln of the mean of
-        exp(ratio) over pairs of different rows, ``(folds,)``; and the difference of the two for the
-        known part alone, ``(folds, m)``.
+        For each fold of m rows: the log-ratios of its pairs, ``(folds, m)``; ln of the mean ratio
+        of pairs of different rows, ``(folds,)``; and the difference of these two for the known part
+        alone, ``(folds, m)``.
     """
     rng = np.random.default_rng(seed)
     n = len(a)
@@ -146,7 +146,7 @@ class _Program:
 
             model.descend(loss, rate, count)
 
-        # One shift is traced, not each of the hundreds that `evaluate` goes through.
+        # The shift is an argument, so that hundreds of shifts in `evaluate` need one trace.
         @tf.function(autograph=False)
         def sides(rows: Any, data: list[Any]) -> Any:
             return model.sides([tf.gather(x, rows) for x in data])
@@ -181,7 +181,7 @@ class _Program:
         self._step(tf.constant(rows), *numbers, self._data)
 
     def evaluate(self, rows: np.ndarray, shifts: tuple[int, ...]) -> list[np.ndarray]:
-        """Return the learned and known parts of the ratios of rows paired with shifted rows."""
+        """Return the learned and known parts of the log-ratios of rows and shifted rows."""
         import tensorflow as tf
 
         sides = self._sides(tf.constant(rows), self._data)
@@ -193,7 +193,7 @@ _program = functools.lru_cache(maxsize=_PROGRAMS)(_Program)
 
 
 class _FoldNetworks:
-    """The networks of all folds, along a leading axis: φ_a(a) + φ_b(b) and two more layers."""
+    """The networks of all folds, on a leading axis: a layer for A and B, and two more layers."""
 
     def __init__(self, da: int, db: int, settings: Settings) -> None:
         import tensorflow as tf
@@ -202,7 +202,7 @@ class _FoldNetworks:
         self._a, self._b, self._deep = (
             tf.Variable(tf.zeros([folds, k, width])) for k in (da, db, width)
         )
-        # The output is 0 at the beginning.
+        # The output is 0 before training.
         self._last = tf.Variable(tf.zeros([folds, width, 1]))
         self._biases = [tf.Variable(tf.zeros([folds, 1, k])) for k in (width, width, 1)]
         self.weights = [self._a, self._b, self._deep, self._last, *self._biases]
@@ -225,7 +225,7 @@ class _FoldNetworks:
         return tf.add_n([tf.reduce_sum(w * w) for w in (self._a, self._b, self._deep)])
 
     def ratios(self, data: list[Any], shifts: Any) -> tuple[Any, Any]:
-        """Return the learned and known parts of rows (i, i − shift), ``(folds, shifts, rows)``."""
+        """Return both parts of the log-ratios of rows (i, i − shift), ``(folds, shifts, rows)``."""
         import tensorflow as tf
 
         sides = self.sides(data)
@@ -233,7 +233,7 @@ class _FoldNetworks:
         return tf.stack(learned, axis=1), tf.stack(known, axis=1)
 
     def sides(self, data: list[Any]) -> tuple[Any, Any, Any, Any]:
-        """Return the first layer's part for A and its part for B, and u and v."""
+        """Return what A and what B contribute to the first layer, and u and v."""
         import tensorflow as tf
 
         a, b, u, v = data

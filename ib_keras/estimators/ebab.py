@@ -27,9 +27,9 @@ class EBAB(PlugIn):
 
     The codes depend only on the order of the values, so the estimate does not change under any
     strictly increasing map that fixes zero. In wide layers every row has a different code, and
-    I(X;T) is ln n, which is flagged ``saturated``. So is I(X;T) of a single neuron with distinct
-    values, which is ln(bins) for any values. For equal numbers of *samples* per bin, use
-    ``Binning(quantile=True)``.
+    I(X;T) is ln n, which is flagged ``saturated``. For a single neuron with distinct values, I(X;T)
+    is ln(bins) whatever the values are, which is also flagged. For equal numbers of *samples* per
+    bin, use ``Binning(quantile=True)``.
 
     Args:
         bins: number of bins.
@@ -54,7 +54,7 @@ class EBAB(PlugIn):
         self.check_target_bins()
 
     def edges(self, t: np.ndarray) -> np.ndarray:
-        """Return the bin edges, ``(bins + 1,)``, in the dtype of ``t``; none for a dead layer."""
+        """Return the bin edges, ``(bins + 1,)``, in the dtype of ``t``; empty for a dead layer."""
         ordered = np.sort(t, axis=None)
         if ordered[0] >= 0:
             ordered = ordered[np.searchsorted(ordered, 0, side="right") :]

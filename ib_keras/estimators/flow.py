@@ -26,9 +26,9 @@ from ib_keras.interface import Estimate, MutualInformation
 _LEAST_ROWS, _WIDEST = 20, 256
 # Largest number of columns whose independent components are tried.
 _MOST_INDEPENDENT = 32
-# Log-density for each column by which other coordinates must be better than the values, in nats.
+# Gain in log-density per column, in nats, for which other coordinates replace the values.
 _BETTER = 0.01
-# Number of training rows for each pair of columns below which only Gaussian dependence is learned.
+# Number of training rows per pair of columns below which only Gaussian dependence is learned.
 _ROWS_A_PAIR = 20
 # A difference is large if it exceeds this many errors plus this share of the value.
 _ERRORS, _SHARE = 3.0, 0.1
@@ -38,20 +38,20 @@ _OF_COLUMNS = (32, 32)
 
 @dataclasses.dataclass(frozen=True)
 class NormalizingFlow(FromPairs):
-    """I(A;B) = E ln q(b|a) − ln q(b), with densities q by normalising flows, on held-out rows.
+    """I(A;B) = E[ln q(b|a) − ln q(b)] on held-out rows, with densities q from normalising flows.
 
-    B is the narrower variable. The columns of both are used as they are, or as independent
-    components, or as smooth normal scores of either, whichever predicts B best on held-out rows. A
-    ridge regression in float64 predicts B from A, linearly and by kernels, which removes strong
-    dependence before anything is trained. One flow then maps B, and another maps what is left of B,
-    given A, to independent normal variables. Both flows are the identity before training. The
-    estimate is then the closed form for Gaussian variables, −½ Σ_i ln(1 − ρ_i²) with canonical
-    correlations ρ, if the regression is linear.
+    B is the narrower variable. The columns of both are used as they are, as independent components,
+    or as smooth normal scores of either; the choice is the one that predicts B best on held-out
+    rows. A ridge regression in float64 predicts B from A, linearly and by kernels, which removes
+    strong dependence before a network is trained. One flow then maps B to independent normal
+    variables, and another one maps the residual of B, given A. Both flows are the identity before
+    training. With a linear regression, the estimate is then the closed form for Gaussian variables,
+    −½ Σ_i ln(1 − ρ_i²) with canonical correlations ρ.
 
     Three fifths of the rows are used for training, a fifth for early stopping and a fifth for the
-    estimate. The known loss by the errors of the regression's coefficients is added. The estimate
-    is neither a lower nor an upper bound: an imperfect q(b|a) makes it too low, and an imperfect
-    q(b) too high. The former usually prevails, since q(b|a) is harder to learn.
+    estimate. The expected loss due to errors of the regression's coefficients is added. The
+    estimate is neither a lower nor an upper bound: an imperfect q(b|a) makes it too low, and an
+    imperfect q(b) makes it too high. The former usually prevails, since q(b|a) is harder to learn.
 
     With labels, I(A;Y) = E ln q(a|y) − ln Σ_y p(y) q(a|y), which is H(Y) minus the cross-entropy
     of the classes that q predicts from A, and therefore a lower bound.
@@ -90,7 +90,7 @@ class NormalizingFlow(FromPairs):
         check_seed(self.seed)
 
     def check_rows(self, a: Any, b: Any) -> None:
-        """Raise if there are too few rows, or both variables are too wide.
+        """Raise an error if there are too few rows, or both variables are too wide.
 
         Args:
             a: samples of A, ``(n, ...)``.
@@ -118,13 +118,13 @@ class NormalizingFlow(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Returns:
-            The estimate, with the standard error over the rows of the estimate. ``parts`` has the
-            closed form for a B that is Gaussian given A, and the mean over the training rows.
-            ``upper`` is at least the latter.
+            The estimate, with its standard error over these rows. ``parts`` has ``"gaussian"``, the
+            closed form for a B that is Gaussian given A, and ``"training"``, the mean over the
+            training rows. ``upper`` is not below the latter.
 
         Raises:
             ArgumentError: If the lengths differ, n < 20, both variables have more than 256 columns,
-                or a function of one is the other, so that I(A;B) is infinite.
+                or one variable is an exact function of the other, so that I(A;B) is infinite.
         """
         first, second, flags = check_pair(a, b, 1)
         n, dim = len(first), second.shape[1]
@@ -141,7 +141,7 @@ class NormalizingFlow(FromPairs):
         train, _, report = split
         value = float(ratios[report].mean()) + start.lost
         pairs = start.whole.shape[1] * (start.given.shape[1] - 1)
-        # The loss varies about as much as its mean, divided by the root of the number of columns.
+        # The deviation of the loss is about its mean divided by the root of the number of columns.
         # Without dependence the ratios vanish, and the error is of second order.
         error = math.hypot(
             _error(ratios[report]),
@@ -153,7 +153,7 @@ class NormalizingFlow(FromPairs):
         )
         closed = Estimate(start.log_volume, n=len(train), dim=dim)
         large = _ERRORS * error + _SHARE * abs(value)
-        # In many dimensions, dependence that is not Gaussian is learned from many rows only.
+        # In many dimensions, dependence that is not Gaussian is only learned from many rows.
         learned = start.coordinates != "values" or abs(value - closed.value) > _ERRORS * error
         if trained.value - value > large or (learned and _ROWS_A_PAIR * pairs > len(train)):
             flags = (*flags, "few_rows")
@@ -199,7 +199,7 @@ class NormalizingFlow(FromPairs):
             ),
             key=lambda found: found[2],
         )
-        # The rows of the estimate as they would be left if they were of each class.
+        # The residuals of the rows of the estimate, if they belonged to each class.
         of_class = [
             (rest[report] + centres[labels[report]] - centre, np.tile(row, (len(report), 1)))
             for centre, row in zip(centres, one_hot, strict=True)
@@ -237,7 +237,7 @@ class NormalizingFlow(FromPairs):
 
     def _ratios(self, start: _Start, split: tuple[np.ndarray, ...]) -> np.ndarray:
         """Return ln q(b|a) − ln q(b) of all rows."""
-        # Both densities use the same compiled programs: that of B alone gets a constant condition.
+        # Both densities use the same compiled programs; that of B alone has a constant condition.
         nothing = np.zeros_like(start.given)
         whole = self._by_columns(start.whole, np.zeros_like(start.whole), nothing, split)
         densities = []
@@ -253,9 +253,10 @@ class NormalizingFlow(FromPairs):
         given: np.ndarray,
         split: tuple[np.ndarray, ...],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Map each column, given its prediction and the length of all that comes before it.
+        """Map each column, given its prediction and the length of the preceding values.
 
-        The latter is all that matters in distributions with elliptical contours.
+        These are the condition and the columns before it. In distributions with elliptical
+        contours, a column depends on them only by their length.
         """
         squares = np.cumsum(np.square(np.concatenate([given[:, :-1], rows], axis=1)), axis=1)
         width = given.shape[1] - 1
@@ -305,7 +306,7 @@ class NormalizingFlow(FromPairs):
         others: Any = (),
         layers: int | None = None,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        # TensorFlow is imported here only.
+        # TensorFlow is imported only here.
         from ib_keras.estimators.kernels.autoregressive_flow import Settings, fitted
 
         settings = Settings(
@@ -320,16 +321,16 @@ class NormalizingFlow(FromPairs):
 
 @dataclasses.dataclass(frozen=True)
 class _Start:
-    """The variables where the autoregressive maps begin.
+    """The variables that are the inputs of the autoregressive maps.
 
     Args:
         whole: B, whitened, ``(n, d)``.
-        mapped: what the regression leaves of B, whitened and mapped column by column, ``(n, d)``,
-            and ln of the determinant of this map, ``(n,)``.
+        mapped: the residual of B, whitened and mapped column by column, ``(n, d)``, and ln of the
+            determinant of this map, ``(n,)``.
         given: A, whitened, and the logarithm of its squared length, ``(n, da + 1)``.
-        log_volume: ln of the ratio of the volumes of B and of what the regression leaves, which is
-            I(A;B) in nats if A and B are jointly Gaussian.
-        lost: expected loss by the errors of the coefficients, in nats.
+        log_volume: ln of the ratio of the volumes of B and of its residual, which is I(A;B) in nats
+            if A and B are jointly Gaussian.
+        lost: expected loss due to errors of the regression's coefficients, in nats.
         coordinates: name of the coordinates.
     """
 
@@ -350,12 +351,12 @@ def _within(
     """Subtract the mean of each class, and whiten.
 
     Returns:
-        What is left, ``(n, d)``; the means in the same units, ``(K, d)``; and the mean log-density
-        of the rows for early stopping.
+        The residuals, ``(n, d)``; the class means in the same units, ``(K, d)``; and the mean
+        log-density of the rows for early stopping.
     """
     train, stop = split
     one_hot = np.eye(labels.max() + 1)[labels[train]]
-    # A class without training rows has the mean of all.
+    # A class without training rows has the mean of all training rows.
     means = (one_hot.T @ values[train] + values[train].mean(axis=0)) / (
         one_hot.sum(axis=0)[:, None] + 1
     )
@@ -372,7 +373,7 @@ def _coordinates(
     """Return the columns in several coordinates, with ln of the determinants, ``(n,)``.
 
     The coordinates are the values and independent components, and smooth normal scores of both. If
-    the columns are linearly dependent, they are first replaced by fewer that are not.
+    the columns are linearly dependent, they are first replaced by fewer independent columns.
     """
     values = _standardised(shorten_tails(samples.astype(np.float64))[0], train)
     _, s, v = np.linalg.svd(values[train], full_matrices=False)
@@ -396,7 +397,7 @@ def _independent(white: np.ndarray) -> np.ndarray:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        # Directions that look Gaussian can be rotated at will.
+        # Directions that look Gaussian have no preferred rotation.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return FastICA(whiten=False, random_state=0, max_iter=200).fit(white).components_
 

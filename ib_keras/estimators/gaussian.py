@@ -20,7 +20,7 @@ from ib_keras.interface import Estimate
 
 _COLUMNS = 64
 # The number of standard errors by which the fourth moment of normal variables may differ from its
-# expectation, and the fewest rows for each of their columns that show it.
+# expectation, and the fewest rows per column for which this is tested.
 _ERRORS, _ROWS_EACH = 4.0, 10
 
 
@@ -30,8 +30,8 @@ class Gaussian(FromPairs):
 
     The bias (d_a·d_b/2n to first order) is removed by the known expectation of the sample's
     log-determinants. With ``copula=True``, each coordinate is first replaced by the normal quantile
-    of its rank. The estimate then does not depend on the scales of the coordinates, and for any
-    pair of scalars it is a lower bound for infinitely many samples.
+    of its rank. The estimate then does not depend on the scales of the coordinates. For any pair of
+    scalars, it is a lower bound on I(A;B) in the limit of infinitely many samples.
 
     Args:
         copula: whether to use the ranks instead of the values.
@@ -47,7 +47,7 @@ class Gaussian(FromPairs):
     name: ClassVar[str] = "gaussian"
 
     def check_rows(self, a: Any, b: Any) -> None:
-        """Raise if there are too few rows for a covariance matrix.
+        """Raise an error if there are too few rows for a covariance matrix.
 
         Args:
             a: samples of A, ``(n, ...)``.
@@ -72,8 +72,8 @@ class Gaussian(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Returns:
-            The estimate, with the flag ``not_normal`` if the mean of |z|⁴, where z are the whitened
-            canonical variates of A and B, is not that of normal variables.
+            The estimate, with the flag ``not_normal`` if the mean of |z|⁴ is not that of normal
+            variables, where z are the whitened canonical variates of A and B.
 
         Raises:
             ArgumentError: If the lengths differ, n ≤ d_a + d_b + 1, or a linear function of A
@@ -128,7 +128,7 @@ def _check_rows(n: int, columns: int) -> None:
 
 
 def _unit_columns(samples: np.ndarray) -> Rows:
-    """Return the columns centred and scaled to unit length; none may be constant."""
+    """Return the columns centred and scaled to unit length; no column may be constant."""
     rows = Rows.of(moderate(samples, columns=True)[0])
     rows = rows.shifted(rows.mean())
     return rows.divided(np.sqrt(rows.squares()))
@@ -137,22 +137,22 @@ def _unit_columns(samples: np.ndarray) -> Rows:
 def _rounding(columns: Rows) -> np.ndarray:
     """Return the length of the rounding errors in each column of unit length, ``(d,)``.
 
-    The errors are a few units in the last place of float32 or float64. Float64 values are taken as
-    computed in float32 if float32 can represent all of them.
+    The errors are a few units in the last place of float32 or float64. Float64 values are assumed
+    to be computed in float32 if float32 can represent all of them.
     """
     some = columns.parts[0][:1024]
     with np.errstate(over="ignore"):
         single = np.array_equal(some, some.astype(np.float32))
     resolution = 8 * float(np.finfo(np.float32 if single else np.float64).eps)
     raw = np.hypot(columns.scale, math.sqrt(len(columns)) * columns.shift)
-    # The limit keeps columns that are far from zero and therefore coarse.
+    # The limit keeps columns that are far from zero, whose rounding errors are large.
     return np.minimum(resolution * raw / columns.scale, 1e-2)
 
 
 def _canonical(a: Rows, b: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the matrices to canonical variates of unit length, and the correlations ``(r,)``.
 
-    The factor R of [A B] = QR, which is updated tile by tile, has the columns' inner products.
+    The factor R of [A B] = QR is updated tile by tile; its columns have the same inner products.
     """
     width = a.shape[1] + b.shape[1]
     triangle = np.zeros((0, width))
@@ -169,8 +169,8 @@ def _canonical(a: Rows, b: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return an orthonormal basis of the columns, and the matrix that maps the columns to it.
 
-    Directions that are not longer than the rounding errors, such as the sum of a softmax, are
-    removed.
+    Directions that are not longer than the rounding errors are removed, such as the sum of the
+    outputs of a softmax.
     """
     u, s, v = np.linalg.svd(matrix, full_matrices=False)
     kept = s > np.maximum(1e-10 * s[0], np.sqrt(np.square(v) @ np.square(rounding)))

@@ -27,7 +27,7 @@ _FLAG = "measurement_noise"
 
 
 class _KDE(FromClasses):
-    """Bounds from pairwise distances; subclasses define the variance."""
+    """Base class of bounds from pairwise distances; subclasses define the kernel's variance."""
 
     kind: Literal["upper", "lower"]
 
@@ -57,7 +57,7 @@ class _KDE(FromClasses):
             x: not used. T is assumed to be a function of X, so that h(T'|X) = (d/2) ln(2πeσ²).
             noise_std: standard deviation of the network's noise in this layer. If it is positive,
                 the estimates have the flag ``network_noise``: the network's noise counts as
-                information about X, and "lower" is no longer a bound. σ² is the variance of
+                information about X, and "lower" is no longer a bound. σ² is the variance of the
                 additional measurement noise.
             conditional: not used.
 
@@ -93,7 +93,7 @@ class _KDE(FromClasses):
         x: np.ndarray | None = None,
         noise_std: float = 0.0,
     ) -> Estimate | None:
-        """Estimate I(X;T'|Y) = I(X;T') − I(T';Y), which is the mean of the bounds of the classes.
+        """Estimate I(X;T'|Y) = I(X;T') − I(T';Y), which is the mean of the bounds for each class.
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
@@ -157,7 +157,7 @@ class _KDE(FromClasses):
         return samples
 
     def _of_scale(self, samples: np.ndarray) -> tuple[str, ...]:
-        """Return a flag if the variance depends on a few rows."""
+        """Return the flag ``outliers`` if a few rows determine the variance, otherwise no flag."""
         return ()
 
     def _check_kind(self) -> None:
@@ -170,12 +170,12 @@ class KDE(_KDE):
     """Pairwise-distance bounds on I(X;T') for T' = T + N(0, σ²I) at a fixed variance σ².
 
     The upper bound is I(X;T') ≤ −(1/n) Σ_i ln (1/n) Σ_j exp(−|t_i − t_j|² / 2σ²); the lower bound
-    has 8σ² instead of 2σ². I(T';Y) is this value minus its class-weighted value within classes. It
-    is a difference of two bounds and therefore of kind ``"estimate"``.
+    has 8σ² instead of 2σ². I(T';Y) is this value minus the class-weighted mean of the values within
+    classes. It is a difference of two bounds and therefore of kind ``"estimate"``.
 
-    The noise belongs to the measurement, not to the network, hence the flag ``measurement_noise``.
-    Values are between 0 and ln n; within 1 % of ln n they are flagged ``saturated``. The estimate
-    depends on the variance as strongly as a histogram depends on its bins.
+    The noise belongs to the measurement, not to the network, which the flag ``measurement_noise``
+    says. Values are between 0 and ln n; within 1 % of ln n they are flagged ``saturated``. The
+    estimate depends on the variance as strongly as a histogram depends on its bins.
 
     Cost: n²·d operations, in tiles, with O(n·d) memory.
 
@@ -210,7 +210,7 @@ class KDE(_KDE):
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveKDE(_KDE):
-    """``KDE`` with a variance that follows the layer's activations: σ² = scale · max|t|^power.
+    """``KDE`` with a variance that adapts to the layer's activations: σ² = scale · max|t|^power.
 
     The maximum is over the samples and neurons of the layer at each epoch. ``power=1`` is the
     published form; with ``power=2`` the estimate does not depend on the scale of the activations.

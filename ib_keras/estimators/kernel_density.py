@@ -31,32 +31,32 @@ from ib_keras.estimators.kozachenko_leonenko import (
 )
 from ib_keras.interface import Estimate
 
-# Number of rows of which the likelihood is maximised, and the tolerance of ln h.
+# Number of rows whose likelihood is maximised, and the tolerance of ln h.
 _ROWS, _TOLERANCE = 300, 0.01
-# A class with fewer samples for each dimension is too small for its covariance and its width.
+# A class with fewer samples per dimension is too small to estimate its covariance and width.
 _LEAST = 20
 # The search is over widths of exp(−6) to 2 standard deviations.
 _NARROWEST, _WIDEST = -6.0, math.log(2)
-# Number of distances at a time.
+# Number of distances that are computed at a time.
 _TILE = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelDensity(FromPairs):
-    """I(A;B) = ⟨ln p(a,b) − ln p(a) − ln p(b)⟩ of leave-one-out kernel densities.
+    """I(A;B) = ⟨ln p(a,b) − ln p(a) − ln p(b)⟩ from leave-one-out kernel densities.
 
         p(x_i) = 1/(n − 1) Σ_{j≠i} N(x_i − x_j; 0, h²Σ)
 
-    Σ is the covariance of the pairs, and h maximises the likelihood of the pairs; the densities of
-    A and of B are the marginals of the same kernels. I(A;Y) of classes is ⟨ln p(a|y) − ln p(a)⟩,
-    with the covariance and the width of each class of its own.
+    Σ is the covariance of the pairs, and h maximises the likelihood of the pairs. The densities of
+    A and of B have the marginals of the same kernels. I(A;Y) of classes is ⟨ln p(a|y) − ln p(a)⟩,
+    where each density has its own covariance and width.
 
-    The kernels smooth the density, and the estimate becomes too small with each dimension: 5 000
-    rotated uniform pairs of 5 nats give 4.97 in one dimension each, 4.52 in two and 4.27 in four,
-    and independent ones −0.01, −0.05 and −0.17. One width does not fit a density that is narrow in
-    some places and wide in others: normal pairs of 0.83 nats whose values were changed by sinh(3x)
-    give 0.48. The standard error includes neither. Samples
-    on a curved surface have no density; they get the flag ``low_dim``.
+    The kernels smooth the density, so the estimate decreases with each dimension: 5 000 rotated
+    uniform pairs of 5 nats give 4.97 in one dimension each, 4.52 in two and 4.27 in four, and
+    independent pairs give −0.01, −0.05 and −0.17. A single width does not fit a density that is
+    narrow in some places and wide in others: normal pairs of 0.83 nats whose values were mapped by
+    sinh(3x) give 0.48. The standard error includes neither effect. Samples on a curved surface have
+    no density; they get the flag ``low_dim``.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4. Hall & Morton, Ann. Inst. Statist.
@@ -94,10 +94,11 @@ class KernelDensity(FromPairs):
 
         Args:
             a: samples of A, ``(n, ...)``.
-            labels: classes 0…K−1, ``(n,)``, each of more rows than 2 and d.
+            labels: classes 0…K−1, ``(n,)``, each of which has more than 2 and more than d rows.
 
         Returns:
-            The estimate, at most H(Y) of these labels; ``high_dim`` if a class has few samples.
+            The estimate, at most H(Y) of these labels, with the flag ``high_dim`` if a class has
+            fewer than 20·d samples.
 
         Raises:
             ArgumentError: If a class has too few samples, or A lies in a subspace within a class.
@@ -152,7 +153,7 @@ def _terms(a: np.ndarray, b: np.ndarray, rows: Any) -> np.ndarray:
 
 
 class _Whitened:
-    """Rows that are whitened by their covariance, and the densities of kernels around them."""
+    """Rows that are whitened by their covariance, and their kernel densities."""
 
     def __init__(self, rows: Rows) -> None:
         white, self._log_det = whitened(rows)
@@ -160,7 +161,7 @@ class _Whitened:
         self._squares = np.square(self._values).sum(axis=1)
 
     def best_width(self) -> float:
-        """Return the width h that maximises the likelihood of some rows, given all others."""
+        """Return the width h that maximises the likelihood of some rows, given all other rows."""
         n = len(self._values)
         some = np.random.default_rng(0).permutation(n)[:_ROWS]
         distances = [(part, self._distances(some[part])) for part in self._parts(len(some))]
@@ -187,7 +188,7 @@ class _Whitened:
         return list(slices(count, max(1, _TILE // len(self._values))))
 
     def _distances(self, rows: np.ndarray) -> np.ndarray:
-        """Return the squared distances of rows from all others, infinite from themselves."""
+        """Return the squared distances of rows from all rows, infinite from themselves."""
         values = self._values
         found = self._squares[rows, None] + self._squares - 2 * values[rows] @ values.T
         found[np.arange(len(rows)), rows] = np.inf

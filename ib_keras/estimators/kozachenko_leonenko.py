@@ -41,38 +41,39 @@ _NORM, _WIDEST = 5.0, 12
 class KozachenkoLeonenko(Neighbors):
     """Differential entropy h = ψ(n) − ψ(k) + ln V_d + (d/n) Σ ln ρ_k,i, and I from sums of it.
 
-    ρ_k,i is the Euclidean distance from sample i to its k-th neighbour. With ``whiten=True``, the
-    samples are first whitened by their covariance Σ, and ½ ln det Σ is added. Then
-    I(A;B) = h(A) + h(B) − h(A,B), and I(A;Y) = h(A) − Σ_y p(y) h(A|y).
+    ρ_k,i is the Euclidean distance from sample i to its k-th neighbour, and V_d is the volume of
+    the unit ball. With ``whiten=True``, the samples are first whitened by their covariance Σ, and
+    ½ ln det Σ is added. Then I(A;B) = h(A) + h(B) − h(A,B), and I(A;Y) = h(A) − Σ_y p(y) h(A|y).
 
     The standard error of I includes the variance of the paired terms and their correlation, which
     is estimated from disjoint tenths of the samples. Without information, the sum of three
     entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
     or use ``KSG`` if no entropy is needed.
 
-    Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if those of A
-    or B have clearly fewer dimensions at the scale of their neighbours than normal samples of the
-    same covariance, and ``strong`` if only the pairs do, compared with permuted pairs.
+    Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if, at the
+    scale of neighbours, the samples of A or B have clearly fewer dimensions than normal samples
+    with the same covariance. It has the flag ``strong`` if the pairs have clearly fewer dimensions
+    than permuted pairs.
 
     With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's neighbours,
     and n is replaced by n_i, the number of rows that are compared with row i, including itself:
     h = ⟨ψ(n_i) − ψ(k) + ln V_d + d ln ρ_k,i⟩. The standard error then includes the correlation of
     the terms of consecutive rows. The cost is n².
 
-    ``weighted=True`` combines the neighbours 1…k by the weights of minimal L2 norm that cancel the
-    leading bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. For some thousand samples
-    in 4 or 5 dimensions, k = 10 more than halves the bias and makes the error a third larger;
-    further neighbours are farther away and increase the bias again. From 8 dimensions on, weights
-    of bounded size need k of 20 to 50 or more; up to 5 000 samples, they are not more accurate than
-    the fifth neighbour alone. Weights that would only add variance raise an error.
+    With ``weighted=True``, the neighbours 1…k are combined with the weights of minimal L2 norm that
+    cancel the leading bias: Σ w_j = 1, Σ_j w_j Γ(j + 2l/d)/Γ(j) = 0 for l = 1…⌊d/4⌋. For a few
+    thousand samples in 4 or 5 dimensions, k = 10 more than halves the bias and makes the error a
+    third larger; more neighbours are farther away and increase the bias again. From 8 dimensions
+    on, weights of bounded size need k of 20 to 50 or more; up to 5 000 samples, they are not more
+    accurate than the fifth neighbour alone. Weights that would only add variance raise an error.
 
     Args:
-        k: number of neighbours: the k-th is used, or with weights the first k.
+        k: number of neighbours. The k-th neighbour is used or, with ``weighted``, the first k.
         weighted: whether to use the weights.
         whiten: whether to whiten by the covariance, for columns that are correlated or have
             different scales.
-        window: number of rows before and after each row that are left out, for rows in the order of
-            time. It should be at least the number of rows over which the series are correlated.
+        window: number of rows before and after each row that are left out, for rows in temporal
+            order. It should be at least the number of rows over which the series are correlated.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -126,8 +127,8 @@ class KozachenkoLeonenko(Neighbors):
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
 
-        Columns that are linear functions of other columns of the variable are left out. A or B is
-        multiplied by the power of two that brings both spreads nearest, as for ``KSG``.
+        Columns that are linear functions of other columns of the same variable are left out. A or B
+        is multiplied by the power of two that makes the spreads most similar, as for ``KSG``.
 
         Args:
             a: samples of A, ``(n, ...)``.
@@ -177,7 +178,7 @@ class KozachenkoLeonenko(Neighbors):
         return width.flagged(estimate, width.too_wide(a, b, estimate, self._read))
 
     def _read(self, a: np.ndarray, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the terms of I(A;B[rows]), whose second entropy is that of B."""
+        """Return the terms of I(A;B[rows]), ``(n,)``, whose second entropy is that of B."""
         of_a = self._terms(Rows.of(a), None)
         of_b = of_a if b is a else self._terms(Rows.of(b), None)
         return of_a + of_b[rows] - self._terms(Rows.of(a, b[rows]), None)
@@ -193,8 +194,8 @@ class KozachenkoLeonenko(Neighbors):
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: If a class has at most k or d samples, or at most k outside the window of
-                one of them, or A lies in a subspace within a class.
+            ArgumentError: If a class has at most k or at most d samples (outside the window of one
+                of them), or A lies in a subspace within a class.
         """
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
@@ -242,7 +243,7 @@ class KozachenkoLeonenko(Neighbors):
         return terms
 
     def _of_subsets(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Subsets:
-        """Return what disjoint subsets show, unless they are too small to span the space."""
+        """Estimate from disjoint subsets, unless they are too small to span the space."""
         n, dim = rows.shape
         if n - 2 * self.window < 4 * PARTS * dim:
             return NO_SUBSETS
@@ -270,7 +271,7 @@ class KozachenkoLeonenko(Neighbors):
 def surface_flag(
     flags: tuple[str, ...], times: Times | None, *spaces: np.ndarray
 ) -> tuple[str, ...]:
-    """Return ``("low_dim",)`` if the samples of a variable without ties lie on a surface."""
+    """Return ``("low_dim",)`` if there are no ties and the samples of a space lie on a surface."""
     found = "ties" not in flags and any(on_surface(samples, times) for samples in spaces)
     return ("low_dim",) if found else ()
 
@@ -312,10 +313,10 @@ def berrett_weights(k: int, dim: int) -> np.ndarray:
 
 
 def whitened(rows: Rows) -> tuple[Rows, float]:
-    """Whiten rows by the covariance of the near rows, and return ½ ln of its determinant."""
+    """Whiten rows by the covariance of those that are not far, and return ½ ln det of it."""
     near = rows.near().standardised()
     values, vectors = np.linalg.eigh(near.products() / len(near))
-    # Smaller eigenvalues are rounding errors, and may be negative.
+    # Smaller eigenvalues are rounding errors and may be negative.
     values = np.maximum(values, 1e-14 * values[-1])
     log_det = float(np.log(values).sum() / 2 + np.log(near.scale).sum())
     matrix = vectors / np.sqrt(values)
@@ -332,19 +333,19 @@ def _independent(rows: Rows) -> np.ndarray:
     """Return the indices of linearly independent columns that span all columns."""
     if not rows.shape[1]:
         return np.zeros(0, int)
-    # A linear relation holds only for rows without shortened tails.
+    # A linear relation holds only for rows whose tails were not shortened.
     near = rows.near()
     spanning = _spanning(near)
     return spanning if near is rows or len(spanning) == rows.shape[1] else _spanning(rows)
 
 
 def _spanning(rows: Rows) -> np.ndarray:
-    # A relation may have an intercept, which is no combination of the columns less their medians.
+    # Centring by the mean removes the intercept of a linear relation.
     rows = rows.shifted(rows.mean())
     norms = np.sqrt(rows.squares())
     triangle = np.zeros((0, rows.shape[1]))
     for tile in rows.divided(np.where(norms > 0, norms, 1)).tiles():
-        # The rows above can be replaced by their triangular factor.
+        # The previous rows can be replaced by their triangular factor.
         above = np.linalg.qr(triangle, mode="r") if len(triangle) else triangle
         triangle = np.concatenate([above, tile])
     r, order = qr(triangle, mode="r", pivoting=True)

@@ -37,7 +37,7 @@ from ib_keras.interface import Estimate
 
 # Largest magnitude, and inverse of the smallest, whose squares neither overflow nor vanish.
 _LARGEST = 1e100
-# The stream of random numbers of this estimator.
+# The second part of the seed, which distinguishes the random numbers of this estimator.
 _STREAM = 0x4B5347
 
 
@@ -45,9 +45,10 @@ _STREAM = 0x4B5347
 class KSG(Neighbors):
     """I(A;B) = ψ(k) + ψ(n) − ⟨ψ(n_a + 1) + ψ(n_b + 1)⟩, from neighbours in the joint space.
 
-    ε_i is the distance from sample i to its k-th neighbour, where the distance is the larger of the
-    distances in the two spaces; n_a and n_b are the numbers of samples strictly nearer than ε_i in
-    each space. For labels, the neighbours are taken among the samples of the same class (Ross).
+    ε_i is the distance from sample i to its k-th neighbour, where a distance is the larger of the
+    distances in the two spaces; n_a and n_b are the numbers of samples that are strictly nearer
+    than ε_i in each space. For labels, the neighbours are taken among the samples of the same class
+    (Ross).
 
     I(A;B) does not depend on the scales of A and B, but joint distances do: if one variable is much
     larger, it alone decides which samples are near, and the estimate is 0. Therefore one variable
@@ -55,28 +56,28 @@ class KSG(Neighbors):
     spreads are within √2 of each other are not changed.
 
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
-    Large information is underestimated, less so for smaller k. It is flagged ``strong`` if the
-    pairs have clearly fewer dimensions than permuted pairs at the scale of their neighbours.
-    The standard error includes the variance of the terms and the correlation between the terms of
-    near samples, which is estimated from disjoint tenths of the samples.
+    Large information is underestimated, less so for smaller k. The flag ``strong`` says that, at
+    the scale of neighbours, the pairs have clearly fewer dimensions than permuted pairs. The
+    standard error includes the variance of the terms and the correlation between the terms of near
+    samples, which is estimated from disjoint tenths of the samples.
 
     On a grid, such as that of integers, many samples are equally near. Discrete columns are
     therefore spread over their cells by uniform noise, which changes no information
-    (``arrays.grids``). Columns that repeat some values, such as the zeros of a ReLU, keep them, and
-    the estimate has the flag ``ties``. Where more than k neighbours are within ε_i, all k_i of them
-    are counted, and so are the samples on the border in each space: the term is then
-    ψ(k_i) + ψ(n) − ψ(n_a) − ψ(n_b). Within an atom, where ε_i = 0, this is the information of
-    counts.
+    (``arrays.grids``). Columns that repeat some values, such as the zeros of a ReLU, are not
+    changed, and the estimate has the flag ``ties``. If more than k neighbours are within ε_i, all
+    k_i of them are counted, and n_a and n_b include the samples at the distance ε_i: the term is
+    then ψ(k_i) + ψ(n) − ψ(n_a) − ψ(n_b). Within an atom, where ε_i = 0, this is the information
+    from counts.
 
-    Rows of a time series depend on the rows before, and near rows are then near for this reason
-    alone. With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
+    Rows of a time series depend on the preceding rows, so rows may be near for this reason alone.
+    With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's
     neighbours and counts (Theiler), and n is replaced by n_i, the number of rows that are counted
     for row i, including itself: I(A;B) = ⟨ψ(k) + ψ(n_i) − ψ(n_a + 1) − ψ(n_b + 1)⟩. The standard
     error then includes the correlation of the terms of consecutive rows. If the rows of both
     variables depend on each other over more rows than the window, the estimate has the flag
     ``dependent``.
 
-    Cost: n·log n in few dimensions, by trees, and n² in many or with a window, in blocks.
+    Cost: n·log n in few dimensions, by trees; n² in many dimensions or with a window, in blocks.
 
     Args:
         k: number of neighbours.
@@ -85,8 +86,8 @@ class KSG(Neighbors):
         rescale: whether to rescale the variables to similar spreads and shorten their tails.
         dither: whether to spread discrete columns over their cells.
         seed: seed of the positions within the cells.
-        window: number of rows before and after each row that are left out, for rows in the order of
-            time. It should be at least the number of rows over which the series are correlated.
+        window: number of rows before and after each row that are left out, for rows in temporal
+            order. It should be at least the number of rows over which the series are correlated.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -154,10 +155,10 @@ class KSG(Neighbors):
     def _spread(
         self, flags: tuple[str, ...], *variables: np.ndarray, labels: np.ndarray | None = None
     ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-        """Spread discrete columns, and remove the flag ``ties`` if no values are repeated then."""
+        """Spread discrete columns, and remove the flag ``ties`` if no repeated values remain."""
         if not self.dither or "ties" not in flags:
             return list(variables), flags
-        # The second number keeps this apart from the generator that may have drawn the samples.
+        # The samples may have been drawn by a generator with the same seed.
         rng = np.random.default_rng([self.seed, _STREAM])
         spread, ties = spread_cells(variables, rng, labels)
         return spread, flags if ties else tuple(f for f in flags if f != "ties")
@@ -174,14 +175,14 @@ class KSG(Neighbors):
 
         Args:
             a: samples of A, ``(n, ...)``.
-            labels: classes 0…K−1, ``(n,)``. In a class of at most k samples, all other samples are
-                neighbours; classes of a single sample are left out.
+            labels: classes 0…K−1, ``(n,)``. In a class of at most k samples, all other samples of
+                the class are neighbours. Classes of a single sample are left out.
 
         Returns:
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: If n ≤ k, or all classes have a single sample.
+            ArgumentError: If n ≤ k + 2·window, or no class has two samples that may be neighbours.
         """
         samples, flags = as_continuous(a, "a", self.k)
         times = self.times(len(samples))
@@ -208,7 +209,7 @@ class KSG(Neighbors):
         )  # fmt: skip
         serial = self.window > 0
         estimate = mean_with_error(terms, flags, samples.shape[1], subsets.excess, serial=serial)
-        # If the classes are separate, the digamma functions slightly exceed H(Y).
+        # If the classes are separate, the estimate can slightly exceed H(Y).
         estimate = at_most_entropy(estimate, labels)
         wide = width.too_wide_for_classes(samples, labels, estimate, self.k, self.metric)
         return width.flagged(estimate, wide)

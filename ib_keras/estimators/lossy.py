@@ -1,4 +1,4 @@
-"""Mutual information of variables that are first compressed."""
+"""Mutual information of variables that are compressed first."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from ib_keras.interface import Estimate, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24
 FLAG = "lossy"
-# The largest numbers of rows and of components from which it is measured what codes leave out.
+# The largest numbers of rows and components from which the left-out information is measured.
 _ROWS, _COMPONENTS = 1000, 50
-# The least number of different codes of these rows, and the width above which PCA comes first.
+# The fewest different codes of these rows, and the width above which PCA is applied first.
 _LEAST, _WIDE = 64, 400
-# The number of standard errors by which a correlation must exceed 0, and the share of the estimate
-# and the number of its own errors by which what is left out must exceed 0 to matter.
+# The number of standard errors by which a correlation must exceed 0. Left-out information matters
+# if it exceeds the share _SHARE of the estimate plus _ERRORS of its own standard errors.
 _SIGNIFICANT, _SHARE, _ERRORS = 3.0, 0.05, 3.0
 
 # Codes ``(rows, k)``, and the quality of the compressor.
@@ -57,29 +57,32 @@ _ESTIMATORS: dict[str, Callable[[LossyCompression], Any]] = {
 class LossyCompression(FromPairs):
     """I(E(A); E(B)) of compressed variables, a lower bound on I(A;B) for infinitely many samples.
 
-    Each variable wider than k is replaced by k numbers. By default, the compressor is fitted on
-    rows that are not used for the estimate. Its error does not show whether information was lost: a
-    compressor of minimal error may lose all information. Two things do show it. The flag ``lossy``
-    is set if what the codes leave out of one variable is correlated with what they leave out of the
-    other. A sweep, ``sweep=True``, doubles k until the estimate no longer rises by more than two
-    standard errors, and reports the estimate for each k.
+    E is a compressor: each variable wider than k is replaced by k numbers. By default, the
+    compressor is fitted on rows that are not used for the estimate. Its error does not show whether
+    information was lost: a compressor with the smallest error may lose all information. Two things
+    show a loss. The flag ``lossy`` is set if the parts of A and B that the codes do not predict are
+    correlated. A sweep, ``sweep=True``, doubles k until the estimate no longer rises by more than
+    two standard errors, and reports the estimate for each k.
 
     Args:
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"latent"``, ``"first"``, another
             value that ``compression.get`` accepts, or a fitted compressor. ``"latent"`` is trained
             to predict the other variable, or the classes.
         compress_t: compressor of B, or T.
-        estimator: ``"ksg"``, ``"kl"``, ``"wkl"``, ``"kde"`` (densities of kernels) or ``"flow"``.
-        k: dimension of the codes; with ``sweep`` the first one, which is doubled up to at most 16.
-        k_x: dimension of the codes of A; ``None`` for the same as of B.
-        neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. ``"wkl"``
-            always uses 60, ``"kde"`` and ``"flow"`` none.
+        estimator: the estimator of the information of the codes: ``"ksg"``, ``"kl"``, ``"wkl"``
+            (``KozachenkoLeonenko`` with weights), ``"kde"`` (kernel densities) or ``"flow"``.
+        k: dimension of the codes. With ``sweep``, the first dimension, which is doubled up to at
+            most 16.
+        k_x: dimension of the codes of A; ``None`` for the same dimension as the codes of B.
+        neighbors: number of neighbours of ``"ksg"`` and ``"kl"``; ``None`` for 3 and 5. The others
+            ignore it: ``"wkl"`` always uses 60 neighbours, ``"kde"`` and ``"flow"`` use none.
         sweep: whether to sweep over k.
-        fit_share: share of the rows on which the compressors are fitted; no rows are used if both
-            compressors are fitted already. With 1, all rows fit the compressors and give the
-            estimate. The estimate stays honest, because a compressor that sees one variable knows
-            nothing about which rows belong together; ``"latent"`` does, and needs a share below 1.
-        seed: seed of the choice of rows and of the compressors.
+        fit_share: share of the rows on which the compressors are fitted and which the estimate
+            leaves out; no rows are left out if both compressors are already fitted. With 1, all
+            rows are used for both. This does not bias the estimate, because a compressor that sees
+            one variable does not know which rows belong together; ``"latent"`` sees both, and needs
+            a share below 1.
+        seed: seed of the choice of rows, of the compressors and of ``"flow"``.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -157,7 +160,8 @@ class LossyCompression(FromPairs):
             labels: classes 0…K−1, ``(n,)``.
 
         Returns:
-            The estimate from the rows that did not fit the compressor, at most H(Y) of all labels.
+            The estimate from the rows on which the compressor was not fitted, at most H(Y) of all
+            labels.
         """
         side = self._side(a, "a", self.compress_t)
         one_hot = np.eye(labels.max() + 1)[labels]
@@ -174,13 +178,13 @@ class LossyCompression(FromPairs):
             y: numbers ``(n, d)``, which are compressed by PCA if d is above k.
 
         Raises:
-            ArgumentError: If the numbers are to be compressed, but no rows are left to fit.
+            ArgumentError: If the numbers must be compressed, but no rows are set aside to fit PCA.
         """
         side = self._side(y, "a", "pca")
         if side.dim > self.k and not len(side.fit):
             raise ArgumentError(
                 "`a` is wider than the codes, and both compressors are fitted already, so no rows "
-                "are set aside to fit its own",
+                "are set aside to fit a compressor of `a`",
                 f"at most {self.k} columns, or a compressor that is not fitted",
                 f"{side.dim} columns",
             )
@@ -211,7 +215,7 @@ class LossyCompression(FromPairs):
         inputs: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> LossyCompression:
-        """Return the estimator; if the inputs are given, they are compressed once."""
+        """Return the estimator; if the inputs are given, they are compressed only once."""
         return self if inputs is None else self.with_inputs(inputs, labels)
 
     def with_inputs(self, x: np.ndarray, y: Any = None) -> LossyCompression:
@@ -276,7 +280,7 @@ class LossyCompression(FromPairs):
 
 
 def _flagged(estimate: Any, left: Iterable[Estimate]) -> Any:
-    """Return the estimate, with the flag ``lossy`` if codes leave out information that matters."""
+    """Return the estimate, with the flag ``lossy`` if codes leave out much information."""
     matters = any(
         one.value > _SHARE * estimate.value + _ERRORS * one.stderr for one in left if one.value
     )
@@ -288,11 +292,11 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
     """Estimate I(A;B|E(A)), the information that codes of A leave out, in nats.
 
     I(A;B) = I(E(A);B) + I(A;B|E(A)). Principal components of A and of B are predicted from the
-    codes by ridge regression with kernels. If the codes have all the information, what is left of A
-    is uncorrelated with what is left of B, even if the predictions have small errors. The estimate
-    is −½ ln(1 − ρ²) for the largest canonical correlation ρ of what is left, in rows from which the
-    canonical variates were not computed; 0 if ρ is not significant. There may be more information
-    in other directions, or in dependence without correlation.
+    codes by kernel ridge regression. If the codes have all the information, the residuals of A and
+    of B are uncorrelated, even if the predictions have small errors. The estimate is
+    −½ ln(1 − ρ²) for the largest canonical correlation ρ of the residuals, measured on rows that
+    were not used to compute the canonical variates; it is 0 if ρ is not significant. More
+    information may be left out in other directions, or as dependence without correlation.
 
     Args:
         first: samples of A, ``(n, da)``.
@@ -313,7 +317,7 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         if values.shape[1] > _WIDE:
             values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
         both.append(Whitening(values, _COMPONENTS)(values).astype(np.float64))
-    # Each column is predicted on its own, so that both variables share the decomposition.
+    # Columns are predicted independently, so both variables can share one regression.
     rest = residuals(codes, np.concatenate(both, axis=1), np.arange(n), seed).values
     left = [
         Whitening(part[train], _COMPONENTS)(part)
@@ -335,7 +339,7 @@ def _paired(compressor: Any) -> bool:
 
 
 class _Side:
-    """A variable whose compressors are fitted on some rows, and applied to the others, once."""
+    """A variable with its compressors: fitted on some rows, applied to other rows, and cached."""
 
     def __init__(
         self, values: np.ndarray, compressor: Any, fit: np.ndarray, rest: np.ndarray, seed: int
@@ -357,7 +361,7 @@ class _Side:
         more = {}
         if _paired(compressor):
             if other is not self._other:
-                self._codes.clear()  # of another layer
+                self._codes.clear()  # the codes are those for another layer
             self._other = other
             more = {"other": other[self.fit]}
         if k not in self._codes:
@@ -374,7 +378,7 @@ class _Side:
         return self._codes[k]
 
     def left_out(self, codes: np.ndarray, other: np.ndarray) -> Estimate:
-        """Estimate what the codes of some of the rows leave out about the other variable."""
+        """Estimate the information about the other variable that the codes leave out, in nats."""
         rows = self.rest[:_ROWS]
         if self.dim <= codes.shape[1]:  # nothing was compressed
             return Estimate(0.0, 0.0, kind="lower", n=len(rows))

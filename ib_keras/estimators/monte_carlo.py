@@ -18,11 +18,11 @@ from ib_keras.estimators.kernels.mixture import log_sums
 
 # Total number of draws by default: a standard error of about 0.005 nats.
 _DRAWS = 1 << 15
-# Number of draws that suffice for a flag: a standard error of about 0.01 nats.
+# Number of draws that is enough for a flag: a standard error of about 0.01 nats.
 _FEW_DRAWS = 1 << 12
-# Largest magnitude in units of the noise: sums of squares do not overflow.
+# Largest magnitude in units of the noise, at which sums of squares do not overflow.
 _LARGEST = 1e100
-# Smallest number of rows that is halved.
+# Fewest rows that are halved.
 _SAMPLE = 32
 
 
@@ -31,8 +31,8 @@ class Mean(NamedTuple):
 
     Args:
         value: the average.
-        error: its standard error for these rows.
-        choice: its standard error from the choice of the rows, if they are a sample.
+        error: the standard error for given rows.
+        choice: the standard error due to the choice of the rows, if they are a sample.
     """
 
     value: float
@@ -41,12 +41,12 @@ class Mean(NamedTuple):
 
     @property
     def stderr(self) -> float:
-        """The standard error from both."""
+        """The standard error that combines ``error`` and ``choice``."""
         return math.hypot(self.error, self.choice)
 
 
 class Information(NamedTuple):
-    """The information of a layer.
+    """The information of a layer, in nats.
 
     Args:
         xt: I(X;T).
@@ -61,7 +61,7 @@ class Information(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Propagations:
-    """S of n rows, and of m inputs that are propagated n_x times.
+    """S of n rows, and S of m inputs that are propagated n_x times.
 
     φ is the density of the noise, and p̂(t) = Σ_l w_l φ(t − s_l) is a mixture of all inputs. With
     p̂_i(t) = (1/n_x) Σ_k φ(t − s_ik), the mixture of input i, there are three cases:
@@ -74,18 +74,18 @@ class Propagations:
 
     In the first case, p̂ has one centre for each distinct row, whose weight is the share of the rows
     that are equal to it. In the others it has the n rows, with w_l = 1/n and v_i = 1/m. The second
-    case differs from the paper in three ways:
+    case differs from the paper in four ways:
 
     - If all inputs were propagated, p̂ has some or all of the propagations of each input instead of
       the n rows, and v_i = p(x_i).
     - The part of p̂ that belongs to input i is replaced by p(x_i) p̂_i. Then ln p̂_i/p̂ is at most
       −ln p(x_i), and both logarithms are averaged over the same draws.
     - The entropy of p̂_i is too small by χ²_i/2n_x to first order, where χ²_i = E φ/p̂_i − 1. This
-      bias is removed, except for its part that p̂ shares, because p̂ contains p̂_i.
-    - ln p̂ is too small on average, because p̂ has few centres: h(T) is too large. The difference
-      between all centres and half of them shows by how much to first order. If all inputs were
-      propagated, this bias is removed; otherwise it is part of the standard error, because the half
-      also lacks inputs.
+      bias is removed, except for the part that also occurs in p̂, which contains p̂_i.
+    - ln p̂ is too small on average, because p̂ has few centres, so h(T) is too large. To first
+      order, this bias is the difference between all centres and half of them. If all inputs were
+      propagated, the bias is removed; otherwise it is part of the standard error, because half of
+      the centres also lack inputs.
 
     I(T;Y) = E ln p̂(t|y)/p̂(t) in all cases, where p̂(t|y) has the centres with the label y.
 
@@ -97,7 +97,7 @@ class Propagations:
         codes: integer codes of the distinct inputs, ``(n,)``.
         labels: class codes 0…K−1, ``(n,)``, or ``None``.
         propagated: S of the propagated inputs, ``(m, n_x, d)``; ``None`` if S is a function of X.
-        rows: rows that have these inputs, ``(m,)``; ``None`` if unknown.
+        rows: the rows of ``s`` with these inputs, ``(m,)``; ``None`` if unknown.
         scale: standard deviations of the noise of each row, ``(n, d)``; ``None`` if all are 1.
     """
 
@@ -181,7 +181,7 @@ class Propagations:
         Args:
             mc_draws: see ``draws_each``.
             rng: the source of the draws.
-            sampled: whether the rows are a sample, whose choice has an error; only if S is a
+            sampled: whether the standard error includes the choice of the rows; only if S is a
                 function of X.
         """
         if self.propagated is None:
@@ -200,7 +200,7 @@ class Propagations:
         return mixture.information(mc_draws, rng, random=self.propagated is not None)[1]
 
     def of_permuted_labels(self, rng: np.random.Generator) -> Mean | None:
-        """Estimate I(T;Y) of permuted labels, of which T knows nothing, from few points."""
+        """Estimate I(T;Y) of permuted labels, about which T has no information, from few points."""
         if self.labels is None:
             return None
         permuted = dataclasses.replace(self, labels=rng.permutation(self.labels))._mixture()
@@ -220,7 +220,7 @@ class Propagations:
         return Mixture(self.s, np.full(n, 1 / n), self.labels)
 
     def resampled(self, rng: np.random.Generator) -> Propagations:
-        """Draw as many rows as there are, with replacement; propagated inputs stay if drawn.
+        """Draw n rows with replacement, and keep the propagations of the inputs that are drawn.
 
         Raises:
             ArgumentError: If rows of some propagated inputs are unknown, or no such row was drawn.
@@ -239,7 +239,7 @@ class Propagations:
         return part
 
     def in_batches(self, size: int, mc_draws: int | None, rng: np.random.Generator) -> Mean:
-        """Estimate the mean information about the choice among the rows of a random batch.
+        """Estimate the InfoNCE bound with the optimal critic from random batches, in nats.
 
         This is the mean of ln q_i(t) / ((1/K) Σ_j q_j(t)) over rows i, draws t from q_i, and
         disjoint batches of K rows. Rows that do not fill a batch are left out.
@@ -268,16 +268,16 @@ class Propagations:
     ) -> tuple[Mean | None, Mean | None]:
         """Estimate I(X;T) and I(T;Y) from each half of the samples, and return the means of both.
 
-        Rows and propagations are halved. The choice of the halves hardly changes these means, so
-        that their difference from the estimate of all samples is due to the number of samples.
+        Rows and propagations are halved. The means hardly depend on the choice of the halves, so
+        their difference from the estimate from all samples is due to the number of samples.
 
         Args:
             mc_draws: see ``draws_each``.
             rng: the source of the halves and draws.
 
         Returns:
-            The means, which are ``None`` if there are too few samples; the second also without
-            labels.
+            The mean of I(X;T), ``None`` if there are too few samples; and the mean of I(T;Y),
+            ``None`` also without labels.
         """
         found = [half.information(mc_draws, rng)[:2] for half in self._halves(rng)]
         if not found:
@@ -293,7 +293,7 @@ class Propagations:
             inputs = np.unique(self.codes)
             if len(inputs) > n // 2:
                 first = np.isin(self.codes, rng.permutation(inputs)[: len(inputs) // 2])
-            else:  # repeated inputs: every second row of each
+            else:  # inputs repeat: every second row of each input
                 order = np.lexsort((rng.permutation(n), self.codes))
                 start = np.searchsorted(self.codes[order], self.codes[order])
                 first = np.empty(n, bool)
@@ -307,7 +307,7 @@ class Propagations:
         return [half for half in halves if half is not None]
 
     def _part(self, keep: np.ndarray, propagations: slice) -> Propagations | None:
-        """Return some of the rows and propagations; ``None`` if no propagated row is among them.
+        """Return some of the rows and propagations; ``None`` if none of the rows was propagated.
 
         Args:
             keep: a mask of the rows, or their numbers, which may repeat.
@@ -349,8 +349,8 @@ class Propagations:
     def _pool(self, propagated: np.ndarray, rows: np.ndarray) -> Mixture:
         """Return the mixture that approximates p(t).
 
-        If all inputs were propagated, it consists of a limited number of propagations of each
-        input, otherwise of the rows.
+        If all inputs were propagated, its centres are a limited number of propagations of each
+        input; otherwise they are the rows.
         """
         n = len(self.s)
         if not self._complete(rows):
@@ -411,7 +411,7 @@ class Propagations:
         unseen = _unseen(len(pool.s), noise.size)
 
         def mean(ratio: np.ndarray, bias: Any = 0.0, missing: float = 0.0) -> Mean:
-            """Average over the inputs; the bias of each is subtracted."""
+            """Return the average over the inputs, minus the bias of each input."""
             each = ratio.mean(axis=1) - bias
             within = ratio.reshape(m, used, draws).mean(axis=2).var(axis=1, ddof=1) / used
             shares = weights / weights.sum()
@@ -422,7 +422,7 @@ class Propagations:
             return Mean(float(shares @ each), math.sqrt(variance + missing**2))
 
         def of(count: int) -> tuple[Mean, Mean | None]:
-            """Return the estimates from the first propagations of each input."""
+            """Return the estimates from the first ``count`` propagations of each input."""
             centres = propagated[:, :count]
             conditional = log_sums(points, noise, centres, np.full(count, -math.log(count)))
             own = conditional + np.log(weights)[:, None]
@@ -432,7 +432,7 @@ class Propagations:
             ratio = conditional - everything
             shared = (np.exp(-everything) - np.exp(ratio)).mean(axis=1) / 2
             bias = (_excess(conditional) - weights * shared) / count
-            # Of a bias that is removed, the terms of higher order remain.
+            # Terms of higher order remain of a bias that is removed.
             left = 1 / 3 if complete else 1.0
             xt = mean(ratio, bias, left * float(missing.mean()))
             if labels is None or not complete:
@@ -451,7 +451,7 @@ class Propagations:
         """Divide the centres of each input, or the rows, into two mixtures.
 
         Returns:
-            Each mixture, and which centres of the pool it has.
+            Each mixture, and a mask of the centres of the pool that it contains.
         """
         n = len(pool.s)
         if self._complete(rows):
@@ -480,10 +480,10 @@ class Propagations:
         points: np.ndarray,
         noise: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ln of the parts of p̂(t)/φ that belong to other inputs than that of t.
+        """Return ln of the parts of p̂(t)/φ from inputs other than that of t.
 
         Returns:
-            The part of all other inputs, and of those with the same label, each ``(m, draws)``.
+            The parts of all other inputs and of those with the same label, each ``(m, draws)``.
         """
         dim = points.shape[2]
         flat, lengths = points.reshape(1, -1, dim), noise.reshape(1, -1)
@@ -576,7 +576,7 @@ class Mixture:
         return everything, within
 
     def sums(self, points: np.ndarray, noise: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Return ln Σ_l w_l φ(t − s_l)/φ over some centres at points ``(1, p, d)``, ``(p,)``."""
+        """Return ln Σ_l w_l φ(t − s_l)/φ over some centres, ``(p,)``, at points ``(1, p, d)``."""
         total = np.full(points.shape[1], -np.inf)
         step = TILE // self.s.shape[1]
         step -= step % 512 if step > 512 else 0  # a multiple of the kernel's tiles
@@ -619,9 +619,10 @@ def _without(log_sums: np.ndarray, log_part: np.ndarray) -> np.ndarray:
 
 
 def _from_halves(own: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln p̂ from two halves of the centres, and by how much it is too small on average.
+    """Return ln p̂ from two halves of the centres, and the mean amount by which it is too small.
 
-    The logarithm of a mean of few terms is too small. Half as many terms show by how much.
+    The logarithm of a mean of few terms is too small; the comparison with half as many terms shows
+    by how much.
     """
     parts = [np.logaddexp(part, own) for part in others]
     both = np.logaddexp(*parts) - math.log(2)
@@ -652,7 +653,7 @@ def _drawn(
     batch, n, dim = centres.shape
     z = rng.standard_normal((batch, n, draws, dim))
     points = centres[:, :, None] + (z if scale is None else z * scale[:, :, None])
-    # The noise after rounding, which far from 0 removes most of it.
+    # The noise after rounding, which may remove most of it if the centres are far from 0.
     np.subtract(points, centres[:, :, None], out=z)
     if scale is not None:
         z /= scale[:, :, None]
@@ -668,9 +669,9 @@ def average(values: np.ndarray, weights: np.ndarray, *, random: bool, rows: int 
     Args:
         values: one value for each draw from each centre, ``(n, draws)``.
         weights: weights of the centres, which sum to 1, ``(n,)``.
-        random: whether the centres are a sample, or only the draws are random.
-        rows: the number of independent rows, of which each centre's share is its weight, to
-            estimate the error of their choice separately from that of the draws; otherwise 0.
+        random: whether the centres are a sample; otherwise only the draws are random.
+        rows: the number of independent rows that the centres represent, to also estimate the error
+            due to their choice; 0 for no such error.
     """
     each = values.mean(axis=1)
     mean = float(weights @ each)
@@ -688,7 +689,7 @@ def average(values: np.ndarray, weights: np.ndarray, *, random: bool, rows: int 
 
 
 def _mean_of(means: Sequence[Mean]) -> Mean | None:
-    """Return the mean of independent means; ``None`` of none."""
+    """Return the mean of independent means; ``None`` if there are none."""
     if not means:
         return None
     values, errors, choices = np.array(means).T
@@ -713,7 +714,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _unseen(centres: int, draws: int) -> float:
-    """Return the squared error of unseen events: probability 1/draws, effect at most ln centres."""
+    """Return the squared error of unseen events of probability 1/draws and effect ln centres."""
     return (math.log(centres) / draws) ** 2
 
 

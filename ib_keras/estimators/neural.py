@@ -1,4 +1,4 @@
-"""Variational lower bounds on mutual information with Keras critics."""
+"""Variational lower bounds on mutual information, with critics in Keras."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CRITICS = 16
 
 @dataclasses.dataclass(frozen=True)
 class _Neural(FromPairs):
-    """A critic with separate rows for training, early stopping and the estimate."""
+    """Base class of bounds from a critic, with own rows for training, stopping and estimate."""
 
     hidden: tuple[int, ...] = (128, 128)
     steps: int = 1000
@@ -68,14 +68,14 @@ class _Neural(FromPairs):
         The other rows are used for training and early stopping.
 
         Args:
-            a: samples of A, ``(n, ...)``, which are standardised here.
-            b: samples of B, ``(n, ...)``, which are standardised here.
+            a: samples of A, ``(n, ...)``; they need not be standardised.
+            b: samples of B, ``(n, ...)``; they need not be standardised.
 
         Returns:
             The bound, of kind ``"lower"``, with the standard error over the rows of the estimate.
 
         Raises:
-            ArgumentError: If the lengths differ, or a fifth of the rows is less than a batch.
+            ArgumentError: If the lengths differ, or a fifth of the rows is smaller than a batch.
         """
         first, second = (_standard(as_array(v, n), n) for v, n in ((a, "a"), (b, "b")))
         check_lengths(first, second)
@@ -119,7 +119,7 @@ class _Neural(FromPairs):
         return ()
 
     def _loss(self, scores: Any, state: Any) -> Any:
-        """Return the loss of a batch's matrix of scores, whose diagonal has the joint pairs."""
+        """Return the loss for the scores of a batch; the diagonal belongs to the joint pairs."""
         raise NotImplementedError
 
     def _value(self, joint: np.ndarray, others: np.ndarray) -> tuple[float, float]:
@@ -163,10 +163,10 @@ class _Neural(FromPairs):
 class _Numbers:
     """A variable of numbers, whose rows are standardised, clipped and converted to float32.
 
-    The converted rows are kept if they fit in memory. Otherwise, those of each batch are converted.
+    The converted rows are kept in memory if they are small. Otherwise, each batch is converted.
 
     Args:
-        rows: the rows ``(n, d)``; without a scale if the variable is constant.
+        rows: the rows ``(n, d)``, with a scale unless the variable is constant.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -204,11 +204,11 @@ class _Numbers:
 
 
 class _Classes:
-    """A variable of classes, which represents standardised and clipped one-hot rows.
+    """A variable of classes, as standardised and clipped one-hot rows.
 
-    Column k of these rows has two values, one for class k and one for all other classes. The
-    product of a row and a kernel is therefore one row of the kernel, scaled, plus a sum that is the
-    same for all rows. The one-hot rows are never computed.
+    Column k has two values, one for class k and one for all other classes. The product of a row and
+    a kernel is therefore a scaled row of the kernel plus a sum that is the same for all rows. The
+    one-hot rows are never computed.
 
     Args:
         labels: the classes, ``(n,)``.
@@ -252,7 +252,7 @@ class _Critic:
     """A critic f(a, b) and its training step, compiled once for any number of trainings.
 
     The first layer is W[a; b] + c = W_a a + W_b b + c. The products W_a a and W_b b are computed
-    once for each row of a batch, and their sums for all pairs.
+    once for each row of a batch, and only their sums are computed for all pairs.
 
     Args:
         settings: the estimator that trains the critic.
@@ -292,7 +292,7 @@ class _Critic:
             weights = [v.value for v in model.trainable_variables]
             optimizer.apply(tape.gradient(loss, weights), model.trainable_variables)
 
-        # A program has one shape, because TensorFlow warns if one program is compiled often.
+        # Each program has a fixed shape, because TensorFlow warns if a program is often compiled.
         specs = [kind.specs(size, columns) for kind, columns in variables]
         self._scores, self._step = (
             tf.function(
@@ -400,7 +400,9 @@ class NWJ(_Neural):
 
 @dataclasses.dataclass(frozen=True)
 class InfoNCE(_Neural):
-    """ln B + E ln softmax of the joint pair among B pairs: at most ln B, and flagged near it.
+    """InfoNCE, ln B + E ln softmax of the joint pair among B pairs, which is at most ln B.
+
+    Values near ln B have the flag ``log_batch``.
 
     Args:
         hidden: widths of the critic's hidden layers.

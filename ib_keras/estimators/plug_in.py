@@ -23,7 +23,7 @@ _FEW_EDGES = 64
 
 
 class PlugIn(FromClasses, abc.ABC):
-    """Plug-in information of a discretised layer: I(X;T) = H(C) − H(C|X) for the rows' bins C."""
+    """Plug-in information of a discretised layer, I(X;T) = H(C) − H(C|X) for the bins C of T."""
 
     # The flags of all estimates.
     measurement: ClassVar[tuple[str, ...]] = ("measurement_bins",)
@@ -42,7 +42,7 @@ class PlugIn(FromClasses, abc.ABC):
         return Traits(pairs=True)
 
     def at_bin_ceiling(self, value: float, dim: int) -> bool:
-        """Return whether H(C) is that of equally filled bins, for any values of the layer."""
+        """Return whether H(C) has the value of equally filled bins, for any activations."""
         return False
 
     @abc.abstractmethod
@@ -50,7 +50,7 @@ class PlugIn(FromClasses, abc.ABC):
         """Return the bin indices of valid samples ``t (n, d)``, in any dtype, and flags."""
 
     def codes(self, t: Any, name: str = "t") -> tuple[np.ndarray, tuple[str, ...]]:
-        """Return one code per sample, ``(n,)``, equal if all neurons' bins are, and flags."""
+        """Return a code per sample, ``(n,)``, equal if all neurons have equal bins; and flags."""
         bins, flags = self.discretise(as_samples(t, name))
         return row_codes(bins), flags
 
@@ -69,7 +69,7 @@ class PlugIn(FromClasses, abc.ABC):
             t: the layer's outputs, ``(n, ...)``, flattened to ``(n, d)``.
             y: class labels, ``(n,)``, or one-hot ``(n, classes)``; or numbers, ``(n,)`` or
                 ``(n, k)``, which are divided into ``target_bins`` classes of equal counts.
-            x: the inputs, ``(n, ...)``, which are searched for equal rows; ``None`` if all n are
+            x: the inputs, ``(n, ...)``, in which equal rows are found; ``None`` if all n inputs are
                 distinct, so that H(C|X) = 0.
             noise_std: standard deviation of the network's noise in this layer. If it is positive,
                 the estimates have the flag ``network_noise``: for inputs that occur once, the noise
@@ -96,7 +96,7 @@ class PlugIn(FromClasses, abc.ABC):
             xt, ceiling = entropy_of_codes(codes), None
         else:
             xt, ceiling = information_of_codes(codes, inputs), entropy_of_codes(inputs)
-        # If each sample has a bin of its own, I(T;Y) is H(Y) for any labels, so both are saturated.
+        # If each sample has its own bin, I(T;Y) is H(Y) for any labels, so both are saturated.
         flags = (*saturation(xt, n, ceiling), *flags)
         full = self.at_bin_ceiling(entropy_of_codes(codes), dim) and "saturated" not in flags
         information = Estimate(xt, flags=("saturated", *flags) if full else flags, n=n, dim=dim)
@@ -127,7 +127,7 @@ class PlugIn(FromClasses, abc.ABC):
 
 
 def digitise(t: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the number of edges <= each value, as ``numpy.searchsorted(..., side="right")``.
+    """Return the number of edges <= each value, like ``numpy.searchsorted(..., side="right")``.
 
     For few edges, one vectorised comparison per edge on blocks that stay in the cache is several
     times faster than a binary search per value.

@@ -38,8 +38,9 @@ from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Tr
 class SamplePropagation(FromClasses):
     """I(X;T) = h(T) − E h(T|X) of a noisy network, T = S + N(0, β²I), by propagating samples.
 
-    Given samples s_1…s_n of S, T has the known density p̂(t) = (1/n) Σ_j φ_β(t − s_j). If S is a
-    function of X, as in the first noisy layer, then h(T|X) = (d/2) ln 2πeβ² and
+    S is the layer's output before its own noise, whose density is φ_β. Given samples s_1…s_n of S,
+    T has the known density p̂(t) = (1/n) Σ_j φ_β(t − s_j). If S is a function of X, as in the first
+    noisy layer, then h(T|X) = (d/2) ln 2πeβ² and, with z ~ N(0, I),
 
         I(X;T) = −E ln Σ_j p(x_j) exp((|z|² − |βz + s − s_j|²/β²) / 2).
 
@@ -48,8 +49,8 @@ class SamplePropagation(FromClasses):
 
         I(X;T) = (1/m) Σ_i E_{t~p̂_i} ln p̂_i(t)/p̂(t),
 
-    where p̂ contains p̂_i instead of the input's own s. Both logarithms are averaged over the same
-    draws, so that their common error cancels and the value is between 0 and H(X) except for the
+    where p̂ contains p̂_i instead of the single s of input i. Both logarithms are averaged over the
+    same draws, so their common error cancels, and the value is between 0 and H(X) except for the
     error of the draws. The bias of first order in 1/n_x is removed. If the inputs of the
     propagations are unknown, the two entropies are estimated separately, as in the paper.
 
@@ -60,42 +61,43 @@ class SamplePropagation(FromClasses):
         I(X;T) = (1/n) Σ_i E_{t~q(·|x_i)} ln q(t|x_i)/p̂(t).
 
     The n inputs are a sample of a population, unless ``population`` is set. The value is at most
-    ln n, and its expectation is below the population's I(X;T), for large n by at least
-    (e^I − 1)/2n. Two bounds are estimated beside it:
+    ln n, and its expectation is below the population's I(X;T); for large n, by at least
+    (e^I − 1)/2n. Two bounds are estimated in addition:
 
         upper: E KL(q(t|x) ‖ N(0, I)), which exceeds I(X;T) by KL(p(t) ‖ N(0, I));
         lower: E ln q(t_i|x_i) / ((1/K) Σ_j q(t_i|x_j)) over batches of K inputs, at most ln K.
 
     Both hold for the population and for X uniform on the inputs. The upper bound is the penalty of
     variational autoencoders and of the variational information bottleneck. The lower bound is
-    InfoNCE with the optimal critic. For K = n it would be the estimate itself; batches of the size
+    InfoNCE with the optimal critic. For K = n it would be the estimate itself. Batches of a size
     that is usual in training show how much such a bound loses.
 
     ``value`` is for X uniform on the samples. ``stderr`` combines the errors from the Monte-Carlo
     draws, from the propagations, and from the choice of m inputs out of n; for a declared
-    distribution, the errors from the draws and from the choice of the n inputs. Flags:
-    ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound is near ln K;
-    ``high_dim`` if the two halves of the inputs and of the propagations give, on average, a
-    different estimate, by more than 3 standard errors; for a population, if half of the
-    propagations do, or there are fewer than four. In that case there are too few samples for this
-    dimension, and the value describes these samples but not their distribution. If I(X;T) has one
-    of these flags and permuted labels give more than a tenth of I(T;Y), I(T;Y) has ``high_dim``,
-    too.
+    distribution, the errors from the draws and from the choice of the n inputs.
 
-    Cost: n times the number of draws, in one fused pass, with memory for one tile.
+    The flags are ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound
+    is near ln K; and ``high_dim`` if half of the inputs and propagations give a different estimate,
+    by more than 3 standard errors. For a population, and with ``resample``, only the propagations
+    are halved; if they cannot be, as fewer than four, the flag is set, too. ``high_dim`` means that
+    there are too few samples for this dimension: the value describes these samples but not their
+    distribution. If I(X;T) has one of the flags and permuted labels give more than a tenth of
+    I(T;Y), I(T;Y) has ``high_dim``, too.
+
+    Cost: n times the number of draws, in one fused pass, with the memory of one tile.
 
     Args:
         mc_draws: number of Monte-Carlo draws for each centre, or for each propagated input;
             ``None`` for about 32 000 in total.
-        propagations: n_x, if the source is a model and the estimator propagates samples itself.
-        conditional_inputs: m, in the same case.
+        propagations: n_x, the number of propagations of each input, if the source is a model.
+        conditional_inputs: m, the number of inputs that are propagated, if the source is a model.
         population: whether the inputs are the whole population rather than a sample. If so, only
-            the number of propagations is halved for ``high_dim``, and the choice of the inputs has
-            no error. All inputs should be propagated then: for others, the standard error contains
-            the bias from having one sample of S.
-        resample: whether n rows are drawn with replacement before the estimate, as in the authors'
-            code. X is then uniform on about 63 % of n distinct inputs, some of which count several
-            times, and I(X;T) is at most about ln n − 0.58.
+            the number of propagations is halved for ``high_dim``, and the choice of the inputs adds
+            no error. All inputs should then be propagated: otherwise the standard error contains
+            the bias from a single sample of S for each other input.
+        resample: whether to draw n rows with replacement before the estimate, as in the authors'
+            code. X is then uniform on a sample of about 63 % of n distinct inputs, some of which
+            count several times, and I(X;T) is at most about ln n − 0.58.
         batch_size: K, the number of inputs in each batch of the lower bound, for declared
             distributions. If n is not a multiple of it, the batches are smaller.
         seed: seed of the draws.
@@ -132,7 +134,7 @@ class SamplePropagation(FromClasses):
 
     @property
     def traits(self) -> Traits:
-        """The estimator needs S, and inputs that are propagated several times."""
+        """The estimator needs S, and S of inputs that are propagated several times."""
         return Traits(propagations=True)
 
     def peak_bytes(self, n: int, dim: int, *, dim_x: int = 0, itemsize: int = 8) -> int:
@@ -163,16 +165,16 @@ class SamplePropagation(FromClasses):
                 also 0. It is added to the randomness of a declared distribution.
             conditional: S of m inputs, each propagated n_x times, ``(m, n_x, ...)``; ``None`` if S
                 is a function of X.
-            conditional_rows: rows of ``t`` that have these inputs, ``(m,)``. By default, these are
-                all rows in order if m = n, the distinct inputs in order of appearance if there are
-                m of them, and unknown otherwise.
-            scale: σ, the standard deviations of T given each input, ``(n, ...)`` as ``t``, > 0, of
-                a layer that declares its distribution; ``None`` for other layers. μ and σ must be
+            conditional_rows: the rows of ``t`` with these inputs, ``(m,)``. By default, these are
+                the first rows of the distinct inputs, in order, if there are m distinct inputs;
+                otherwise the rows are unknown.
+            scale: σ > 0, the standard deviations of T given each input, with the shape of ``t``, if
+                the layer declares its distribution; ``None`` for other layers. μ and σ must be
                 functions of X.
 
         Returns:
             I(X;T) and I(T;Y) in nats, with standard errors. With ``scale``, also the bounds
-            ``"I(X;T) upper"`` and ``"I(X;T) lower"``; the latter has K in its details.
+            ``"I(X;T) upper"`` and ``"I(X;T) lower"``; the details of the latter contain K.
 
         Raises:
             ArgumentError: If ``noise_std`` is 0 without ``scale``, the shapes do not match,
@@ -220,7 +222,7 @@ class SamplePropagation(FromClasses):
         return LayerInformation(information, of_labels, others)
 
     def _chance(self, data: Propagations, ty: Mean) -> tuple[str, ...]:
-        """Flag I(T;Y) if permuted labels, of which T knows nothing, give much of it."""
+        """Return ``("high_dim",)`` if permuted labels, without information, give much of I(T;Y)."""
         chance = data.of_permuted_labels(np.random.default_rng([self.seed, 4]))
         if chance is None or chance.value < max(0.1 * ty.value, 3 * chance.error):
             return ()
@@ -229,7 +231,7 @@ class SamplePropagation(FromClasses):
     def _bounds(
         self, data: Propagations, means: np.ndarray, deviations: np.ndarray
     ) -> dict[str, Estimate]:
-        """Estimate the bounds of I(X;T) for a declared distribution."""
+        """Estimate the upper and lower bound on I(X;T) for a declared distribution."""
         n, dim = means.shape
         divergences = _divergences(means, deviations)
         spread = 0.0 if self.population else float(divergences.std(ddof=1)) / math.sqrt(n)
@@ -267,8 +269,7 @@ def mixture_entropy(
         noise_std: β > 0, the standard deviation of the components.
         mc_draws: number of draws for each centre; ``None`` for about 32 000 in total.
         weights: positive weights w, ``(n,)``, which are normalised; ``None`` for equal weights.
-        seed: seed of the draws. NumPy generates them, so the result is equal to 1e-4 on all
-            devices.
+        seed: seed of the draws. NumPy generates them, so the results on all devices agree to 1e-4.
 
     Returns:
         h in nats, with its Monte-Carlo standard error.
@@ -306,7 +307,7 @@ def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
 
 
 def _deviations(scale: Any, samples: np.ndarray, noise_std: float, conditional: Any) -> np.ndarray:
-    """Return the standard deviations of T given each input, ``(n, d)``, with the layer's noise."""
+    """Return the standard deviations of T given each input, ``(n, d)``, including the noise."""
     if conditional is not None:
         raise ArgumentError(
             "`scale` and `conditional` exclude each other",

@@ -1,4 +1,4 @@
-"""Exact information of quantised networks."""
+"""The exact information of quantised networks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class Quantized(PlugIn):
     follow from the distinct rows of T, with X uniform on the samples.
 
     Args:
-        bits: each neuron has at most 2^bits different values. 32 uses the activations as float32
-            values, so that nearly every sample is distinct.
+        bits: number of bits of the activations: each neuron has at most 2^bits different values.
+            With 32, the activations are used as float32 values, and nearly every sample is
+            distinct.
         target_bins: number of cells of equal counts into which a Y of numbers is divided.
 
     Raises:
@@ -44,7 +45,7 @@ class Quantized(PlugIn):
         self.check_target_bins()
 
     def bytes_a_value(self, itemsize: int) -> int:
-        """Return the memory for codes in bytes per value; the codes are the values themselves."""
+        """Return the memory for codes in bytes per value; the values themselves are the codes."""
         return 3 * itemsize + 2
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

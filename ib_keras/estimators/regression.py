@@ -1,4 +1,4 @@
-"""Mutual information of numbers from the entropy of what a regression leaves."""
+"""Mutual information of numbers from the entropy of the residual of a regression."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ib_keras.estimators.kernels.neighbor_search import distances, joint_counts
 from ib_keras.estimators.kozachenko_leonenko import independent_columns
 from ib_keras.interface import Estimate
 
-# The largest degree of polynomials, the fewest rows for each of their coefficients, and the largest
-# dimension of local regressions with the number of neighbours for each coefficient.
+# The largest degree of polynomials and the fewest rows per coefficient; the largest dimension of
+# local regressions and the number of neighbours per coefficient.
 _DEGREE, _ROWS_EACH, _LOCAL_DIM, _LOCAL = 3, 20, 3, 10
-# Numbers of neighbours for the entropies and for the rest.
+# Numbers of neighbours for the entropies and for I(A;R).
 _K, _K_OF_REST = 5, 3
-# The residual's share of the variance up to which a relation counts as exact.
+# A relation counts as exact if the residual has at most this share of the variance.
 _EXACT = 1e-26
 # The number of distances between neighbouring ranks that the residual of ranks must span.
 _RANKS = 20
-# The number of times the rows are split into halves, to measure what the second half adds.
+# The number of random splits into halves that measure what the second half of the rows adds.
 _SPLITS = 3
 # The entropy of a normal variable.
 _NORMAL = 0.5 * math.log(2 * math.pi * math.e)
 # The upper quartile of a normal variable.
 _QUARTILE = 0.6745
-# The distance of neighbouring normal scores at their median, times their number.
+# The distance between neighbouring normal scores at the median, times the number of scores.
 _SPACING = math.sqrt(2 * math.pi)
 _UNKNOWN = Estimate(math.nan, math.nan)
 # Rows whose local regressions are computed together.
@@ -49,11 +49,11 @@ class Regressed:
 
     Args:
         estimate: I(A;B) in nats; infinite if the residual is no larger than rounding errors.
-        rest: the part I(A;R) that is left in the residual R, in nats.
+        rest: I(A;R), the information about A in the residual R, in nats.
         by: the direction, the scale and the regression, such as ``"b from a, values, local"``.
-        growth: the difference between the estimate and the mean of the same estimate from each half
-            of the rows. It is positive if the regression would predict better with more rows, as it
-            does for an exact relation.
+        growth: the difference between the estimate and the mean of the same estimate from both
+            halves of the rows, in nats. It is positive if the regression predicts better with more
+            rows, as for an exact relation.
     """
 
     estimate: Estimate
@@ -67,13 +67,14 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
 
     The identity holds for any f, because h(B|A) = h(R|A) = h(R) − I(A;R). A regression that
     predicts B well moves the information from I(A;R), which neighbours underestimate if it is
-    large, to a difference of entropies, which has no ceiling. There are several regressions:
-    polynomials, and in at most three dimensions local linear functions, of A from B and of B from
-    A, in each scale. Each residual is computed without its own row. What a regression misses makes
-    the estimate lower. Therefore those count that are not below the highest by more than two
-    standard errors of the difference, and of these the one with the smallest error is used. Columns
-    that are linear functions of others are left out, and so are regressions to samples on a
-    surface, which have no density.
+    large, to a difference of entropies, which has no ceiling. Several regressions are tried in each
+    scale: polynomials, and local linear functions in at most three dimensions, both from A to B and
+    from B to A. Local functions are fitted without the row itself, and the residuals of polynomials
+    are corrected for its influence. An imperfect regression makes the estimate lower. The
+    candidates are therefore the highest estimate and those that are not below it by more than two
+    standard errors of the difference; the one with the smallest error is used. Columns that are
+    linear functions of others are left out. So are regressions to samples on a surface, which have
+    no density.
 
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
@@ -83,13 +84,13 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
         The estimate in nats; ``None`` if no regression has a residual with a density.
 
     References:
-        Kozachenko & Leonenko, 1987 (entropies); Kraskov et al., 2004, eq. 8 (the rest).
+        Kozachenko & Leonenko, 1987 (entropies); Kraskov et al., 2004, eq. 8 (I(A;R)).
     """
     found = list(_candidates(pairs))
     exact = [one.regressed for one in found if math.isinf(one.regressed.estimate.value)]
     if exact or not found:
         return exact[0] if exact else None
-    # The order in which they are tried must not matter.
+    # The choice must not depend on the order in which the regressions are tried.
     highest = max(found, key=lambda one: one.regressed.estimate.value)
     alike = [one for one in found if not _is_higher(highest.every, one.every)]
     best = min(alike, key=lambda one: one.regressed.estimate.stderr)
@@ -132,7 +133,7 @@ def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[
                 if not np.isfinite(residual).all():
                     continue
                 if scale == "ranks" and _narrowest(residual) * len(a) < _RANKS * _SPACING:
-                    continue  # what is left is the rounding to ranks
+                    continue  # the residual is mainly the rounding to ranks
                 terms = _Terms(a, b, residual, known)
                 if (residual.var(axis=0) <= _EXACT * b.var(axis=0)).any():
                     infinite = Estimate(math.inf, math.nan, n=len(a), dim=second.shape[1])
@@ -150,13 +151,13 @@ def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[
 
 
 def _is_higher(terms: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether the mean of terms is above that of others of the same rows beyond chance."""
+    """Return whether terms have a significantly higher mean than others of the same rows."""
     difference = terms - others
     return bool(difference.mean() > 2 * difference.std(ddof=1) / math.sqrt(len(terms)))
 
 
 def _narrowest(samples: np.ndarray) -> float:
-    """Return the smallest deviation, of half of the rows, of any principal component."""
+    """Return the smallest robust standard deviation of any principal component."""
     axes = np.linalg.eigh(np.atleast_2d(np.cov(samples, rowvar=False)))[1]
     components = (samples - samples.mean(axis=0)) @ axes
     return float(np.median(np.abs(components), axis=0).min()) / _QUARTILE
@@ -169,9 +170,9 @@ class _Terms:
     Args:
         a: samples of A, ``(n, da)``.
         b: samples of B, ``(n, db)``.
-        residual: those of R, ``(n, db)``.
-        known: whether B consists of the normal scores of one column. Ranks leave no gaps, so that
-            the distances of its neighbours would mislead, but its entropy is known.
+        residual: samples of R, ``(n, db)``.
+        known: whether B consists of the normal scores of one column. Ranks are equally spaced, so
+            distances to neighbours would mislead, but the entropy of B is known.
     """
 
     a: np.ndarray
@@ -215,7 +216,7 @@ def _regressions(n: int, dim: int) -> Iterator[tuple[str, Regression]]:
 
 
 def _polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the residuals of a polynomial of as high a degree as the number of rows allows.
+    """Return the residuals of a polynomial of the highest degree that the number of rows allows.
 
     They are divided by √(1 − leverage), which gives them the variance of the noise.
     """
@@ -230,7 +231,7 @@ def _polynomial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _local(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the residuals of linear functions that are fitted to the other rows near each row."""
+    """Return the residuals of linear functions, each fitted to the other rows near a row."""
     dim = a.shape[1]
     near = KDTree(a).query(a, _LOCAL * (dim + 1) + 1)[1][:, 1:]
     out = np.empty(b.shape)

@@ -1,4 +1,4 @@
-"""Matrix-based Rényi information, from the eigenvalues of kernel matrices."""
+"""Matrix-based Rényi information from the eigenvalues of kernel matrices."""
 
 from __future__ import annotations
 
@@ -42,25 +42,27 @@ class MatrixRenyi(FromPairs):
     Neumann entropy −Σ_i λ_i ln λ_i. The kernel is K_ij = exp(−|a_i − a_j|²/σ²), and for classes it
     is 1 if two rows have the same class and 0 otherwise.
 
-    This is a quantity of its own, between 0 and ln n for α near 1: the logarithm of a number of
-    samples that the kernels tell apart, rather than the mutual information, and it depends on σ.
-    Therefore every estimate has the flag ``measurement_kernel``. The flag ``saturated`` says that
-    S_α(K_A ∘ K_B) is within 1 % of its ceiling ln n: the kernels tell all pairs (a_i, b_i) apart,
-    whether A and B depend on each other or not.
+    This quantity is not the mutual information. For α near 1, it is between 0 and ln n; it is the
+    logarithm of a number of samples that the kernels distinguish, and depends on σ. Every estimate
+    therefore has the flag ``measurement_kernel``. The flag ``saturated`` says that S_α(K_A ∘ K_B)
+    is within 1 % of its ceiling ln n: the kernels distinguish all pairs (a_i, b_i), whether A and B
+    depend on each other or not.
 
-    With ``width="alignment"``, σ is a multiple of the mean distance between rows: of 21 multiples
-    from 0.1 to 10, the one whose kernel matrix is most similar to that of the labels, so that it
-    maximises ⟨K, K_Y⟩/(|K| |K_Y|). Each layer and epoch has its own σ. Without labels, and for a Y
-    of numbers, σ is the mean distance to the 10 nearest neighbours, as with ``width="neighbors"``.
+    With ``width="alignment"``, σ is a multiple of the mean distance between rows. Of 21 multiples
+    from 0.1 to 10, it is the one whose kernel matrix K is most similar to the kernel matrix K_Y of
+    the labels, with the largest ⟨K, K_Y⟩/(|K| |K_Y|). Each layer and epoch has its own σ. Without
+    labels, and for a Y of numbers, σ is the mean distance to the 10 nearest neighbours, as with
+    ``width="neighbors"``.
 
-    The cost is that of the eigenvalues, n³. Therefore at most ``rows`` rows are used together.
-    Larger samples are divided at random into disjoint batches of this size. The value is the mean
-    over the batches, which share one multiple, and the standard error is that of this mean; with a
-    single batch it is unknown.
+    The cost of the eigenvalues is n³, so at most ``rows`` rows are used together. Larger samples
+    are divided at random into disjoint batches of this size. The value is the mean over the
+    batches, for which the same multiple is used, and the standard error is that of this mean; with
+    a single batch it is unknown.
 
     Args:
-        alpha: the order α, above 0. Far from 1 the value may be negative.
-        width: ``"alignment"``, ``"neighbors"``, or σ as a multiple of the mean distance.
+        alpha: the order α, above 0. If it is far from 1, the value may be negative.
+        width: the rule for σ, ``"alignment"`` or ``"neighbors"``; or σ as a multiple of the mean
+            distance.
         rows: number of rows of a batch, at least 2.
         batches: largest number of batches.
         seed: seed of the division into batches.
@@ -113,10 +115,10 @@ class MatrixRenyi(FromPairs):
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
-            y: class labels, ``(n,)``, or one-hot ``(n, classes)``, which also choose the widths of
-                X and T; or numbers, ``(n,)`` or ``(n, k)``.
+            y: class labels, ``(n,)``, or one-hot ``(n, classes)``, which also determine the widths
+                of X and T; or numbers, ``(n,)`` or ``(n, k)``.
             x: the inputs, ``(n, ...)``.
-            noise_std: not used: the value is finite also without noise.
+            noise_std: not used; the value is also finite without noise.
             conditional: not used.
 
         Raises:
@@ -127,7 +129,7 @@ class MatrixRenyi(FromPairs):
         return dataclasses.replace(found, xt=dataclasses.replace(found.xt, flags=flags))
 
     def of_layer(self, x: np.ndarray, t: np.ndarray, labels: np.ndarray | None) -> Estimate:
-        """Estimate I_α(X;T), with widths that follow the labels if there are any."""
+        """Estimate I_α(X;T), with widths that are aligned to the labels if there are any."""
         return self._between(x, t, labels)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
@@ -174,7 +176,7 @@ class MatrixRenyi(FromPairs):
     ) -> Estimate | None:
         """Estimate I_α(X;T|Y) = S(K_X∘K_Y) + S(K_T∘K_Y) − S(K_X∘K_T∘K_Y) − S(K_Y) of classes.
 
-        The kernels are those of I_α(X;T). For α = 1, it is the mean information of the classes.
+        The kernels are those of I_α(X;T). For α = 1, it is the mean information within classes.
 
         Args:
             t: the layer's outputs, ``(n, ...)``.
@@ -195,7 +197,7 @@ class MatrixRenyi(FromPairs):
     def _between(
         self, a: Any, b: Any, labels: np.ndarray | None, *, given: bool = False
     ) -> Estimate:
-        """Estimate I_α(A;B), or with ``given`` I_α(A;B|Y), with widths that follow the labels."""
+        """Estimate I_α(A;B) or, with ``given``, I_α(A;B|Y), with widths aligned to the labels."""
         first, second = as_samples(a, "a"), as_samples(b, "b")
         check_lengths(first, second)
         parts = self._parts(len(first))
@@ -212,7 +214,7 @@ class MatrixRenyi(FromPairs):
     def _mean(
         self, terms: list[tuple[float, float]], parts: list[np.ndarray], dim: int
     ) -> Estimate:
-        # Rounding errors of the eigenvalues are no spread.
+        # Rounding errors of the eigenvalues must not count as a spread.
         values, joint = np.round(terms, 10).T
         count, size = len(parts), len(parts[0])
         error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
@@ -281,12 +283,12 @@ def _aligned(squares: np.ndarray, labels: np.ndarray) -> float:
     for multiple in _MULTIPLES:
         kernel = np.exp(-distances / multiple**2)
         similar.append((n + 2 * kernel[same].sum()) / math.sqrt(n + 2 * (kernel @ kernel)) / n)
-    # Rounding does not choose between equal ones.
+    # Rounding errors must not decide between equal similarities.
     return float(_MULTIPLES[np.argmax(np.round(similar, 9))])
 
 
 def _near(squares: np.ndarray) -> float:
-    """Return the mean distance to the nearest neighbours; 1, the mean distance, if it is 0."""
+    """Return the mean distance to the nearest neighbours; if it is 0, the mean distance 1."""
     count = min(_NEIGHBORS, len(squares) - 1)
     nearest = np.partition(squares, count, axis=1)[:, : count + 1]
     return float(np.sqrt(nearest).sum() / (count * len(squares))) or 1.0

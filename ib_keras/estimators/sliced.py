@@ -33,17 +33,18 @@ class Sliced(FromPairs):
     """SI_k(A;B) = E[I(ΘᵀA; ΦᵀB)], the mean over random k-dimensional projections Θ and Φ.
 
     Θ and Φ are independent and uniform among the matrices with orthonormal columns. The expectation
-    is a mean over ``projections`` pairs, and `KSG` estimates the information of each. A variable of
-    at most k columns is not projected. With classes, only A is projected: SI_k(A;Y) = E[I(ΘᵀA; Y)].
+    is a mean over ``projections`` pairs, and ``KSG`` estimates the information of each pair. A
+    variable with at most k columns is not projected. With classes, only A is projected:
+    SI_k(A;Y) = E[I(ΘᵀA; Y)].
 
-    This is a quantity of its own. It is at most I(A;B), and 0 only if A and B are independent, but
-    it falls with the dimension and need not fall when A is processed further. Therefore every
-    estimate of projected variables has the flag ``sliced``. It does not depend on where A and B lie
-    or how they are rotated, but on the scales of their columns.
+    This quantity is not the mutual information. It is at most I(A;B), and 0 only if A and B are
+    independent, but it falls with the dimension and need not fall when A is processed further.
+    Therefore every estimate of projected variables has the flag ``sliced``. Translations and
+    rotations of A and B do not change it, but the scales of their columns do.
 
     All projections use the same samples. The squared standard error is the sum of two parts: the
-    variance of the estimate over samples, from the mean of each sample's terms over the projections
-    as for `KSG`, and the variance between projections, divided by their number.
+    variance of the estimate over samples, computed as for ``KSG`` from the mean of each sample's
+    terms over the projections, and the variance between projections, divided by their number.
 
     Args:
         k: dimension of the projections.
@@ -85,8 +86,8 @@ class Sliced(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Returns:
-            The estimate; without the flag ``sliced`` if A and B have at most k columns each, so
-            that it is I(A;B).
+            The estimate. If A and B have at most k columns each, it is I(A;B), without the flag
+            ``sliced``.
 
         Raises:
             ArgumentError: If there are at most ``neighbors`` samples, the lengths differ, or A and
@@ -118,7 +119,7 @@ class Sliced(FromPairs):
             The estimate, at most H(Y) of these labels.
 
         Raises:
-            ArgumentError: As for ``KSG``.
+            ArgumentError: Under the same conditions as for ``KSG``.
         """
         side, ksg = _Side(a, "a", self), self._ksg()
         alone = ksg.with_classes(side[0] if side.projected else a, labels)
@@ -142,7 +143,7 @@ class Sliced(FromPairs):
         dim: int,
         labels: np.ndarray | None = None,
     ) -> Estimate:
-        """Return the mean over projections and samples, with both parts of its error."""
+        """Return the mean over projections and samples, with both parts of the standard error."""
         total, values = np.zeros(n), []
         for number in range(self.projections):
             own = terms(number, slice(None))
@@ -167,7 +168,7 @@ class _Side:
 
     Args:
         values: the samples, ``(n, ...)``.
-        name: ``"a"`` or ``"b"``, whose projections are independent of each other.
+        name: ``"a"`` or ``"b"``; the projections of the two are independent.
         settings: the estimator.
     """
 
@@ -188,7 +189,7 @@ class _Side:
         self._products = np.concatenate([tile @ columns for tile in different.tiles()])[codes]
 
     def __getitem__(self, number: int) -> np.ndarray:
-        """Return a projection of the samples, ``(n, k)``, or the samples if they are narrow."""
+        """Return a projection of the samples, ``(n, k)``, or the samples if not projected."""
         if not self.projected:
             return self.values
         return self._products[:, number * self._width : (number + 1) * self._width]

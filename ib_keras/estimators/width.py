@@ -1,18 +1,19 @@
-"""Whether there are enough rows for the width of two variables.
+"""A test of whether there are enough rows for the width of two variables.
 
-In many dimensions all rows are about equally far from each other. Nearest neighbours then say
-little, a critic learns its training rows by heart, and both report little information with a small
-standard error. Half of the rows give the same wrong value, so comparing n with n/2 does not show
-it. Three *controls*, whose information is known, do:
+In many dimensions, all rows are about equally far from each other. Nearest neighbours then have
+little meaning, a critic memorises its training rows, and both report little information with a
+small standard error. Half of the rows give the same wrong value, so a comparison of n with n/2 does
+not reveal it. Three *controls* with known information do:
 
 * **shuffled pairs** have no information;
-* **drawn pairs** (A, A′) have a chosen information. A′ is a row of A itself, drawn with probability
+* **drawn pairs** (A, A′) have a chosen information. A′ is another row of A, drawn with probability
   proportional to exp(−γ|a − a′|²), so A keeps its marginals, its dimension and its geometry. γ is
   chosen so that the information is about that of the estimate;
 * **a linear model** of A and B is evaluated on rows on which it was not fitted, and gives a lower
   bound on I(A;B).
 
-An estimator fails if it does not read these values within the tolerance of ``Claim``.
+To *read* a control is to run the estimator on it. An estimator fails if it does not read the known
+values within the tolerance of ``Claim``.
 """
 
 from __future__ import annotations
@@ -36,39 +37,40 @@ FLAG = "high_dim"
 
 # An estimate is wrong if it is off by more than this share plus this number of standard errors.
 _SHARE, _ERRORS = 0.1, 3.0
-# Rows are drawn within blocks of this size. The drawn information is at least the second number,
-# and at most the logarithm of the block size divided by the third.
+# Rows are drawn within blocks of _BLOCK rows. The drawn information is at least _LEAST nats and at
+# most ln(_BLOCK/_NEAR).
 _BLOCK, _LEAST, _NEAR = 256, 0.5, 8
-# Number of rows whose neighbours are sought, and that of wide variables, which are slower.
+# Number of rows whose neighbours are sought, and the smaller number for more than _WIDE columns.
 _QUERIES, _WIDE_QUERIES, _WIDE = 512, 256, 64
 # If the controls are read correctly from this number of rows, more rows are not needed.
 _FIRST_ROWS = 1000
-# Number of labellings that are drawn, and the least share of H(Y) of their information.
+# Number of labellings that are drawn, and the smallest information that they have, as a share of
+# H(Y).
 _LABELLINGS, _LEAST_SHARE = 3, 0.3
-# Drawn classes cut one cloud of rows. Classes that lie apart are easier to read: the share that is
-# read of them is about half as large again.
+# Drawn classes divide one cloud of rows. Separate classes are easier to read: the share of the
+# information that an estimator reads is about half as large again.
 _EASIER = 1.5
 # Number of steps that make the drawn classes as frequent as the true ones.
 _BALANCING = 20
-# For the linear model: the largest number of rows, values and components; rows for each component;
-# the limit of standardised values; and the standard errors by which a correlation must exceed 0.
+# For the linear model: the largest numbers of rows, values and components; rows per component; the
+# limit of standardised values; and the standard errors by which a correlation must exceed 0.
 _ROWS, _VALUES, _COMPONENTS, _ROWS_EACH, _CLIP, _SIGNIFICANT = 2000, 1 << 24, 50, 10, 4.0, 3.0
-# The least number of rows from which anything is concluded.
+# The fewest rows from which anything is concluded.
 _MIN_ROWS = 32
-# A critic is a lower bound, which may be loose. It fails if it has less than this share.
+# A critic gives a lower bound, which may be loose. It fails below this share of the linear model.
 _SHARE_OF_BOUND = 0.5
 
-# Terms whose mean is the estimate of I(A;B′), where B′ are the given rows of B.
+# A function of A, B and rows of B, which returns terms whose mean estimates I(A;B[rows]).
 Read = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OneHot:
-    """One-hot rows of codes 0…K−1, which are made when they are read.
+    """One-hot rows of codes 0…K−1, which are computed when they are indexed.
 
     Args:
         codes: the codes, ``(n,)``.
-        width: K.
+        width: K, the number of columns.
     """
 
     codes: np.ndarray
@@ -91,7 +93,7 @@ Samples = np.ndarray | Rows | OneHot
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """An estimate, which is wrong if it is off by more than 10 % and three standard errors.
+    """An estimate, which is wrong if its error exceeds 10 % plus three standard errors.
 
     Args:
         value: the estimate in nats.
@@ -103,21 +105,22 @@ class Claim:
 
     @classmethod
     def of(cls, estimate: Estimate) -> Claim:
-        """Return the claim of an estimate, whose value is at least its error and 0."""
+        """Return the claim of an estimate, with a value of at least its standard error."""
         error = estimate.stderr if math.isfinite(estimate.stderr) else 0.0
         return cls(max(estimate.value, error, 1e-9), error)
 
     @property
     def highest(self) -> float:
-        """The largest information, in nats, of which the estimate is not wrong."""
+        """The largest true information, in nats, for which the estimate is not wrong."""
         return (self.value + _ERRORS * self.error) / (1 - _SHARE)
 
     def misses(self, low: float, high: float, limit: float = math.inf) -> bool:
-        """Return whether the estimate is wrong if it is some share of the information.
+        """Return whether the estimate is wrong if it is a share of the true information.
 
         Args:
             low: the smallest plausible share.
-            high: the largest plausible share. Of the shares between, that nearest to 1 counts.
+            high: the largest plausible share. The share between the two that is nearest to 1 is
+                assumed.
             limit: the largest possible information in nats.
         """
         share = max(min(max(low, 1.0), high), 1e-9)
@@ -126,7 +129,7 @@ class Claim:
 
 
 def too_wide(a: np.ndarray, b: np.ndarray, estimate: Estimate, read: Read) -> bool:
-    """Return whether an estimate of I(A;B) cannot be believed because of the width of A or B.
+    """Return whether an estimate of I(A;B) is unreliable because of the width of A or B.
 
     Args:
         a: samples of A, ``(n, da)``.
@@ -146,10 +149,10 @@ def too_wide(a: np.ndarray, b: np.ndarray, estimate: Estimate, read: Read) -> bo
 def too_wide_for_classes(
     a: np.ndarray, labels: np.ndarray, estimate: Estimate, k: int, metric: str
 ) -> bool:
-    """Return whether an estimate of I(A;Y) by ``KSG`` cannot be believed because of A's width.
+    """Return whether an estimate of I(A;Y) by ``KSG`` is unreliable because of the width of A.
 
     The drawn pairs are A and classes Y′, which are drawn with probability proportional to
-    w(y) exp(−γ|a − a_y|²), where a_y are rows of A. w makes them as frequent as Y.
+    w(y) exp(−γ|a − a_y|²), where a_y are rows of A and w makes the classes as frequent as Y.
 
     Args:
         a: samples of A, ``(n, d)``.
@@ -169,12 +172,12 @@ def too_wide_for_classes(
 
 
 def flagged(estimate: Estimate, wide: bool) -> Estimate:
-    """Return the estimate, with the flag ``high_dim`` if the variables are too wide."""
+    """Return the estimate, with the flag ``high_dim`` if ``wide``."""
     return dataclasses.replace(estimate, flags=(*estimate.flags, FLAG)) if wide else estimate
 
 
 def too_loose(a: Samples, b: Samples, estimate: Estimate) -> bool:
-    """Return whether a lower bound on I(A;B) is below half of that of a linear model.
+    """Return whether a lower bound on I(A;B) is below half of the bound of a linear model.
 
     Args:
         a: samples of A, ``(n, da)``.
@@ -229,7 +232,7 @@ def linear_bound(a: Samples, b: Samples) -> Estimate:
 
 
 def _components(samples: np.ndarray, train: int) -> np.ndarray:
-    """Return principal components, which have unit covariance in the first ``train`` rows."""
+    """Return principal components that have unit covariance in the first ``train`` rows."""
     samples = moderate(samples, columns=True)[0].astype(np.float64)
     fitted = samples[:train]
     spread = fitted.std(axis=0)
@@ -249,18 +252,18 @@ def _unit(variates: np.ndarray) -> np.ndarray:
 
 
 def _increasing(n: int) -> Iterator[np.ndarray | slice]:
-    """Iterate over the rows that are used: some of them first, and all of them if necessary."""
+    """Yield the rows to use: some of them first, then all of them."""
     if n > 2 * _FIRST_ROWS:
         yield np.sort(np.random.default_rng(0).permutation(n)[:_FIRST_ROWS])
     yield slice(None)
 
 
 def _reads_pairs(a: np.ndarray, b: np.ndarray, claim: Claim, read: Read) -> bool:
-    """Return whether shuffled and drawn pairs are read within the tolerance."""
+    """Return whether the estimator reads shuffled and drawn pairs within the tolerance."""
     rng = np.random.default_rng(0)
     if not _reads_none(read(a, b, rng.permutation(len(a))), claim):
         return False
-    for side in sorted((a, b), key=lambda v: v.shape[1]):  # the narrow one is faster
+    for side in sorted((a, b), key=lambda v: v.shape[1]):  # the narrow side is faster
         if side.shape[1] == 1:
             continue
         rows, information = drawn_rows(side, max(_LEAST, claim.highest), rng)
@@ -283,7 +286,7 @@ def _reads_classes(a: np.ndarray, labels: np.ndarray, claim: Claim, k: int, metr
     read = [_mean(some) for some in terms]
     ratios = [mean / information for (mean, _), (_, information) in zip(read, drawn, strict=True)
               if information > 0]  # fmt: skip
-    # What is read from shuffled classes shows whether the estimate is too high.
+    # Shuffled classes have shown whether the estimate is too high.
     share = min(1.0, _EASIER * float(np.mean(ratios))) if ratios else 1.0
     return not claim.misses(share, share, limit)
 
@@ -306,7 +309,7 @@ def drawn_rows(
 
     Args:
         a: samples, ``(n, d)``.
-        information: the information in nats; more than ln(block/8) becomes that.
+        information: the information in nats, which is limited to ln(block/8).
         rng: generator of the blocks and rows.
 
     Returns:
@@ -335,9 +338,9 @@ def drawn_classes(
 
     Args:
         a: samples, ``(n, d)``.
-        labels: classes 0…K−1, ``(n,)``, whose frequencies the drawn ones have.
+        labels: classes 0…K−1, ``(n,)``, whose frequencies the drawn classes have.
         information: the information in nats.
-        rng: generator of the rows that are the classes' centres, and of the classes.
+        rng: generator of the rows that are the centres of the classes, and of the classes.
 
     Returns:
         The classes, ``(n,)``, and their information.
@@ -364,7 +367,7 @@ def drawn_classes(
 def _sharpness(
     chances: Callable[[float], np.ndarray], squared: np.ndarray, information: float
 ) -> float:
-    """Return γ, for which the chances have this information or the largest possible one."""
+    """Return the γ for which the chances have this information, or the nearest possible one."""
     scale = float(squared[np.isfinite(squared)].mean()) or 1.0
 
     def gap(log: float) -> float:
@@ -377,7 +380,7 @@ def _sharpness(
 
 
 def _information(chances: np.ndarray) -> float:
-    """Return the information of a uniform row and its column, whose chances are ``(n, m)``."""
+    """Return the information between a uniform row and its column, with chances ``(n, m)``."""
     logs = np.log(np.maximum(chances, 1e-300)) - np.log(np.maximum(chances.mean(axis=0), 1e-300))
     return float((chances * logs).sum()) / len(chances)
 
@@ -400,7 +403,7 @@ def _draw(chances: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def pair_terms(
     a: np.ndarray, b: np.ndarray, rows: np.ndarray, *, k: int, metric: str
 ) -> np.ndarray:
-    """Return the terms of ``KSG`` of A and B[rows] at some rows.
+    """Return the terms of ``KSG`` for A and B[rows], at some rows.
 
     Args:
         a: samples of A, ``(n, da)``.
@@ -426,9 +429,9 @@ def pair_terms(
 def _on_border(
     others: np.ndarray, radius: np.ndarray, k: int | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of neighbours, and where those on the border are counted.
+    """Return the numbers of neighbours, and for which rows those on the border are counted.
 
-    They are counted where there are several, because values repeat, as in ``KSG``.
+    As in ``KSG``, they are counted if values repeat, so that more than k are within the radius.
     """
     up_to = (others <= radius).sum(axis=1)
     closed = (up_to > k) | (radius[:, 0] == 0)
@@ -436,12 +439,12 @@ def _on_border(
 
 
 def _inside(space: np.ndarray, radius: np.ndarray, closed: np.ndarray) -> np.ndarray:
-    """Return the numbers of rows within the radius, without the row itself where it is closed."""
+    """Return the numbers of rows within the radius; closed radii exclude the row itself."""
     return np.where(closed, (space <= radius).sum(axis=1) - 1, (space < radius).sum(axis=1))
 
 
 def _class_terms(a: np.ndarray, classes: list[np.ndarray], k: int, metric: str) -> list[np.ndarray]:
-    """Return the terms of ``KSG`` of A and each of several labellings at some rows."""
+    """Return the terms of ``KSG`` for A and each of several labellings, at some rows."""
     n, out = len(a), [[] for _ in classes]  # type: ignore[var-annotated]
     for some in _queries(n, a.shape[1]):
         away = _distances(a, some, metric)
@@ -462,7 +465,7 @@ def _class_terms(a: np.ndarray, classes: list[np.ndarray], k: int, metric: str) 
 
 
 def _queries(n: int, dim: int) -> list[np.ndarray]:
-    """Return rows whose neighbours are sought, in parts whose distances to all rows fit a tile."""
+    """Return rows whose neighbours are sought, in parts whose distances fit in a tile."""
     count = _QUERIES if dim <= _WIDE else _WIDE_QUERIES
     rows = np.random.default_rng(1).permutation(n)[:count]
     return [rows[part] for part in slices(len(rows), TILE // n)]

@@ -1,4 +1,4 @@
-"""Conditional densities by masked autoregressive flows, which are compiled once for each shape."""
+"""Conditional densities from masked autoregressive flows, compiled once for each shape."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ib_keras.progress import bar
 
 # Number of compiled programs that are cached.
 _PROGRAMS = 16
-# Number of steps between evaluations, which are one call of the compiled program; number of
+# Number of steps between evaluations, which one call of the compiled program performs; number of
 # evaluations without improvement after which training ends; number of rows evaluated together.
 _EVERY, _PATIENCE, _ROWS = 50, 6, 1024
-# A spline acts between −_EDGE and _EDGE, where it has _BINS bins of at least _LEAST of the range.
+# A spline acts between −_EDGE and _EDGE, in _BINS bins with at least the share _LEAST of the range.
 _EDGE, _BINS, _LEAST = 5.0, 8, 1e-3
 # Largest logarithm of a scale, and largest magnitude of the values that the networks see.
 _LOG_SCALE, _CLIP = 8.0, 6.0
@@ -38,9 +38,9 @@ class Settings:
 
     Args:
         hidden: widths of the hidden layers of each network.
-        layers: number of autoregressive maps, between which the order of the columns is reversed;
-            0 for a map of each column by itself, whose condition is its own part of ``given``.
-        steps: maximum number of steps of Adam.
+        layers: number of autoregressive maps, between which the order of the columns is reversed.
+            With 0, each column is mapped separately, given only its own part of the condition.
+        steps: maximum number of steps of AdamW, rounded down to a multiple of 50.
         batch_size: number of rows per step.
         learning_rate: initial learning rate, which decays to 0 along a cosine.
     """
@@ -67,7 +67,8 @@ def fitted(
 
     Args:
         rows: the values, roughly centred and of unit variance, ``(n, d)``.
-        given: the condition, ``(n, c)``; if ``settings.layers`` is 0, d parts of equal length.
+        given: the condition, ``(n, c)``. If ``settings.layers`` is 0, it consists of d parts of
+            equal length.
         train: indices of the rows for training.
         stop: indices of the rows for early stopping.
         settings: settings of the flow and its training.
@@ -85,7 +86,7 @@ def fitted(
 
 
 class MaskedNetwork(keras.layers.Layer):
-    """A network whose outputs for a column depend on earlier columns and the condition only.
+    """A network whose outputs for a column depend only on earlier columns and the condition.
 
     Args:
         dim: number d of columns.
@@ -135,7 +136,7 @@ class MaskedNetwork(keras.layers.Layer):
 
 
 class ColumnNetworks(keras.layers.Layer):
-    """Networks whose outputs for a column depend on its own part of the condition only.
+    """Networks whose outputs for a column depend only on its own part of the condition.
 
     Args:
         dim: number d of columns.
@@ -171,7 +172,7 @@ class ColumnNetworks(keras.layers.Layer):
 
 
 def _bijector(outputs: Any) -> Any:
-    """Return the map of each column: a shift, a scale and a spline; the identity for outputs 0."""
+    """Return the map of each column: shift, scale and spline; outputs of 0 give the identity."""
 
     def widths(logits: Any) -> Any:
         return 2 * _EDGE * (_LEAST + (1 - _BINS * _LEAST) * tf.nn.softmax(logits))
@@ -232,14 +233,14 @@ class _Flow:
         def specs(*lead: int) -> list[Any]:
             return [tf.TensorSpec((*lead, width), tf.float32) for width in (dim, given)]
 
-        # The programs have one shape, because TensorFlow warns if one program is compiled often.
+        # Each program has a fixed shape, because TensorFlow warns if a program is often compiled.
         self._steps = steps.get_concrete_function(*specs(_EVERY, settings.batch_size))
         self._evaluate = evaluate.get_concrete_function(*specs(_ROWS))
 
     def train(
         self, rows: np.ndarray, given: np.ndarray, train: np.ndarray, stop: np.ndarray, seed: int
     ) -> None:
-        """Train from new weights, and keep those with the highest density of the rows ``stop``."""
+        """Train new weights, and keep those with the highest density of the rows ``stop``."""
         for variable, value in zip(self._variables, self._start, strict=True):
             variable.assign(value)
         rng = np.random.default_rng(seed)
@@ -251,7 +252,7 @@ class _Flow:
             range(0, self._settings.steps + 1, _EVERY), "flow", unit=f"{_EVERY} steps"
         ):
             if count:
-                # Every row is used equally often.
+                # All rows are used equally often.
                 orders = [rng.permutation(train) for _ in range(-(-size // len(train)))]
                 batches = np.concatenate(orders)[:size].reshape(_EVERY, -1)
                 self._steps(_single(rows[batches]), _single(given[batches]))

@@ -1,10 +1,10 @@
 """The dimension that samples have at the scale of their nearest neighbours.
 
-The number of samples within a distance ρ grows as ρ^d where the density is constant, so that the
-distances ρ_j to the neighbours 1…k give d = (k − 1)/⟨Σ_j ln(ρ_k/ρ_j)⟩ (Levina and Bickel; averaged
-as by MacKay and Ghahramani). Near borders and in thin ellipsoids this is below the number of
-columns. Therefore it is compared with samples of which the dimension is known, and which have the
-same number of rows and columns.
+Where the density is constant, the number of samples within a distance ρ grows as ρ^d. The distances
+ρ_j to the neighbours 1…k therefore give d = (k − 1)/⟨Σ_j ln(ρ_k/ρ_j)⟩ (Levina and Bickel; averaged
+as by MacKay and Ghahramani). Near borders and in thin ellipsoids, this is below the number of
+columns. It is therefore compared with the dimension of reference samples that have the same numbers
+of rows and columns.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ib_keras.estimators.kernels.neighbor_search import WIDE, Times, distances_f
 
 # Number of neighbours, and largest number of rows whose neighbours are found.
 _NEIGHBOURS, _ROWS = 5, 1000
-# Fewest rows without coinciding neighbours.
+# Fewest rows whose neighbours do not coincide with them.
 _LEAST = 30
-# Shares of the dimension of the reference below which samples lie on a surface, and pairs are
-# bound to each other more closely than their distances show, each with the number of standard
-# errors by which the dimension has to be below the share.
+# Shares of the reference's dimension below which samples lie on a surface, and below which pairs
+# are bound more closely than distances to neighbours can show; each with the number of standard
+# errors by which the dimension must be below the share.
 _SURFACE, _BOUND = (0.75, 2.0), (0.9, 3.0)
 
 
 class Dimension(NamedTuple):
-    """An estimated dimension, and its relative standard error."""
+    """An estimated dimension and its relative standard error."""
 
     value: float
     error: float
@@ -39,7 +39,7 @@ def local_dimension(x: np.ndarray | Rows, times: Times | None = None) -> Dimensi
 
     Args:
         x: samples, ``(n, d)``.
-        times: positions of the rows in time, to leave near rows out.
+        times: positions of the rows in time; rows that are near in time are not neighbours.
 
     Returns:
         The dimension, from at most 1 000 rows and their neighbours among all rows; ``None`` if
@@ -62,12 +62,13 @@ def local_dimension(x: np.ndarray | Rows, times: Times | None = None) -> Dimensi
 def on_surface(x: np.ndarray | Rows, times: Times | None = None) -> bool:
     """Return whether samples lie on a surface of fewer dimensions than their columns span.
 
-    The dimension is compared with that of as many normal samples of the same covariance, which are
-    as thin in every direction. Samples lie on a surface if it is below 75 % of that by more than
-    two standard errors. This finds surfaces of at most 70 % of the dimensions whose curvature and
-    thickness the neighbours resolve; it does not find, for example, a sphere in 5 dimensions.
-    Clusters of about ten rows each in five or more dimensions are taken for surfaces. Samples of
-    one or of more than 64 dimensions are not examined.
+    The dimension is compared with that of the same number of normal samples with the same
+    covariance, which are equally thin in every direction. Samples lie on a surface if their
+    dimension is below 75 % of this reference by more than two standard errors. This finds surfaces
+    of at most 70 % of the dimensions whose curvature and thickness the neighbours resolve; it does
+    not find, for example, a sphere in 5 dimensions. Clusters of about ten rows each in five or more
+    dimensions are mistaken for surfaces. Samples of one or of more than 64 dimensions are not
+    examined.
     """
     rows = Rows.of(x).centred()
     n, d = rows.shape
@@ -84,10 +85,9 @@ def on_surface(x: np.ndarray | Rows, times: Times | None = None) -> bool:
 def closely_bound(a: np.ndarray, b: np.ndarray, times: Times | None = None) -> bool:
     """Return whether pairs have fewer dimensions than their variables have together.
 
-    The dimension of the pairs is compared with that of permuted pairs. It is below 90 % of that by
-    more than three standard errors if B is nearly a function of A at the scale of the nearest
-    neighbours. Densities then vary within this scale, and estimates from the neighbours are too
-    low.
+    The dimension of the pairs is compared with that of permuted pairs. If it is below 90 % of that
+    by more than three standard errors, B is nearly a function of A at the scale of the nearest
+    neighbours. Densities then vary within this scale, and estimates from neighbours are too low.
 
     Args:
         a: samples of A, ``(n, d)``.

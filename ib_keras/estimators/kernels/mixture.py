@@ -1,14 +1,15 @@
 """Densities of Gaussian mixtures relative to one component, in tiles and compiled by XLA.
 
-A point t = s + βz is drawn from the component at s, whose density at t is φ(z)/β^d. The mixture is
-computed relative to this density,
+A point t = s + βz is drawn from the component at s, whose density at t is φ(z)/β^d, where φ is the
+standard normal density. The mixture is computed relative to this density,
 
     L(t) = ln Σ_l w_l exp((|z|² − |u − c_l|²) / 2),    u = t/β, c_l = s_l/β,
 
 so that no maximum has to be found first, and common terms cancel before they are rounded.
-|u − c|² is computed from differences of coordinates, which are small and exact where they matter,
-while |u|² + |c|² − 2u·c loses all digits in float32 if β is small. No n×n array is stored:
-differences, exponential and sum are one fused loop. Wide T use a matrix product in float64.
+|u − c|² is computed from differences of coordinates, which are small and exact where they matter;
+|u|² + |c|² − 2u·c would lose all digits in float32 if β is small. No n×n array is stored: the
+differences, the exponential and the sum are one fused loop. For wide T, a matrix product in float64
+is used.
 
 If every component has its own standard deviations σ_l, one for each coordinate, and the point is
 drawn from component i,
@@ -16,12 +17,12 @@ drawn from component i,
     L(t) = ln Σ_l w_l exp((|z|² − |(u − c_l)/σ_l|²) / 2 + Σ_k ln σ_ik/σ_lk).
 
 The caller adds Σ ln σ_i to |z|²/2 and subtracts Σ ln σ_l from ln w_l, so that differences of
-coordinates cost one more multiplication, by 1/σ_l. If a broad and a narrow component overlap, the
-exponent can be large and positive: the sum of its largest terms decides whether float32 holds
-it, and a sum that overflows in float64 is repeated with its maximum taken out. Differences are
-accurate if |u| and |c| are moderate in units of the smallest σ of their coordinate. Wide T use one
-matrix product of twice the inner dimension, (u, u²)·(2c/σ², −1/σ²)ᵀ. Its terms cancel to about
-|c/σ|²·2⁻⁵³ where the exponent is not negligible, as in the case of equal σ.
+coordinates only need one more multiplication, by 1/σ_l. If a broad and a narrow component overlap,
+the exponent can be large and positive. A bound on it decides whether float32 is sufficient, and a
+sum that overflows in float64 is repeated after subtraction of its maximum. Differences are accurate
+if |u| and |c| are moderate in units of the smallest σ of their coordinate. For wide T, one matrix
+product of twice the inner dimension is used, (u, u²)·(2c/σ², −1/σ²)ᵀ. Where the exponent is not
+negligible, its terms cancel to about |c/σ|²·2⁻⁵³, as in the case of equal σ.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from scipy.spatial.distance import cdist
 
 from ib_keras.arrays.rows import slices
 
-# Largest tile, and the unit of its lengths.
+# Largest numbers of points and centres in a tile; lengths above _STEP are multiples of it.
 _POINTS, _CENTRES, _STEP = 4096, 4096, 512
 # Largest number of points for wide T, whose exponents are stored in float64.
 _WIDE_POINTS = 1024
 # Largest dimension for differences of coordinates; for wider T the matrix product is faster.
 NARROW = 16
-# Largest |c| at which float32 represents a point to 1e-4 β, and largest |z|²/2 for its exp.
+# Largest |c| at which float32 represents a point to 1e-4 β, and largest exponent for float32.
 _SINGLE, _SINGLE_SHIFT = 2048.0, 60.0
 _HALF = 2**-0.5
 # Largest |c|² at which the float64 product is accurate to 1e-6.
@@ -103,7 +104,7 @@ def log_sums(
             total = np.sum([tile.numpy().astype(np.float64) for tile in pending], axis=0)
             target = sums[part, rows]
             target[...] = total[: target.shape[0], : target.shape[1]]
-    if not np.isfinite(sums).all():  # a centre is much nearer than the one drawn from
+    if not np.isfinite(sums).all():  # a centre is much nearer than that from which t was drawn
         return _far_apart(points, noise, centres, log_weights, inverse)
     with np.errstate(divide="ignore"):
         return np.log(sums)
@@ -134,7 +135,7 @@ class Sums:
         self._many, self._length = many, length
         dim = points.shape[1]
         self._kernel = _compiled(dim, many, length, length, self._dtype, False)
-        # The last row is used where a group has no more rows.
+        # The last row, which adds nothing, fills groups with fewer rows.
         self._points = _with_last(points * _HALF, 0.0, self._dtype)
         self._noise = _with_last(noise, -np.inf, self._dtype)
         self._centres = _with_last(centres * _HALF, 0.0, self._dtype)
@@ -144,8 +145,8 @@ class Sums:
         """Return the sums for pairs of groups, ``(pairs, length)``.
 
         Args:
-            rows: the points of each group, ``(pairs, length)``; −1 for none.
-            columns: the centres of each group, ``(pairs, length)``; −1 for none.
+            rows: the indices of the points of each group, ``(pairs, length)``, padded with −1.
+            columns: the indices of the centres of each group, ``(pairs, length)``, padded with −1.
         """
         import tensorflow as tf
 
@@ -175,7 +176,7 @@ def _precision(
     log_weights: np.ndarray,
     inverse: np.ndarray | None,
 ) -> Any:
-    """Return the type in which the sums over narrow T are accurate."""
+    """Return the dtype in which the sums for narrow T are accurate."""
     largest = _largest(points, centres, inverse)
     top = float(noise.max(initial=0)) + float(log_weights.max(initial=0))
     return np.float32 if largest <= _SINGLE and top <= _SINGLE_SHIFT else np.float64
@@ -222,7 +223,7 @@ def _block(
 def _compiled(dim: int, many: int, height: int, width: int, dtype: Any, scaled: bool) -> Any:
     """Compile the sums over a tile of centres for a tile of points, both in units of √2 β.
 
-    Each shape has a separate program, because TensorFlow warns if one program is compiled often.
+    Each shape has a separate program, because TensorFlow warns if a program is often compiled.
     """
     import tensorflow as tf
 
@@ -265,7 +266,7 @@ def _far_apart(
     log_weights: np.ndarray,
     inverse: np.ndarray | None,
 ) -> np.ndarray:
-    """Compute the same with SciPy or NumPy, which is slower but accurate at any scale."""
+    """Compute ``log_sums`` with SciPy or NumPy, which is slower but accurate at any scale."""
     out = np.empty(noise.shape)
     for b in range(len(points)):
         for rows in slices(points.shape[1], _POINTS * 512 // centres.shape[1]):

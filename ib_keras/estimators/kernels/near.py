@@ -1,9 +1,9 @@
 """Sums of Gaussian kernels over the centres that are near enough to matter.
 
 Points and centres are divided into groups of neighbours by halving them along their widest
-coordinate. The smallest distance between the boxes of two groups bounds the terms of all their
-pairs, so that pairs of groups whose terms are negligible are left out. Samples of a layer that lie
-in K separate clusters need about 1/K of all terms.
+coordinate. The smallest distance between the bounding boxes of two groups bounds the terms of all
+their pairs, so that pairs of groups with negligible terms can be left out. Samples of a layer that
+lie in K separate clusters need about 1/K of all terms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ib_keras.estimators.kernels import mixture
 _GROUP, _PAIRS = 128, 256
 # Fewer terms than this are summed without groups.
 _FEW = 1 << 24
-# The terms left out of a sum are together less than exp(−_MARGIN) of its smallest own term.
+# The terms that are left out of a sum add up to less than exp(−_MARGIN) of the smallest weight.
 _MARGIN = 16.0
 
 
@@ -28,8 +28,8 @@ def log_sums(
 ) -> np.ndarray:
     """Return L of each point, as ``mixture.log_sums`` defines it, up to a factor of 1 + 1e-7.
 
-    Terms are left out that are negligible beside the smallest weight, which is what the centre adds
-    from which the point was drawn.
+    Terms are left out if they are negligible compared with the smallest weight. Each sum is at
+    least the weight of the centre from which the point was drawn.
 
     Args:
         points: u = s/β + z, ``(p, d)``.
@@ -63,7 +63,7 @@ def _groups(values: np.ndarray) -> np.ndarray:
         values: the rows, ``(n, d)``.
 
     Returns:
-        The numbers of the rows of each group, ``(groups, _GROUP)``; −1 fills the last places.
+        The indices of the rows of each group, ``(groups, _GROUP)``, padded with −1.
     """
     parts = [np.arange(len(values))]
     while len(parts[0]) > _GROUP:

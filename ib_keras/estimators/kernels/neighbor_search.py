@@ -1,8 +1,8 @@
 """Nearest neighbours, by trees in few dimensions and by blocks of all pairs in many.
 
-Equal rows are one place with a count, so that they are not searched repeatedly. ``_route`` chooses
-how neighbours are found; all routes give the same result, up to the rounding of distances. The
-first row of this table that applies is used:
+Equal rows are represented as one place with a count, so that they are searched only once.
+``_route`` chooses how neighbours are found; all routes give the same result, up to the rounding of
+distances. The first row of this table that applies is used:
 
 | route | applies to | compares |
 |---|---|---|
@@ -11,12 +11,14 @@ first row of this table that applies is used:
 | ``compiled`` | more than 1024 rows of at most 64 dimensions each | all pairs of rows, by XLA |
 | ``tiles`` | all others | all pairs of rows, in tiles of float64 |
 
-``joint_counts`` adds the dimensions of both spaces. Its trees need the Chebyshev metric or one
-dimension in each space, because only then is the joint distance a distance of one tree. Its routes
-``places`` and ``tiles`` are the same: both compare places. A compiled program needs a fixed shape,
-and compiling it takes longer than comparing few rows.
+For ``joint_counts``, the dimensions of both spaces are added. Its trees need the Chebyshev metric
+or one dimension in each space, because only then is the joint distance the metric of one tree. Its
+routes ``places`` and ``tiles`` are the same: both compare places. With ``closed=True``, it does not
+use compiled programs. A compiled program needs a fixed shape, and compiling it takes longer than
+comparing few rows.
 
-If rows near in time are left out (``Times``), all pairs of rows are compared in tiles of float64.
+If rows that are near in time are left out (``Times``), all pairs of rows are compared in tiles of
+float64.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ _ROWS, _PAIRS = 512, 1 << 23
 _INSIDE = 1 - 1e-10
 # Largest dimension at which distances are summed by coordinate, not by a matrix product.
 _UNROLLED = 16
-# Samples of more than WIDE dimensions become float64 in tiles of _COLUMNS rows, without compiled
-# programs. So do samples of at most _UNCOMPILED_ROWS rows.
+# Samples of more than WIDE dimensions, and samples of at most _UNCOMPILED_ROWS rows, are compared
+# without compiled programs. They are converted to float64 in tiles of _COLUMNS rows.
 WIDE, _UNCOMPILED_ROWS, _COLUMNS = 64, 1024, 4096
 # Squared distances from a matrix product below this share of the squared lengths are rounding.
 _ROUNDING = 1e-13
@@ -55,11 +57,11 @@ _ROUNDING = 1e-13
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """The positions of rows in time, of which near ones are left out of each other's neighbours.
+    """The positions of rows in time; near rows are left out of each other's neighbours.
 
     Args:
         at: position of each row, ``(n,)``, all different.
-        window: largest distance in time of two rows that are left out, at least 1.
+        window: largest distance in time at which two rows are left out, at least 1.
     """
 
     at: np.ndarray
@@ -77,7 +79,7 @@ class Times:
         return len(ordered) + 1 - (last - first)
 
     def left_out(self, rows: np.ndarray) -> np.ndarray:
-        """Return whether some rows and all rows are left out of each other's, ``(rows, n)``."""
+        """Return whether all rows are left out of the neighbours of some rows, ``(rows, n)``."""
         near = np.abs(self.at[rows, None] - self.at) <= self.window
         near[np.arange(len(rows)), rows] = False
         return near
@@ -94,23 +96,23 @@ def joint_counts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the number of neighbours of each sample, and the numbers within ε in each space.
 
-    ε_i is the distance to the k-th neighbour, where the distance is the larger of the distances in
-    the two spaces. Samples strictly nearer than ε_i are counted, or for ε_i = 0 the coinciding
-    samples. With ``closed=True``, the samples up to the distance ε_i are counted wherever more than
-    k neighbours are as near as that, because values repeat.
+    ε_i is the distance to the k-th neighbour, where a distance is the larger of the distances in
+    the two spaces. The samples that are strictly nearer than ε_i are counted; for ε_i = 0, the
+    coinciding samples are. With ``closed=True``, the samples at the distance ε_i (the border) are
+    counted, too, if more than k neighbours are within this distance, because values repeat.
 
     Args:
         x: samples of X, ``(n, dx)``.
         y: samples of Y, ``(n, dy)``.
         k: number of neighbours, < n.
         metric: metric of each space.
-        times: positions of the rows in time, to leave near rows out of all numbers.
-        closed: whether samples on the border are counted where there are several.
+        times: positions of the rows in time; near rows are left out of all numbers.
+        closed: whether to count samples on the border if there are several.
 
     Returns:
-        Three arrays ``(n,)``: the number of neighbours (k, or more where the border is counted),
-        and n_x + 1 and n_y + 1, which include the sample itself (except where the border is
-        counted).
+        Three arrays ``(n,)``: the number of neighbours, which exceeds k if the border is counted;
+        and the numbers of samples within ε in X and in Y, which include the sample itself unless
+        the border is counted.
     """
     if times is not None:
         every = np.arange(len(x))
@@ -144,7 +146,7 @@ def distances(
 ) -> np.ndarray:
     """Return the distances to the k nearest neighbours in ascending order, ``(n, k)``.
 
-    With ``times``, the distance is infinite if fewer than k rows are outside the window.
+    With ``times``, distances are infinite where fewer than k rows are outside the window.
     """
     if times is not None:
         near = np.empty((len(x), k))
@@ -154,7 +156,7 @@ def distances(
     unique = places(x)
     route = _route(unique, (x.shape[1],), metric, _TREE_NEIGHBOURS)
     if route == "tree":
-        # In one dimension all norms are equal, and this one needs no squares.
+        # In one dimension, all metrics are equal, and the maximum needs no squares.
         p = 2 if metric == "euclidean" and x.shape[1] > 1 else np.inf
         return _in_tree(x[unique.first], unique.sizes, k, p)[unique.of]
     if route == "places":
@@ -182,7 +184,8 @@ def distances_from(
         times: positions of the rows in time.
 
     Returns:
-        Chebyshev distances in few dimensions, and Euclidean ones in many, in ascending order.
+        Distances in ascending order: Chebyshev in up to 12 dimensions without ``times``, otherwise
+        Euclidean.
     """
     if times is None and x.shape[1] <= _TREE_NEIGHBOURS:
         return KDTree(x[:]).query(x[at], k=range(1, k + 2), p=np.inf, workers=-1)[0][:, 1:]
@@ -200,9 +203,9 @@ def distances_from(
 def counts_within(
     x: np.ndarray, radius: np.ndarray, metric: Metric, times: Times | None = None
 ) -> np.ndarray:
-    """Return the number of samples strictly nearer than each radius, including the sample.
+    """Return the number of samples strictly nearer than each radius, including the sample itself.
 
-    ``beyond(radius)`` instead of the radius counts the border too.
+    With ``beyond(radius)`` as the radius, samples at this distance are counted, too.
     """
     if times is not None:
         inside, limit = np.empty(len(x), int), _inside(radius, metric)
@@ -249,7 +252,7 @@ def _route(unique: Places, dims: tuple[int, ...], metric: Metric, tree_dims: int
 
 
 def beyond(radius: np.ndarray, metric: Metric) -> np.ndarray:
-    """Return radii within which ``counts_within`` counts the samples at the given radii."""
+    """Return radii with which ``counts_within`` also counts samples at the given radii."""
     larger = radius / _INSIDE if metric == "euclidean" else radius
     return np.nextafter(larger, np.inf)
 
@@ -270,7 +273,7 @@ def _in_tree(x: np.ndarray, count: np.ndarray, k: int, p: float) -> np.ndarray:
 
 
 def _nearest(block: np.ndarray, rows: np.ndarray, count: np.ndarray, k: int) -> np.ndarray:
-    """Return the same for some places ``rows``, from their distances ``(rows, m)`` to all."""
+    """Return distances to the k nearest rows, ``(rows, k)``, of places with distances ``block``."""
     # A matrix product may round the distance of a place to itself.
     block[np.arange(len(rows)), rows] = 0
     reach = min(k + 1, len(count))
@@ -301,7 +304,7 @@ def _count(
 def _exact(
     x: np.ndarray, values: np.ndarray, radius: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Correct limits for the rounding of x ± radius, so that |x − x_j| ≤ radius holds."""
+    """Correct index limits for the rounding of x ± radius, so that |x − x_j| ≤ radius holds."""
     n = len(values)
     for _ in range(3):
         low -= (low > 0) & (np.abs(x - values[np.maximum(low - 1, 0)]) <= radius)
@@ -370,7 +373,7 @@ def _pairs_in_tiles(
     closed: bool,
     times: Times | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute ``joint_counts`` with memory for tiles only."""
+    """Compute ``joint_counts`` with the memory of a few tiles."""
     out = np.empty((3, len(unique.first)), int)
     centres = [Rows.of(v).centre() for v in (x, y)]
     spaces = [Rows.of(v).take(unique.first) for v in (x, y)]
@@ -387,7 +390,7 @@ def _pairs_in_tiles(
         if closed:
             border |= (both <= radius) @ unique.sizes - 1 > k
         for i, space in enumerate((both, in_x, in_y)):
-            # On the border, such as at ε = 0, samples are counted without the sample itself.
+            # If the border is counted, as at ε = 0, the sample itself is not.
             up_to = (space <= radius) @ unique.sizes - 1
             inside = k if i == 0 else np.maximum((space < radius) @ unique.sizes, 1)
             out[i, rows] = np.where(border, up_to, inside)
@@ -395,7 +398,7 @@ def _pairs_in_tiles(
 
 
 def _rows(n: int) -> Iterator[np.ndarray]:
-    """Iterate over blocks of rows of equal length; the last may overlap with the one before."""
+    """Iterate over blocks of rows of equal length; the last may overlap with its predecessor."""
     length = min(n, max(16, min(_ROWS, _PAIRS // n)))
     for start in range(0, n, length):
         yield np.arange(length) + min(start, n - length)
@@ -424,7 +427,7 @@ def _distance(a: Any, b: Any, metric: str, unrolled: bool) -> Any:
 
 @functools.cache
 def _compiled(metric: str, unrolled: bool, rows: int, shape: tuple[int, ...]) -> Callable:
-    """Compile distances for one shape; TensorFlow warns if one program is compiled often."""
+    """Compile distances for one shape; TensorFlow warns if a program is often compiled."""
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False, reduce_retracing=False)
@@ -449,7 +452,7 @@ def _compiled_joint(
         index = tf.range(tf.shape(bx)[0])
         far = tf.constant(np.inf, in_x.dtype)
         others = tf.where(index[None, :] == rows[:, None], far, tf.maximum(in_x, in_y))
-        # The k-th smallest value, by one pass for each neighbour, because k is small.
+        # The k-th smallest value, found by one pass for each neighbour, because k is small.
         radius = tf.reduce_min(others, axis=1)
         for _ in range(k - 1):
             reached = tf.reduce_sum(tf.cast(others <= radius[:, None], tf.int32), axis=1)

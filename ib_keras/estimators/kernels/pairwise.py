@@ -17,8 +17,8 @@ from ib_keras.estimators.kernels.mixture import NARROW
 from ib_keras.progress import bar
 
 _TILE = 1024
-# Largest worst-case error of an exponent in float32 and in float64. The errors of the sums are some
-# hundred times smaller.
+# Largest worst-case errors of an exponent in float32 and in float64. The errors of the sums are a
+# few hundred times smaller.
 _SINGLE, _DOUBLE = 1e-4, 1e-7
 # Largest distance from the centre, in standard deviations of the kernel, at which differences of
 # coordinates are accurate to 1e-4 in float32.
@@ -28,7 +28,7 @@ _KEPT = 1 << 28
 
 
 class _Sample(NamedTuple):
-    """The distinct pairs of a row and a class, and the number of samples of each.
+    """The distinct pairs of a row and a class (places), and the number of samples at each.
 
     Attributes:
         t: all samples, ``(n, d)``.
@@ -70,7 +70,7 @@ def kernel_sums(
         Two float64 arrays ``(n,)``: the sums over all samples, and the sums within the class.
     """
     found = places(Rows.of(t) if labels is None else Rows.of(t, labels[:, None]))
-    # Larger values have no finite squares, and only their differences can be used.
+    # Squares of larger values overflow, so only differences of values can be used.
     small = float(magnitude(t)[0, 0]) < 1e150 * min(1.0, math.sqrt(variance))
     sample = _Sample(
         t,
@@ -88,7 +88,7 @@ def kernel_sums(
 def _method(
     sample: _Sample, variance: float, small: bool
 ) -> Callable[[_Sample, float, np.ndarray], None]:
-    """Return the fastest function that computes accurate sums."""
+    """Return the fastest function that computes accurate sums for these samples."""
     if not small:
         return _direct_sums
     t, centre = sample.t, sample.centre
@@ -110,7 +110,7 @@ def _method(
 
 
 def _tiled_sums(dtype: Any, sample: _Sample, variance: float, sums: np.ndarray) -> None:
-    """Add the sums of all tiles, each of which is used along its rows and its columns."""
+    """Add the sums of all tiles; each tile is summed along its rows and along its columns."""
     import tensorflow as tf
 
     n, dim = len(sample.first), sample.t.shape[1]
@@ -136,7 +136,7 @@ def _tiled_sums(dtype: Any, sample: _Sample, variance: float, sums: np.ndarray) 
         with tf.device("/CPU:0"):
             return tuple(tf.constant(array) for array in block)
 
-    # Blocks are cached if they fit, or computed again for each row of tiles, which is cheap.
+    # Blocks are cached if they fit in memory; otherwise they are computed again, which is cheap.
     if n * columns * np.dtype(dtype).itemsize <= _KEPT:
         block = functools.cache(block)
     kernel = _compiled_tile(tile, columns, dtype, sample.classes is not None)
@@ -157,9 +157,9 @@ def _add(sums: np.ndarray, start: int, part: np.ndarray) -> None:
 
 @functools.cache
 def _compiled_tile(tile: int, columns: int, dtype: Any, classes: bool) -> Any:
-    """Compile the sums along the rows and along the columns of a tile, times the row's own count.
+    """Compile the sums along the rows and the columns of a tile, times the own count of each.
 
-    Each shape has a separate program, because TensorFlow warns if one program is compiled often.
+    Each shape has a separate program, because TensorFlow warns if a program is often compiled.
     """
     import tensorflow as tf
 

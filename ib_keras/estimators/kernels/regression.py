@@ -1,4 +1,4 @@
-"""Smooth normal scores, and regression whose residuals are as large as those of new rows."""
+"""Smooth normal scores, and a regression whose residuals are as large as those of new rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtri
 
-# Number of groups of ordered values of a column, and the number of values in the outermost ones.
+# Number of groups of ordered values of a column, and number of values in the outermost groups.
 _GROUPS, _OUTERMOST = 24, 4
 # Numbers of centres of the kernels, and of rows from which their weights are computed.
 _CENTRES, _KERNEL_ROWS = 400, 10_000
-# Widths of the kernels, and ridge penalties, both relative.
+# Widths of the kernels, in units of √d, and ridge penalties, in units of the largest eigenvalue.
 _WIDTHS, _PENALTIES = (0.7, 2.0, 5.0), 10.0 ** np.arange(-16, 6)
 # Largest number of columns for which kernels are used.
 _WIDEST = 32
@@ -21,7 +21,7 @@ _WIDEST = 32
 _PRECISION = 1e-12
 # Kernels are used if they reduce the squared residuals to less than this share.
 _IMPROVED = 0.98
-# Largest share of a row in its own prediction.
+# Largest share of a row in its own prediction (its leverage).
 _LEVERAGE = 0.9
 
 
@@ -72,7 +72,7 @@ def _knots(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     start, counts = edges[:-1], np.diff(edges)
     z = np.add.reduceat(ndtri((np.arange(n) + 0.5) / n), start) / counts
     x, group = np.unique(np.add.reduceat(ordered, start) / counts, return_inverse=True)
-    if len(x) == 1:  # the column varies in other rows only
+    if len(x) == 1:  # the column is constant in these rows
         return x[0] + np.array([-1.0, 1.0]), np.array([-1.0, 1.0])
     return x, np.bincount(group, z) / np.bincount(group)
 
@@ -87,7 +87,7 @@ class Residuals:
     """B minus its prediction from A.
 
     Args:
-        values: the residuals, ``(n, d)``; those of training rows are predicted without the row.
+        values: the residuals, ``(n, d)``; each training row is predicted from the other ones.
         degrees: effective number of coefficients of each column, ``(d,)``.
     """
 
@@ -98,10 +98,10 @@ class Residuals:
 def residuals(
     a: np.ndarray, b: np.ndarray, train: np.ndarray, seed: int, *, kernels: bool = True
 ) -> Residuals:
-    """Predict B from A by ridge regression, with penalties chosen by leaving out one row.
+    """Predict B from A by ridge regression, with penalties chosen by leave-one-out errors.
 
-    The features are one column of A, all columns, or these and Gaussian kernels around some rows.
-    Each column of B uses the features that predict it best.
+    The features are one column of A, all columns of A, or all columns and Gaussian kernels around
+    some rows. Each column of B uses the features that predict it best.
 
     Args:
         a: features, whitened, ``(n, da)``.
@@ -119,7 +119,7 @@ def residuals(
     basis, best = _ridge(a, centred, own, train, best, 1.0)
     if not kernels or a.shape[1] > _WIDEST:
         return best
-    # The kernels add to the plain linear regression, to whose columns they are made orthogonal.
+    # The kernels are made orthogonal to the columns of the linear regression, to which they add.
     to_basis = np.linalg.lstsq(a[train], basis, rcond=None)[0]
     own = own + np.square(basis).sum(axis=1)
     centred = centred - a @ (to_basis @ (basis.T @ centred[train]))
@@ -144,7 +144,7 @@ def _single_feature(
     slopes = products[chosen, np.arange(y.shape[1])] / squares[chosen]
     values = rest - features[:, chosen] * slopes
     values[train] /= 1 - own[:, None] - np.square(x[:, chosen]) / squares[chosen]
-    # The best of many features reduces the error by this share without any relation.
+    # Without any relation, the best of many features reduces the squared error by this factor.
     chance = 1 - 2 * math.log(max(2, x.shape[1])) / len(train)
     before = np.square(best.values[train]).mean(axis=0)
     better = np.square(values[train]).mean(axis=0) < chance * before
@@ -166,15 +166,15 @@ def _ridge(
     best: Residuals,
     improved: float,
 ) -> tuple[np.ndarray, Residuals]:
-    """Predict what is left of B from further features, with the best of several penalties.
+    """Predict the remainder of B from further features, with the best of several penalties.
 
     Args:
         features: centred features, ``(n, f)``.
-        rest: what is left of B, ``(n, d)``.
+        rest: the remainder of B after previous predictions, ``(n, d)``.
         own: share of each training row in its own prediction so far, ``(m,)``.
         train: indices of the training rows.
         best: the best residuals so far.
-        improved: share to which the squared error must fall.
+        improved: share of the previous squared error below which the new error must be.
 
     Returns:
         An orthonormal basis of the features of training rows, and, for each column, the better of
