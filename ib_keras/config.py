@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ib_keras.errors import ArgumentError
 
 
@@ -22,11 +24,7 @@ class Configured:
             if type(self).__init__ is object.__init__:
                 return {}
             raise NotImplementedError(f"{type(self).__name__} needs a method `get_config`")
-        return {
-            field.name: list(value) if isinstance(value, tuple) else value
-            for field in dataclasses.fields(self)
-            for value in [getattr(self, field.name)]
-        }
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -45,6 +43,13 @@ class Configured:
             shown = self.get_config()
         settings = ", ".join(f"{field}={value}" for field, value in shown.items())
         return f"{name}({settings})" if shown else name
+
+
+def _plain(value: Any) -> Any:
+    """Return a tuple as a list, and a number of NumPy as one of Python."""
+    if isinstance(value, tuple):
+        return list(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def construct(cls: type, kwargs: dict[str, Any]) -> Any:

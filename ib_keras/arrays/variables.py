@@ -133,6 +133,12 @@ class Variable:
         return out
 
 
+def check_kind(kind: Kind | None) -> None:
+    """Raise an ``ArgumentError`` if a kind is unknown."""
+    if kind is not None and kind not in get_args(Kind)[:-1]:
+        raise ArgumentError("`kind` is unknown", f"one of {get_args(Kind)[:-1]}", repr(kind))
+
+
 def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     """Return a variable, whose kind follows from these rules unless it is given.
 
@@ -156,8 +162,7 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
         ArgumentError: If values are missing, NaN or infinite, there are fewer than two rows, or the
             kind is unknown or does not suit the values.
     """
-    if kind is not None and kind not in get_args(Kind)[:-1]:
-        raise ArgumentError("`kind` is unknown", f"one of {get_args(Kind)[:-1]}", repr(kind))
+    check_kind(kind)
     frame = values if isinstance(values, pd.DataFrame) else None
     if frame is not None and frame.shape[1] == 1:
         values, frame = frame.iloc[:, 0], None
@@ -178,6 +183,12 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
             f"`{name}` holds neither numbers nor categories",
             "numbers, strings or booleans; times as floats, complex numbers as two columns",
             f"dtype {array.dtype}",
+        )
+    if array is None and kind not in (None, "category"):
+        raise ArgumentError(
+            f"`{name}` is not of the kind {kind!r}",
+            'numbers: pandas categories have the kind "category"',
+            type(values).__name__,
         )
     if kind == "category":
         return _category(as_labels(values, n, name) if array is None else _codes(array, name))

@@ -241,7 +241,8 @@ class Autoencoder(Configured):
         _check_dimension(flat, self.k)
         flat, exponent = moderate(flat, dtype=np.float32)
         flat = flat.astype(np.float32)
-        rng = np.random.default_rng(check_seed(seed))
+        seed = check_seed(seed)
+        rng = np.random.default_rng(seed)
         rows = rng.permutation(_near(flat))  # far rows would dominate the error
         held, train = rows[: len(rows) // 10], rows[len(rows) // 10 :]
         shape = np.shape(x)[1:]

@@ -14,7 +14,7 @@ import pandas as pd
 from ib_keras.arrays.checks import check_count, check_lengths, check_seed
 from ib_keras.arrays.dependence import serial_dependence
 from ib_keras.arrays.labels import as_plain
-from ib_keras.arrays.variables import Kind, Variable, as_variable, repeated_rows
+from ib_keras.arrays.variables import Kind, Variable, as_variable, check_kind, repeated_rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimation.of_categories import category_and_numbers, two_categories
@@ -153,6 +153,7 @@ def mutual_information(
     if len(kinds) != 2:
         raise ArgumentError("`kind` is unknown", "one kind, or a pair for `a` and `b`", kind)
     _check_order(a, b)
+    check_kind(kinds[0])
     if by_column:
         known = as_variable(b, "b", kinds[1])
         one = functools.partial(

@@ -165,6 +165,10 @@ def _held_out(classify: Classify, features: np.ndarray, labels: np.ndarray, seed
 def _linear(
     x: np.ndarray, y: np.ndarray, held_out: np.ndarray, classes: int, seed: int
 ) -> np.ndarray:
+    if (y == y[0]).all():  # a rare class may have no row in these folds
+        out = np.full((len(held_out), classes), math.log(_FLOOR))
+        out[:, y[0]] = 0.0
+        return out
     model = make_pipeline(
         StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     ).fit(x, y)

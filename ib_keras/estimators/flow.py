@@ -59,7 +59,7 @@ class NormalizingFlow(FromPairs):
     Args:
         hidden: widths of the hidden layers of each network.
         layers: number of autoregressive maps of each flow.
-        steps: maximum number of steps of Adam.
+        steps: maximum number of steps of AdamW, rounded up to a multiple of 50.
         batch_size: number of rows per step.
         learning_rate: initial learning rate, which decays to 0 along a cosine.
         seed: seed of the split, the weights and the batches.

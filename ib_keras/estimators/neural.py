@@ -140,7 +140,7 @@ class _Neural(FromPairs):
         for count in bar(range(1, self.steps + 1), f"{self.name}: critic", unit="step"):
             batch = rng.choice(train, self.batch_size, replace=False)
             critic.step(a[batch], b[batch])
-            if count % _EVERY == 0:
+            if count % _EVERY == 0 or count == self.steps:
                 value, _ = self._bound(critic, a, b, stop)
                 if value > best:
                     best, kept = value, critic.model.get_weights()

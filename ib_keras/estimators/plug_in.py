@@ -122,8 +122,8 @@ class PlugIn(FromClasses, abc.ABC):
         check_lengths(first, second)
         value = information_of_codes(first, second)
         flags = tuple(dict.fromkeys((*saturation(value, len(first)), *flags_a, *flags_b)))
-        dim = as_samples(a, "a").shape[1]
-        return Estimate(value, flags=(*flags, "measurement_bins"), n=len(first), dim=dim)
+        dim = as_samples(b, "b").shape[1]
+        return Estimate(value, flags=(*flags, *self.measurement), n=len(first), dim=dim)
 
 
 def digitise(t: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -390,3 +390,23 @@ def test_no_critic_is_also_said_of_classes():
     assert "no_critic" in ib.mutual_information(a, y, budget="fast").flags
     assert "no_critic" not in ib.mutual_information(a, y).flags
     assert "no_critic" not in ib.mutual_information(a[:, 0], y, budget="fast").flags
+
+
+def test_a_fold_with_one_class():
+    """Alternating rows, of which every second is one class, and a class that one fold holds."""
+    rng = np.random.default_rng(0)
+    rare = np.zeros(60, int)
+    rare[:5] = 1
+    for y in (np.arange(400) % 2, rare):
+        x = rng.normal(size=(len(y), 20)) + 0.8 * y[:, None]
+        for seed in range(3):
+            found = ib.mutual_information(x, y, budget="fast", seed=seed)
+            assert 0 <= found.value <= math.log(2)
+
+
+def test_kinds_that_do_not_suit():
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    with pytest.raises(ArgumentError, match="`kind` is unknown"):
+        ib.mutual_information(x, x[:, 0] + 1, by_column=True, kind=("typo", None))
+    with pytest.raises(ArgumentError, match="`a` is not of the kind 'continuous'"):
+        ib.mutual_information(pd.Categorical([1, 2] * 25), x, kind=("continuous", None))

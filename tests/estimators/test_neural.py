@@ -132,3 +132,16 @@ def test_bad_input():
     for arguments in ({"steps": 0}, {"batch_size": 1}, {"hidden": (0,)}, {"seed": -1}):
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             InfoNCE(**arguments)
+
+
+@pytest.mark.parametrize("name", ["mine", "infonce"])
+def test_few_steps_are_steps(name):
+    """The critic after the last step counts, whatever their number."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(1000, 1))
+    b = a + 0.3 * rng.normal(size=(1000, 1))
+    values = [
+        ib.estimators.get(name, steps=steps, learning_rate=0.01).mutual_information(a, b).value
+        for steps in (2, 40)
+    ]
+    assert values[1] > values[0] + 0.2

@@ -90,3 +90,9 @@ def test_users_can_register_their_own():
         estimators._REGISTRY.pop("my_own", None)
     with pytest.raises(ArgumentError, match="not an estimator"):
         estimators.register(int)
+
+
+def test_seeds_of_numpy_can_be_written():
+    for made in (estimators.KSG(k=np.int64(4)), estimators.NormalizingFlow(seed=np.int64(1))):
+        again = estimators.get(estimators.to_json(made))
+        assert again == made

@@ -40,7 +40,7 @@ class Settings:
         hidden: widths of the hidden layers of each network.
         layers: number of autoregressive maps, between which the order of the columns is reversed.
             With 0, each column is mapped separately, given only its own part of the condition.
-        steps: maximum number of steps of AdamW, rounded down to a multiple of 50.
+        steps: maximum number of steps of AdamW, rounded up to a multiple of 50.
         batch_size: number of rows per step.
         learning_rate: initial learning rate, which decays to 0 along a cosine.
     """
@@ -248,9 +248,8 @@ class _Flow:
             network.begin(rng)
         size, best, waited = _EVERY * self._settings.batch_size, -np.inf, 0
         kept: list[np.ndarray] = []
-        for count in bar(
-            range(0, self._settings.steps + 1, _EVERY), "flow", unit=f"{_EVERY} steps"
-        ):
+        blocks = -(-self._settings.steps // _EVERY)
+        for count in bar(range(blocks + 1), "flow", unit=f"{_EVERY} steps"):
             if count:
                 # All rows are used equally often.
                 orders = [rng.permutation(train) for _ in range(-(-size // len(train)))]
