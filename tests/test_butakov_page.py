@@ -92,3 +92,31 @@ def test_decoded_images(tmp_path):
     saved = np.load(tmp_path / "d.npz")
     assert saved["x_train"].shape == (3, 8, 8, 3)
     assert np.abs(saved["x_test"].astype(int) - images).max() <= 4
+
+
+def test_phases_of_the_mnist_network_at_the_published_size():
+    """What the page says of the committed tables."""
+    curves = pd.read_csv(DATA / "butakov_mnist.csv")
+    page = (DATA.parent / "lossy_compression.md").read_text()
+    assert set(curves["seeds"]) == {1} and curves["epoch"].max() == 300
+    smooth = curves.set_index(["quantity", "estimator", "layer", "epoch"])["smooth"]
+    for layer in ("act_1", "act_2", "act_3", "act_4", "output"):
+        cells = []
+        for quantity in ("I(X;T)", "I(T;Y)"):
+            for estimator in ("ae/pca+ksg", "ae/pca+kl"):
+                curve = smooth[quantity, estimator, layer].sort_index()
+                values = (curve[0], curve.min(), curve[300])
+                cells.append(", ".join(f"{value:.2f}" for value in values).replace("-", "−"))
+        assert f"| `{layer}` | {' | '.join(cells)} |" in page
+    logs = pd.read_csv(DATA / "butakov_mnist_logs.csv").set_index("epoch")
+    assert logs["val_accuracy"][300] == pytest.approx(0.92, abs=0.005)
+    assert logs["val_accuracy"][20] < 0.15 and logs["loss"][10] > math.log(10)
+    phases = pd.read_csv(DATA / "butakov_mnist_phases.csv")
+    assert set(zip(phases["loss_from"], phases["loss_to"], strict=True)) == {(2, 3)}
+    early = phases[phases["first_meets_loss"] & phases["layer"].isin(["act_3", "act_4"])]
+    assert len(early) == 2 * 2 * 2 and early["stop"].between(16, 28).all()
+    falls = early.set_index(["quantity", "layer", "estimator"])["change"]
+    assert falls["I(X;T)"]["act_4"].between(-0.38, -0.33).all()
+    assert falls["I(X;T)"]["act_3"].between(-0.16, -0.10).all()
+    output = smooth["I(X;T)", "ae/pca+kl", "output"]
+    assert output.min() < -6 < 2 < smooth["I(X;T)", "ae/pca+ksg", "output", 300]

@@ -107,7 +107,7 @@ def training(
 
     Returns:
         The curves with the columns ``estimator``, ``quantity``, ``layer``, ``epoch``, ``value``,
-        ``smooth``, ``low``, ``high`` and ``seeds``: means over seeds, raw and smoothed, and their
+        ``smooth``, ``half`` and ``seeds``: means over seeds, raw and smoothed, and half of the
         95 % interval over seeds, or, for a single seed, two standard errors of the smoothed value;
         the logs by epoch, means over seeds; and the phases of the smoothed curves of each seed.
     """
@@ -115,6 +115,7 @@ def training(
     for seed, joined in runs:
         table = frame.convert(joined[frame.columns(joined)], "nats")
         table = table[table["quantity"].isin(_QUANTITIES)]
+        table["estimator"] = table["estimator"].str.partition("(")[0]
         smooth = frame.smoothed(table)
         own = table[["estimator", "quantity", "layer", "layer_index", "epoch", "value"]]
         curves.append(own.assign(smooth=smooth["value"], error=smooth["stderr"], seed=seed))
@@ -138,7 +139,7 @@ def training(
     seeds = groups["seed"].nunique()
     over = groups["smooth"].std() * stats.t.ppf(0.975, np.maximum(seeds - 1, 1)) / np.sqrt(seeds)
     half = over.where(seeds > 1, 2 * groups["error"].mean())
-    means = means.assign(low=means["smooth"] - half, high=means["smooth"] + half, seeds=seeds)
+    means = means.assign(half=half, seeds=seeds)
     by_epoch = pd.concat(logs).groupby("epoch")
     mean_logs = by_epoch.mean().drop(columns="seed").assign(seeds=by_epoch["seed"].nunique())
     return (
@@ -226,9 +227,8 @@ def _course(curves: pd.DataFrame, logs: pd.DataFrame, phases: pd.DataFrame) -> A
                 colour = f"C{layers.index(layer)}"
                 axes.plot(line["epoch"], line["value"], color=colour, alpha=0.25, linewidth=0.6)
                 axes.plot(line["epoch"], line["smooth"], color=colour, linewidth=1.1, label=layer)
-                axes.fill_between(
-                    line["epoch"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0
-                )
+                low, high = line["smooth"] - line["half"], line["smooth"] + line["half"]
+                axes.fill_between(line["epoch"], low, high, color=colour, alpha=0.15, linewidth=0)
                 falls = phases[
                     (phases["estimator"] == estimator) & (phases["quantity"] == quantity)
                     & (phases["layer"] == layer) & (phases["phase"] == "compression")
