@@ -86,7 +86,7 @@ def test_classes_that_are_too_small_have_no_value():
     row = table.loc[("ksg", "I(X;T|Y)")]
     assert np.isnan(row["value"]) and row["flags"] == "not_estimated"
     reason = json.loads(row["details"])["reason"]
-    assert "class 1 of 3 rows" in reason and "k=5" in reason
+    assert "class 1 with 3 rows" in reason and "k=5" in reason
     assert np.isfinite(table.loc[("ksg", "I(X;T)"), "value"])
     with pytest.raises(ArgumentError, match=r"I\(X;T\|Y\)"):
         ib.estimate({"h": t}, "ksg", inputs=x, targets=y, conditional=True, on_error="raise")
