@@ -128,7 +128,11 @@ def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
             least half of the columns; by default, the common range of all columns is compared.
     """
     n, d = samples.shape
-    largest = float(magnitude(samples)[0, 0])
+    low, high = samples.min(axis=0), samples.max(axis=0)
+    if not columns:
+        low, high = low.min(), high.max()
+    # Divided by the largest magnitude, no difference overflows.
+    largest = max(abs(float(low.min())), abs(float(high.max())))
     if not largest:
         return False
     some = samples[:: max(1, n // max(_FEWEST, _VALUES // (8 * d)))] / largest
@@ -138,9 +142,8 @@ def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
     if kept < 2:
         return False
     usual = np.partition(away, kept - 1, axis=0)[kept - 1]
-    low, high = (f(axis=0 if columns else None) / largest for f in (samples.min, samples.max))
     # Twice the distance from the median is the range that the other rows may have.
-    narrow = (usual > 0) & (2 * usual < _NARROW * (high - low))
+    narrow = (usual > 0) & (2 * usual < _NARROW * (high / largest - low / largest))
     return bool(np.mean(narrow) >= 0.5)
 
 
