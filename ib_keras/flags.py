@@ -146,7 +146,7 @@ _ALL = (
         "outliers",
         NOTHING,
         "a few rows set the scale of the bins or of the noise",
-        "At most one row in a hundred has values 30 times as far apart as those of all other rows, "
+        "At most one row in twenty has values 30 times as far apart as those of all other rows, "
         "and the width of the bins, or the variance of the noise, follows the largest values. All "
         "other rows are then alike at this scale, so that the layer seems to know nothing.",
         "Look at these rows: an input may not be scaled, or missing values may be coded as large "

@@ -18,7 +18,7 @@ _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
 _ROWS, _VALUES = 4096, 1 << 20
 # A few rows set the range of a variable if the other rows span less than the share _NARROW of it. A
 # few rows are the share _FEW of the rows that are examined, of which there are at least _FEWEST.
-_NARROW, _FEW, _FEWEST = 1 / 30, 0.01, 128
+_NARROW, _FEW, _FEWEST = 1 / 30, 0.05, 128
 # Values farther from the median than this many median distances are far. For normal values, this
 # is about 30 standard deviations.
 _FAR = 45.0
@@ -118,9 +118,9 @@ def spread(samples: np.ndarray) -> float:
 
 
 def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:
-    """Return whether one row in a hundred makes the range more than 30 times that of the others.
+    """Return whether one row in twenty makes the range more than 30 times that of the others.
 
-    In small samples, a single row takes the place of one in a hundred.
+    In small samples, a single row takes the place of one in twenty.
 
     Args:
         samples: ``(n, d)`` finite values.

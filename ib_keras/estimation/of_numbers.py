@@ -88,9 +88,8 @@ def two_numbers(
         return dataclasses.replace(exact, value=math.inf).flagged("infinite")
     by_rows = [ksg, None if found is None else found.estimate]
     others = {"ksg": by_rows[0], "regression": by_rows[1], "": trained.get("gaussian_held_out")}
-    answer = _from_closed_form(
-        answer, _unless_exact(Gaussian(), x, y), {k: e for k, e in others.items() if e is not None}
-    )
+    closed = _unless_exact(Gaussian(), x, y)
+    answer = _from_closed_form(answer, closed, {k: e for k, e in others.items() if e is not None})
     if critics is not None:
         answer = _grown(_with_critics(answer, trained), critics)
     if ksg is not None:
@@ -114,6 +113,9 @@ def two_numbers(
         grows = answer.value > math.log(n) - _RESOLVED  # ranks cannot show more
     else:
         grows = is_unbounded(found.growth)
+    if closed is None and found is None:
+        # The ranks are exactly related, and only ln n shows: I is larger, or infinite.
+        answer, grows = dataclasses.replace(answer, value=max(answer.value, math.log(n))), True
     grows = grows or _critic_grows(answer)
     if grows:
         answer = answer.flagged("unbounded")

@@ -137,12 +137,12 @@ def test_few_rows_that_set_the_range():
     for name, samples in usual.items():
         for columns in (False, True):
             assert not few_rows_set_range(samples, columns=columns), name
-    for rows in (1, 5):
+    for rows in (1, 5, 20):
         far = t.copy()
         far[:rows] += 1e4
         assert few_rows_set_range(far) and few_rows_set_range(far, columns=True)
         assert few_rows_set_range(far.astype(np.float32))
-    far[:20] = 1e4  # not few
+    far[:40] = 1e4  # not few
     assert not few_rows_set_range(far)
     assert few_rows_set_range(np.vstack([t[:2], [[1e9] * 4]]))
     for scale in (1e300, 5e-324):

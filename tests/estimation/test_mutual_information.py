@@ -120,6 +120,10 @@ def test_a_column_of_both_variables_makes_the_information_infinite():
     )
     assert table["value"][0] == np.inf and table["flags"][0] == "infinite"
     assert table["value"][1] < 0.1
+    # With a category beside it, the numbers are compared by their ranks, which show ln n.
+    mixed = pd.DataFrame({"p": x[:, 0], "town": np.where(x[:, 1] > 0, "A", "B")})
+    found = ib.mutual_information(mixed, x[:, 0], budget="fast")
+    assert found.value >= math.log(200) and found.upper == np.inf and "unbounded" in found.flags
 
 
 def test_bad_input():
