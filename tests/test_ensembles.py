@@ -119,7 +119,7 @@ def test_labels_are_of_the_networks_classes(data):
         expected = -np.log(chance[np.arange(len(y)), y]).mean()
         assert codes.evaluate(x, y)["loss"][0] == pytest.approx(expected, rel=1e-4)
         assert texts.evaluate(x, names[y])["loss"][0] == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(ArgumentError, match=r"other labels.*\['dog'\]"):
+    with pytest.raises(ArgumentError, match=r"labels that the networks lack.*\['dog'\]"):
         texts.evaluate(x, np.array(["dog"] * len(x)))
     with pytest.raises(ArgumentError, match="does not fit the outputs.*3 classes"):
         trained(np.arange(len(data.y_train)) % 4)
