@@ -47,9 +47,10 @@ _ALL = (
         NOTHING,
         "the values are at their ceiling",
         "The value is within 1 % of its ceiling: ln n or H(X), or H(Y) for an I(T;Y) whose I(X;T) "
-        "is at its own ceiling; or the logarithm of the number of bins, for a single neuron and "
-        "bins of equal counts. At this scale every sample is distinct from all others, so the "
-        "value says nothing about the network.",
+        "is at its own ceiling; or the logarithm of the number of bins of equal counts, for a "
+        "single neuron or neurons that rise and fall together, as the two of a softmax. At this "
+        "scale every sample is distinct from all others, so the value says nothing about the "
+        "network.",
         "Use coarser bins, more noise or more samples; or a noisy network and `sp`.",
     ),
     Flag(

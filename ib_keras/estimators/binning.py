@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from ib_keras.arrays.checks import check_count, check_interval, check_positive
 from ib_keras.arrays.rows import slices
 from ib_keras.arrays.scaling import few_rows_set_range
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import OUTLIERS, SATURATION
+from ib_keras.estimators.base import OUTLIERS
 from ib_keras.estimators.plug_in import PlugIn, digitise
 from ib_keras.interface import Traits
 
@@ -114,14 +113,10 @@ class Binning(PlugIn):
         # All values of a constant network are in one bin of any width.
         return dataclasses.replace(self, range=(low, high if high > low else low + 1.0))
 
-    def at_bin_ceiling(self, value: float, dim: int) -> bool:
-        """Return whether bins of a single neuron are equally full because they are quantiles."""
-        return (
-            self.quantile
-            and dim == 1
-            and self.bins > 1
-            and value >= SATURATION * math.log(self.bins)
-        )
+    @property
+    def filled_bins(self) -> int:
+        """The number of bins if they are quantiles, otherwise 0."""
+        return self.bins if self.quantile else 0
 
     def check_extent(self, low: float, high: float) -> None:
         """Raise an ``ArgumentError`` if values from ``low`` to ``high`` exceed a fixed range."""

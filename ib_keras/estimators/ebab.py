@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import numpy as np
 
 from ib_keras.arrays.checks import check_count
-from ib_keras.estimators.base import SATURATION
 from ib_keras.estimators.plug_in import PlugIn, digitise
 
 _BLOCK = 1024
@@ -27,9 +25,9 @@ class EBAB(PlugIn):
 
     The codes depend only on the order of the values, so the estimate does not change under any
     strictly increasing map that fixes zero. In wide layers every row has a different code, and
-    I(X;T) is ln n, which is flagged ``saturated``. For a single neuron with distinct values, I(X;T)
-    is ln(bins) whatever the values are, which is also flagged. For equal numbers of *samples* per
-    bin, use ``Binning(quantile=True)``.
+    I(X;T) is ln n, which is flagged ``saturated``. For a single neuron with distinct values, or
+    a softmax of two classes, I(X;T) is ln(bins) whatever the values are, which is also flagged. For
+    equal numbers of *samples* per bin, use ``Binning(quantile=True)``.
 
     Args:
         bins: number of bins.
@@ -68,9 +66,10 @@ class EBAB(PlugIn):
         wanted = np.append((np.arange(self.bins) * step).astype(np.int64), unique - 1)
         return ordered[_positions(new, wanted)]
 
-    def at_bin_ceiling(self, value: float, dim: int) -> bool:
-        """Return whether all bins of a single neuron are full, as they are for distinct values."""
-        return dim == 1 and self.bins > 1 and value >= SATURATION * math.log(self.bins)
+    @property
+    def filled_bins(self) -> int:
+        """The number of bins, which have equal counts for distinct values."""
+        return self.bins
 
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return the bin indices of the samples ``t (n, d)``, and flags."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,13 @@ from ib_keras.arrays.codes import row_codes
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import slices
 from ib_keras.arrays.structures import array_codes
-from ib_keras.estimators.base import FromClasses, check_memory, network_noise, saturation
+from ib_keras.estimators.base import (
+    SATURATION,
+    FromClasses,
+    check_memory,
+    network_noise,
+    saturation,
+)
 from ib_keras.interface import Estimate, LayerInformation, Traits
 
 _VALUES_AT_A_TIME = 1 << 16  # blocks that stay in the cache
@@ -41,9 +48,21 @@ class PlugIn(FromClasses, abc.ABC):
         """The estimator takes any two variables."""
         return Traits(pairs=True)
 
-    def at_bin_ceiling(self, value: float, dim: int) -> bool:
-        """Return whether H(C) has the value of equally filled bins, for any activations."""
-        return False
+    @property
+    def filled_bins(self) -> int:
+        """The number of bins that have equal counts by their definition; 0 if bins have not."""
+        return 0
+
+    def _at_bin_ceiling(self, codes: np.ndarray, bins: np.ndarray) -> bool:
+        """Return whether the samples are on a line that fills the bins, whatever their values are.
+
+        A single neuron is a line, and so are two outputs that sum to 1. The edges of two neurons
+        divide a line into at most twice as many cells.
+        """
+        if self.filled_bins < 2:
+            return False
+        value, ceiling = entropy_of_codes(codes), math.log(self.filled_bins)
+        return SATURATION * ceiling <= value <= ceiling + math.log(2) and _on_a_line(codes, bins)
 
     @abc.abstractmethod
     def discretise(self, t: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -98,7 +117,7 @@ class PlugIn(FromClasses, abc.ABC):
             xt, ceiling = information_of_codes(codes, inputs), entropy_of_codes(inputs)
         # If each sample has its own bin, I(T;Y) is H(Y) for any labels, so both are saturated.
         flags = (*saturation(xt, n, ceiling), *flags)
-        full = self.at_bin_ceiling(entropy_of_codes(codes), dim) and "saturated" not in flags
+        full = "saturated" not in flags and self._at_bin_ceiling(codes, bins)
         information = Estimate(xt, flags=("saturated", *flags) if full else flags, n=n, dim=dim)
         if labels is None:
             return LayerInformation(information)
@@ -144,3 +163,21 @@ def digitise(t: np.ndarray, edges: np.ndarray) -> np.ndarray:
             np.greater_equal(block, edge, out=mask)
             np.add(codes, mask.view(np.uint8), out=codes)
     return out.reshape(t.shape)
+
+
+def _on_a_line(codes: np.ndarray, bins: np.ndarray) -> bool:
+    """Return whether all columns of ``bins (n, d)`` rise or fall together.
+
+    Args:
+        codes: one code for each row, ``(n,)``, equal for equal rows of ``bins``.
+        bins: the bin indices, ``(n, d)``.
+    """
+    if bins.shape[1] == 1:
+        return True
+    first = np.unique(codes, return_index=True)[1]
+    cells = bins[first].astype(np.float64)
+    centred = cells - cells.mean(axis=0)
+    widest = centred[:, np.argmax(np.square(centred).sum(axis=0))]
+    along = centred * np.sign(widest @ centred)
+    ordered = along[np.argsort(along.sum(axis=1))]
+    return bool((np.diff(ordered, axis=0) >= 0).all())

@@ -81,6 +81,20 @@ def test_saturation_is_flagged():
     assert "saturated" not in Binning(4).estimate(rng.normal(size=(100, 1))).xt.flags
 
 
+@pytest.mark.parametrize(
+    "made", [EBAB(), Binning(quantile=True), Binning(quantile=True, range="neuron")]
+)
+def test_a_line_fills_bins_of_equal_counts(made):
+    p = 1 / (1 + np.exp(-np.random.default_rng(0).normal(size=(2000, 1))))
+    softmax = np.hstack([p, 1 - p])
+    for line in (softmax, np.log(softmax), np.hstack([p, p])):
+        assert "saturated" in made.estimate(line).xt.flags
+    for other in (np.hstack([p, np.sin(6 * p)]), np.round(softmax, 1)):
+        assert "saturated" not in made.estimate(other).xt.flags
+    # Bins of equal width are not full.
+    assert "saturated" not in Binning().estimate(softmax).xt.flags
+
+
 @pytest.mark.parametrize("made", [EBAB(), Binning(), Binning(width=0.1), Binning(quantile=True)])
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1e30, 1e-30])
 def test_constant_layers_know_nothing(made, value):
