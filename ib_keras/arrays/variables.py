@@ -71,6 +71,13 @@ class Variable:
         """Number of columns of ``scores``."""
         return self.numbers.shape[1] + sum(_width(codes) for codes in self.categories)
 
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the values are categories, counts, or rounded so coarsely that they repeat."""
+        return self.kind in ("category", "count") or (
+            self.kind == "mixture" and all(on_a_grid(column) for column in self.numbers.T)
+        )
+
     def take(self, rows: np.ndarray) -> Variable:
         """Return some of the rows, with new codes for categories and without constant columns."""
         numbers = self.numbers[rows]
@@ -217,7 +224,7 @@ def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
 
     Continuous numbers do not repeat by chance. If values of both variables repeat, but no longer do
     once equal pairs are removed, then rows were repeated, as by a bootstrap. The result is ``None``
-    otherwise, and if all values are whole numbers.
+    otherwise, and if all values are rounded so coarsely that they repeat by chance.
     """
     if a.categories or b.categories or not (a.dim and b.dim):
         return None
@@ -228,8 +235,8 @@ def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
     for side in (a, b):
         if len(np.unique(row_codes(side.numbers[first]))) < (1 - _REPEATED) * len(first):
             return None
-    whole = (np.concatenate([a.numbers, b.numbers], axis=1) % 1 == 0).all()
-    return None if whole else np.sort(first)
+    columns = (*a.numbers.T, *b.numbers.T)
+    return None if all(on_a_grid(column) for column in columns) else np.sort(first)
 
 
 def _category(codes: np.ndarray, has_order: bool = False) -> Variable:

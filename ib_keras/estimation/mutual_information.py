@@ -17,7 +17,12 @@ from ib_keras.arrays.labels import as_plain
 from ib_keras.arrays.variables import Kind, Variable, as_variable, check_kind, repeated_rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer, Budget
-from ib_keras.estimation.of_categories import category_and_numbers, two_categories
+from ib_keras.estimation.of_categories import (
+    category_and_numbers,
+    own_entropy,
+    renamed,
+    two_categories,
+)
 from ib_keras.estimation.of_numbers import two_numbers
 from ib_keras.frame.table import NOT_ESTIMATED
 from ib_keras.interface import Estimate, MutualInformation
@@ -99,7 +104,8 @@ def mutual_information(
     *A category and numbers* are compared by ``ksg`` (nearest neighbours of the ranks within each
     class), ``ksg_of_values``, and the held-out bounds H(Y) − cross-entropy of a ``linear``
     discriminant and of a ``network``. *Two categories* are compared by ``counts``, with the
-    correction of Miller and Madow.
+    correction of Miller and Madow; two discrete variables that are each a function of the other, by
+    the entropy of one of them.
 
     The interval has two standard errors on both sides. Its upper end also includes what estimates
     of this kind are known to miss; the page of this function describes the calibration.
@@ -266,6 +272,9 @@ def _estimate(
     a: Variable, b: Variable, *, budget: Budget, serial: bool, window: int, seed: int
 ) -> Answer:
     """Estimate I(A;B) by the kinds of the variables."""
+    same = renamed(a, b)
+    if same is not None:
+        return own_entropy(same)
     how: dict[str, Any] = {"budget": budget, "serial": serial, "window": window, "seed": seed}
     if a.is_category and b.is_category:
         counted = two_categories(a.labels, b.labels, seed)

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ib_keras.arrays.codes import entropy
+from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.variables import Variable
 from ib_keras.estimation.answer import Answer, Budget
@@ -24,6 +24,8 @@ _PERMUTATIONS, _UNDERSAMPLED = 20, 0.05
 # The number of folds for classifiers. A class is rare if it has fewer than _ROWS_EACH rows, and the
 # rows are too few if more than the share _RARE of them are in rare classes.
 _FOLDS, _ROWS_EACH, _RARE = 4, 5, 0.05
+# The number of rows that must repeat earlier ones before two variables count as the same.
+_REPEATS = 10
 # The smallest probability that a classifier may give.
 _FLOOR = 1e-6
 # The largest dimension in which neighbours miss little.
@@ -33,6 +35,59 @@ _MAX_DIM_OF_KSG = 5
 _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.05, 2.5, 0.12, 100
 
 Classify = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], np.ndarray]
+
+
+def renamed(a: Variable, b: Variable) -> np.ndarray | None:
+    """Return the codes of A if A and B are the same discrete variable under other names.
+
+    The rows show it if equal rows of A are equal rows of B and the reverse, and if at least
+    ``_REPEATS`` rows repeat earlier ones, which independent variables do not do by chance.
+
+    Returns:
+        Codes 0…K−1, ``(n,)``, or ``None`` if the variables differ, are not discrete, or are
+        constant.
+    """
+    if not (a.is_discrete and b.is_discrete):
+        return None
+    codes, others = (v.labels if v.is_category else row_codes(v.columns()) for v in (a, b))
+    kinds = len(np.unique(codes))
+    if kinds < 2 or len(codes) - kinds < _REPEATS or len(np.unique(others)) != kinds:
+        return None
+    pairs = codes.astype(np.int64) * (int(others.max()) + 1) + others
+    return _coded(codes) if len(np.unique(pairs)) == kinds else None
+
+
+def own_entropy(codes: np.ndarray) -> Answer:
+    """Estimate H(A) = I(A;A) of a discrete variable from its counts.
+
+    The value is the plug-in entropy with the correction of Miller and Madow or, if it is higher,
+    the estimate of Chao and Shen, which allows for values that were never seen. If less than two
+    thirds of the rows repeat earlier ones, too little is known of the values that were not seen for
+    an upper end, and the answer has the flag ``unbounded``.
+
+    Args:
+        codes: codes 0…K−1, ``(n,)``.
+
+    References:
+        Chao & Shen, Environmental and Ecological Statistics 10, 2003, equation 6.
+    """
+    n = len(codes)
+    counts = np.bincount(codes)
+    kinds, once = len(counts), int(np.count_nonzero(counts == 1))
+    coverage = 1 - once / n
+    p = coverage * counts / n
+    unseen = float(-(p * np.log(p) / -np.expm1(n * np.log1p(-p))).sum()) if once < n else 0.0
+    plug_in = entropy(codes)
+    value = max(plug_in + (kinds - 1) / (2 * n), unseen)
+    spread = float(np.log(counts[codes]).std(ddof=1)) / math.sqrt(n)
+    # The errors of the corrections: of the second order, and of the share of unseen values.
+    error = math.hypot(spread, math.sqrt(kinds / 2) / n, math.sqrt(once) / n * math.log(n))
+    few = 3 * kinds > n
+    answer = Answer(
+        value, error, n, 1, {"counts": Estimate(plug_in, spread, n=n, dim=1)},
+        above=math.inf if few else value - plug_in, below=value - plug_in,
+    )  # fmt: skip
+    return answer.flagged("unbounded") if few else answer
 
 
 def two_categories(a: np.ndarray, b: np.ndarray, seed: int) -> Answer:

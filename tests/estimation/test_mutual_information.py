@@ -277,6 +277,36 @@ def test_repeated_rows_are_counted_once():
     assert fast(whole(X, 0.5)[rows], whole(Y, 0.5)[rows]).n == N
 
 
+@pytest.mark.parametrize("n, kinds", [(2000, 500), (600, 500), (2000, 30), (5000, 100), (50, 20)])
+def test_a_discrete_variable_and_its_new_names(n, kinds):
+    for seed in range(10):
+        codes = np.random.default_rng(seed).integers(0, kinds, n)
+        found = fast(codes, codes * 7 % 10007)
+        assert covers(found, math.log(kinds))
+        assert found.value == pytest.approx(math.log(kinds), abs=4 * found.stderr)
+        assert ("unbounded" in found.flags) == (3 * len(np.unique(codes)) > n)
+
+
+def test_discrete_variables_with_values_that_are_never_seen():
+    p = 1 / np.arange(1, 2001) ** 1.2
+    p /= p.sum()
+    entropy = float(-(p * np.log(p)).sum())
+    for n in (200, 2000, 20_000):
+        codes = np.random.default_rng(n).choice(len(p), n, p=p)
+        assert covers(fast(codes, -codes), entropy)
+    # Rounded numbers repeat by chance; these are not repeated rows.
+    rounded = np.round(X, 1)
+    found = fast(rounded, 3 * rounded)
+    assert covers(found, math.log(10) + 0.5 * math.log(2 * math.pi * math.e)) and not found.flags
+    letters = RNG.choice(list("abcdefgh"), N)
+    found = fast(letters, np.char.upper(letters))
+    assert covers(found, math.log(8)) and found.upper - found.lower < 0.05
+    # One row that differs is enough for the general estimate, which is not far away.
+    other = letters.copy()
+    other[0] = "b" if letters[0] == "a" else "a"
+    assert fast(letters, other).value == pytest.approx(math.log(8), abs=0.1)
+
+
 def test_columns_of_several_kinds():
     frame = pd.DataFrame({
         "number": X, "text": RNG.choice(["a", "b", "c"], N), "count": RNG.poisson(20, N)
