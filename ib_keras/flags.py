@@ -321,6 +321,15 @@ _ALL = (
         "Use more samples, or compress the variables first (`lossy`).",
     ),
     Flag(
+        "heavy_tails",
+        CARE,
+        "the values are dense in some places and far apart in others",
+        "The same estimate from the ranks of the values, which have the same information, is "
+        "clearly higher. The values are dense in some places and far apart in others, so that no "
+        "width of kernels fits, and neighbours are too far away. The value is too low.",
+        "Use `ksg`, or pass the normal quantiles of the ranks of each column.",
+    ),
+    Flag(
         "not_normal",
         CARE,
         "only linear dependence was measured",

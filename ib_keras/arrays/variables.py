@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from ib_keras.arrays.checks import as_samples
 from ib_keras.arrays.codes import row_codes
@@ -22,6 +21,7 @@ from ib_keras.arrays.labels import (
     column,
     is_one_hot,
 )
+from ib_keras.arrays.ranks import normal_scores
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 
@@ -116,8 +116,7 @@ class Variable:
     def features(self) -> np.ndarray:
         """Return the columns and their normal scores, with mean ranks for ties, ``(n, 2·d)``."""
         values = shorten_tails(self.columns())[0]
-        ranks = rankdata(values, axis=0)
-        return np.concatenate([values, ndtri(ranks / (len(values) + 1))], axis=1)
+        return np.concatenate([values, normal_scores(values)], axis=1)
 
     def scores(self, rng: np.random.Generator) -> np.ndarray:
         """Return normal variables that determine the values, ``(n, d)``.

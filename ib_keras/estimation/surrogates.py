@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
+from scipy.special import ndtr
 
+from ib_keras.arrays.ranks import normal_scores
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators.base import BaseEstimator
 
@@ -162,7 +162,7 @@ class _Copula:
         self._constant = flat[0]
         varying = flat[:, self._varying]
         self._knots = [_quantiles(column) for column in varying.T]
-        scores = ndtri(rankdata(varying, axis=0) / (len(varying) + 1))
+        scores = normal_scores(varying)
         scores /= scores.std(axis=0)
         self.strengths, axes = _components(scores - scores.mean(axis=0))
         loadings = axes * np.sqrt(self.strengths)

@@ -7,18 +7,17 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import digamma, ndtri
-from scipy.stats import rankdata
+from scipy.special import digamma
 
 from ib_keras.arrays.checks import as_samples, check_lengths
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.ranks import normal_scores
 from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.scaling import moderate
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.interface import Estimate
 
-_COLUMNS = 64
 # The number of standard errors by which the fourth moment of normal variables may differ from its
 # expectation, and the fewest rows per column for which this is tested.
 _ERRORS, _ROWS_EACH = 4.0, 10
@@ -194,15 +193,6 @@ def _log_ratios(
         out[rows] = -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)
         squares[rows] = (x**2 + (y - rho * x) ** 2 / (1 - r2)).sum(axis=1)
     return out, squares
-
-
-def normal_scores(samples: np.ndarray) -> np.ndarray:
-    """Replace the values of each column by the normal quantiles of their ranks."""
-    out = np.empty(samples.shape)
-    for columns in slices(samples.shape[1], _COLUMNS):
-        ranks = rankdata(samples[:, columns], axis=0)
-        out[:, columns] = ndtri(ranks / (len(samples) + 1))
-    return out
 
 
 def varying(samples: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.continuous import (
     as_continuous,
     check_pair,
+    less_than_ranks,
     mean_with_error,
     rows_by_class,
     without_information,
@@ -55,8 +56,9 @@ class KernelDensity(FromPairs):
     uniform pairs of 5 nats give 4.97 in one dimension each, 4.52 in two and 4.27 in four, and
     independent pairs give −0.01, −0.05 and −0.17. A single width does not fit a density that is
     narrow in some places and wide in others: normal pairs of 0.83 nats whose values were mapped by
-    sinh(3x) give 0.48. The standard error includes neither effect. Samples on a curved surface have
-    no density; they get the flag ``low_dim``.
+    sinh(3x) give 0.48. The standard error includes neither effect. If the ranks of some rows, which
+    have the same information, show clearly more of it, the flag is ``heavy_tails``. Samples on a
+    curved surface have no density; they get the flag ``low_dim``.
 
     References:
         Butakov et al., ICLR 2024, arXiv:2305.08013, section 4. Hall & Morton, Ann. Inst. Statist.
@@ -86,6 +88,7 @@ class KernelDensity(FromPairs):
         flags += surface_flag(flags, None, a, b)
         if "ties" not in flags and closely_bound(a, b, None):
             flags += ("strong",)
+        flags += less_than_ranks(a, b, lambda a, b: _terms(a, b, slice(None)))
         estimate = mean_with_error(_terms(a, b, slice(None)), flags, b.shape[1])
         return width.flagged(estimate, width.too_wide(a, b, estimate, _terms))
 

@@ -23,6 +23,7 @@ from ib_keras.estimators.continuous import (
     Subsets,
     as_continuous,
     check_pair,
+    less_than_ranks,
     mean_with_error,
     numbers,
     of_subsets,
@@ -53,7 +54,8 @@ class KozachenkoLeonenko(Neighbors):
     Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if, at the
     scale of neighbours, the samples of A or B have clearly fewer dimensions than normal samples
     with the same covariance. It has the flag ``strong`` if the pairs have clearly fewer dimensions
-    than permuted pairs.
+    than permuted pairs. It has the flag ``heavy_tails`` if the ranks of some rows show clearly more
+    information: cubes of normal pairs of 0.83 nats give 0.62 to 0.67.
 
     With ``window=w``, rows i and j with 0 < |i − j| ≤ w are left out of each other's neighbours,
     and n is replaced by n_i, the number of rows that are compared with row i, including itself:
@@ -172,6 +174,8 @@ class KozachenkoLeonenko(Neighbors):
         flags += surface_flag(flags, times, a, b)
         if "ties" not in flags and closely_bound(a, b, times):
             flags += ("strong",)
+        if not serial:
+            flags += less_than_ranks(a, b, lambda a, b: self._read(a, b, np.arange(len(a))))
         estimate = subsets.judged(
             mean_with_error(each, flags, b.shape[1], subsets.excess, serial=serial)
         )

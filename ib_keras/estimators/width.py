@@ -9,8 +9,8 @@ not reveal it. Three *controls* with known information do:
 * **drawn pairs** (A, A′) have a chosen information. A′ is another row of A, drawn with probability
   proportional to exp(−γ|a − a′|²), so A keeps its marginals, its dimension and its geometry. γ is
   chosen so that the information is about that of the estimate;
-* **a linear model** of A and B is evaluated on rows on which it was not fitted, and gives a lower
-  bound on I(A;B).
+* **a linear model** of A and B, and one of their ranks, is evaluated on rows on which it was not
+  fitted, and gives a lower bound on I(A;B).
 
 To *read* a control is to run the estimator on it. An estimator fails if it does not read the known
 values within the tolerance of ``Claim``.
@@ -29,6 +29,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import digamma, logsumexp
 
 from ib_keras.arrays.codes import entropy
+from ib_keras.arrays.ranks import normal_scores
 from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.scaling import moderate
 from ib_keras.interface import Estimate
@@ -141,7 +142,7 @@ def too_wide(a: np.ndarray, b: np.ndarray, estimate: Estimate, read: Read) -> bo
     if max(a.shape[1], b.shape[1]) == 1 or len(a) < _MIN_ROWS:
         return False
     claim = Claim.of(estimate)
-    if below(claim.highest, linear_bound(a, b)):
+    if any(below(claim.highest, linear_bound(a, b, ranks=ranks)) for ranks in (False, True)):
         return True
     return not any(_reads_pairs(a[rows], b[rows], claim, read) for rows in _increasing(len(a)))
 
@@ -164,7 +165,8 @@ def too_wide_for_classes(
     if a.shape[1] == 1 or len(a) < _MIN_ROWS or not entropy(labels):
         return False
     claim = Claim.of(estimate)
-    if below(claim.highest, linear_bound(a, OneHot(labels, int(labels.max()) + 1))):
+    classes = OneHot(labels, int(labels.max()) + 1)
+    if any(below(claim.highest, linear_bound(a, classes, ranks=ranks)) for ranks in (False, True)):
         return True
     return not any(
         _reads_classes(a[rows], labels[rows], claim, k, metric) for rows in _increasing(len(a))
@@ -198,7 +200,7 @@ def below(value: float, bound: Estimate) -> bool:
     return value < bound.value - _ERRORS * bound.stderr
 
 
-def linear_bound(a: Samples, b: Samples) -> Estimate:
+def linear_bound(a: Samples, b: Samples, *, ranks: bool = False) -> Estimate:
     """Estimate a lower bound on I(A;B) in nats from a linear model and held-out rows.
 
     Half of at most 2 000 rows determine up to 50 principal components of A and of B and their
@@ -209,6 +211,7 @@ def linear_bound(a: Samples, b: Samples) -> Estimate:
     Args:
         a: samples of A, ``(n, da)``.
         b: samples of B, ``(n, db)``.
+        ranks: whether values are replaced by normal scores, which have no heavy tails.
 
     Returns:
         The bound; 0 if no correlation is significant.
@@ -219,7 +222,8 @@ def linear_bound(a: Samples, b: Samples) -> Estimate:
     n, width = len(a), max(a.shape[1], b.shape[1])
     rows = np.random.default_rng(0).permutation(n)[: min(_ROWS, max(200, _VALUES // width))]
     train = len(rows) // 2
-    x, y = (_components(v[rows], train) for v in (a, b))
+    sides: list[np.ndarray] = [np.asarray(v[rows]) for v in (a, b)]
+    x, y = (_components(normal_scores(v) if ranks else v, train) for v in sides)
     left, _, right = np.linalg.svd(x[:train].T @ y[:train], full_matrices=False)
     x, y = (_unit(v[train:] @ axes) for v, axes in ((x, left), (y, right.T)))
     rho = np.clip((x * y).mean(axis=0), 0, 0.999)

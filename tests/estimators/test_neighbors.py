@@ -50,6 +50,15 @@ def plain_ksg(x, y, k, norm):
     return digamma(k) + digamma(len(x)) - np.mean([digamma(c) for c in inside], axis=1).sum()
 
 
+def test_entropies_of_values_with_dense_places_are_flagged():
+    x, y = synthetic.correlated_gaussians(2000, 1, 0.83, seed=0)
+    dense = KozachenkoLeonenko().mutual_information(x**3, y**3)
+    assert dense.value < 0.75 and dense.flags == ("heavy_tails",)
+    uniform = np.random.default_rng(0).uniform(size=(2, 2000, 1))
+    for a, b in ((x, y), (np.exp(x), y), (uniform[0], uniform[0] + 0.1 * uniform[1]), uniform):
+        assert KozachenkoLeonenko().mutual_information(a, b).flags == ()
+
+
 @pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
 @pytest.mark.parametrize("dim", [1, 2, 5, 20])
 def test_ksg_is_its_definition(metric, dim):

@@ -119,6 +119,20 @@ def test_critics_that_find_less_than_half_of_a_linear_model_are_flagged():
     assert "high_dim" not in few.mutual_information(x, rng.normal(size=(500, 60))).flags
 
 
+def test_heavy_tails_hide_no_lack_of_rows():
+    x, y = synthetic.correlated_gaussians(2000, 4, 3.3, seed=0)
+    plain, tails = (
+        KSG().mutual_information(f(x), f(y)) for f in (np.array, lambda v: np.sinh(3 * v))
+    )
+    assert plain.value == pytest.approx(2.5, abs=0.3)
+    # Without their ranks, a linear model of such values finds less than neighbours.
+    assert tails.value < 1.7 and "high_dim" in tails.flags
+    bound = width.linear_bound(np.sinh(3 * x), np.sinh(3 * y))
+    assert bound.value < tails.value
+    ranks = width.linear_bound(np.sinh(3 * x), np.sinh(3 * y), ranks=True)
+    assert ranks.value == pytest.approx(3.3, abs=4 * ranks.stderr)
+
+
 def test_the_flag_says_that_the_value_is_no_use():
     assert flags.doubt(width.FLAG) == flags.NOTHING
     assert ib.estimators.KSG().mutual_information(*RNG(0).normal(size=(2, 20, 5))).flags == ()
