@@ -343,7 +343,8 @@ _ALL = (
         CARE,
         "the compressor lost information",
         "What the codes leave out of one variable is correlated with the other variable, by more "
-        "than 5 % of the value: the compressor lost information. The value is probably too low. "
+        "than 5 % of the value, or a linear model of the variables shows more information than "
+        "their codes: the compressor lost information. The value is probably too low. "
         "What is lost in other ways is not noticed.",
         'Use more codes (`k`, or `sweep=True`), `"ae"` instead of `"pca"` for images, or '
         '`"latent"` if the shared information has little variance.',

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 
 from ib_keras import compression
 from ib_keras.arrays.checks import (
@@ -20,9 +21,10 @@ from ib_keras.arrays.checks import (
 )
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.memory import TILES
-from ib_keras.arrays.rows import slices
+from ib_keras.arrays.rows import Rows, slices
 from ib_keras.compression.compressors import Whitening, canonical
 from ib_keras.errors import ArgumentError
+from ib_keras.estimators import width
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.kernel_density import KernelDensity
@@ -35,7 +37,8 @@ _VALUES_AT_A_TIME = 1 << 24
 FLAG = "lossy"
 # The largest numbers of rows and components from which the left-out information is measured.
 _ROWS, _COMPONENTS = 1000, 50
-# The fewest different codes of these rows, and the width above which PCA is applied first.
+# The fewest different codes from which kernels predict, and the width above which PCA is applied
+# first.
 _LEAST, _WIDE = 64, 400
 # The number of standard errors by which a correlation must exceed 0. Left-out information matters
 # if it exceeds the share _SHARE of the estimate plus _ERRORS of its own standard errors.
@@ -61,8 +64,9 @@ class LossyCompression(FromPairs):
     compressor is fitted on rows that are not used for the estimate. Its error does not show whether
     information was lost: a compressor with the smallest error may lose all information. Two things
     show a loss. The flag ``lossy`` is set if the parts of A and B that the codes do not predict are
-    correlated. A sweep, ``sweep=True``, doubles k until the estimate no longer rises by more than
-    two standard errors, and reports the estimate for each k.
+    correlated, or if a linear model of A and B shows more information than the codes. A sweep,
+    ``sweep=True``, doubles k until the estimate no longer rises by more than two standard errors,
+    and reports the estimate for each k.
 
     Args:
         compress_x: compressor of A, or X: ``"pca"``, ``"ae"``, ``"latent"``, ``"first"``, another
@@ -167,7 +171,8 @@ class LossyCompression(FromPairs):
         one_hot = np.eye(labels.max() + 1)[labels]
         codes, _ = side.codes(self.k, one_hot)
         estimate = self._inner().with_labels(codes, labels[side.rest])
-        estimate = _flagged(estimate, (side.left_out(codes, one_hot),))
+        classes = width.OneHot(labels[side.rest], one_hot.shape[1])
+        estimate = _flagged(estimate, (side.left_out(codes, one_hot),), side.linear, classes)
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -246,7 +251,8 @@ class LossyCompression(FromPairs):
                     "a left_out": first.left_out(of_a[0], second.values),
                     "b left_out": second.left_out(of_b[0], first.values),
                 }
-                kept, details = _flagged(estimate, left.values()), {
+                flagged = _flagged(estimate, left.values(), first.linear, second.linear)
+                kept, details = flagged, {
                     **{name: found.value for name, found in left.items()},
                     **{f"a {name}": value for name, value in of_a[1].items()},
                     **{f"b {name}": value for name, value in of_b[1].items()},
@@ -279,13 +285,26 @@ class LossyCompression(FromPairs):
         return _ESTIMATORS[self.estimator](self)
 
 
-def _flagged(estimate: Any, left: Iterable[Estimate]) -> Any:
-    """Return the estimate, with the flag ``lossy`` if codes leave out much information."""
+def _flagged(
+    estimate: Any,
+    left: Iterable[Estimate],
+    a: width.Linear,
+    b: width.Linear | width.OneHot,
+) -> Any:
+    """Return the estimate, with the flag ``lossy`` if codes leave out much information.
+
+    Args:
+        estimate: the estimate from the codes.
+        left: what the codes of each variable leave out.
+        a: the first variable before the compression.
+        b: the second variable before the compression.
+    """
     matters = any(
         one.value > _SHARE * estimate.value + _ERRORS * one.stderr for one in left if one.value
     )
-    flags = (*estimate.flags, FLAG) if matters else estimate.flags
-    return dataclasses.replace(estimate, flags=flags)
+    if matters or width.linear_shows_more(a, b, width.Claim.of(estimate)):
+        return dataclasses.replace(estimate, flags=(*estimate.flags, FLAG))
+    return estimate
 
 
 def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int = 0) -> Estimate:
@@ -308,17 +327,14 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         Shah & Peters, Ann. Statist. 48, 2020 (conditional dependence by residuals of regressions).
     """
     n = len(codes)
-    if len(np.unique(codes, axis=0)) < _LEAST:
-        return Estimate(0.0, 0.0, kind="lower", n=n)
     train, held = np.split(np.arange(n), [n // 2])
-    codes = Whitening(codes, _COMPONENTS)(codes).astype(np.float64)
     both = []
     for values in (first, second):
         if values.shape[1] > _WIDE:
             values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
         both.append(Whitening(values, _COMPONENTS)(values).astype(np.float64))
     # Columns are predicted independently, so both variables can share one regression.
-    rest = residuals(codes, np.concatenate(both, axis=1), np.arange(n), seed).values
+    rest = _unpredicted(np.concatenate(both, axis=1), codes, seed)
     left = [
         Whitening(part[train], _COMPONENTS)(part)
         for part in np.split(rest, [both[0].shape[1]], axis=1)
@@ -331,6 +347,16 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
         return Estimate(0.0, 0.0, kind="lower", n=len(held))
     error = largest / math.sqrt(len(held))
     return Estimate(-0.5 * math.log1p(-(largest**2)), error, kind="lower", n=len(held))
+
+
+def _unpredicted(values: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
+    """Return values minus their predictions from codes; few codes predict by their means."""
+    found, of = np.unique(codes, axis=0, return_inverse=True)
+    if len(found) < _LEAST:
+        groups = pd.DataFrame(values).groupby(of.reshape(-1))
+        return values - groups.transform("mean").to_numpy()
+    white = Whitening(codes, _COMPONENTS)(codes).astype(np.float64)
+    return residuals(white, values, np.arange(len(codes)), seed).values
 
 
 def _paired(compressor: Any) -> bool:
@@ -349,6 +375,7 @@ class _Side:
         self.fit, self._compressor, self._seed = fit, compressor, seed
         self._codes: dict[int, _Codes] = {}
         self._other: np.ndarray | None = None
+        self.linear = width.Linear(Rows.of(values.reshape(self.n, -1)).take(rest))
 
     def codes(self, k: int, other: np.ndarray) -> _Codes:
         """Return the codes ``(rows, k)`` and the compressor's quality.

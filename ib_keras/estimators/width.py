@@ -142,7 +142,7 @@ def too_wide(a: np.ndarray, b: np.ndarray, estimate: Estimate, read: Read) -> bo
     if max(a.shape[1], b.shape[1]) == 1 or len(a) < _MIN_ROWS:
         return False
     claim = Claim.of(estimate)
-    if any(below(claim.highest, linear_bound(a, b, ranks=ranks)) for ranks in (False, True)):
+    if linear_shows_more(a, b, claim):
         return True
     return not any(_reads_pairs(a[rows], b[rows], claim, read) for rows in _increasing(len(a)))
 
@@ -165,8 +165,7 @@ def too_wide_for_classes(
     if a.shape[1] == 1 or len(a) < _MIN_ROWS or not entropy(labels):
         return False
     claim = Claim.of(estimate)
-    classes = OneHot(labels, int(labels.max()) + 1)
-    if any(below(claim.highest, linear_bound(a, classes, ranks=ranks)) for ranks in (False, True)):
+    if linear_shows_more(a, OneHot(labels, int(labels.max()) + 1), claim):
         return True
     return not any(
         _reads_classes(a[rows], labels[rows], claim, k, metric) for rows in _increasing(len(a))
@@ -195,12 +194,45 @@ def too_loose(a: Samples, b: Samples, estimate: Estimate) -> bool:
     return below(max(0.0, estimate.value) + _ERRORS * estimate.stderr, share)
 
 
+def linear_shows_more(a: Samples | Linear, b: Samples | Linear, claim: Claim) -> bool:
+    """Return whether a linear model of the values, or of their ranks, excludes an estimate."""
+    if len(a) < _MIN_ROWS:
+        return False
+    bounds = (linear_bound(a, b, ranks=ranks) for ranks in (False, True))
+    return any(below(claim.highest, bound) for bound in bounds)
+
+
 def below(value: float, bound: Estimate) -> bool:
     """Return whether a value is below a lower bound by more than three of its standard errors."""
     return value < bound.value - _ERRORS * bound.stderr
 
 
-def linear_bound(a: Samples, b: Samples, *, ranks: bool = False) -> Estimate:
+class Linear:
+    """Principal components of a variable for ``linear_bound``, which are computed once.
+
+    Args:
+        samples: samples, ``(n, d)``.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        self.shape = samples.shape
+        self._found: dict[tuple[int, bool], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def components(self, count: int, ranks: bool) -> np.ndarray:
+        """Return components of ``count`` rows, of which the first half has unit covariance."""
+        if (count, ranks) not in self._found:
+            rows = np.random.default_rng(0).permutation(len(self))[:count]
+            values = np.asarray(self._samples[rows])
+            values = normal_scores(values) if ranks else values
+            self._found[count, ranks] = _components(values, count // 2)
+        return self._found[count, ranks]
+
+
+def linear_bound(a: Samples | Linear, b: Samples | Linear, *, ranks: bool = False) -> Estimate:
     """Estimate a lower bound on I(A;B) in nats from a linear model and held-out rows.
 
     Half of at most 2 000 rows determine up to 50 principal components of A and of B and their
@@ -220,10 +252,10 @@ def linear_bound(a: Samples, b: Samples, *, ranks: bool = False) -> Estimate:
         van den Oord, Li & Vinyals, arXiv:1807.03748 (the bound).
     """
     n, width = len(a), max(a.shape[1], b.shape[1])
-    rows = np.random.default_rng(0).permutation(n)[: min(_ROWS, max(200, _VALUES // width))]
-    train = len(rows) // 2
-    sides: list[np.ndarray] = [np.asarray(v[rows]) for v in (a, b)]
-    x, y = (_components(normal_scores(v) if ranks else v, train) for v in sides)
+    count = min(n, _ROWS, max(200, _VALUES // width))
+    train = count // 2
+    sides = (v if isinstance(v, Linear) else Linear(v) for v in (a, b))
+    x, y = (side.components(count, ranks) for side in sides)
     left, _, right = np.linalg.svd(x[:train].T @ y[:train], full_matrices=False)
     x, y = (_unit(v[train:] @ axes) for v, axes in ((x, left), (y, right.T)))
     rho = np.clip((x * y).mean(axis=0), 0, 0.999)

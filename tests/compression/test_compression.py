@@ -73,6 +73,21 @@ def test_no_linear_compressor_of_least_error_need_keep_anything():
     assert kept.value > 1.2
 
 
+def test_a_linear_model_shows_what_codes_lose():
+    first = LossyCompression("first", "first")
+    for mi in (0.0, 1.0):
+        hidden = synthetic.hidden_pairs(2000, 32, mi, seed=1)
+        lost = LossyCompression(k=2).mutual_information(*hidden)
+        assert lost.value < 0.1 and ("lossy" in lost.flags) == (mi > 0)
+        # The first pixels of a rectangle are the same nearly always.
+        rectangles = synthetic.rectangle_images(2000, 16, mi, seed=1)
+        lost = first.mutual_information(*rectangles)
+        assert lost.value < 0.05 and ("lossy" in lost.flags) == (mi > 0)
+    labels = (rectangles[0].mean(axis=(1, 2, 3)) > 0.2).astype(int)
+    lost = first.with_labels(rectangles[0], labels)
+    assert lost.value < 0.2 and "lossy" in lost.flags
+
+
 def test_gaussian_images_by_components():
     for mi in (1.0, 3.0, 5.0):
         x, y = synthetic.gaussian_images(5000, 16, mi, seed=1)
