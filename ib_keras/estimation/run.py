@@ -98,7 +98,7 @@ def run_all(
     for source in sources:
         where, t, extent, of_rows = source.where, source.read(), source.extent(), source.rows()
         codes = samples.input_codes(of_rows)
-        constant = extent is not None and _is_constant(t)
+        constant = extent is not None and all(map(_is_constant, _before_noise(source, t)))
         targets = {
             target.quantity: samples.target_values(target, of_rows) for target in samples.targets
         }
@@ -124,6 +124,15 @@ def run_all(
                 rows = [with_flags(one, "constant") for one in rows]
             yield from flagged(rows, of_x)
             done()
+
+
+def _before_noise(source: Source, t: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return what is random only through X: S, the parameters of a declared distribution, or T."""
+    declared = source.conditional()
+    if declared is not None:
+        return declared
+    clean = source.clean() if source.where.noise_std > 0 else None
+    return (t if clean is None else clean,)
 
 
 def _is_constant(t: np.ndarray) -> bool:

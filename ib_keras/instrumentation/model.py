@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -315,6 +316,13 @@ class InstrumentedModel(keras.Model):
         names = self.select_taps(layers)
         root = self._state.programs.seed(seed)
         viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
+        if draws > 1 and not self._is_random(names, clean):
+            warnings.warn(
+                "All draws are equal, because no layer is random at inference. As in `predict`, "
+                "Keras replaces the argument `training=True` of a layer in a Functional model: to "
+                "draw at inference, a layer of your own must pass it to dropout in its `call`.",
+                stacklevel=2,
+            )
         kind = CLEAN if clean else NOISY
         wanted = {kind: names, MASK: self.masked_positions(viewed)}
         return self.gather(
@@ -504,6 +512,11 @@ class InstrumentedModel(keras.Model):
     def view_noise(self, viewed: Viewed) -> dict[str, float]:
         """Return the standard deviation of the noise of each tap, or of its view if it has one."""
         return {name: viewed.noise_std(name, own) for name, own in self.noise_std.items()}
+
+    def _is_random(self, names: Sequence[str], clean: bool) -> bool:
+        """Return whether any of these taps has a new value at each pass."""
+        noisy = () if clean else (name for name in names if self.noise_std[name] > 0)
+        return bool(self.random_taps.intersection(names)) or any(noisy)
 
     def random_views(self, viewed: Viewed) -> frozenset[str]:
         """Return the taps whose S, or the view of it, is random given the input.

@@ -240,10 +240,10 @@ def spec_of(inputs: Any) -> Any:
 
 def build(model: keras.Model, spec: Any) -> None:
     """Build a model that was never called, by one call on zeros."""
-    zeros = keras.tree.map_structure(
-        lambda s: tf.zeros([1, *(size or 1 for size in s.shape[1:])], s.dtype), spec
-    )
     with tf.init_scope():  # outside of any graph that is being traced
+        zeros = keras.tree.map_structure(
+            lambda s: tf.zeros([1, *(size or 1 for size in s.shape[1:])], s.dtype), spec
+        )
         model(zeros, training=False)
 
 

@@ -340,6 +340,21 @@ def test_a_constant_layer_is_flagged():
     assert all(len(set(own.split(","))) == len(own.split(",")) for own in table["flags"])
 
 
+def test_a_dead_layer_with_noise_is_constant_too(tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    layers = [keras.layers.Dense(2, "relu", name=name) for name in ("alive", "dead")]
+    network = ib.instrument(keras.Sequential([keras.Input((3,)), *layers]), noise_std=0.5, seed=0)
+    layers[1].set_weights([np.zeros((2, 2)), -np.ones(2)])
+    for source in (network, tmp_path / "run"):
+        if source is not network:
+            network.compile("sgd", "mse")
+            recorder = ib.Recorder(source, x, x[:, 0], epochs=[0])
+            network.fit(x, np.zeros((200, 2)), epochs=1, verbose=0, callbacks=[recorder])
+        table = ib.estimate(source, "sp", **({"inputs": x} if source is network else {}))
+        own = table.set_index("layer")["flags"].str.contains("constant").groupby("layer").all()
+        assert own["dead"] and not own["alive"]
+
+
 @pytest.mark.parametrize("estimator", ["ebab", {"name": "binning", "quantile": True}])
 def test_equal_counts_of_a_single_neuron_are_at_their_ceiling(estimator):
     rng = np.random.default_rng(0)

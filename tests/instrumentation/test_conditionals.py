@@ -157,6 +157,26 @@ def test_dropout_at_inference():
     assert declared.stderr < single.stderr / 2
 
 
+class UnitDropoutAtInference(keras.layers.Dropout):
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=True)
+
+
+def test_draws_that_are_equal_are_warned_of():
+    inputs = keras.Input((2,))
+    # Keras replaces this argument when the model is called for inference.
+    dropped = keras.layers.Dropout(0.5)(inputs, training=True)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="t")(dropped))
+    x = np.ones((3, 2), "float32")
+    with pytest.warns(UserWarning, match="All draws are equal"):
+        draws = ib.instrument(model, layers="t").capture(x, draws=2)["t"]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    noisy = ib.instrument(model, layers="t", noise_std={"t": 0.1})
+    assert noisy.capture(x, draws=2)["t"].std(axis=0).min() > 0
+    with pytest.warns(UserWarning, match="All draws are equal"):
+        noisy.capture(x, draws=2, clean=True)
+
+
 def test_dropout_of_units_tells_more_the_more_samples():
     """Given x, T has finitely many values: I(X;T) is infinite, and what is found grows with n."""
 
@@ -169,7 +189,9 @@ def test_dropout_of_units_tells_more_the_more_samples():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((2,))
     hidden = keras.layers.Dense(16, activation="relu")(inputs)
-    dropped = keras.layers.Dropout(0.5)(hidden, training=True)
+    dropped = UnitDropoutAtInference(0.5)(hidden)
     model = keras.Model(inputs, keras.layers.Dense(2, name="t")(dropped))
+    draws = ib.instrument(model, layers="t").capture(np.ones((3, 2), "float32"), draws=2)["t"]
+    assert draws.std(axis=0).min() > 0
     values = [found(n) for n in (250, 1000, 4000)]
     assert values[0] + 0.15 < values[1] and values[1] + 0.15 < values[2]

@@ -454,3 +454,20 @@ def test_bad_input(mlp, inputs):
     with pytest.raises(ValueError):
         noisy(np.zeros((2, 9), "float32"))
     assert all("call" not in layer.__dict__ for layer in mlp.layers)
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+def test_a_subclassed_model_may_be_built_by_fit(noise_std):
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = keras.layers.Dense(3, name="first")
+            self.last = keras.layers.Dense(2, name="last")
+
+        def call(self, inputs):
+            return self.last(self.first(inputs))
+
+    network = ib.instrument(Network(), noise_std=noise_std)
+    network.compile("sgd", "mse")
+    network.fit(np.ones((8, 4), "float32"), np.ones((8, 2)), verbose=0)
+    assert list(network.tap_names) == ["first", "last"]
