@@ -144,6 +144,16 @@ _ALL = (
         "Compare layers by I(T;Y), or train with noise and use `sp`.",
     ),
     Flag(
+        "chance",
+        NOTHING,
+        "labels in random order give most of the value",
+        "Labels in random order, about which the layer knows nothing, give more than half of the "
+        "value. At this scale nearly every sample is distinct from all others, and a sample that "
+        "is alone in its bin, or under its kernel, seems to determine its label.",
+        "Use coarser bins or a larger variance, more samples, or an estimator without them: `ksg`, "
+        "`mutual_information`, or the accuracy of a classifier.",
+    ),
+    Flag(
         "outliers",
         NOTHING,
         "a few rows set the scale of the bins or of the noise",
@@ -249,10 +259,11 @@ _ALL = (
         "undersampled",
         CARE,
         "there are too few rows for the number of different values",
-        "Many categories, or pairs of categories, have few rows. Then even a permuted variable "
-        "seems to have information, and a category that was seen once says nothing about the next "
-        "row.",
-        "Merge rare categories, or use more rows. If the values are numbers, say so by `kind`.",
+        "Many categories, pairs of categories, or bins have few rows. Then even a permuted "
+        "variable seems to have information, of an I(T;Y) more than a tenth of the value, and a "
+        "category that was seen once says nothing about the next row.",
+        "Merge rare categories, use coarser bins, or more rows. If the values are numbers, say so "
+        "by `kind`.",
     ),
     Flag(
         "unbounded",

@@ -20,6 +20,9 @@ from ib_keras.interface import Estimate, LayerInformation, Traits
 
 # An estimate is flagged above this share of its ceiling, because it may not describe the network.
 SATURATION = 0.99
+# The smallest information of permuted labels that matters, in nats, and the shares of an estimate
+# of I(T;Y) above which it is undersampled, and mostly due to chance.
+_CHANCE, _UNDERSAMPLED, _MOSTLY_CHANCE = 0.01, 0.1, 0.5
 # The flag of estimates whose bins or noise have a scale that a few rows set.
 OUTLIERS = "outliers"
 # Share of the logarithm of the batch size above which a contrastive bound is flagged.
@@ -382,6 +385,18 @@ def saturation(value: float, n: int, ceiling: float | None = None) -> tuple[str,
     """Return ``("saturated",)`` if ``value`` is within 1 % of ln n, or of a lower ceiling H(X)."""
     limit = math.log(n) if ceiling is None else min(math.log(n), ceiling)
     return ("saturated",) if limit > 0 and value >= SATURATION * limit else ()
+
+
+def of_chance(value: float, chance: float) -> tuple[str, ...]:
+    """Return a flag if labels in random order seem to have much of the information of the labels.
+
+    Args:
+        value: the estimate of I(T;Y).
+        chance: the estimate for permuted labels, about which T has no information.
+    """
+    if chance < max(_CHANCE, _UNDERSAMPLED * value):
+        return ()
+    return ("chance",) if chance >= _MOSTLY_CHANCE * value else ("undersampled",)
 
 
 def log_batch(value: float, batch_size: int) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from ib_keras.estimators.base import (
     FromClasses,
     check_memory,
     network_noise,
+    of_chance,
     saturation,
 )
 from ib_keras.estimators.kernels.pairwise import kernel_sums
@@ -81,7 +82,9 @@ class _KDE(FromClasses):
             return LayerInformation(information)
         ty = float((within - everything).mean())
         ty = 0.0 if abs(ty) < 1e-12 else ty  # rounding in a constant layer
-        flags = (*flags, *binned)
+        if "saturated" not in flags:
+            flags += of_chance(ty, _of_permuted(everything, labels))
+        flags += binned
         return LayerInformation(information, Estimate(ty, flags=flags, n=n, dim=dim))
 
     def given_target(
@@ -260,3 +263,18 @@ class AdaptiveKDE(_KDE):
 
     def _of_scale(self, samples: np.ndarray) -> tuple[str, ...]:
         return (OUTLIERS,) if few_rows_set_range(samples) else ()
+
+
+def _of_permuted(logs: np.ndarray, labels: np.ndarray) -> float:
+    """Return about the I(T';Y) that labels in random order have.
+
+    Each sample is certain to be in its own class; every other sample is so by chance.
+
+    Args:
+        logs: ln of the mean kernel over all samples, ``(n,)``.
+        labels: classes 0…K−1, ``(n,)``.
+    """
+    n, counts = len(logs), np.bincount(labels)[labels]
+    others = np.maximum(n * np.exp(logs) - 1, 0)
+    within = (1 + others * (counts - 1) / max(1, n - 1)) / counts
+    return float((np.log(within) - logs).mean())

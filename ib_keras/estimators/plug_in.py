@@ -21,6 +21,7 @@ from ib_keras.estimators.base import (
     FromClasses,
     check_memory,
     network_noise,
+    of_chance,
     saturation,
 )
 from ib_keras.interface import Estimate, LayerInformation, Traits
@@ -122,7 +123,10 @@ class PlugIn(FromClasses, abc.ABC):
         if labels is None:
             return LayerInformation(information)
         relevant = information_of_codes(codes, labels)
-        flags = (*flags, *binned)
+        if "saturated" not in flags:
+            permuted = np.random.default_rng(0).permutation(labels)
+            flags += of_chance(relevant, information_of_codes(codes, permuted))
+        flags += binned
         return LayerInformation(information, Estimate(relevant, flags=flags, n=n, dim=dim))
 
     def entropy(self, a: np.ndarray) -> Estimate:

@@ -22,7 +22,13 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.rows import TILE, Rows, slices
 from ib_keras.arrays.structures import array_codes
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.base import FromClasses, check_memory, log_batch, saturation
+from ib_keras.estimators.base import (
+    FromClasses,
+    check_memory,
+    log_batch,
+    of_chance,
+    saturation,
+)
 from ib_keras.estimators.monte_carlo import (
     Mean,
     Mixture,
@@ -32,6 +38,10 @@ from ib_keras.estimators.monte_carlo import (
     draws_each,
 )
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
+
+# Estimates from all and from half of the rows agree if they differ by less than this number of nats
+# plus this share of the value, beyond their errors.
+_LEAST, _SHARE = 0.01, 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +88,9 @@ class SamplePropagation(FromClasses):
 
     The flags are ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound
     is near ln K; and ``high_dim`` if half of the inputs and propagations give a different estimate,
-    by more than 3 standard errors. For a population, and with ``resample``, only the propagations
-    are halved; if they cannot be, as fewer than four, the flag is set, too. ``high_dim`` means that
+    by more than 3 standard errors, 2 % and 0.01 nats. For a population, and with ``resample``, only
+    the propagations are halved; if they cannot be, as fewer than four, the flag is set, too.
+    ``high_dim`` means that
     there are too few samples for this dimension: the value describes these samples but not their
     distribution. If I(X;T) has one of the flags and permuted labels give more than a tenth of
     I(T;Y), I(T;Y) has ``high_dim``, too.
@@ -224,9 +235,9 @@ class SamplePropagation(FromClasses):
     def _chance(self, data: Propagations, ty: Mean) -> tuple[str, ...]:
         """Return ``("high_dim",)`` if permuted labels, without information, give much of I(T;Y)."""
         chance = data.of_permuted_labels(np.random.default_rng([self.seed, 4]))
-        if chance is None or chance.value < max(0.1 * ty.value, 3 * chance.error):
+        if chance is None or chance.value < 3 * chance.error:
             return ()
-        return ("high_dim",)
+        return ("high_dim",) if of_chance(ty.value, chance.value) else ()
 
     def _bounds(
         self, data: Propagations, means: np.ndarray, deviations: np.ndarray
@@ -303,7 +314,8 @@ def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
     if half is None:
         return ()
     error = math.hypot(mean.error, half.error)
-    return ("high_dim",) if abs(mean.value - half.value) > 3 * error else ()
+    tolerated = 3 * error + _LEAST + _SHARE * abs(mean.value)
+    return ("high_dim",) if abs(mean.value - half.value) > tolerated else ()
 
 
 def _deviations(scale: Any, samples: np.ndarray, noise_std: float, conditional: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators import EBAB, Binning
+from ib_keras.estimators import EBAB, KDE, AdaptiveKDE, Binning
 from ib_keras.estimators.plug_in import digitise
 
 
@@ -84,6 +84,20 @@ def test_saturation_is_flagged():
 @pytest.mark.parametrize(
     "made", [EBAB(), Binning(quantile=True), Binning(quantile=True, range="neuron")]
 )
+def test_information_about_labels_in_random_order_is_flagged():
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=(2000, 2))
+    coin, side = rng.integers(0, 2, 2000), (t[:, 0] > 0).astype(int)
+    for made in (EBAB(), Binning(), KDE(1e-3), AdaptiveKDE()):
+        by_chance = made.estimate(t, y=coin).ty
+        assert by_chance.value > 0.1 and "chance" in by_chance.flags
+        narrow = made.estimate(t[:, :1], y=side).ty
+        assert narrow.value > 0.6 and not {"chance", "undersampled"} & set(narrow.flags)
+        assert "chance" not in made.estimate(t, y=coin).xt.flags
+    assert "undersampled" in EBAB().estimate(t, y=side).ty.flags
+    assert "chance" not in made.estimate(t[:, :1] > 0, y=coin).ty.flags
+
+
 def test_a_line_fills_bins_of_equal_counts(made):
     p = 1 / (1 + np.exp(-np.random.default_rng(0).normal(size=(2000, 1))))
     softmax = np.hstack([p, 1 - p])
