@@ -47,6 +47,7 @@ class Verdict:
         curve: the maximum and the end of I(X;T), and the estimator, as text.
         why: the reasons for the belief, as clauses.
         runs: number of runs on which the verdict is based.
+        all_runs: number of runs of the group, including those that are left out because of flags.
         p: p-value of the fall, adjusted for the tests of all layers and estimators.
         tests: number of these tests.
         tested: whether the error of the fall is known, from standard errors or several runs.
@@ -59,6 +60,7 @@ class Verdict:
     curve: str
     why: tuple[str, ...]
     runs: int
+    all_runs: int
     p: float = math.nan
     tests: int = 0
     tested: bool = False
@@ -230,7 +232,7 @@ def _verdict(
         unusable = dict.fromkeys([*_nothing(_all(flags.map(_split))), *_all(curves["nothing"])])
         reasons = [flagging.reason(f) for f in unusable]
         reasons = reasons or ["there are no finite values"]
-        return Verdict(group, layer, UNKNOWN, NO, "", tuple(reasons), runs)
+        return Verdict(group, layer, UNKNOWN, NO, "", tuple(reasons), runs, runs)
     # The verdict quotes the estimator with the fewest flags.
     doubts = usable.groupby("estimator", sort=False)["care"].agg(lambda c: max(map(len, c)))
     best = str(doubts.idxmin())
@@ -258,15 +260,18 @@ def _verdict(
     tested = bool(by["tested"][best])
     if not tested:
         why.append("the values have no standard errors")
+    used = own["run"].nunique()
+    if used < runs:
+        lost = curves[(curves["estimator"] == best) & (curves["nothing"].map(len) > 0)]["nothing"]
+        reasons = [flagging.reason(flag) for flag in _all(lost)] or ["they have no estimates"]
+        why.append(f"{runs - used} of {runs} runs are left out, because {' and '.join(reasons)}")
     if not why:
         why.append("no value is flagged at the maximum or the end")
-    doubtful = what == OPEN or not tested or bool(care or rise)
+    doubtful = what == OPEN or not tested or bool(care or rise) or used < runs
     belief = NO if what == DISPUTED else CARE if doubtful else YES
     p = float(by["q"][best])
     curve = _from_to(own, unit, best)
-    return Verdict(
-        group, layer, what, belief, curve, tuple(why), own["run"].nunique(), p, count, tested
-    )
+    return Verdict(group, layer, what, belief, curve, tuple(why), used, runs, p, count, tested)
 
 
 def _tests_of(count: int) -> str:
@@ -338,11 +343,12 @@ def _belief(own: Sequence[Verdict]) -> str:
         text = f"Do not believe it yet: {'; '.join(why[:3])}."
     else:
         text = f"Believe it with care: {'; '.join(why[:3])}."
-    runs = min(v.runs for v in relevant)
-    if runs == 1:
+    least = min(relevant, key=lambda v: v.runs)
+    if least.all_runs == 1:
         text += " There is only one run; with another seed the result may differ."
     else:
-        text += f" It is based on {runs} runs."
+        some = f"{least.runs} of " if least.runs < least.all_runs else ""
+        text += f" It is based on {some}{least.all_runs} runs."
     tests = max(v.tests for v in relevant)
     return text + (
         f" The false-discovery rate over {_tests_of(tests)} of layers and "

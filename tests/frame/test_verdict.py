@@ -182,6 +182,18 @@ def test_seeds_are_taken_together():
     assert "3 runs" in rule.headline([one(table)])[0][1]
 
 
+@pytest.mark.parametrize("left_out", [1, 2])
+def test_runs_that_are_left_out_are_told(left_out):
+    tables = [curves({"a": (5, 8, 6)}, run=f"tanh-{i}", stderr=0.1) for i in range(3)]
+    for table in tables[:left_out]:
+        table["flags"] = "high_dim"
+    found = one(pd.concat(tables, ignore_index=True))
+    assert (found.runs, found.all_runs, found.belief) == (3 - left_out, 3, rule.CARE)
+    assert f"{left_out} of 3 runs are left out, because there are too few" in found.why[0]
+    believe = rule.headline([found])[0][1]
+    assert f"based on {3 - left_out} of 3 runs" in believe and "only one run" not in believe
+
+
 def test_nothing_to_say():
     table = curves({"a": (5, 8, 6)})
     assert rule.verdicts(table[:1]) == []
