@@ -77,11 +77,13 @@ flags.DEFINE_multi_string(
     "without a model need --model.",
 )  # fmt: skip
 flags.DEFINE_bool("enable_caching", True, "Reuse the results of tasks that have not changed.")
-flags.DEFINE_string("run_dir", None, "[local] Folder of the results; runs/<pipeline> by default.")
+flags.DEFINE_string(
+    "run_dir", None, "[local, vertex, kubeflow] Folder of the results; runs/<pipeline> by default."
+)
 flags.DEFINE_string(
     "output", None,
-    "[compile] The file to write; <pipeline>.yaml by default. With --dry_run: a file for the whole "
-    "request, or - to print it.",
+    "[compile, vertex, kubeflow] The file to write; <pipeline>.yaml by default. With --dry_run: a "
+    "file for the whole request, or - to print it.",
 )  # fmt: skip
 
 # Options of the remote runners, whose modules are imported on use.
@@ -115,10 +117,36 @@ def main() -> None:
     for flag in _FLAGS.get_key_flags_for_module(_FLAGS.find_module_defining_flag("pipeline")):
         _FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     try:
-        app.run(run)
+        app.run(run, flags_parser=_parse_flags)
     except BrokenPipeError:  # the reader of the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Parse the flags as absl does; a parameter of a pipeline that is no flag is explained."""
+    try:
+        return _FLAGS(argv, known_only=False)
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        print(
+            f"ib-keras: There is no flag --{name}. Expected a flag of --helpshort; a parameter of "
+            f"a pipeline, as --describe lists them, is passed as --set {name}=…",
+            file=sys.stderr,
+        )
+        raise SystemExit(1) from None
+
+
+def check_runner(runner: str) -> None:
+    """Raise an ``ArgumentError`` if a flag was passed that this runner does not use."""
+    for name in REMOTE:
+        tags = re.match(r"\[(.*?)\]", _FLAGS[name].help)
+        if _FLAGS[name].present and tags and runner not in tags[1].split(", "):
+            raise ArgumentError(
+                f"--{name} has no effect with --runner={runner}",
+                f"--runner={' or '.join(tags[1].split(', '))}, or no --{name}",
+                f"--{name}={_FLAGS[name].value}",
+            )
 
 
 def run(argv: list[str]) -> int:
@@ -135,6 +163,7 @@ def run(argv: list[str]) -> int:
                     f"one of {list(known)}",
                     f"--{name}={_FLAGS[name].value}",
                 )
+        check_runner(_FLAGS.runner)
         module = importlib.import_module(f"ib_keras.pipelines.{_FLAGS.pipeline}")
         pipeline = pipeline_of(module, _FLAGS.preset)
         if _FLAGS.describe:

@@ -26,6 +26,7 @@ class Checkpoints(NamedTuple):
         epochs: the epochs with a checkpoint.
         logs: Keras's logs, one row per epoch.
         training: how the network was trained; ``None`` if it was trained elsewhere.
+        model: the identifier of the model, whose module may register layers.
     """
 
     folder: pathlib.Path
@@ -33,6 +34,7 @@ class Checkpoints(NamedTuple):
     epochs: list[int]
     logs: pd.DataFrame
     training: dict[str, Any] | None = None
+    model: str = ""
 
     def path(self, epoch: int) -> pathlib.Path:
         """Return the ``.keras`` file of an epoch."""
@@ -40,6 +42,7 @@ class Checkpoints(NamedTuple):
 
     def load(self, epoch: int) -> keras.Model:
         """Return the model of an epoch."""
+        models.register(self.model)
         return models.load(self.path(epoch))
 
 
@@ -59,7 +62,8 @@ def read(path: str | os.PathLike) -> Checkpoints:
     training = manifest.get("training")
     if not isinstance(training, dict):
         training = None  # folders of earlier versions have none
-    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs, training)
+    model = str(manifest.get("model", ""))
+    return Checkpoints(folder, manifest["run"], manifest["epochs"], logs, training, model)
 
 
 def name(epoch: int) -> str:

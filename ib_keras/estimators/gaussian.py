@@ -71,8 +71,9 @@ class Gaussian(FromPairs):
             b: samples of B, ``(n, ...)``.
 
         Returns:
-            The estimate, with the flag ``not_normal`` if the mean of |z|⁴ is not that of normal
-            variables, where z are the whitened canonical variates of A and B.
+            The estimate, with the flag ``not_normal`` if the means of |z|⁴ are not those of normal
+            variables, where z are the canonical variates of A and the residuals of those of B, or
+            if the squared lengths of both are correlated.
 
         Raises:
             ArgumentError: If the lengths differ, n ≤ d_a + d_b + 1, or a linear function of A
@@ -100,21 +101,29 @@ class Gaussian(FromPairs):
         ratios, squares = _log_ratios(*sides, to_a, to_b, rho)
         # Without correlation the ratios vanish, and the error is of second order.
         error = math.hypot(float(ratios.std(ddof=1)) / math.sqrt(n), math.sqrt(p * q / 2) / n)
-        flags = () if _may_be_normal(squares, 2 * len(rho)) else ("not_normal",)
+        flags = () if _may_be_normal(squares, len(rho)) else ("not_normal",)
         return Estimate(value, error, flags=flags, n=n, dim=second.shape[1])
 
 
 def _may_be_normal(squares: np.ndarray, dim: int) -> bool:
-    """Return whether squared lengths |z|² could be those of normal variables of this dimension.
+    """Return whether squared lengths |z|² could be those of two independent normal variables.
 
-    E |z|⁴ = d (d + 2) for a standard normal z, and the variance of its sample mean is about
-    8 d (d + 2)/n.
+    E |z|⁴ = d (d + 2) for a standard normal z of dimension d, and the variance of its sample mean
+    is about 8 d (d + 2)/n. Squared lengths of independent variables are not correlated.
+
+    Args:
+        squares: the squared lengths of both variables, ``(2, n)``.
+        dim: the dimension of each of them.
     """
-    n, expected = len(squares), dim * (dim + 2)
-    if n < _ROWS_EACH * dim:
+    n = squares.shape[1]
+    if n < 2 * _ROWS_EACH * dim:
         return True
-    found = float(np.square(squares).mean())
-    return abs(found - expected * (n - 1) / (n + 1)) <= _ERRORS * math.sqrt(8 * expected / n)
+    for lengths, d in ((squares[0], dim), (squares[1], dim), (squares.sum(axis=0), 2 * dim)):
+        expected = d * (d + 2)
+        found = float(np.square(lengths).mean())
+        if abs(found - expected * (n - 1) / (n + 1)) > _ERRORS * math.sqrt(8 * expected / n):
+            return False
+    return abs(np.corrcoef(squares)[0, 1]) <= _ERRORS / math.sqrt(n)
 
 
 def _check_rows(n: int, columns: int) -> None:
@@ -179,19 +188,21 @@ def _orthonormal(matrix: np.ndarray, rounding: np.ndarray) -> tuple[np.ndarray, 
 def _log_ratios(
     a: Rows, b: Rows, to_a: np.ndarray, to_b: np.ndarray, rho: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, and |z|², ``(n,)``.
+    """Return ln p(a,b)/p(a)p(b) of each sample under the fitted Gaussian, ``(n,)``, and |z|².
 
-    z are the canonical variates of A, and of B after the linear relation with A is removed.
+    z are the canonical variates of A, and of B after the linear relation with A is removed; their
+    squared lengths are ``(2, n)``.
     """
     n, k, width = len(a), len(rho), a.shape[1] + b.shape[1]
     r2 = np.square(rho)
-    out, squares = np.empty(n), np.empty(n)
+    out, squares = np.empty(n), np.empty((2, n))
     for rows in slices(n, max(4 * width, TILE // width)):
         x = math.sqrt(n) * (a[rows] @ to_a[:, :k])
         y = math.sqrt(n) * (b[rows] @ to_b[:, :k])
         quadratic = (r2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - r2))
         out[rows] = -0.5 * np.log1p(-r2).sum() - quadratic.sum(axis=1)
-        squares[rows] = (x**2 + (y - rho * x) ** 2 / (1 - r2)).sum(axis=1)
+        squares[0, rows] = np.square(x).sum(axis=1)
+        squares[1, rows] = (np.square(y - rho * x) / (1 - r2)).sum(axis=1)
     return out, squares
 
 

@@ -44,9 +44,10 @@ def compare(
         A frame with a row for each other label and matched estimate: ``baseline`` and ``other``
         (the labels), ``run`` (if matched by run), ``layer``, ``layer_index``, ``estimator``,
         ``quantity``, ``epoch``, ``value_baseline``, ``value_other``, ``difference`` (other −
-        baseline), its ``stderr``, ``exceeds`` (whether the difference exceeds 2 standard errors;
-        missing if an error is unknown), ``runs_baseline``, ``runs_other``, ``flags`` of both, and
-        ``unit``.
+        baseline), its ``stderr``, ``exceeds`` (whether the difference exceeds 2 standard errors,
+        or for means over few runs as many as Student's distribution requires; missing if an error
+        is unknown or a flag says that a value says nothing about the network), ``runs_baseline``,
+        ``runs_other``, ``flags`` of both, and ``unit``.
 
     Raises:
         ArgumentError: If there are fewer than two tables, a table lacks columns, runs cannot be
@@ -133,6 +134,14 @@ def _union(*flags: str) -> str:
     return ",".join(sorted(flagging.split(",".join(map(str, flags)))))
 
 
+def _errors(runs: pd.Series) -> np.ndarray:
+    """Return the number of standard errors that means over runs must differ by."""
+    from scipy.special import ndtr, stdtrit
+
+    several = np.maximum(runs.to_numpy(float) - 1, 1)
+    return np.where(runs > 1, stdtrit(several, ndtr(ERRORS)), ERRORS)
+
+
 def _difference(
     first: pd.DataFrame, second: pd.DataFrame, baseline: str, other: str, key: list[str]
 ) -> pd.DataFrame:
@@ -141,10 +150,11 @@ def _difference(
     )
     pair["difference"] = pair["value_other"] - pair["value_baseline"]
     pair["stderr"] = np.hypot(pair["stderr_baseline"], pair["stderr_other"])
-    exceeds = (pair["difference"].abs() > ERRORS * pair["stderr"]).astype("boolean")
-    unknown = pair["stderr"].isna() | pair["difference"].isna()
-    pair["exceeds"] = exceeds.mask(unknown)
     pair["flags"] = list(map(_union, pair["flags_baseline"], pair["flags_other"]))
+    fewest = pair[["runs_baseline", "runs_other"]].min(axis=1)
+    exceeds = (pair["difference"].abs() > _errors(fewest) * pair["stderr"]).astype("boolean")
+    useless = pair["flags"].map(flagging.doubt) >= flagging.NOTHING
+    pair["exceeds"] = exceeds.mask(pair["stderr"].isna() | pair["difference"].isna() | useless)
     pair["baseline"], pair["other"] = baseline, other
     columns = ["baseline", "other", *(c for c in ("run",) if c in key), "layer", "layer_index",
                "estimator", "quantity", "epoch", "value_baseline", "value_other", "difference",

@@ -202,8 +202,8 @@ def _read_one(path: pathlib.Path, name: str) -> tuple[pa.Table, pa.Table | None]
     if not file.is_file():
         raise StoreError(
             f"{name!r} has no estimates",
-            f"a folder with {ESTIMATES}; for an activation store, ib_keras.frame.write of the table "
-            "that ib_keras.estimate returns, or ib_keras.Recorder with `estimators`",
+            f"a folder with {ESTIMATES}; for an activation store, ib_keras.frame.write saves the "
+            "table that ib_keras.estimate returns, and ib_keras.Recorder with `estimators` its own",
             sorted(p.name for p in path.iterdir())[:10],
         )
     shown = name if file == path else f"{name}/{ESTIMATES}"

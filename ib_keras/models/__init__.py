@@ -15,6 +15,7 @@ from ib_keras.models.identifiers import (
     noise_std,
     recipe,
     reconstructs,
+    register,
     seed,
     shuffles_labels,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "noisy_cnn",
     "recipe",
     "reconstructs",
+    "register",
     "resnet",
     "resnet_autoencoder",
     "seed",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +33,8 @@ from ib_keras.training import recipe as recipes
 
 Identifier = str | os.PathLike | Mapping[str, Any]
 
+# The longest part of an error of Keras that is quoted.
+_LONGEST = 300
 # Keys of a model's JSON that concern its training instead of its construction.
 _TRAINING_KEYS = (
     "checkpoints", "label", "layers", "learning_rate", "logs", "loss", "noise_std", "pattern",
@@ -281,7 +285,8 @@ def _check_fits(
     if not fits:
         raise ArgumentError(
             f"The model {name!r} does not fit the data",
-            expected,
+            f"{expected}; another model is chosen by --model or the parameter `models`: one of "
+            f"{names()}, a .keras file, or module:function",
             f"inputs {in_shape} and outputs {out_shape}",
         )
     layers = getattr(model, "model", model).layers  # of an instrumented model, those inside
@@ -404,9 +409,36 @@ def load(path: str | os.PathLike) -> keras.Model:
     except StoreError as error:
         raise ArgumentError(error.invalid, error.expected, error.received) from None
     except Exception as error:
+        unknown = re.search(r"Could not locate class '(\w+)'", str(error))
+        if unknown:
+            raise ArgumentError(
+                f"The model {str(file)!r} has a layer or function of your own that Keras does not "
+                "know",
+                "an import of the module that registers it, by "
+                "`keras.saving.register_keras_serializable`, before the model is loaded; in "
+                "pipelines, a model module:function of this module",
+                f"the class {unknown[1]!r}",
+            ) from error
+        first = next(iter(str(error).splitlines()), "")
         raise ArgumentError(
-            f"The model {str(file)!r} cannot be loaded", "a .keras file of this Keras", error
+            f"The model {str(file)!r} cannot be loaded",
+            "a .keras file of this Keras",
+            f"{type(error).__name__}: {first[:_LONGEST]}",
         ) from error
+
+
+def register(identifier: Identifier) -> None:
+    """Import the module of a ``module:function``, which registers its layers with Keras.
+
+    A module that is missing is no error, because a file of Keras's own layers does not need it.
+
+    Args:
+        identifier: an identifier that ``build`` accepts.
+    """
+    with contextlib.suppress(ArgumentError):
+        name = _parse(identifier)[0]
+        if ":" in name and not keras_files.is_file(name):
+            _find(name)
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -60,7 +60,8 @@ def information_plane(
     if points.empty and not {drawing.XT, relevant} <= set(table["quantity"]):
         raise ArgumentError(
             "There is nothing to draw",
-            f"rows of both {drawing.XT} and {relevant}",
+            f"rows of both {drawing.XT} and {relevant}; without targets, "
+            "ib_keras.plot.layer_curves draws I(X;T)",
             f"quantities {sorted(table['quantity'].unique())}",
         )
     if points.empty:

@@ -81,9 +81,6 @@ def test_saturation_is_flagged():
     assert "saturated" not in Binning(4).estimate(rng.normal(size=(100, 1))).xt.flags
 
 
-@pytest.mark.parametrize(
-    "made", [EBAB(), Binning(quantile=True), Binning(quantile=True, range="neuron")]
-)
 def test_information_about_labels_in_random_order_is_flagged():
     rng = np.random.default_rng(0)
     t = rng.normal(size=(2000, 2))
@@ -98,6 +95,9 @@ def test_information_about_labels_in_random_order_is_flagged():
     assert "chance" not in made.estimate(t[:, :1] > 0, y=coin).ty.flags
 
 
+@pytest.mark.parametrize(
+    "made", [EBAB(), Binning(quantile=True), Binning(quantile=True, range="neuron")]
+)
 def test_a_line_fills_bins_of_equal_counts(made):
     p = 1 / (1 + np.exp(-np.random.default_rng(0).normal(size=(2000, 1))))
     softmax = np.hstack([p, 1 - p])

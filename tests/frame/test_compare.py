@@ -31,6 +31,21 @@ def test_differences_and_combined_errors():
     assert row["quantity"] == "I(T;Y)" and row["value_baseline"] == pytest.approx(0.5)
 
 
+def test_flags_and_few_runs_decide_less():
+    first, second = table(stderr=0.3), table(1.05, stderr=0.4)
+    second.loc[second["epoch"] == 1, "flags"] = "saturated"
+    second.loc[second["epoch"] == 10, "flags"] = "measurement_bins"
+    found = ib.compare({"a": first, "b": second}).set_index("epoch")["exceeds"]
+    assert found[1].isna().all() and found[10].all()
+    # Of two runs, the standard error is itself uncertain: 13.97 errors are required.
+    runs = [table(offset, runs=("r-0", "r-1")) for offset in (0, 1.0, 2.0)]
+    for own in runs:
+        own["value"] += np.where(own["run"] == "r-0", -0.1, 0.1)
+    few = ib.compare({"a": runs[0], "b": runs[1], "c": runs[2]}, by_run=False)
+    assert few["stderr"].to_numpy() == pytest.approx(0.1 * np.sqrt(2))
+    assert few.groupby("other")["exceeds"].all().to_dict() == {"b": False, "c": True}
+
+
 def test_only_what_both_have():
     found = ib.compare({"a": table(epochs=(0, 1, 5)), "b": table(1, epochs=(1, 5, 9)),
                         "c": table(2, layers=("a",), epochs=(5,))})  # fmt: skip
