@@ -249,8 +249,9 @@ _ALL = (
         "dependent",
         CARE,
         "the rows are not independent, so the errors are too small",
-        "The rows are not independent of each other, such as the positions of one image or the "
-        "rows of a time series. The standard error assumes that they are, and is too small. "
+        "The rows are not independent of each other, such as the positions of one image, the rows "
+        "of a time series, or copies of rows, which neighbours count once where they notice them. "
+        "The standard error assumes that rows are independent, and is too small. "
         "Between two slow series, neighbours find information where there is none.",
         "Judge the error by the spread over networks or over different inputs. For time series, "
         "use `KSG(window=…)`, and compare with `baseline`, which rotates such rows.",

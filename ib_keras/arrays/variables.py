@@ -30,6 +30,8 @@ Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 # A value is an atom if at least the share _ATOM of the rows have it. A column is continuous if at
 # most the share _REPEATED of the rows have repeated values.
 _ATOM, _REPEATED = 0.01, 0.01
+# Rows were copied if this share of all rows, or more, are different rows that repeat.
+_COPIES = 0.05
 # Several columns are a category if they have at most _MOST_ROWS different rows, with at least
 # _ROWS_EACH occurrences of each on average.
 _MOST_ROWS, _ROWS_EACH = 100, 3
@@ -222,20 +224,50 @@ def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
     """Return the rows where each pair occurs first, if rows were repeated as a whole.
 
     Continuous numbers do not repeat by chance. If values of both variables repeat, but no longer do
-    once equal pairs are removed, then rows were repeated, as by a bootstrap. The result is ``None``
-    otherwise, and if all values are rounded so coarsely that they repeat by chance.
+    once equal pairs are removed, then rows were repeated, as by a bootstrap. At least 1 % of the
+    rows must be different rows that repeat, unlike a value that is frequent by itself. The result
+    is ``None`` otherwise, and if all values are rounded so coarsely that they repeat by chance.
     """
     if a.categories or b.categories or not (a.dim and b.dim):
         return None
-    codes = row_codes(np.concatenate([a.numbers, b.numbers], axis=1))
-    first = np.unique(codes, return_index=True)[1]
-    if len(first) > (1 - _REPEATED) * len(codes) or len(first) < 2:
+    return repeated_pairs(a.numbers, b.numbers)
+
+
+def repeated_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    """Return the rows where each pair of rows of numbers occurs first, as ``repeated_rows``.
+
+    Args:
+        a: numbers, ``(n, da)``, without constant columns.
+        b: numbers, ``(n, db)``.
+    """
+    codes = [row_codes(side) for side in (a, b)]
+    both = codes[0] * (int(codes[1].max()) + 1) + codes[1]
+    _, first, counts = np.unique(both, return_index=True, return_counts=True)
+    if (counts > 1).sum() < max(1, _REPEATED * len(a)):
+        return None  # nothing, or only an atom that both variables have together
+    if any(len(np.unique(side[first])) < (1 - _REPEATED) * len(first) for side in codes):
         return None
-    for side in (a, b):
-        if len(np.unique(row_codes(side.numbers[first]))) < (1 - _REPEATED) * len(first):
-            return None
-    columns = (*a.numbers.T, *b.numbers.T)
+    columns = (*a.T, *b.T)
     return None if all(on_a_grid(column) for column in columns) else np.sort(first)
+
+
+def repeated_in_classes(a: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    """Return the rows where each row of numbers occurs first in its class, if rows were repeated.
+
+    Many different rows of several columns that are not on a grid repeat in their class. A single
+    row, such as that of inactive units, may repeat by itself. The result is ``None`` otherwise.
+
+    Args:
+        a: numbers, ``(n, d)``, without constant columns.
+        labels: codes 0…K−1, ``(n,)``.
+    """
+    if a.shape[1] < 2:
+        return None
+    codes = row_codes(a) * (int(labels.max()) + 1) + labels
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    if (counts > 1).sum() < _COPIES * len(a) or all(on_a_grid(column) for column in a.T):
+        return None
+    return np.sort(first)
 
 
 def _category(codes: np.ndarray, has_order: bool = False) -> Variable:

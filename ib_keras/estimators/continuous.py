@@ -14,6 +14,7 @@ from ib_keras.arrays.checks import as_array, as_samples, check_count, check_leng
 from ib_keras.arrays.dependence import serial_dependence
 from ib_keras.arrays.grids import repeated
 from ib_keras.arrays.memory import TILES
+from ib_keras.arrays.variables import repeated_in_classes, repeated_pairs
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.gaussian import varying
@@ -294,8 +295,17 @@ def of_subsets(
 NO_SUBSETS = Subsets(0.0, math.nan)
 
 
-def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def check_pair(
+    a: Any, b: Any, k: int, *, once: bool = True
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return two samples without constant columns, and flags.
+
+    Args:
+        a: samples of A, ``(n, ...)``.
+        b: samples of B, ``(n, ...)``.
+        k: number of neighbours.
+        once: whether rows that were repeated as a whole are returned once, with ``dependent``.
+            Copies are neighbours of each other, and would seem to have information.
 
     Raises:
         ArgumentError: If the lengths differ, n ≤ k, or a column of ``a`` equals one of ``b``.
@@ -313,7 +323,23 @@ def check_pair(a: Any, b: Any, k: int) -> tuple[np.ndarray, np.ndarray, tuple[st
                 "variables without an exact relation: add noise to one of them",
                 f"column {i} of `a`",
             )
+    rows = repeated_pairs(first, second) if once and first.size and second.size else None
+    if rows is not None and len(rows) > k:
+        first, second, flags = check_pair(first[rows], second[rows], k, once=False)
+        return first, second, (*flags, "dependent")
     return first, second, tuple(dict.fromkeys((*flags_a, *flags_b)))
+
+
+def check_classes(
+    a: Any, labels: np.ndarray, k: int, *, once: bool = True
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return samples without constant columns, their labels, and flags, as ``check_pair``."""
+    samples, flags = as_continuous(a, "a", k)
+    rows = repeated_in_classes(samples, labels) if once and samples.size else None
+    if rows is None or len(rows) <= k:
+        return samples, labels, flags
+    samples, flags = as_continuous(samples[rows], "a", k)
+    return samples, labels[rows], (*flags, "dependent")
 
 
 def as_continuous(

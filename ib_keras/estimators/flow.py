@@ -17,7 +17,7 @@ from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators.base import FromPairs
-from ib_keras.estimators.continuous import as_continuous, check_pair, without_information
+from ib_keras.estimators.continuous import check_classes, check_pair, without_information
 from ib_keras.estimators.kernels.local_dimension import on_surface
 from ib_keras.estimators.kernels.regression import log_normal, residuals, smooth_scores
 from ib_keras.interface import Estimate, MutualInformation
@@ -181,7 +181,7 @@ class NormalizingFlow(FromPairs):
         Raises:
             ArgumentError: If n < 20, or A has more than 256 columns.
         """
-        samples, flags = as_continuous(a, "a", 1)
+        samples, labels, flags = check_classes(a, labels, 1)
         n, dim = samples.shape
         _check_size(n, dim)
         shares = np.bincount(labels) / n

@@ -17,7 +17,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators import width
 from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.continuous import (
-    as_continuous,
+    check_classes,
     check_pair,
     less_than_ranks,
     mean_with_error,
@@ -106,7 +106,7 @@ class KernelDensity(FromPairs):
         Raises:
             ArgumentError: If a class has too few samples, or A lies in a subspace within a class.
         """
-        samples, flags = as_continuous(a, "a", 2)
+        samples, labels, flags = check_classes(a, labels, 2)
         a = independent_columns(shorten_tails(samples)[0])
         if not a.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=0)

@@ -22,6 +22,7 @@ from ib_keras.estimators.continuous import (
     Neighbors,
     Subsets,
     as_continuous,
+    check_classes,
     check_pair,
     less_than_ranks,
     mean_with_error,
@@ -140,7 +141,7 @@ class KozachenkoLeonenko(Neighbors):
             ArgumentError: If n ≤ k + 2·window, the lengths differ, samples coincide, or a linear
                 function of A equals one of B, so that I(A;B) is infinite.
         """
-        a, b, flags = check_pair(a, b, self.k)
+        a, b, flags = check_pair(a, b, self.k, once=not self.window)
         times = self.times(len(a))
         flags += self.dependence(a, b)
         a, b = (independent_columns(shorten_tails(v)[0]) for v in (a, b))
@@ -201,7 +202,7 @@ class KozachenkoLeonenko(Neighbors):
             ArgumentError: If a class has at most k or at most d samples (outside the window of one
                 of them), or A lies in a subspace within a class.
         """
-        samples, flags = as_continuous(a, "a", self.k)
+        samples, labels, flags = check_classes(a, labels, self.k, once=not self.window)
         times = self.times(len(samples))
         flags += self.dependence(samples, labels)
         samples = independent_columns(shorten_tails(samples)[0])

@@ -17,7 +17,7 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
     Neighbors,
-    as_continuous,
+    check_classes,
     check_pair,
     mean_with_error,
     numbers,
@@ -127,7 +127,7 @@ class KSG(Neighbors):
             ArgumentError: If n ≤ k + 2·window, the lengths differ, or A and B share a variable, so
                 that I(A;B) is infinite.
         """
-        a, b, flags = check_pair(a, b, self.k)
+        a, b, flags = check_pair(a, b, self.k, once=not self.window)
         times = self.times(len(a))
         if not a.shape[1] or not b.shape[1]:
             return Estimate(0.0, 0.0, flags=flags, n=len(a), dim=b.shape[1])
@@ -184,7 +184,7 @@ class KSG(Neighbors):
         Raises:
             ArgumentError: If n ≤ k + 2·window, or no class has two samples that may be neighbours.
         """
-        samples, flags = as_continuous(a, "a", self.k)
+        samples, labels, flags = check_classes(a, labels, self.k, once=not self.window)
         times = self.times(len(samples))
         flags += self.dependence(samples, labels)
         (samples,), flags = self._spread(flags, samples, labels=labels)

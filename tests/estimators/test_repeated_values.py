@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+import ib_keras as ib
 from ib_keras.arrays.codes import mutual_information
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import KSG
@@ -116,3 +117,20 @@ def test_the_seed_and_the_option():
     for arguments in ({"dither": 1}, {"seed": -1}):
         with pytest.raises(ArgumentError):
             KSG(**arguments)
+
+
+@pytest.mark.parametrize("estimator", ["ksg", "kl", {"name": "lossy", "estimator": "kde"}])
+def test_copies_of_rows_are_counted_once(estimator):
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(2, 300, 2))
+    y = rng.integers(0, 2, 300)
+    copies = rng.permutation(np.tile(np.arange(300), 3))
+    once = ib.estimate({"t": t}, estimator, inputs=x, targets=y)
+    more = ib.estimate({"t": t[copies]}, estimator, inputs=x[copies], targets=y[copies])
+    assert more["flags"].str.contains("dependent").all()
+    assert not once["flags"].str.contains("dependent").any()
+    assert (more["value"] - once["value"]).abs().max() < 0.1
+    # Inactive units repeat by themselves.
+    rectified = np.maximum(t - 0.5, 0)
+    alive = ib.estimate({"t": rectified}, "ksg", inputs=x, targets=y)
+    assert not alive["flags"].str.contains("dependent").any()
