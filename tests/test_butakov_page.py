@@ -94,6 +94,40 @@ def test_decoded_images(tmp_path):
     assert np.abs(saved["x_test"].astype(int) - images).max() <= 4
 
 
+def test_estimates_of_known_information_at_the_published_size():
+    """What the page says of the committed table."""
+    table = pd.read_csv(DATA / "butakov_synthetic.csv")
+    page = (DATA.parent / "lossy_compression.md").read_text()
+    assert set(table["seeds"]) == {1} and len(table["images"].unique()) == 6
+    short = table["estimator"].str.partition("(")[0]
+    table["estimator"] = short.where(table["of"] == "images", "parameters")
+    value = table.set_index(["images", "estimator", "truth"])["value"].sort_index()
+    shown = ["pca+ksg", "ae+ksg", "ae+wkl", "mine", "parameters"]
+    kinds = {
+        "blobs, 16×16": "gaussian-16", "blobs, 32×32": "gaussian-32",
+        "rectangles, 16×16": "rectangle-16", "rectangles, 32×32": "rectangle-32",
+        "slanted blobs, 16×16": "correlated-16", "hidden numbers": "hidden-32",
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        cells = [f"{value[kind, method, 5.0]:.2f}".replace("-", "−") for method in shown]
+        assert f"| {name} | {' | '.join(cells)} |" in page
+    by_code = [f"ae+{method}" for method in ("ksg", "kl", "wkl", "kde", "flow")]
+    for kind in ("gaussian-16", "gaussian-32"):
+        for truth in (1.0, 3.0, 5.0):
+            for method in by_code:
+                assert value[kind, method, truth] == pytest.approx(truth, rel=0.12)
+        assert all(7.5 < value[kind, method, 10.0] < 9.31 for method in by_code)
+        # Three components of two numbers are a surface.
+        assert value[kind, "pca+kl", 0.0] < -3.6 and value[kind, "pca+wkl", 10.0] > 12.8
+    for kind in ("rectangle-16", "rectangle-32"):
+        assert value[kind, "pca+ksg", 5.0] < value[kind, "ae+ksg", 5.0] - 0.6
+        assert value[kind, "ae+wkl", 10.0] > 8.4
+        assert abs(value[kind, "first+ksg", 10.0]) < 0.05
+    assert value["hidden-32", "ae+ksg"].abs().max() < 0.05
+    mine = [value[kind, "mine", 10.0] for kind in kinds.values()]
+    assert max(mine) < 7.5
+
+
 def test_phases_of_the_mnist_network_at_the_published_size():
     """What the page says of the committed tables."""
     curves = pd.read_csv(DATA / "butakov_mnist.csv")

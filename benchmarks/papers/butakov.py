@@ -24,6 +24,8 @@ from ib_keras.studies.material import mean_interval
 # The names of the run folders: synthetic images, and trainings, perhaps with several seeds.
 SYNTHETIC, TRAININGS = "butakov_synthetic", ("mnist", "cifar10")
 _QUANTITIES = ("I(X;T)", "I(T;Y)")
+# The largest information of the synthetic pairs, and the range of estimates that is drawn, in nats.
+_MOST, _SHOWN = 10.0, (-4.0, 13.5)
 
 
 def tables(run_folders: dict[str, pathlib.Path], data: pathlib.Path) -> None:
@@ -168,26 +170,27 @@ def figures(data: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _truth(table: pd.DataFrame) -> Any:
-    """Draw estimates against the truth: a row for each compressor, a column for each kind."""
+    """Draw estimates against the truth: a row for each kind, a column for each compressor.
+
+    Hollow markers have a flag that the value says nothing about the network.
+    """
     from matplotlib.figure import Figure
 
     images = sorted(table["images"].unique())
-    estimators = table[table["of"] == "images"]["estimator"].str.replace(r"\(.*", "", regex=True)
-    short = sorted(estimators.unique())
-    rows = [s for s in ("pca", "ae", "first") if any(n.startswith(f"{s}+") for n in short)]
-    figure = Figure(figsize=(2.1 * len(images), 2.1 * len(rows) + 0.6), layout="constrained")
-    grid = figure.subplots(len(rows), len(images), sharex="col", sharey="col", squeeze=False)
-    methods = sorted({n.partition("+")[2] for n in short if "+" in n})
+    short = table["estimator"].str.replace(r"\(.*", "", regex=True)
+    names = sorted(short[table["of"] == "images"].unique())
+    sides = [s for s in ("pca", "ae", "first") if any(n.startswith(f"{s}+") for n in names)]
+    methods = sorted({n.partition("+")[2] for n in names if "+" in n})
+    figure = Figure(figsize=(2.4 * len(sides) + 0.4, 1.9 * len(images) + 0.6), layout="constrained")
+    grid = figure.subplots(len(images), len(sides), sharex=True, sharey=True, squeeze=False)
     handles: dict[str, Any] = {}
-    for (i, side), (j, kind) in ((r, c) for r in enumerate(rows) for c in enumerate(images)):
+    for (i, kind), (j, side) in ((r, c) for r in enumerate(images) for c in enumerate(sides)):
         axes, part = grid[i][j], table[table["images"] == kind]
-        top = part["truth"].max()
-        axes.plot([0, top], [0, top], color="0.6", linewidth=0.8)
+        axes.plot([0, _MOST], [0, _MOST], color="0.6", linewidth=0.8)
         for name, line in part.sort_values("truth").groupby("estimator"):
             own, _, method = str(name).partition("(")[0].partition("+")
-            of_parameters = (line["of"] == "parameters").all()
-            if of_parameters:
-                method, style, colour = "nearest neighbours, parameters", ":", "black"
+            if (line["of"] == "parameters").all():
+                method, style, colour = "ksg, parameters", ":", "black"
             elif not method:
                 method, style, colour = own, "--", "0.4"
             elif own == side:
@@ -197,16 +200,23 @@ def _truth(table: pd.DataFrame) -> Any:
             half = (line["high"] - line["value"]).fillna(line["stderr"])
             handles[method] = axes.errorbar(
                 line["truth"], line["value"], half, color=colour, linestyle=style, linewidth=1,
-                marker="." if style == "-" else None, markersize=3, capsize=1.5,
+                capsize=1.5,
             )  # fmt: skip
+            useless = line["flags"].fillna("").map(flags.doubt) == flags.NOTHING
+            for chosen, face in ((~useless, colour), (useless, "white")):
+                axes.plot(
+                    line["truth"][chosen], line["value"][chosen], "o", color=colour, markersize=3,
+                    markerfacecolor=face, markeredgewidth=0.7,
+                )  # fmt: skip
+        axes.set_ylim(*_SHOWN)
         if i == 0:
-            axes.set_title(kind, fontsize=8)
+            axes.set_title(side, fontsize=8)
         if j == 0:
-            axes.set_ylabel(f"{side}: estimate [nats]")
-        if i == len(rows) - 1:
+            axes.set_ylabel(f"{kind} [nats]")
+        if i == len(images) - 1:
             axes.set_xlabel("true information [nats]")
     figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles),
+        list(handles.values()), list(handles), loc="outside lower center", ncols=4,
         frameon=False, fontsize=7,
     )  # fmt: skip
     return figure
