@@ -86,7 +86,7 @@ def as_samples(
         bad = int((~np.isfinite(array)).sum())
         raise ArgumentError(
             f"`{name}` has NaN or infinite values",
-            "finite numbers (did the training diverge?)",
+            "finite numbers, without missing values (did the training diverge?)",
             f"{bad} non-finite of {array.size} values",
         )
     return array

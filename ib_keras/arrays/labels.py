@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import decimal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +24,8 @@ _NOT_CODES, _GAPS = 10, 1.25
 # Labels of at least _JUDGED rows are an identifier if there are more of them than _IDENTIFIER times
 # the number of rows.
 _JUDGED, _IDENTIFIER = 20, 0.75
+# The types of objects that are numbers.
+_NUMBERS = (float, int, np.floating, np.integer, decimal.Decimal)
 # Largest number of class names that are listed in the provenance of a table.
 _LISTED = 1000
 
@@ -168,9 +172,9 @@ def _of_objects(array: np.ndarray, name: str) -> Labels:
 
 
 def as_plain(y: Any, name: str) -> np.ndarray:
-    """Return ``y`` as an array in which strings stay objects and numeric objects become floats.
+    """Return ``y`` as an array in which strings stay objects and numeric objects become numbers.
 
-    Missing values among floats become NaN. Floats that NumPy does not know, such as bfloat16,
+    Missing values among numbers become NaN. Floats that NumPy does not know, such as bfloat16,
     become float32.
 
     Raises:
@@ -191,12 +195,40 @@ def as_plain(y: Any, name: str) -> np.ndarray:
     if array.dtype.kind == "O" and array.size:
         absent = pd.isna(array)
         kinds = {type(value) for value in array[~absent]}
-        if any(issubclass(kind, (float, np.floating)) for kind in kinds) and all(
-            issubclass(kind, (float, int, np.floating, np.integer)) and kind is not bool
-            for kind in kinds
-        ):
-            array = np.where(absent, np.nan, array).astype(np.float64)
+        whole = all(issubclass(k, (int, np.integer)) and k is not bool for k in kinds)
+        if kinds and all(issubclass(k, _NUMBERS) and k is not bool for k in kinds):
+            if not whole or absent.any():
+                array = np.where(absent, np.nan, array).astype(np.float64)
+            else:
+                with contextlib.suppress(OverflowError):  # larger integers stay objects
+                    array = array.astype(np.int64)
     return array
+
+
+def check_order(a: Any, b: Any, names: tuple[str, str] = ("a", "b")) -> None:
+    """Raise an error if rows of two pandas objects have equal labels at different positions.
+
+    Args:
+        a: any values; only pandas objects are compared.
+        b: any values.
+        names: the names of both arguments in the error.
+    """
+    if not all(isinstance(one, (pd.Series, pd.DataFrame)) for one in (a, b)):
+        return
+    if len(a) != len(b) or a.index.equals(b.index):
+        return
+    if not (a.index.is_unique and b.index.is_unique):
+        return
+    at = b.index.get_indexer(a.index)
+    if ((at >= 0) & (at != np.arange(len(a)))).any():
+        first, second = names
+        raise ArgumentError(
+            f"`{first}` and `{second}` have rows of the same label at different positions, and "
+            "rows are compared by their position",
+            f"one order: `{second}.loc[{first}.index]`, or `.to_numpy()` if the positions are "
+            "right",
+            f"indexes that begin with {list(a.index[:3])} and {list(b.index[:3])}",
+        )
 
 
 def categorical(y: Any) -> pd.Categorical | None:

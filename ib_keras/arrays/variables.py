@@ -30,8 +30,11 @@ Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 # A value is an atom if at least the share _ATOM of the rows have it. A column is continuous if at
 # most the share _REPEATED of the rows have repeated values.
 _ATOM, _REPEATED = 0.01, 0.01
-# Rows were copied if this share of all rows, or more, are different rows that repeat.
-_COPIES = 0.05
+# The largest integers whose neighbours float64 can distinguish.
+_LARGEST_WHOLE = 2**53
+# Rows were copied if this share of all rows, or more, are different rows that repeat, beside a
+# variable that repeats by itself.
+_COPIES = 0.02
 # Several columns are a category if they have at most _MOST_ROWS different rows, with at least
 # _ROWS_EACH occurrences of each on average.
 _MOST_ROWS, _ROWS_EACH = 100, 3
@@ -174,8 +177,11 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     frame = values if isinstance(values, pd.DataFrame) else None
     if frame is not None and frame.shape[1] == 1:
         values, frame = frame.iloc[:, 0], None
+    if frame is not None and not frame.shape[1]:
+        raise ArgumentError(f"`{name}` has no columns", "at least one", f"shape {frame.shape}")
     if frame is not None and kind is None and not (frame.dtypes == frame.dtypes.iloc[0]).all():
-        return _joined([_one_column(frame[key], f"{name}[{key!r}]") for key in frame])
+        columns = [(frame.columns[i], frame.iloc[:, i]) for i in range(frame.shape[1])]
+        return _joined([_one_column(own, f"{name}[{key!r}]") for key, own in columns])
     array = None if categorical(values) is not None else column(as_plain(values, name))
     n = len(values) if array is None else len(array) if array.ndim else 0
     if n < 2:
@@ -186,12 +192,16 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
         raise ArgumentError(
             f"`{name}` has too few samples", "an array (n, ...) with n >= 2", f"{n} samples"
         )
-    if array is not None and array.dtype.kind in "cMm":
+    others = _other_types(array) if array is not None else ""
+    if others:
         raise ArgumentError(
             f"`{name}` holds neither numbers nor categories",
-            "numbers, strings or booleans; times as floats, complex numbers as two columns",
-            f"dtype {array.dtype}",
+            "numbers, strings or booleans; times as floats, complex numbers as two columns, "
+            "missing values left out",
+            others,
         )
+    if array is not None:
+        array = _near_zero(array)
     if array is None and kind not in (None, "category"):
         raise ArgumentError(
             f"`{name}` is not of the kind {kind!r}",
@@ -220,15 +230,43 @@ def as_variable(values: Any, name: str, kind: Kind | None = None) -> Variable:
     return Variable(kind or _kind_of_all(samples), samples)
 
 
+def _other_types(array: np.ndarray) -> str:
+    """Describe values that are neither numbers nor categories, or return an empty text."""
+    if array.dtype.kind in "cMm":
+        return f"dtype {array.dtype}"
+    if array.dtype.kind != "O":
+        return ""
+    known = (str, bytes, bool, int, float, np.generic)
+    types = {type(v).__name__ for v in array.ravel() if not (isinstance(v, known) or pd.isna(v))}
+    return f"objects of the types {sorted(types)}" if types else ""
+
+
+def _near_zero(array: np.ndarray) -> np.ndarray:
+    """Subtract the least value of columns of integers that float64 would not distinguish."""
+    if array.dtype.kind not in "iu" or not array.size:
+        return array
+    low, high = int(array.min()), int(array.max())
+    if max(abs(low), abs(high)) <= _LARGEST_WHOLE:
+        return array
+    # Differences of 64-bit integers are exact without a sign.
+    return array.astype(np.uint64) - array.min(axis=0).astype(np.uint64)
+
+
 def repeated_rows(a: Variable, b: Variable) -> np.ndarray | None:
     """Return the rows where each pair occurs first, if rows were repeated as a whole.
 
-    Continuous numbers do not repeat by chance. If values of both variables repeat, but no longer do
-    once equal pairs are removed, then rows were repeated, as by a bootstrap. At least 1 % of the
-    rows must be different rows that repeat, unlike a value that is frequent by itself. The result
-    is ``None`` otherwise, and if all values are rounded so coarsely that they repeat by chance.
+    Measured numbers, which are neither on a grid nor of half precision, do not repeat by chance.
+    Rows were repeated, as by a bootstrap or by oversampling, if many different rows repeat and
+    the measured numbers no longer do once equal pairs are removed.
+
+    Returns:
+        The rows in order; ``None`` if rows were not repeated, or neither variable is measured.
     """
-    if a.categories or b.categories or not (a.dim and b.dim):
+    if a.is_category and not b.categories:
+        return repeated_in_classes(b.numbers, a.labels)
+    if b.is_category and not a.categories:
+        return repeated_in_classes(a.numbers, b.labels)
+    if a.categories or b.categories:
         return None
     return repeated_pairs(a.numbers, b.numbers)
 
@@ -240,34 +278,44 @@ def repeated_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
         a: numbers, ``(n, da)``, without constant columns.
         b: numbers, ``(n, db)``.
     """
-    codes = [row_codes(side) for side in (a, b)]
-    both = codes[0] * (int(codes[1].max()) + 1) + codes[1]
-    _, first, counts = np.unique(both, return_index=True, return_counts=True)
-    if (counts > 1).sum() < max(1, _REPEATED * len(a)):
-        return None  # nothing, or only an atom that both variables have together
-    if any(len(np.unique(side[first])) < (1 - _REPEATED) * len(first) for side in codes):
+    if not a.shape[1] or not b.shape[1]:
         return None
-    columns = (*a.T, *b.T)
-    return None if all(on_a_grid(column) for column in columns) else np.sort(first)
+    return _repeated((row_codes(a), row_codes(b)), (a, b))
 
 
 def repeated_in_classes(a: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-    """Return the rows where each row of numbers occurs first in its class, if rows were repeated.
-
-    Many different rows of several columns that are not on a grid repeat in their class. A single
-    row, such as that of inactive units, may repeat by itself. The result is ``None`` otherwise.
+    """Return the rows where each row of numbers occurs first in its class, as ``repeated_rows``.
 
     Args:
         a: numbers, ``(n, d)``, without constant columns.
         labels: codes 0…K−1, ``(n,)``.
     """
-    if a.shape[1] < 2:
+    return _repeated((row_codes(a), labels), (a, None)) if a.shape[1] else None
+
+
+def _repeated(
+    codes: tuple[np.ndarray, np.ndarray], sides: tuple[np.ndarray, np.ndarray | None]
+) -> np.ndarray | None:
+    both = codes[0].astype(np.int64) * (int(codes[1].max()) + 1) + codes[1]
+    _, first, counts = np.unique(both, return_index=True, return_counts=True)
+    n, different = len(both), int((counts > 1).sum())
+    # A single value, such as that of inactive units, may be frequent by itself.
+    if different < max(1, _REPEATED * n):
         return None
-    codes = row_codes(a) * (int(labels.max()) + 1) + labels
-    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
-    if (counts > 1).sum() < _COPIES * len(a) or all(on_a_grid(column) for column in a.T):
-        return None
-    return np.sort(first)
+    alone = [len(np.unique(side[first])) >= (1 - _REPEATED) * len(first) for side in codes]
+    enough = all(alone) or different >= _COPIES * n
+    measured = (
+        side is not None and own and _is_measured(side)
+        for side, own in zip(sides, alone, strict=True)
+    )  # fmt: skip
+    return np.sort(first) if enough and any(measured) else None
+
+
+def _is_measured(numbers: np.ndarray) -> bool:
+    """Return whether numbers are neither on a grid nor of half precision."""
+    with np.errstate(over="ignore"):
+        half = np.array_equal(numbers, numbers.astype(np.float16))
+    return not half and not all(on_a_grid(column) for column in numbers.T)
 
 
 def _category(codes: np.ndarray, has_order: bool = False) -> Variable:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ib_keras.arrays.checks import check_count, check_lengths, check_seed
 from ib_keras.arrays.dependence import serial_dependence
-from ib_keras.arrays.labels import as_plain
+from ib_keras.arrays.labels import as_plain, check_order
 from ib_keras.arrays.variables import Kind, Variable, as_variable, check_kind, repeated_rows
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer, Budget
@@ -158,7 +158,7 @@ def mutual_information(
     kinds = kind if isinstance(kind, tuple) else (kind, kind)
     if len(kinds) != 2:
         raise ArgumentError("`kind` is unknown", "one kind, or a pair for `a` and `b`", kind)
-    _check_order(a, b)
+    check_order(a, b)
     check_kind(kinds[0])
     if by_column:
         known = as_variable(b, "b", kinds[1])
@@ -182,20 +182,6 @@ def mutual_information(
     if rows is not None or length > window:
         answer = answer.flagged("dependent")
     return answer.result({"kinds": (first.kind, second.kind), "budget": budget, "length": length})
-
-
-def _check_order(a: Any, b: Any) -> None:
-    """Raise an error if two pandas objects have the same row labels in a different order."""
-    if not all(isinstance(one, (pd.Series, pd.DataFrame)) for one in (a, b)):
-        return
-    if len(a) == len(b) and not a.index.equals(b.index) and a.index.is_unique:
-        if a.index.isin(b.index).all():
-            raise ArgumentError(
-                "`a` and `b` have the same rows in a different order, and rows are compared by "
-                "their position",
-                "one order: `b.loc[a.index]`, or `.to_numpy()` if the positions are right",
-                f"indexes that begin with {list(a.index[:3])} and {list(b.index[:3])}",
-            )
 
 
 def _as_frame(a: Any, n: int) -> pd.DataFrame:

@@ -30,6 +30,8 @@ _REPEATS = 10
 _FLOOR = 1e-6
 # The largest dimension in which neighbours miss little.
 _MAX_DIM_OF_KSG = 5
+# The largest number of rows for neighbours in more dimensions.
+_MOST_ROWS = 2000
 # What an estimate may have missed, measured on known pairs: the share _SHARE of it, _GROWTH times
 # what the second half of the rows added, and for neighbours _MISSED·√(d·_MISSED_ROWS/n) nats.
 _SHARE, _GROWTH, _MISSED, _MISSED_ROWS = 0.05, 2.5, 0.12, 100
@@ -166,12 +168,15 @@ def category_and_numbers(
     scores = a.scores(np.random.default_rng([seed, 2]))
     ceiling = entropy(labels)
     near = KSG(3, window=window)
-    ksg = near.with_classes(scores, labels)
+    rows = _for_neighbours(a.dim, n)
+    numbers, known = a.numbers[rows], _coded(labels[rows])
+    scores = scores[rows]
+    ksg = near.with_classes(scores, known)
     nothing = Answer(-math.inf, 0.0, n, a.dim)
     answer = nothing.at_least("ksg", ksg)
     if a.kind == "continuous":
-        answer = answer.at_least("ksg_of_values", near.with_classes(a.numbers, labels))
-    half = near.with_classes(scores[::2], _coded(labels[::2])).value if n > 4 * near.k else 0.0
+        answer = answer.at_least("ksg_of_values", near.with_classes(numbers, known))
+    half = near.with_classes(scores[::2], _coded(known[::2])).value if n > 4 * near.k else 0.0
     missed = _SHARE * answer.value + _GROWTH * max(0.0, ksg.value - half)
     missed += _MISSED * math.sqrt(a.dim * _MISSED_ROWS / n)
     if a.dim > _MAX_DIM_OF_KSG:
@@ -180,13 +185,16 @@ def category_and_numbers(
         features = a.features()
         for name, classify in _CLASSIFIERS[:1] if budget == "fast" else _CLASSIFIERS:
             bound = _held_out(classify, features, labels, seed)
-            if bound.value > answer.value + 2 * bound.stderr:
+            if bound.value > max(0.0, answer.value) + 2 * bound.stderr:
                 half = _held_out(classify, features[::2], labels[::2], seed).value
                 missed = _SHARE * bound.value + _GROWTH * max(0.0, bound.value - half)
             answer = answer.at_least(name, bound)
     if a.dim > 1 and not any(name in answer.parts for name, _ in _CLASSIFIERS[1:]):
         answer = answer.flagged("no_critic")
     value = min(answer.value, ceiling)
+    # H(Y) of the population may be higher than that of the rows.
+    spread = float(np.log(counts[labels] / n).std(ddof=1)) / math.sqrt(n)
+    ceiling += (np.count_nonzero(counts) - 1) / (2 * n) + 2 * spread
     few = (counts[labels] < _ROWS_EACH).mean() > _RARE
     answer = dataclasses.replace(
         answer,
@@ -195,6 +203,11 @@ def category_and_numbers(
         below=value if few else _SHARE / 2 * value,
     )
     return answer.flagged("undersampled") if few else answer
+
+
+def _for_neighbours(dim: int, n: int) -> slice:
+    """Return the rows for neighbours, whose time in many dimensions grows with their square."""
+    return slice(None, None, -(-n // _MOST_ROWS)) if dim > _MAX_DIM_OF_KSG else slice(None)
 
 
 def _coded(labels: np.ndarray) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.decomposition import PCA
 
+from ib_keras.arrays.grids import on_a_grid
 from ib_keras.arrays.variables import Variable
 from ib_keras.errors import InfiniteError
 from ib_keras.estimation.answer import Answer, Budget, extrapolated, is_unbounded
@@ -17,7 +18,7 @@ from ib_keras.estimators.density_ratio import Settings, held_out_ratios
 from ib_keras.estimators.flow import NormalizingFlow
 from ib_keras.estimators.gaussian import Gaussian, canonical
 from ib_keras.estimators.ksg import KSG
-from ib_keras.estimators.regression import Regressed, by_regression
+from ib_keras.estimators.regression import Predictors, Regressed, by_regression
 from ib_keras.interface import Estimate
 
 _SETTINGS = {"balanced": Settings(), "thorough": Settings(width=128, steps=4000)}
@@ -40,6 +41,9 @@ _ROWS_EACH, _ROWS_OF_COMPONENT = 4, 25
 # A critic has not learned the dependence if the second half of the rows added more than this share
 # of the value.
 _GROWS = 0.1
+# A part of B is copied from A if at least _LEAST_COPIES rows and the share _COPIED of all rows are
+# equal in one of the first _COMPARED columns of both.
+_LEAST_COPIES, _COPIED, _COMPARED = 5, 0.01, 32
 # The ranks of n rows cannot show much more than ln n minus this number of nats.
 _RESOLVED = 2.0
 
@@ -71,13 +75,16 @@ def two_numbers(
         scales, flags = _scales(a, b, np.random.default_rng([seed, 2]))
     except InfiniteError:  # a column of A is a column of B
         return Answer(math.inf, 0.0, n, b.dim).flagged("infinite")
+    if not serial and _copied(a.numbers, b.numbers):
+        return Answer(math.inf, 0.0, n, b.dim).flagged("infinite")
     x, y = scales["ranks"]
     wide = max(x.shape[1], y.shape[1])
     several = x.shape[1] + y.shape[1] > 2
     train = budget != "fast" and not serial and n >= _MIN_ROWS_OF_CRITIC and several
     near = KSG(3, window=window) if wide <= _MAX_DIM_OF_KSG else None
     ksg = None if near is None else _unless_exact(near, x, y)
-    found = None if serial else _regressed(scales, wide, seed)
+    more = _predictors(a, b, scales, np.random.default_rng([seed, 6]))
+    found = None if serial else _regressed(scales, more, wide, seed)
     critics = _Critics(x, y, _SETTINGS[budget], seed) if train else None
     trained = {} if critics is None else critics.estimates()
     answer = Answer(0.0, 0.0, n, b.dim, flags=flags)
@@ -122,6 +129,26 @@ def two_numbers(
     return dataclasses.replace(answer, above=math.inf if grows or answer.is_too_wide else above)
 
 
+def _copied(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether some rows of a column of B are exact copies of a column of A.
+
+    Two continuous values are equal only if one is a copy. Values that repeat do not count.
+
+    Args:
+        a: numbers, ``(n, da)``.
+        b: numbers, ``(n, db)``.
+    """
+    for i, j in np.ndindex(min(a.shape[1], _COMPARED), min(b.shape[1], _COMPARED)):
+        equal = a[:, i] == b[:, j]
+        if equal.sum() < max(_LEAST_COPIES, _COPIED * len(a)) or on_a_grid(b[:, j]):
+            continue
+        values, counts = np.unique(b[:, j], return_counts=True)
+        alone = np.isin(b[equal, j], values[counts == 1])
+        if alone.sum() >= max(_LEAST_COPIES, _COPIED * len(a)):
+            return True
+    return False
+
+
 def _missed(n: int, dim: int, value: float) -> float:
     """Return what estimates of known pairs with ``dim`` columns in total have missed, in nats."""
     return _SHARE * value + _MISSED * math.sqrt(max(0, dim - 2) * _MISSED_ROWS / n)
@@ -149,8 +176,33 @@ def _scales(
     return {"values": (values[0], values[1]), "ranks": (x, y)}, ()
 
 
+def _predictors(
+    a: Variable,
+    b: Variable,
+    scales: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rng: np.random.Generator,
+) -> list[Predictors]:
+    """Return the columns of A that predict B, and of B that predict A, if they have no density.
+
+    In the ranks, equal values are in random order, which hides what they say together.
+    """
+    found = []
+    ways = (("b from a", a, b, scales["ranks"]), ("a from b", b, a, scales["ranks"][::-1]))
+    for way, side, other, (scores, target) in ways:
+        if side.kind == "continuous" or side.dim != scores.shape[1] or side.dim == 1:
+            continue
+        values = other.values(rng)
+        known = values is None and target.shape[1] == 1
+        b_values = target if values is None else values
+        found.append(Predictors(side.columns(), scores, b_values, known, way))
+    return found
+
+
 def _regressed(
-    scales: Mapping[str, tuple[np.ndarray, np.ndarray]], wide: int, seed: int
+    scales: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    more: Sequence[Predictors],
+    wide: int,
+    seed: int,
 ) -> Regressed | None:
     """Estimate I(A;B) by regressions, from some of the rows if there are many."""
     if wide > _MAX_DIM_OF_REGRESSION:
@@ -158,9 +210,10 @@ def _regressed(
     n = len(scales["ranks"][0])
     most = _MOST_ROWS if wide <= _MANY else _MOST_ROWS_OF_MANY
     if n <= most:
-        return by_regression(scales)
+        return by_regression(scales, more)
     rows = np.random.default_rng([seed, 5]).permutation(n)[:most]
-    return by_regression({name: (a[rows], b[rows]) for name, (a, b) in scales.items()})
+    some = {name: (a[rows], b[rows]) for name, (a, b) in scales.items()}
+    return by_regression(some, [one.take(rows) for one in more])
 
 
 def _from_closed_form(

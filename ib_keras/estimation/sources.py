@@ -296,6 +296,7 @@ class Samples:
             inputs: X in any form, or ``None``.
             draws: number of passes over the rows.
         """
+        examples.check_orders(inputs, targets)
         raw = None if inputs is None else examples.of(inputs)
         if targets is None and raw is not None:
             targets = raw.targets

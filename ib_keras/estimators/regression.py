@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -62,7 +62,33 @@ class Regressed:
     growth: Estimate = _UNKNOWN
 
 
-def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regressed | None:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictors:
+    """Columns that predict B although they have no density, such as counts and categories.
+
+    Args:
+        columns: the columns, ``(n, k)``, which determine A.
+        a: A as normal scores, whose equal values are in random order, ``(n, da)``.
+        b: samples of B, which has a density, ``(n, db)``.
+        known: whether B consists of the normal scores of one column.
+        way: the direction, ``"b from a"`` or ``"a from b"``.
+    """
+
+    columns: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    known: bool
+    way: str
+
+    def take(self, rows: np.ndarray) -> Predictors:
+        """Return some of the rows."""
+        sides = {name: getattr(self, name)[rows] for name in ("columns", "a", "b")}
+        return dataclasses.replace(self, **sides)
+
+
+def by_regression(
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], more: Sequence[Predictors] = ()
+) -> Regressed | None:
     """Estimate I(A;B) = h(B) − h(R) + I(A;R) with R = B − f(A) for a regression f.
 
     The identity holds for any f, because h(B|A) = h(R|A) = h(R) − I(A;R). A regression that
@@ -79,6 +105,7 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     Args:
         pairs: samples of A and B, ``(n, da)`` and ``(n, db)``, by the name of the scale. In the
             scale ``"ranks"``, each column consists of normal scores.
+        more: predictors without a density, from which polynomials are also tried.
 
     Returns:
         The estimate in nats; ``None`` if no regression has a residual with a density.
@@ -86,7 +113,7 @@ def by_regression(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Regress
     References:
         Kozachenko & Leonenko, 1987 (entropies); Kraskov et al., 2004, eq. 8 (I(A;R)).
     """
-    found = list(_candidates(pairs))
+    found = [*_candidates(pairs), *_of_predictors(more)]
     exact = [one.regressed for one in found if math.isinf(one.regressed.estimate.value)]
     if exact or not found:
         return exact[0] if exact else None
@@ -113,11 +140,39 @@ class _Candidate:
     terms: _Terms
     every: np.ndarray
     regression: Regression
+    predictors: np.ndarray
 
     def again(self, rows: np.ndarray) -> np.ndarray:
         """Return the terms of the same estimate from some of the rows, ``(rows,)``."""
         a, b = self.terms.a[rows], self.terms.b[rows]
-        return _Terms(a, b, self.regression(a, b), self.terms.known)(slice(None))
+        residual = self.regression(self.predictors[rows], b)
+        return _Terms(a, b, residual, self.terms.known)(slice(None))
+
+
+def _of_predictors(more: Sequence[Predictors]) -> Iterator[_Candidate]:
+    for one in more:
+        columns = independent_columns(one.columns)
+        b = independent_columns(shorten_tails(one.b)[0])
+        if on_surface(b) or not columns.shape[1]:
+            continue
+        residual = _polynomial(columns, b)
+        terms = _Terms(one.a, b, residual, one.known)
+        by = f"{one.way}, columns, polynomial"
+        found = _candidate(terms, columns, _polynomial, by)
+        if found is not None:
+            yield found
+
+
+def _candidate(terms: _Terms, predictors: np.ndarray, f: Regression, by: str) -> _Candidate | None:
+    """Return an estimate by one regression, or ``None`` if its residual has no density."""
+    if not np.isfinite(terms.residual).all() or on_surface(terms.residual):
+        return None
+    rest = terms.rest(slice(None))
+    every = terms.entropies(slice(None)) + rest
+    if not np.isfinite(every).all():
+        return None
+    estimate = mean_with_error(every, (), terms.b.shape[1])
+    return _Candidate(Regressed(estimate, float(rest.mean()), by), terms, every, f, predictors)
 
 
 def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[_Candidate]:
@@ -138,16 +193,12 @@ def _candidates(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[
                 if (residual.var(axis=0) <= _EXACT * b.var(axis=0)).any():
                     infinite = Estimate(math.inf, math.nan, n=len(a), dim=second.shape[1])
                     yield _Candidate(
-                        Regressed(infinite, math.inf, by), terms, np.full(len(a), np.inf), f
+                        Regressed(infinite, math.inf, by), terms, np.full(len(a), np.inf), f, a
                     )
                     return
-                rest = terms.rest(slice(None))
-                every = terms.entropies(slice(None)) + rest
-                if on_surface(residual):
-                    continue
-                estimate = mean_with_error(every, (), second.shape[1])
-                if math.isfinite(estimate.value):
-                    yield _Candidate(Regressed(estimate, float(rest.mean()), by), terms, every, f)
+                one = _candidate(terms, a, f, by)
+                if one is not None:
+                    yield one
 
 
 def _is_higher(terms: np.ndarray, others: np.ndarray) -> bool:
@@ -185,7 +236,8 @@ class _Terms:
 
     def entropies(self, rows: np.ndarray | slice) -> np.ndarray:
         after = _surprises(self.residual[rows])
-        return (_NORMAL if self.known else _surprises(self.b[rows])) - after
+        with np.errstate(invalid="ignore"):  # equal rows, whose estimate is not used
+            return (_NORMAL if self.known else _surprises(self.b[rows])) - after
 
     def rest(self, rows: np.ndarray | slice) -> np.ndarray:
         a, residual = of_one_spread(self.a[rows], shorten_tails(self.residual[rows])[0])
@@ -237,7 +289,7 @@ def _local(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     out = np.empty(b.shape)
     for rows in slices(len(a), _TOGETHER):
         steps = a[near[rows]] - a[rows, None]
-        steps /= np.abs(steps).max(axis=(1, 2), keepdims=True)
+        steps /= np.maximum(np.abs(steps).max(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
         features = np.concatenate([np.ones((*steps.shape[:2], 1)), steps], axis=2)
         inverse = np.linalg.pinv(features.transpose(0, 2, 1) @ features, hermitian=True)
         others = b[near[rows]] - b[rows, None]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ib_keras.arrays.checks import as_array
+from ib_keras.arrays.labels import check_order
 from ib_keras.arrays.structures import Checksum, unpack
 from ib_keras.errors import ArgumentError
 from ib_keras.examples.first_pass import (
@@ -51,12 +52,19 @@ def of(inputs: Any, targets: Any = None, name: str = "inputs") -> Examples:
         ArgumentError: If the inputs are not numbers or texts of equal shapes, or do not end. A data
             set raises this when it is read.
     """
+    check_orders(inputs, targets, name)
     if isinstance(inputs, Examples):
         return inputs
     if is_data_set(inputs):
         return DataSet(inputs, targets, name)
     arrays, structure = unpack(_dense(inputs, name), name)
     return InMemory([_plain(array, name) for array in arrays], structure, targets, name)
+
+
+def check_orders(inputs: Any, targets: Any, name: str = "inputs") -> None:
+    """Raise an error if pandas inputs and targets have equal row labels at different positions."""
+    for own in targets.values() if isinstance(targets, Mapping) else (targets,):
+        check_order(inputs, own, (name, "targets"))
 
 
 def is_data_set(inputs: Any) -> bool:

@@ -87,8 +87,14 @@ class _State:
     def __init__(self, noise_std: Noise, layers: Layers, seed: int | None) -> None:
         self.noise_std, self.layers = noise_std, layers
         self.plan: taps.Plan | None = None
+        self.layer_ids: tuple[int, ...] = ()  # the layers of which the plan was made
         self.defined = False  # whether the wrapped model defines its inputs
         self.programs = Programs(seed)
+
+
+def _layer_ids(model: keras.Model) -> tuple[int, ...]:
+    """Return what identifies the layers of a Sequential model, to which layers can be added."""
+    return tuple(map(id, model.layers)) if isinstance(model, keras.Sequential) else ()
 
 
 @keras.saving.register_keras_serializable(package="ib_keras")
@@ -145,8 +151,29 @@ class InstrumentedModel(keras.Model):
                 for i, tap in enumerate(plan.taps)
                 if tap.name in stddev or tap.name not in plan.outputs
             }
-        state.plan = plan
+        state.plan, state.layer_ids = plan, _layer_ids(self.model)
         self.built = True
+
+    def _check_unchanged(self) -> None:
+        """Raise an ``ArgumentError`` if layers were added or removed since the taps were found."""
+        if self._state.plan is not None and _layer_ids(self.model) != self._state.layer_ids:
+            raise ArgumentError(
+                f"The layers of the model {self.model.name!r} have changed since it was "
+                "instrumented",
+                "a new call of ib_keras.instrument, which finds the layers again",
+                f"layers {[layer.name for layer in self.model.layers]}",
+            )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure the training as ``keras.Model.compile`` does; captures are traced again.
+
+        Args:
+            *args: see ``keras.Model.compile``.
+            **kwargs: see ``keras.Model.compile``.
+        """
+        self._check_unchanged()
+        self._state.programs.programs.clear()  # layers such as Normalization may be adapted anew
+        super().compile(*args, **kwargs)
 
     @property
     def plan(self) -> taps.Plan:
@@ -579,6 +606,7 @@ class InstrumentedModel(keras.Model):
             The index of the batch's first row; and kind → tap name → float32 ``(batch, *shape)``.
         """
         batch_size = check_count(batch_size, "batch_size")
+        self._check_unchanged()
         rows = self.examples(inputs)
         viewed = Viewed() if viewed is None else viewed
         spec = self.plan.spec if self._state.defined else model_inputs.spec_of(rows)

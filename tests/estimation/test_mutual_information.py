@@ -405,9 +405,9 @@ def test_pandas_rows_in_another_order_are_refused():
     a = pd.Series(rng.normal(size=200), name="a")
     b = (a + 0.1 * pd.Series(rng.normal(size=200))).to_frame("b")
     for first, second in ((a.sort_values(), b), (a, b[::-1]), (a.to_frame(), b.sample(frac=1))):
-        with pytest.raises(ArgumentError, match="same rows in a different order"):
+        with pytest.raises(ArgumentError, match="same label at different positions"):
             ib.mutual_information(first, second)
-        with pytest.raises(ArgumentError, match="same rows in a different order"):
+        with pytest.raises(ArgumentError, match="same label at different positions"):
             ib.mutual_information(pd.DataFrame(first), second["b"], by_column=True)
     right = ib.mutual_information(a, b, budget="fast").value
     assert right > 1.5
@@ -444,3 +444,97 @@ def test_kinds_that_do_not_suit():
         ib.mutual_information(x, x[:, 0] + 1, by_column=True, kind=("typo", None))
     with pytest.raises(ArgumentError, match="`a` is not of the kind 'continuous'"):
         ib.mutual_information(pd.Categorical([1, 2] * 25), x, kind=("continuous", None))
+
+
+def test_copies_of_rows_beside_labels_and_integers():
+    x, y = X[:500], RNG.integers(0, 2, 500)
+    whole_numbers = np.round(20 * RNG.normal(size=500)).astype(int)
+    for other in (y, whole_numbers):
+        found = fast(np.tile(x, 4), np.tile(other, 4))
+        assert covers(found, 0) and "dependent" in found.flags and found.n == 500
+    # A minority class that was oversampled.
+    rare = np.arange(1000) % 10 == 0
+    rows = np.r_[np.arange(1000), RNG.choice(np.flatnonzero(rare), 800)]
+    wide = RNG.normal(size=(1000, 2))
+    assert covers(fast(wide[rows], rare[rows]), 0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.01])
+def test_variables_that_are_zero_together(scale):
+    active = RNG.random(N) < 0.5
+    a, b = (np.where(active, v, 0) for v in (X, X + scale * RNG.normal(size=N)))
+    found = fast(a, b)
+    assert covers(found, math.log(2) + 0.25 * math.log1p(scale**-2)) and found.flags == ()
+
+
+def test_a_category_beside_a_number_and_several_counts():
+    """Together, the columns say more than each of them."""
+    city, size = RNG.integers(0, 20, N), RNG.normal(size=N)
+    of_city = 3 * np.random.default_rng(9).normal(size=20)
+    price = of_city[city] + size + 0.3 * RNG.normal(size=N)
+    grid = np.linspace(-30, 30, 200_001)
+    spread = math.hypot(1, 0.3)
+    density = scipy.stats.norm.pdf(grid[:, None], of_city, spread).mean(axis=1)
+    truth = -np.trapezoid(density * np.log(density + 1e-300), grid)
+    truth -= 0.5 * math.log(2 * math.pi * math.e * 0.09)
+    frame = pd.DataFrame({"city": np.char.add("c", city.astype(str)), "size": size})
+    found = fast(frame, price)
+    assert covers(found, truth) and found.value == pytest.approx(truth, abs=0.15)
+    answers = RNG.integers(1, 6, (N, 10))
+    p = np.array([1.0])
+    for _ in range(10):
+        p = np.convolve(p, np.ones(5) / 5)
+    entropy = -(p * np.log(p)).sum()
+    found = fast(answers, answers.mean(axis=1))
+    assert found.value == pytest.approx(entropy, abs=0.25) and covers(found, entropy)
+    assert covers(fast(answers, RNG.normal(size=N)), 0)
+
+
+def test_a_part_that_is_an_exact_copy():
+    z = RNG.normal(size=N)
+    for copied in (np.maximum(X, 0), np.where(RNG.random(N) < 0.05, X, z)):
+        found = fast(X, copied)
+        assert math.isinf(found.value) and found.flags == ("infinite",)
+    # Rounded values are equal by chance.
+    assert not math.isinf(fast(np.round(X, 1), np.round(z, 1)).value)
+    imputed = np.where(RNG.random(N) < 0.5, 0, X), np.where(RNG.random(N) < 0.5, 0, z)
+    assert not math.isinf(fast(*imputed).value)
+
+
+def test_an_interaction_that_nothing_finds_leaves_the_interval_open():
+    wide = RNG.normal(size=(N, 50))
+    y = (np.square(wide[:, :2]).sum(axis=1) > 2 * math.log(2)).astype(int)
+    found = fast(wide, y)
+    assert found.value < 0.1 and found.upper == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_large_integers_and_objects():
+    t = RNG.integers(0, 200, N)
+    noisy = t + 5 * RNG.normal(size=N)
+    large = (1 << 60) + np.c_[t, RNG.integers(0, 200, N)]
+    expected = fast(t, noisy)
+    for a in (large, large.astype(object), pd.DataFrame(large).astype("Int64")):
+        found = fast(a, noisy)
+        assert found.details["kinds"] == ("count", "continuous")
+        assert found.value == pytest.approx(expected.value, abs=0.1)
+    kinds = fast(t.astype(object), noisy).details["kinds"]
+    assert kinds == expected.details["kinds"]
+
+
+def test_frames_of_repeated_names_and_without_columns():
+    twice = pd.concat([pd.Series(X, name="v"), pd.Series(RNG.normal(size=N) > 0, name="v")], axis=1)
+    assert covers(fast(twice, Y), TRUE)
+    with pytest.raises(ArgumentError, match="`a` has no columns"):
+        fast(pd.DataFrame(index=range(N)), Y)
+    for times in (pd.Series(pd.date_range("2020", periods=N, tz="UTC")), [pd.Timestamp(0)] * N):
+        with pytest.raises(ArgumentError, match="neither numbers nor categories.*times as floats"):
+            fast(times, Y)
+
+
+def test_labels_that_were_dropped_separately():
+    frame = pd.DataFrame({"x": X, "y": Y})
+    first, second = frame["x"].drop(N - 1), frame["y"].drop(0)
+    with pytest.raises(ArgumentError, match="same label at different positions"):
+        fast(first, second)
+    with pytest.raises(ArgumentError, match="`inputs` and `targets` have rows of the same label"):
+        ib.estimate({"t": X}, "ksg", inputs=frame[["x"]], targets=frame["y"].sample(frac=1))

@@ -471,3 +471,19 @@ def test_a_subclassed_model_may_be_built_by_fit(noise_std):
     network.compile("sgd", "mse")
     network.fit(np.ones((8, 4), "float32"), np.ones((8, 2)), verbose=0)
     assert list(network.tap_names) == ["first", "last"]
+
+
+def test_a_model_that_changes_is_traced_again_or_refused():
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+    norm = keras.layers.Normalization(name="norm")
+    norm.adapt(x)
+    model = keras.Sequential([keras.Input((3,)), norm, keras.layers.Dense(2, name="o")])
+    tapped = ib.instrument(model)
+    tapped.capture(x)
+    norm.adapt(10 * x)
+    tapped.compile("adam", "mse")
+    np.testing.assert_allclose(tapped.capture(x)["o"], model(x), atol=1e-6)
+    model.pop()
+    for use in (lambda: tapped.compile("adam", "mse"), lambda: tapped.capture(x)):
+        with pytest.raises(ArgumentError, match="layers of the model .* have changed"):
+            use()
