@@ -124,9 +124,9 @@ def test_a_column_of_both_variables_makes_the_information_infinite():
     mixed = pd.DataFrame({"p": x[:, 0], "town": np.where(x[:, 1] > 0, "A", "B")})
     found = ib.mutual_information(mixed, x[:, 0], budget="fast")
     assert found.value == np.inf and found.flags == ("infinite",)
-    # Exactly related ranks show ln n, if the values are not equal.
+    # An exact relation of values that are not equal has no upper end.
     found = ib.mutual_information(mixed, np.exp(x[:, 0]), budget="fast")
-    assert found.value >= math.log(200) and found.upper == np.inf and "unbounded" in found.flags
+    assert found.value > 3 and found.upper == np.inf and "unbounded" in found.flags
 
 
 def test_bad_input():
