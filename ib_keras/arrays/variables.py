@@ -30,6 +30,8 @@ Kind = Literal["continuous", "count", "mixture", "category", "mixed"]
 # A value is an atom if at least the share _ATOM of the rows have it. A column is continuous if at
 # most the share _REPEATED of the rows have repeated values.
 _ATOM, _REPEATED = 0.01, 0.01
+# The distance between numbers, in units of the resolution of float32, up to which they are rounded.
+_ULPS = 64
 # The largest integers whose neighbours float64 can distinguish.
 _LARGEST_WHOLE = 2**53
 # Rows were copied if this share of all rows, or more, are different rows that repeat, beside a
@@ -304,18 +306,34 @@ def _repeated(
         return None
     alone = [len(np.unique(side[first])) >= (1 - _REPEATED) * len(first) for side in codes]
     enough = all(alone) or different >= _COPIES * n
+    copied = first[counts > 1]
     measured = (
-        side is not None and own and _is_measured(side)
+        side is not None and own and _is_measured(side, copied)
         for side, own in zip(sides, alone, strict=True)
     )  # fmt: skip
     return np.sort(first) if enough and any(measured) else None
 
 
-def _is_measured(numbers: np.ndarray) -> bool:
-    """Return whether numbers are neither on a grid nor of half precision."""
+def _is_measured(numbers: np.ndarray, copied: np.ndarray) -> bool:
+    """Return whether numbers that repeat are so far from others that they are no rounding.
+
+    Numbers on a grid, of half precision, or near the limit of a saturated unit repeat by rounding.
+
+    Args:
+        numbers: numbers, ``(n, d)``.
+        copied: indices of different rows that repeat.
+    """
     with np.errstate(over="ignore"):
-        half = np.array_equal(numbers, numbers.astype(np.float16))
-    return not half and not all(on_a_grid(column) for column in numbers.T)
+        if np.array_equal(numbers, numbers.astype(np.float16)):
+            return False
+    for one in numbers.T:
+        values = np.unique(one).astype(np.float64)
+        gaps = np.diff(values, prepend=-np.inf, append=np.inf)
+        nearest = np.minimum(gaps[:-1], gaps[1:])[np.searchsorted(values, one[copied])]
+        rounding = _ULPS * np.finfo(np.float32).eps * np.abs(values[[0, -1]]).max()
+        if np.median(nearest) > rounding and not on_a_grid(one):
+            return True
+    return False
 
 
 def _category(codes: np.ndarray, has_order: bool = False) -> Variable:

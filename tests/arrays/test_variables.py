@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ib_keras.arrays.variables import as_variable, repeated_rows
+from ib_keras.arrays.variables import as_variable, repeated_in_classes, repeated_rows
 from ib_keras.errors import ArgumentError
 
 N = 600
@@ -110,6 +110,17 @@ def test_a_given_kind_replaces_the_rules():
 def test_bad_values(values, match):
     with pytest.raises(ArgumentError, match=match):
         as_variable(values, "a")
+
+
+def test_saturated_units_are_no_copies():
+    rows = np.repeat(np.arange(N // 2), 2)
+    labels = RNG.integers(0, 2, N)
+    wide = RNG.normal(size=(N, 2)).astype("float32")
+    saturated = np.tanh(4 * wide + 6)
+    assert len(np.unique(saturated, axis=0)) < 0.9 * N
+    assert repeated_in_classes(saturated, labels) is None
+    assert repeated_in_classes(wide.astype("float16"), labels) is None
+    assert len(repeated_in_classes(wide[rows], labels[rows])) == N // 2
 
 
 def test_rows_that_were_repeated_are_noticed():

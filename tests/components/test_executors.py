@@ -415,7 +415,7 @@ def test_checkpoints_that_do_not_fit(chain, elsewhere, tmp_path):
         assert not (tmp_path / "m").exists()
     # The inputs must fit; the labels may be others than those of the training.
     examples.run("digits", tmp_path / "e")
-    with pytest.raises(ArgumentError, match=r"does not fit the data. Expected inputs \(64,\)\."):
+    with pytest.raises(ArgumentError, match=r"does not fit the data. Expected inputs \(64,\);"):
         trainer.run(tmp_path / "e", tmp_path / "m", model=json.dumps(
             {"checkpoints": str(elsewhere / "*.keras")}))  # fmt: skip
     with pytest.raises(ArgumentError, match="An ensemble is trained here"):

@@ -300,7 +300,7 @@ def test_write_and_load(store, tmp_path):
 def test_load_says_what_is_wrong(store, tmp_path):
     with pytest.raises(StoreError, match="does not exist"):
         ib.load(tmp_path / "nothing")
-    with pytest.raises(StoreError, match=r"call ib_keras\.estimate first"):
+    with pytest.raises(StoreError, match=r"ib_keras\.frame\.write saves"):
         ib.load(store.path)
     (tmp_path / "bad.parquet").write_text("no parquet")
     with pytest.raises(StoreError, match="cannot be read"):
