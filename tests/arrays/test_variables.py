@@ -116,7 +116,7 @@ def test_saturated_units_are_no_copies():
     rows = np.repeat(np.arange(N // 2), 2)
     labels = RNG.integers(0, 2, N)
     wide = RNG.normal(size=(N, 2)).astype("float32")
-    saturated = np.tanh(4 * wide + 6)
+    saturated = np.tanh(4 * wide + 9)
     assert len(np.unique(saturated, axis=0)) < 0.9 * N
     assert repeated_in_classes(saturated, labels) is None
     assert repeated_in_classes(wide.astype("float16"), labels) is None
