@@ -134,7 +134,7 @@ def test_what_others_fail_on():
             made.mutual_information(x, x)
     rows = np.repeat(x[:250], 4, axis=0), np.repeat(y[:250], 4, axis=0)
     # Copies of rows are counted once, but an entropy of copies is −∞.
-    with pytest.raises(ArgumentError, match=r"Samples coincide.*of 1000 samples"):
+    with pytest.raises(ArgumentError, match="Samples coincide"):
         KozachenkoLeonenko(3).entropy(rows[0])
     for made in (ksg, KozachenkoLeonenko(3)):
         found = made.mutual_information(*rows)
