@@ -40,8 +40,8 @@ from ib_keras.estimators.monte_carlo import (
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
 
 # Estimates from all and from half of the rows agree if they differ by less than this number of nats
-# plus this share of the value, beyond their errors.
-_LEAST, _SHARE = 0.01, 0.02
+# beyond their errors.
+_LEAST = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class SamplePropagation(FromClasses):
 
     The flags are ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound
     is near ln K; and ``high_dim`` if half of the inputs and propagations give a different estimate,
-    by more than 3 standard errors, 2 % and 0.01 nats. For a population, and with ``resample``, only
+    by more than 3 standard errors and 0.01 nats. For a population, and with ``resample``, only
     the propagations are halved; if they cannot be, as fewer than four, the flag is set, too.
     ``high_dim`` means that
     there are too few samples for this dimension: the value describes these samples but not their
@@ -314,8 +314,7 @@ def _high_dim(mean: Mean, half: Mean | None) -> tuple[str, ...]:
     if half is None:
         return ()
     error = math.hypot(mean.error, half.error)
-    tolerated = 3 * error + _LEAST + _SHARE * abs(mean.value)
-    return ("high_dim",) if abs(mean.value - half.value) > tolerated else ()
+    return ("high_dim",) if abs(mean.value - half.value) > 3 * error + _LEAST else ()
 
 
 def _deviations(scale: Any, samples: np.ndarray, noise_std: float, conditional: Any) -> np.ndarray:
