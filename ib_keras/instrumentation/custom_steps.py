@@ -24,6 +24,13 @@ def is_customised(model: keras.Model) -> bool:
     return any(getattr(type(model), step) is not getattr(keras.Model, step) for step in _STEPS)
 
 
+def copy_compiled(source: keras.Model, target: keras.Model) -> None:
+    """Give ``target`` the attributes that ``source`` was compiled with."""
+    for name in (*_COMPILED, "_compile_config"):
+        if name in source.__dict__:
+            setattr(target, name, source.__dict__[name])
+
+
 @contextmanager
 def compiled_as(model: keras.Model, other: keras.Model) -> Iterator[None]:
     """Give ``model`` the attributes that ``other`` was compiled with, for a ``with`` block.

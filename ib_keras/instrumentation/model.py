@@ -165,15 +165,21 @@ class InstrumentedModel(keras.Model):
             )
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Configure the training as ``keras.Model.compile`` does; captures are traced again.
+        """Configure the training as the wrapped model's ``compile`` does; captures trace again.
 
         Args:
-            *args: see ``keras.Model.compile``.
-            **kwargs: see ``keras.Model.compile``.
+            *args: see ``keras.Model.compile``, or the wrapped model's own ``compile``, which is
+                then called too.
+            **kwargs: as ``args``.
         """
         self._check_unchanged()
         self._state.programs.programs.clear()  # layers such as Normalization may be adapted anew
-        super().compile(*args, **kwargs)
+        if type(self.model).compile is keras.Model.compile:
+            super().compile(*args, **kwargs)
+            return
+        self.model.compile(*args, **kwargs)
+        super().compile()
+        custom_steps.copy_compiled(self.model, self)
 
     @property
     def plan(self) -> taps.Plan:

@@ -257,6 +257,45 @@ def test_custom_train_step():
     model.fit(x, y, verbose=0)
 
 
+class TwoOptimizers(OwnStep):
+    """A ``compile`` with arguments of its own, as a GAN has."""
+
+    def compile(self, hidden_optimizer, out_optimizer, loss_fn):
+        super().compile(optimizer=out_optimizer)
+        self.hidden_optimizer, self.loss_fn = hidden_optimizer, loss_fn
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape(persistent=True) as tape:
+            loss = tf.reduce_mean(self.loss_fn(y, self(x, training=True)))
+        for optimizer, layer in ((self.hidden_optimizer, self.hidden), (self.optimizer, self.out)):
+            weights = layer.trainable_variables
+            optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss}
+
+
+def test_own_compile():
+    x, y = rows(64, 5), np.arange(64) % 3
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def trained(wrap):
+        keras.utils.set_random_seed(0)
+        model = TwoOptimizers()
+        model(x)
+        whole = wrap(model)
+        whole.compile(keras.optimizers.SGD(0.1), out_optimizer=keras.optimizers.SGD(0.5),
+                      loss_fn=loss)  # fmt: skip
+        whole.fit(x, y, batch_size=32, epochs=2, shuffle=False, verbose=0)
+        assert whole.optimizer.learning_rate == 0.5
+        return model
+
+    plain, wrapped = trained(lambda model: model), trained(ib.instrument)
+    for a, b in zip(plain.get_weights(), wrapped.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="loss_fn"):
+        ib.instrument(plain).compile("sgd", "sgd")
+
+
 def test_two_replicas():
     code = """
 import keras, numpy as np, tensorflow as tf
