@@ -79,7 +79,7 @@ class EpochWriter:
         file = self._files.get((layer, kind))
         if file is None:
             index = self._layers.index(layer)
-            slug = re.sub(r"[^\w.-]", "_", layer)
+            slug = re.sub(r"[^\w.-]", "_", layer)[:50]  # file systems limit the length
             name = f"{index:03d}-{slug}{'' if kind == NOISY else f'.{kind}'}.npy"
             lead: tuple[int, ...] = (self._n,) if self._draws == 1 else (self._draws, self._n)
             if kind == PROPAGATED and self._propagated is not None:

@@ -58,6 +58,18 @@ def test_any_tool_reads_the_files(store):
     np.testing.assert_array_equal(np.load(file), layer(10, (6, 2, 2)))
 
 
+def test_long_names(tmp_path):
+    names = ["a" * 300, "a" * 299 + "b", "語" * 300]
+    store = ib.ActivationStore.create(
+        tmp_path / "store", inputs=np.zeros((6, 1)), targets=None, layers=names
+    )
+    with store.writer(0, noise_std=dict.fromkeys(names, 0.0)) as writer:
+        for k, name in enumerate(names):
+            writer.write(name, layer(k))
+    for k, name in enumerate(names):
+        np.testing.assert_array_equal(store.read(0, name), layer(k))
+
+
 def test_an_unfinished_epoch_is_absent(store):
     with pytest.raises(RuntimeError, match="killed"):
         with store.writer(11, noise_std={}) as writer:
