@@ -103,7 +103,9 @@ def layer_curves(
         drawing.depth_bar(figures, figure, layers, [axes for _, axes in panels], doubts)
         return figure
     handles = [
-        figures.Line2D([], [], marker=drawing.marker(layers, layer), color=colour, label=layer)
+        figures.Line2D(
+            [], [], marker=drawing.marker(layers, layer), color=colour, label=drawing.short(layer)
+        )
         for layer, colour in colours.items()
     ]
     below = points["estimator"].nunique() > 1

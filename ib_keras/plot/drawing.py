@@ -24,6 +24,8 @@ XT = "I(X;T)"
 _LEGEND_ROWS = 18
 # With more layers, colours show their depth, because so many markers could not be told apart.
 _MANY_LAYERS = 30
+# Longer names of layers are written with their first and last characters.
+_LONG_NAME = 48
 MARKERS = "osD^vP*Xph<>8"
 # Markers that are not full: their faces, and the entries of the legend.
 _FACES = {flagging.CARE: "0.8", flagging.NOTHING: "none"}
@@ -179,7 +181,7 @@ def panels(
 
 def _size(points: pd.DataFrame, rows: int, columns: int) -> tuple[float, float]:
     """Return the width and height of a grid of panels with room for its legend, in inches."""
-    names = layers_of(points)
+    names = [short(name) for name in layers_of(points)]
     if columns > 1 and not many(names):
         width = 4.0 * columns + 0.8
         labels = [*names, *_DOUBTS.values()]
@@ -248,6 +250,13 @@ def title_of(
     return "\n".join(lines)
 
 
+def short(name: str) -> str:
+    """Return a name for a legend, without the middle of a long one."""
+    if len(name) <= _LONG_NAME:
+        return name
+    return f"{name[: _LONG_NAME // 3]}…{name[1 - _LONG_NAME + _LONG_NAME // 3 :]}"
+
+
 def axis_label(quantity: str, unit: str) -> str:
     """Return the label of an axis; fractions have no unit."""
     return f"{quantity} [{unit}]" if has_unit(quantity) else quantity
@@ -288,7 +297,7 @@ def depth_bar(
         figures.ScalarMappable(figures.Normalize(-0.5, len(layers) - 0.5), colormap),
         ax=list(axes), label="layer", fraction=0.05, pad=0.01, aspect=30,
     )  # fmt: skip
-    bar.set_ticks(list(places), labels=[f"{place + 1}: {layers[place]}" for place in places])
+    bar.set_ticks(list(places), labels=[f"{place + 1}: {short(layers[place])}" for place in places])
     bar.ax.tick_params(labelsize=8)
     if handles:
         axes[-1].legend(handles=handles, fontsize=8, loc="best")

@@ -100,7 +100,9 @@ def information_plane(
         return figure
     grey = {"linestyle": "none", "color": "0.35"}
     handles = [
-        figures.Line2D([], [], marker=drawing.marker(layers, layer), label=layer, **grey)
+        figures.Line2D(
+            [], [], marker=drawing.marker(layers, layer), label=drawing.short(layer), **grey
+        )
         for layer in layers
     ]
     handles += doubt_legend(figures, points)

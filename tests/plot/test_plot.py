@@ -86,6 +86,18 @@ def test_sizes(layers, epochs):
             assert figure.get_size_inches()[0] < 8
 
 
+def test_long_names_are_shortened():
+    layers = [f"encoder/{'block/' * 60}{i}" for i in range(3)]
+    table = make_frame(layers=layers)
+    for figure in (ib.plot.information_plane(table), ib.plot.layer_curves(table)):
+        figure.canvas.draw()
+        texts = [text.get_text() for text in figure.legends[0].get_texts()[:3]]
+        assert [len(text) for text in texts] == [48] * 3
+        assert [text[-2:] for text in texts] == ["/0", "/1", "/2"]
+        assert texts[0].startswith("encoder/block/")
+        assert figure.get_size_inches()[0] < 12
+
+
 def test_many_layers_have_markers_in_the_last_epoch_only():
     table = make_frame(layers=[f"layer_{i}" for i in range(31)], estimators=("ebab", "kde"))
     table.loc[table["estimator"] == "ebab", "flags"] = "saturated"
