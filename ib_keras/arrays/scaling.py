@@ -14,6 +14,9 @@ import numpy as np
 
 # Magnitudes between 2^−b and 2^b have squares, and sums of squares, that do not overflow.
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
+# The largest ratio of the spreads of two variables that are not rescaled, and the number of bits of
+# the factor by which others are.
+_ALIKE, _FACTOR_BITS = 1.02, 16
 # Largest numbers of rows and values from which the spread of columns is measured.
 _ROWS, _VALUES = 4096, 1 << 20
 # A few rows set the range of a variable if the other rows span less than the share _NARROW of it. A
@@ -96,11 +99,28 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multiply the variable with fewer columns by a power of two, for similar spreads."""
-    exponent = np.asarray(round(math.log2(spread(a)) - math.log2(spread(b))))
-    if a.shape[1] < b.shape[1]:
-        return times_two(a, exponent), b
-    return a, times_two(b, -exponent)
+    """Multiply a variable by a factor, so that the spreads differ by 2 %.
+
+    It is the variable with fewer columns, or else the one with the smaller spread. Variables whose
+    spreads differ by less are returned unchanged, as the published estimators take them. The factor
+    follows the samples continuously: if it jumped, estimates that depend on the ratio of the
+    spreads would jump from one epoch to the next, although the samples hardly change. The factor
+    has few bits, so that its product with an integer or a float32 number is exact in float64.
+    """
+    ratio = spread(a) / spread(b)
+    kept = min(max(ratio, 1 / _ALIKE), _ALIKE)
+    if kept == ratio:
+        return a, b
+    if (a.shape[1], ratio) < (b.shape[1], 1):
+        return _times(a, kept / ratio), b
+    return a, _times(b, ratio / kept)
+
+
+def _times(samples: np.ndarray, factor: float) -> np.ndarray:
+    """Multiply samples by a factor that is rounded to 16 bits."""
+    fraction, exponent = math.frexp(factor)
+    rounded = math.ldexp(round(math.ldexp(fraction, _FACTOR_BITS)), exponent - _FACTOR_BITS)
+    return samples * samples.dtype.type(rounded)
 
 
 def spread(samples: np.ndarray) -> float:

@@ -52,8 +52,8 @@ class KSG(Neighbors):
 
     I(A;B) does not depend on the scales of A and B, but joint distances do: if one variable is much
     larger, it alone decides which samples are near, and the estimate is 0. Therefore one variable
-    is first multiplied by the power of two that makes the spreads most similar. Variables whose
-    spreads are within √2 of each other are not changed.
+    is first multiplied by a factor, so that the spreads differ by 2 % at most. The factor follows
+    the samples continuously. Variables whose spreads differ by less than 2 % are not changed.
 
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
     Large information is underestimated, less so for smaller k. The flag ``strong`` says that, at
