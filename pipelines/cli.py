@@ -280,9 +280,13 @@ def _show(folder: pathlib.Path) -> None:
     findings = folder / "findings.csv"
     if findings.exists():
         print("\nFindings of the paper, and measured results:")
-        for row in pd.read_csv(findings, keep_default_na=False).to_dict("records"):
-            print(f"  {row['finding']} [{' '.join((row['run'], row['layer'])).strip()}]")
-            print(f"    paper:    {row['paper']}\n    measured: {row['measured']}")
+        table = pd.read_csv(findings, keep_default_na=False)
+        for (finding, paper), rows in table.groupby(["finding", "paper"], sort=False):
+            print(f"  {finding}")
+            if paper:
+                print(f"    paper: {paper}")
+            for row in rows.to_dict("records"):
+                print(f"    {' '.join((row['run'], row['layer'])).strip()}: {row['measured']}")
     print("\nResults:")
     for path in sorted(folder.iterdir(), key=lambda p: (p.suffix != ".html", p.name)):
         if path.suffix in (".html", ".png", ".parquet", ".csv"):

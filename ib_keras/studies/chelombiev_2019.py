@@ -14,6 +14,7 @@ from scipy import stats
 
 from ib_keras import frame, plot
 from ib_keras.errors import ArgumentError
+from ib_keras.frame.falls import adjusted
 from ib_keras.report import Section
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section
 
@@ -138,15 +139,16 @@ def _correlated(table: pd.DataFrame, estimators: list[str]) -> Iterator[tuple]:
     for estimator in estimators:
         for measure, sign in (("val_accuracy", "positive"), ("gap", "negative")):
             found = generalisation(table, estimator, measure=measure)
-            for layer, (_, _, result) in found.items():
-                if result is None:
-                    continue
+            results = {layer: result for layer, (_, _, result) in found.items() if result}
+            p_values = adjusted([result.pvalue for result in results.values()])
+            for (layer, result), p in zip(results.items(), p_values, strict=True):
                 low, high = result.confidence_interval()
                 yield (
-                    f"correlation of compression and {MEASURES[measure]}, without L2", estimator,
+                    f"correlation of compression and {MEASURES[measure]}, without L2 "
+                    "[p adjusted for the layers]", estimator,
                     layer, f"only that of the last layer, which is {sign}",
                     f"r = {result.statistic:.2f}, 95 % interval {low:.2f} to {high:.2f}, "
-                    f"p = {result.pvalue:.2g}",
+                    f"p = {p:.2g}",
                 )  # fmt: skip
 
 

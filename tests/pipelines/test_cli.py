@@ -13,6 +13,7 @@ import pytest
 import yaml
 from absl import flags
 from absl.testing import flagsaver
+from make_frame import make_frame
 
 import ib_keras as ib
 from ib_keras.errors import ArgumentError
@@ -473,3 +474,17 @@ def test_ctrl_c_ends_in_a_word(monkeypatch, capsys):
         flags.FLAGS(["ib-keras"])
         assert cli.run(["ib-keras"]) == 130
     assert "Run the same command again" in capsys.readouterr().err
+
+
+def test_findings_are_printed_by_finding(tmp_path, capsys):
+    ib.frame.write(make_frame(), tmp_path)
+    rows = [("rises", "relu", "dense", "slowly", "fast"), ("rises", "tanh", "", "slowly", "1.0"),
+            ("falls", "relu", "", "", "0.2")]  # fmt: skip
+    columns = ["finding", "run", "layer", "paper", "measured"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "findings.csv", index=False)
+    cli._show(tmp_path)
+    printed = capsys.readouterr().out
+    assert (
+        "measured results:\n  rises\n    paper: slowly\n    relu dense: fast\n    tanh: 1.0\n"
+        "  falls\n    relu: 0.2\n" in printed
+    )
