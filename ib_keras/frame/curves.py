@@ -192,6 +192,6 @@ def _curves(frame: pd.DataFrame, quantity: str) -> Iterator[tuple[dict[str, Any]
         raise ArgumentError(
             f"The table has no {quantity}", f"one of {sorted(table['quantity'].unique())}", quantity
         )
-    part = part[np.isfinite(part["value"])].sort_values("epoch")
+    part = part[np.isfinite(part["value"])].sort_values(["layer_index", "epoch"], kind="stable")
     for key, curve in part.groupby(_CURVE, sort=False):
         yield dict(zip(_CURVE, key, strict=True)), curve
