@@ -8,9 +8,11 @@ without far values are returned unchanged.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+Metric = Literal["chebyshev", "euclidean"]
 
 # Magnitudes between 2^−b and 2^b have squares, and sums of squares, that do not overflow.
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
@@ -98,7 +100,9 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return samples, log_slope - math.log(2) * exponent.sum()
 
 
-def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def of_one_spread(
+    a: np.ndarray, b: np.ndarray, metric: Metric | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Multiply a variable by a factor, so that the spreads differ by 2 %.
 
     It is the variable with fewer columns, or else the one with the smaller spread. Variables whose
@@ -106,8 +110,13 @@ def of_one_spread(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     follows the samples continuously: if it jumped, estimates that depend on the ratio of the
     spreads would jump from one epoch to the next, although the samples hardly change. The factor
     has few bits, so that its product with an integer or a float32 number is exact in float64.
+
+    Args:
+        a: samples of A, ``(n, da)``.
+        b: samples of B, ``(n, db)``.
+        metric: see ``spread``.
     """
-    ratio = spread(a) / spread(b)
+    ratio = spread(a, metric) / spread(b, metric)
     kept = min(max(ratio, 1 / _ALIKE), _ALIKE)
     if kept == ratio:
         return a, b
@@ -123,18 +132,34 @@ def _times(samples: np.ndarray, factor: float) -> np.ndarray:
     return samples * samples.dtype.type(rounded)
 
 
-def spread(samples: np.ndarray) -> float:
-    """Return the root mean square deviation of a coordinate over a few thousand rows.
+def spread(samples: np.ndarray, metric: Metric | None = None) -> float:
+    """Return the root mean square deviation of a coordinate, or of a row, over some thousand rows.
 
     Far values are clipped to the usual range. The spread of constants is 1.
+
+    Args:
+        samples: ``(n, d)`` finite values.
+        metric: ``None`` for a coordinate; otherwise the distances of the rows from their mean in
+            this metric are measured, which grow with the number of columns.
     """
     for some in (samples[:: stride(*samples.shape)], samples):
         low, high, _ = usual_range(some)
-        variance = float(np.var(np.clip(some, low, high), axis=0, dtype=np.float64).mean())
+        clipped = np.clip(some, low, high)
+        variance = float(np.var(clipped, axis=0, dtype=np.float64).mean())
         if variance > 0:
-            return math.sqrt(variance)
+            return math.sqrt(variance * _of_rows(clipped, variance, metric))
         # Columns that vary in a few rows only may be constant in the subsample of the first try.
     return 1.0
+
+
+def _of_rows(samples: np.ndarray, variance: float, metric: Metric | None) -> float:
+    """Return the mean square distance of rows from their mean, divided by that of a coordinate."""
+    if metric is None:
+        return 1.0
+    if metric == "euclidean":
+        return float(samples.shape[1])
+    away = samples - samples.mean(axis=0, dtype=np.float64)
+    return float((np.abs(away).max(axis=1) ** 2).mean()) / variance
 
 
 def few_rows_set_range(samples: np.ndarray, *, columns: bool = False) -> bool:

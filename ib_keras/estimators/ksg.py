@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import digamma
@@ -12,7 +12,7 @@ from scipy.special import digamma
 from ib_keras.arrays.checks import check_bool, check_seed
 from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.grids import spread_cells
-from ib_keras.arrays.scaling import magnitude, of_one_spread, shorten_tails
+from ib_keras.arrays.scaling import Metric, magnitude, of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
@@ -52,8 +52,9 @@ class KSG(Neighbors):
 
     I(A;B) does not depend on the scales of A and B, but joint distances do: if one variable is much
     larger, it alone decides which samples are near, and the estimate is 0. Therefore one variable
-    is first multiplied by a factor, so that the spreads differ by 2 % at most. The factor follows
-    the samples continuously. Variables whose spreads differ by less than 2 % are not changed.
+    is first multiplied by a factor, so that the distances of its rows from their mean differ by 2 %
+    from those of the other variable, in the root mean square. The factor follows the samples
+    continuously. Variables whose distances differ by less than 2 % are not changed.
 
     The biases of the three entropies largely cancel, so the estimate is near 0 without information.
     Large information is underestimated, less so for smaller k. The flag ``strong`` says that, at
@@ -100,7 +101,7 @@ class KSG(Neighbors):
     """
 
     k: int = 5
-    metric: Literal["chebyshev", "euclidean"] = "chebyshev"
+    metric: Metric = "chebyshev"
     rescale: bool = True
     window: int = 0
     dither: bool = True
@@ -134,7 +135,7 @@ class KSG(Neighbors):
         flags += self.dependence(a, b)
         (a, b), flags = self._spread(flags, a, b)
         if self.rescale:
-            a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0])
+            a, b = of_one_spread(shorten_tails(a)[0], shorten_tails(b)[0], self.metric)
         else:
             _check_magnitudes(a, b)
         if "ties" not in flags and closely_bound(a, b, times):

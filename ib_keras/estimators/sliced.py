@@ -104,7 +104,7 @@ class Sliced(FromPairs):
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
             sides = (shorten_tails(side[number][rows])[0] for side in (first, second))
-            return ksg._joint_terms(*of_one_spread(*sides), None, "ties" in flags)
+            return ksg._joint_terms(*of_one_spread(*sides, ksg.metric), None, "ties" in flags)
 
         return self._mean(terms, len(first.values), flags, dim)
 

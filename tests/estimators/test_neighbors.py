@@ -290,6 +290,21 @@ def test_estimates_follow_the_scale_continuously():
         assert np.ptp(found) < 0.1
 
 
+@pytest.mark.parametrize("metric", ["chebyshev", "euclidean"])
+def test_many_columns_beside_few(metric):
+    """The distances of many columns do not hide those of few."""
+    rng = np.random.default_rng(0)
+    z, mix = rng.normal(size=(2000, 2)), rng.normal(size=(2, 40))
+    wide = z @ mix + rng.normal(size=(2000, 40))
+    narrow = z + 0.5 * rng.normal(size=(2000, 2))
+    cov = np.block([[mix.T @ mix + np.eye(40), mix.T], [mix, 1.25 * np.eye(2)]])
+    dets = [np.linalg.slogdet(part)[1] for part in (cov[:40, :40], cov[40:, 40:], cov)]
+    truth = 0.5 * (dets[0] + dets[1] - dets[2])
+    found = KSG(3, metric).mutual_information(wide, narrow)
+    assert 0.75 * truth < found.value < truth + 3 * found.stderr
+    assert KSG(3, metric, rescale=False).mutual_information(wide, narrow).value < 0.7 * truth
+
+
 def test_scales_that_are_far_apart_or_hardly_there():
     x, t = synthetic.correlated_gaussians(300, 2, 1.0, seed=0)
     expected = KSG().mutual_information(x, t).value
