@@ -240,7 +240,9 @@ class _Terms:
             return (_NORMAL if self.known else _surprises(self.b[rows])) - after
 
     def rest(self, rows: np.ndarray | slice) -> np.ndarray:
-        a, residual = of_one_spread(self.a[rows], shorten_tails(self.residual[rows])[0])
+        a, residual = of_one_spread(
+            self.a[rows], shorten_tails(self.residual[rows])[0], "chebyshev"
+        )
         near, in_a, in_r = joint_counts(a, residual, _K_OF_REST, "chebyshev")
         return digamma(near) + digamma(len(a)) - digamma(in_a) - digamma(in_r)
 
