@@ -154,3 +154,42 @@ def test_phases_of_the_mnist_network_at_the_published_size():
     assert falls["I(X;T)"]["act_3"].between(-0.16, -0.10).all()
     output = smooth["I(X;T)", "ae/pca+kl", "output"]
     assert output.min() < -6 < 2 < smooth["I(X;T)", "ae/pca+ksg", "output", 300]
+
+
+def test_phases_of_the_cifar10_network_at_the_published_size():
+    """What the page says of the committed tables."""
+    curves = pd.read_csv(DATA / "butakov_cifar10.csv")
+    page = (DATA.parent / "lossy_compression.md").read_text()
+    assert set(curves["seeds"]) == {1} and curves["epoch"].max() == 50
+    smooth, value = (
+        curves.set_index(["quantity", "estimator", "layer", "epoch"])[name].sort_index()
+        for name in ("smooth", "value")
+    )
+    ksg, kl = "ae/pca+ksg", "ae/pca+kl"
+    layers = ("act_1", "act_2", "act_3", "act_4", "output")
+    for layer in layers:
+        cells = [
+            ", ".join(f"{v:.2f}" for v in (curve[0], curve.max(), curve[50])).replace("-", "−")
+            for curve in (smooth["I(X;T)", estimator, layer] for estimator in (ksg, kl))
+        ]
+        of_y = [smooth["I(T;Y)", estimator, layer] for estimator in (ksg, kl)]
+        assert all(curve[50] > curve[0] for curve in of_y)
+        cells += [f"{curve[0]:.2f}, {curve[50]:.2f}" for curve in of_y]
+        assert f"| `{layer}` | {' | '.join(cells)} |" in page
+    steps = [value["I(X;T)", ksg, layer].diff().abs().max() for layer in layers[:3]]
+    assert max(steps) < 0.04
+    phases = pd.read_csv(DATA / "butakov_cifar10_phases.csv")
+    assert set(zip(phases["loss_from"], phases["loss_to"], strict=True)) == {(1, 2)}
+    inputs = phases[phases["quantity"] == "I(X;T)"]
+    falls = inputs[inputs["phase"] == "compression"].set_index(["estimator", "layer"])
+    assert len(falls) == 10  # one in each layer
+    assert falls["change"][ksg].between(-0.36, -0.16).all()
+    assert falls["change"][kl][list(layers[:4])].between(-1.2, -0.7).all()
+    assert falls["start"][ksg].drop("act_2").between(6, 13).all()
+    assert falls["start"][ksg]["act_2"] == 0
+    assert set(falls.index[falls["first_meets_loss"]]) == {
+        (ksg, "act_2"), (kl, "act_2"), (kl, "act_3")
+    }  # fmt: skip
+    logs = pd.read_csv(DATA / "butakov_cifar10_logs.csv").set_index("epoch")
+    assert logs["val_accuracy"][1] == pytest.approx(0.14, abs=0.005)
+    assert logs["val_accuracy"][50] == pytest.approx(0.47, abs=0.005)
