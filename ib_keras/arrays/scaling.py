@@ -103,7 +103,7 @@ def shorten_tails(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def of_one_spread(
     a: np.ndarray, b: np.ndarray, metric: Metric | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Multiply a variable by a factor, so that the spreads differ by 2 %.
+    """Multiply a variable by a factor, so that the spreads differ by at most 2 %.
 
     It is the variable with fewer columns, or else the one with the smaller spread. Variables whose
     spreads differ by less are returned unchanged, as the published estimators take them. The factor

@@ -131,7 +131,7 @@ class KozachenkoLeonenko(Neighbors):
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
 
         Columns that are linear functions of other columns of the same variable are left out. A or B
-        is multiplied by a factor that makes the spreads similar, as for ``KSG``.
+        is multiplied by a factor that makes the spreads of their coordinates similar.
 
         Args:
             a: samples of A, ``(n, ...)``.
