@@ -18,7 +18,7 @@ Metric = Literal["chebyshev", "euclidean"]
 _BITS = {np.dtype(np.float32): 40, np.dtype(np.float64): 332}
 # The largest ratio of the spreads of two variables that are not rescaled, and the number of bits of
 # the factor by which others are.
-_ALIKE, _FACTOR_BITS = 1.02, 16
+_ALIKE, _FACTOR_BITS = 1.02, 24
 # Largest numbers of rows and values from which the spread of columns is measured.
 _ROWS, _VALUES = 4096, 1 << 20
 # A few rows set the range of a variable if the other rows span less than the share _NARROW of it. A
@@ -126,7 +126,7 @@ def of_one_spread(
 
 
 def _times(samples: np.ndarray, factor: float) -> np.ndarray:
-    """Multiply samples by a factor that is rounded to 16 bits."""
+    """Multiply samples by a factor that is rounded to 24 bits."""
     fraction, exponent = math.frexp(factor)
     rounded = math.ldexp(round(math.ldexp(fraction, _FACTOR_BITS)), exponent - _FACTOR_BITS)
     return samples * samples.dtype.type(rounded)
