@@ -103,8 +103,8 @@ class Sliced(FromPairs):
         flags = (*ksg.mutual_information(first[0], second[0]).flags, _FLAG)
 
         def terms(number: int, rows: Any = slice(None)) -> np.ndarray:
-            sides = (shorten_tails(side[number][rows])[0] for side in (first, second))
-            return ksg._joint_terms(*of_one_spread(*sides, ksg.metric), None, "ties" in flags)
+            a, b = (shorten_tails(side[number][rows])[0] for side in (first, second))
+            return ksg._joint_terms(*of_one_spread(a, b, ksg.metric), None, "ties" in flags)
 
         return self._mean(terms, len(first.values), flags, dim)
 
