@@ -174,12 +174,40 @@ class InstrumentedModel(keras.Model):
         """
         self._check_unchanged()
         self._state.programs.programs.clear()  # layers such as Normalization may be adapted anew
-        if type(self.model).compile is keras.Model.compile:
+        if not self._own_compile:
             super().compile(*args, **kwargs)
             return
         self.model.compile(*args, **kwargs)
         super().compile()
         custom_steps.copy_compiled(self.model, self)
+
+    @property
+    def _own_compile(self) -> bool:
+        """Whether the class of the wrapped model overrides ``compile``."""
+        return type(self.model).compile is not keras.Model.compile
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return the settings of ``compile`` for a saved model."""
+        return (
+            self.model.get_compile_config() if self._own_compile else super().get_compile_config()
+        )
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile a loaded model; one with a ``compile`` of its own by its own method.
+
+        Args:
+            config: the result of ``get_compile_config``.
+        """
+        if self._own_compile:
+            self.model.compile_from_config(config)
+            # By default, Keras does not compile such a model, and says so.
+            if getattr(self.model, "optimizer", None) is not None:
+                super().compile()
+                custom_steps.copy_compiled(self.model, self)
+            return
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     @property
     def plan(self) -> taps.Plan:

@@ -296,6 +296,24 @@ def test_own_compile():
         ib.instrument(plain).compile("sgd", "sgd")
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_saved_model_goes_on_training(tmp_path):
+    x, y = rows(64, 5), np.arange(64) % 3
+    keras.utils.set_random_seed(0)
+    inner = keras.Sequential([keras.Input((5,)), L.Dense(4, "tanh"), L.Dense(3, "softmax")])
+    model = ib.instrument(inner)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.optimizer.iterations == model.optimizer.iterations == 4
+    logs = [each.fit(x, y, shuffle=False, verbose=0).history for each in (model, loaded)]
+    assert logs[0].keys() == logs[1].keys() == {"loss", "accuracy"}
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 def test_two_replicas():
     code = """
 import keras, numpy as np, tensorflow as tf
