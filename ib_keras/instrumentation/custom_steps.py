@@ -25,10 +25,9 @@ def is_customised(model: keras.Model) -> bool:
 
 
 def copy_compiled(source: keras.Model, target: keras.Model) -> None:
-    """Give ``target`` the attributes that ``source`` was compiled with."""
-    for name in (*_COMPILED, "_compile_config"):
-        if name in source.__dict__:
-            setattr(target, name, source.__dict__[name])
+    """Give ``target`` the attributes that ``source`` was compiled with, not tracked a second time."""
+    names = (*_COMPILED, "_compile_config")
+    target.__dict__.update({n: source.__dict__[n] for n in names if n in source.__dict__})
 
 
 @contextmanager

@@ -274,6 +274,14 @@ class TwoOptimizers(OwnStep):
         return {"loss": loss}
 
 
+class Named(keras.Sequential):
+    """A ``compile`` that chooses the loss and the metrics."""
+
+    def compile(self, rate):
+        loss = "sparse_categorical_crossentropy"
+        super().compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+
+
 def test_own_compile():
     x, y = rows(64, 5), np.arange(64) % 3
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -292,6 +300,10 @@ def test_own_compile():
     plain, wrapped = trained(lambda model: model), trained(ib.instrument)
     for a, b in zip(plain.get_weights(), wrapped.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    named = ib.instrument(Named([keras.Input((5,)), L.Dense(3, "softmax")]))
+    named.compile(rate=0.3)
+    found = named.evaluate(x, y, verbose=0, return_dict=True)
+    assert found.keys() == {"loss", "accuracy"} and len(named.evaluate(x, y, verbose=0)) == 2
     with pytest.raises(TypeError, match="loss_fn"):
         ib.instrument(plain).compile("sgd", "sgd")
 
