@@ -25,7 +25,7 @@ def is_customised(model: keras.Model) -> bool:
 
 
 def copy_compiled(source: keras.Model, target: keras.Model) -> None:
-    """Give ``target`` the attributes that ``source`` was compiled with, not tracked a second time."""
+    """Give ``target`` the attributes that ``source`` was compiled with, without tracking them."""
     names = (*_COMPILED, "_compile_config")
     target.__dict__.update({n: source.__dict__[n] for n in names if n in source.__dict__})
 
