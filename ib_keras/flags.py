@@ -327,9 +327,9 @@ _ALL = (
         "few_rows",
         CARE,
         "more samples would change the values",
-        "The rows by which the model was trained show clearly more information than held-out rows "
-        "do. There are too few samples for the model to learn the dependence, so the value is "
-        "probably too low.",
+        "The rows by which a model was trained show clearly more information than held-out rows "
+        "do; or half of the rows give clearly less than all; or there are too few rows to find "
+        "out. The value is probably too low.",
         "Use more samples, or compress the variables first (`lossy`).",
     ),
     Flag(

@@ -23,6 +23,8 @@ from ib_keras.interface import Estimate
 
 # Number of disjoint subsets from which a standard error is estimated, and number of repetitions.
 PARTS, _REPEATS = 10, 2
+# Number of repetitions if the subsets are halves of fewer than _MANY rows.
+_HALVED, _MANY = 10, 1000
 # An estimate grows with the number of rows if it exceeds the estimate from subsets by more than the
 # share _GROWS of it plus _GROWS_ERRORS of its standard errors.
 _GROWS, _GROWS_ERRORS = 0.1, 3.0
@@ -234,23 +236,41 @@ class Subsets(NamedTuple):
     """The results of estimates from disjoint subsets of the rows.
 
     Args:
-        excess: n·Var(estimate) − Var(terms), the variance due to the correlation of the terms.
+        excess: n·Var(estimate) − Var(terms), the variance due to the correlation of the terms; 0 if
+            there are no subsets, or only halves.
         value: the mean estimate from the subsets in nats; NaN if there are no subsets.
+        few: whether there are so few rows that the subsets, if any, are halves.
+        flags: the flags that every estimate from so few rows has.
+        of_halves: the excess from halves.
     """
 
     excess: float
     value: float
+    few: bool = False
+    flags: tuple[str, ...] = ()
+    of_halves: float = 0.0
 
     def judged(self, estimate: Estimate) -> Estimate:
-        """Return the estimate, with the flag ``unbounded`` if it clearly exceeds ``value``.
+        """Return the estimate, with a flag if it clearly exceeds ``value``.
+
+        The flag is ``unbounded``, or ``few_rows`` if the rows are few. The standard error from few
+        rows then includes the excess, and the difference between the estimates from all rows and
+        from half of them, which is about as large as the bias that is left.
 
         Args:
             estimate: the estimate from all rows.
         """
+        growth = estimate.value - self.value
+        if math.isnan(growth):
+            return dataclasses.replace(estimate, flags=estimate.flags + self.flags)
         least = _GROWS * max(0.0, estimate.value) + _GROWS_ERRORS * estimate.stderr
-        if not estimate.value - self.value > least:
-            return estimate
-        return dataclasses.replace(estimate, flags=(*estimate.flags, "unbounded"))
+        flags = estimate.flags + self.flags
+        if growth > least:
+            flags += ("few_rows" if self.few else "unbounded",)
+        error = estimate.stderr
+        if self.few:
+            error = math.hypot(error, growth, math.sqrt(self.of_halves / estimate.n))
+        return dataclasses.replace(estimate, stderr=error, flags=tuple(dict.fromkeys(flags)))
 
 
 def of_subsets(
@@ -260,6 +280,7 @@ def of_subsets(
     labels: np.ndarray | None = None,
     *,
     window: int = 0,
+    least: float = 0,
 ) -> Subsets:
     """Estimate from disjoint subsets of the rows.
 
@@ -272,27 +293,33 @@ def of_subsets(
         k: number of neighbours.
         labels: classes of the rows, ``(n,)``, if each subset must have its share of each class.
         window: number of rows before and after each row that are left out.
+        least: the number of rows that an estimate needs, if it is more than k + 2.
     """
-    parts = min(PARTS, (n - 2 * window) // (8 * (k + 1)))
-    if parts < PARTS // 2:
-        return NO_SUBSETS
+    least, used = max(k + 2, least), n - 2 * window
+    parts = int(min(PARTS, used // (8 * (k + 1)), used // (2 * least)))
+    few, repeats = parts < PARTS // 2, _REPEATS
+    if few:
+        parts, repeats = 2, _HALVED if n < _MANY else _REPEATS
     size, rng, differences, values = n // parts, np.random.default_rng(0), [], []
-    for _ in range(_REPEATS):
+    # Of the rows in a window, each subset has its share only.
+    possible = used // parts >= least
+    flags = () if possible and used >= 4 * (k + 1) else ("few_rows",)
+    if not possible:
+        return Subsets(0.0, math.nan, few, flags)
+    for _ in range(repeats):
         rows = rng.permutation(n)
         if labels is not None:
             rows = rows[np.argsort(labels[rows], kind="stable")]
         # The subsets have equal sizes, and each contains its share of each class.
         each = [terms(part) for part in rows[: size * parts].reshape(size, parts).T]
         if min(map(len, each)) < 2:
-            return NO_SUBSETS
+            return Subsets(0.0, math.nan, few, flags)
         values += [float(part.mean()) for part in each]
         between = float(np.var([part.mean() for part in each], ddof=1))
         within = float(np.mean([part.var(ddof=1) / len(part) for part in each]))
         differences.append(size * (between - within))
-    return Subsets(max(0.0, float(np.mean(differences))), float(np.mean(values)))
-
-
-NO_SUBSETS = Subsets(0.0, math.nan)
+    excess, value = max(0.0, float(np.mean(differences))), float(np.mean(values))
+    return Subsets(0.0, value, True, flags, excess) if few else Subsets(excess, value)
 
 
 def check_pair(

@@ -17,8 +17,6 @@ from ib_keras.arrays.scaling import of_one_spread, shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
 from ib_keras.estimators import width
 from ib_keras.estimators.continuous import (
-    NO_SUBSETS,
-    PARTS,
     Neighbors,
     Subsets,
     as_continuous,
@@ -48,7 +46,8 @@ class KozachenkoLeonenko(Neighbors):
     ½ ln det Σ is added. Then I(A;B) = h(A) + h(B) − h(A,B), and I(A;Y) = h(A) − Σ_y p(y) h(A|y).
 
     The standard error of I includes the variance of the paired terms and their correlation, which
-    is estimated from disjoint tenths of the samples. Without information, the sum of three
+    is estimated from disjoint tenths of the samples; from halves of few samples, as for ``KSG``,
+    with the flag ``few_rows``. Without information, the sum of three
     entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
     or use ``KSG`` if no entropy is needed.
 
@@ -122,10 +121,11 @@ class KozachenkoLeonenko(Neighbors):
         def terms(chosen: Any) -> np.ndarray:
             return self._terms(rows.take(chosen), some(times, chosen)) - log_slope[chosen]
 
-        excess = self._of_subsets(terms, rows).excess
-        serial = self.window > 0
+        subsets, serial = self._of_subsets(terms, rows), self.window > 0
         flags += surface_flag(flags, times, samples)
-        return mean_with_error(terms(slice(None)), flags, samples.shape[1], excess, serial=serial)
+        of_all, dim = terms(slice(None)), samples.shape[1]
+        found = mean_with_error(of_all, flags, dim, subsets.excess, serial=serial)
+        return subsets.judged(found) if subsets.few else found
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -177,10 +177,9 @@ class KozachenkoLeonenko(Neighbors):
             flags += ("strong",)
         if not serial:
             flags += less_than_ranks(a, b, lambda a, b: self._read(a, b, np.arange(len(a))))
-        estimate = subsets.judged(
-            mean_with_error(each, flags, b.shape[1], subsets.excess, serial=serial)
-        )
-        return width.flagged(estimate, width.too_wide(a, b, estimate, self._read))
+        estimate = mean_with_error(each, flags, b.shape[1], subsets.excess, serial=serial)
+        wide = width.too_wide(a, b, estimate, self._read)
+        return width.flagged(subsets.judged(estimate), wide)
 
     def _read(self, a: np.ndarray, b: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the terms of I(A;B[rows]), ``(n,)``, whose second entropy is that of B."""
@@ -228,18 +227,19 @@ class KozachenkoLeonenko(Neighbors):
                     "columns that vary independently in each class, or KSG",
                     f"class {label}",
                 )
-        excess = 0.0
         # Each subset needs enough samples of each class.
-        if smallest > 2 * PARTS * max(self.k, dim):
-            excess = of_subsets(
-                lambda chosen: self._label_terms(
-                    rows.take(chosen), labels[chosen], some(times, chosen)
-                ),
-                len(labels), self.k, labels, window=self.window,
-            ).excess  # fmt: skip
+        subsets = of_subsets(
+            lambda chosen: self._label_terms(
+                rows.take(chosen), labels[chosen], some(times, chosen)
+            ),
+            len(labels), self.k, labels,
+            window=self.window, least=(max(self.k, dim) + 2) * len(labels) / smallest,
+        )  # fmt: skip
         terms, serial = self._label_terms(rows, labels, times), self.window > 0
         flags += surface_flag(flags, times, samples)
-        return at_most_entropy(mean_with_error(terms, flags, dim, excess, serial=serial), labels)
+        estimate = mean_with_error(terms, flags, dim, subsets.excess, serial=serial)
+        estimate = subsets.judged(estimate) if subsets.few else estimate
+        return at_most_entropy(estimate, labels)
 
     def _label_terms(self, rows: Rows, labels: np.ndarray, times: Times | None) -> np.ndarray:
         terms = self._terms(rows, times)
@@ -248,11 +248,9 @@ class KozachenkoLeonenko(Neighbors):
         return terms
 
     def _of_subsets(self, terms: Callable[[np.ndarray], np.ndarray], rows: Rows) -> Subsets:
-        """Estimate from disjoint subsets, unless they are too small to span the space."""
+        """Estimate from disjoint subsets that span the space."""
         n, dim = rows.shape
-        if n - 2 * self.window < 4 * PARTS * dim:
-            return NO_SUBSETS
-        return of_subsets(terms, n, self.k, window=self.window)
+        return of_subsets(terms, n, self.k, window=self.window, least=2 * dim)
 
     def _terms(self, rows: Rows, times: Times | None) -> np.ndarray:
         """Return −ln of the density at each sample, ``(n,)``."""

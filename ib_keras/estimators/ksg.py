@@ -60,7 +60,10 @@ class KSG(Neighbors):
     Large information is underestimated, less so for smaller k. The flag ``strong`` says that, at
     the scale of neighbours, the pairs have clearly fewer dimensions than permuted pairs. The
     standard error includes the variance of the terms and the correlation between the terms of near
-    samples, which is estimated from disjoint tenths of the samples.
+    samples, which is estimated from disjoint tenths of the samples. Fewer than 40·(k + 1) samples
+    give too low a value; they are divided into halves, and the error includes the difference
+    between the estimates from all samples and from half of them. The estimate has the flag
+    ``few_rows`` if this difference is large, or if there are fewer than 4·(k + 1) samples.
 
     On a grid, such as that of integers, many samples are equally near. Discrete columns are
     therefore spread over their cells by uniform noise, which changes no information
@@ -147,11 +150,11 @@ class KSG(Neighbors):
             len(a), self.k,
             window=self.window,
         )  # fmt: skip
-        estimate = subsets.judged(
-            mean_with_error(terms, flags, b.shape[1], subsets.excess, serial=self.window > 0)
-        )
+        serial = self.window > 0
+        estimate = mean_with_error(terms, flags, b.shape[1], subsets.excess, serial=serial)
         read = functools.partial(width.pair_terms, k=self.k, metric=self.metric)
-        return width.flagged(estimate, width.too_wide(a, b, estimate, read))
+        wide = width.too_wide(a, b, estimate, read)
+        return width.flagged(subsets.judged(estimate), wide)
 
     def _spread(
         self, flags: tuple[str, ...], *variables: np.ndarray, labels: np.ndarray | None = None
@@ -213,7 +216,7 @@ class KSG(Neighbors):
         # If the classes are separate, the estimate can slightly exceed H(Y).
         estimate = at_most_entropy(estimate, labels)
         wide = width.too_wide_for_classes(samples, labels, estimate, self.k, self.metric)
-        return width.flagged(estimate, wide)
+        return width.flagged(subsets.judged(estimate) if subsets.few else estimate, wide)
 
     def _label_terms(
         self, samples: np.ndarray, labels: np.ndarray, times: Times | None, ties: bool

@@ -154,8 +154,11 @@ class Sliced(FromPairs):
         def of_few(rows: np.ndarray) -> np.ndarray:
             return np.mean([terms(number, rows) for number in few], axis=0)
 
-        excess = of_subsets(of_few, n, self.neighbors, labels).excess
-        found = mean_with_error(total / self.projections, flags, dim, excess)
+        subsets = of_subsets(of_few, n, self.neighbors, labels)
+        found = mean_with_error(total / self.projections, flags, dim, subsets.excess)
+        if subsets.few:
+            lower = float(of_few(np.arange(n)).mean()) - subsets.value
+            found = subsets._replace(value=found.value - lower).judged(found)
         between = float(np.std(values, ddof=1)) / math.sqrt(self.projections)
         return dataclasses.replace(found, stderr=math.hypot(found.stderr, between))
 

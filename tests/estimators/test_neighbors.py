@@ -105,6 +105,38 @@ def test_standard_errors_are_those_of_repetition():
     assert np.mean(values) == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.parametrize("estimator", [KSG(), KozachenkoLeonenko()], ids=["ksg", "kl"])
+@pytest.mark.parametrize("n", [12, 20, 30, 60])
+def test_few_rows_are_not_sure_of_their_value(estimator, n):
+    """Of 25 pairs of n rows, the error and the flag must say how far the truth may be."""
+    rng = np.random.default_rng(n)
+    truth, missed = -0.5 * math.log(1 - 0.9**2), 0
+    for _ in range(25):
+        x = rng.normal(size=(n, 1))
+        found = estimator.mutual_information(x, 0.9 * x + math.sqrt(0.19) * rng.normal(size=(n, 1)))
+        missed += abs(found.value - truth) > 3 * found.stderr and "few_rows" not in found.flags
+        assert n >= 24 or "few_rows" in found.flags
+    assert missed <= 1
+    # Enough rows for tenths are not flagged, and their error is not that of halves.
+    x = rng.normal(size=(600, 1))
+    many = estimator.mutual_information(x, x + rng.normal(size=x.shape))
+    assert many.flags == () and many.stderr < 0.08
+
+
+@pytest.mark.parametrize("estimator", [KSG(), KozachenkoLeonenko()], ids=["ksg", "kl"])
+@pytest.mark.parametrize("n", [24, 60])
+def test_classes_that_seem_separate_may_overlap(estimator, n):
+    rng = np.random.default_rng(n)
+    labels, missed = np.arange(n) % 2, 0
+    for _ in range(25):
+        x = 3 * labels[:, None] + rng.normal(size=(n, 1))
+        found = estimator.with_classes(x, labels)
+        # The classes share 0.533 nats of the 0.693 of their entropy.
+        missed += abs(found.value - 0.533) > 3 * found.stderr
+        assert found.value < 0.35 or found.stderr >= (1 + math.log(n)) / n
+    assert missed <= 1
+
+
 def test_labels():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 2000)
