@@ -119,6 +119,9 @@ def test_ids_are_no_distances():
     assert "integer_inputs" in found["ksg"] and "integer_inputs" not in found["ebab"]
     bytes_ = ib.estimate(layer, "ksg", inputs=ids.astype("uint8"))["flags"][0]
     assert "integer_inputs" not in bytes_
+    both = {"numbers": rng.normal(size=(200, 3)), "ids": ids}
+    found = ib.estimate(layer, ["ksg", "ebab"], inputs=both).set_index("estimator")["flags"]
+    assert "integer_inputs" in found["ksg"] and "integer_inputs" not in found["ebab"]
     assert flags.doubt("integer_inputs") == flags.CARE
 
 

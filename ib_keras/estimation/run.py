@@ -114,6 +114,8 @@ def run_all(
             seconds = time.perf_counter() - start
             name = method.original
             rows = [row(where, name, "I(X;T)", xt, seconds)]
+            if name.traits.inputs and samples.has_ids():
+                rows[0] = with_flags(rows[0], "integer_inputs")
             if calibrator is not None:
                 columns = calibrator.columns(method.over_all, t, x, where.noise_std, xt)
                 if columns.pop("untrusted") and math.isfinite(xt.value):

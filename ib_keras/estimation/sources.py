@@ -345,6 +345,12 @@ class Samples:
         """Return the inputs of each row of each draw, for estimators that compare T with X."""
         return None if self.raw is None else self._of_samples(self.raw.matrix(), None)
 
+    def has_ids(self) -> bool:
+        """Whether one of several inputs has integers, which are then joined to other numbers."""
+        return self.raw is not None and any(
+            dtype.kind in "iu" and dtype.itemsize > 2 for dtype in self.raw.dtypes
+        )
+
     def _of_samples(self, values: np.ndarray | None, rows: np.ndarray | None) -> Any:
         if values is None:
             return None

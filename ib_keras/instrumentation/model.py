@@ -324,6 +324,25 @@ class InstrumentedModel(keras.Model):
         ):
             return getattr(self.model, step)(data)
 
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Export the wrapped model, as ``keras.Model.export`` does.
+
+        Args:
+            *args: as in Keras.
+            **kwargs: as in Keras.
+
+        Raises:
+            ArgumentError: If channels add noise, which an exported model does not have.
+        """
+        noisy = {name: std for name, std in self.noise_std.items() if std > 0}
+        if noisy:
+            raise ArgumentError(
+                "An exported model has no noise channels",
+                "noise of 0; or `instrumented.model.export(…)`, which leaves the noise out",
+                f"noise_std={noisy}",
+            )
+        self.model.export(*args, **kwargs)
+
     @property
     def metrics(self) -> list:
         """The metrics of the training, including those of the wrapped model."""

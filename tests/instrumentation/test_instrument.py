@@ -415,6 +415,20 @@ np.save(sys.argv[1] + "/p.npy", m(np.load(sys.argv[1] + "/x.npy")))
     np.testing.assert_allclose(np.load(tmp_path / "p.npy"), mlp(x), rtol=1e-6)
 
 
+def test_a_model_without_noise_is_exported(mlp, inputs, tmp_path):
+    x, y = inputs
+    made = ib.instrument(mlp, {"first": 0.25}, seed=4)
+    made.compile("adam", "sparse_categorical_crossentropy")
+    made.fit(x, y, verbose=0)
+    with pytest.raises(ArgumentError, match=r"noise_std=\{'first': 0\.25\}"):
+        made.export(tmp_path / "exported", verbose=False)
+    assert not (tmp_path / "exported").exists()
+    made.set_noise_std(0.0)
+    made.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(loaded.serve(x), mlp(x), rtol=1e-5)
+
+
 def test_summary_tells_sizes_before_anything_runs(mlp):
     lines = []
     ib.instrument(mlp, 0.1).summary(samples=1000, print_fn=lines.append)
