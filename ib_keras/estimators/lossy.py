@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -31,7 +33,7 @@ from ib_keras.estimators.kernel_density import KernelDensity
 from ib_keras.estimators.kernels.regression import residuals
 from ib_keras.estimators.kozachenko_leonenko import KozachenkoLeonenko
 from ib_keras.estimators.ksg import KSG
-from ib_keras.interface import Estimate, MutualInformation
+from ib_keras.interface import Estimate, LayerInformation, MutualInformation
 
 _VALUES_AT_A_TIME = 1 << 24
 FLAG = "lossy"
@@ -106,6 +108,8 @@ class LossyCompression(FromPairs):
     seed: int = 0
 
     name: ClassVar[str] = "lossy"
+    # Within ``estimate``, the variables that were compressed.
+    _sides: ClassVar[dict[tuple[int, int], tuple[Any, _Side]] | None] = None
 
     def __post_init__(self) -> None:
         for field in ("k", "k_x", "neighbors"):
@@ -140,6 +144,17 @@ class LossyCompression(FromPairs):
         fitted = n * (dim + dim_x) * self.fit_share * (2 * itemsize + more)
         return 2 * TILES + round(fitted) + n * 64 * (2 * self.k + (self.k_x or self.k) + 8)
 
+    def estimate(self, t: np.ndarray, **arguments: Any) -> LayerInformation:
+        """Estimate I(E(X);E(T)) and I(E(T);Y) in nats; a layer is compressed once for both.
+
+        Args:
+            t: the layer's outputs, ``(n, ...)``.
+            **arguments: as for ``FromPairs.estimate``.
+        """
+        shared = copy.copy(self)
+        object.__setattr__(shared, "_sides", {})
+        return super(LossyCompression, shared).estimate(t, **arguments)
+
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> MutualInformation:
         """Estimate I(E(A);E(B)) in nats.
 
@@ -172,7 +187,8 @@ class LossyCompression(FromPairs):
         codes, _ = side.codes(self.k, one_hot)
         estimate = self._inner().with_labels(codes, labels[side.rest])
         classes = width.OneHot(labels[side.rest], one_hot.shape[1])
-        estimate = _flagged(estimate, (side.left_out(codes, one_hot),), side.linear, classes)
+        left = side.left_out(codes, _components(one_hot[side.rest[:_ROWS]]))
+        estimate = _flagged(estimate, (left,), side.linear, classes)
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -248,8 +264,8 @@ class LossyCompression(FromPairs):
             )
             if rises:
                 left = {
-                    "a left_out": first.left_out(of_a[0], second.values),
-                    "b left_out": second.left_out(of_b[0], first.values),
+                    "a left_out": first.left_out(of_a[0], second.components),
+                    "b left_out": second.left_out(of_b[0], first.components),
                 }
                 flagged = _flagged(estimate, left.values(), first.linear, second.linear)
                 kept, details = flagged, {
@@ -272,6 +288,14 @@ class LossyCompression(FromPairs):
         return first.codes(k_a, second.values), second.codes(k_b, first.values)
 
     def _side(self, values: Any, name: str, compressor: Any) -> _Side:
+        if self._sides is None:
+            return self._new_side(values, name, compressor)
+        key = id(values), id(compressor)
+        if key not in self._sides:  # with the values, so that their id remains theirs
+            self._sides[key] = values, self._new_side(values, name, compressor)
+        return self._sides[key][1]
+
+    def _new_side(self, values: Any, name: str, compressor: Any) -> _Side:
         values = as_array(values, name)
         as_samples(values, name)
         rows = np.random.default_rng(self.seed).permutation(len(values))
@@ -326,18 +350,25 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
     References:
         Shah & Peters, Ann. Statist. 48, 2020 (conditional dependence by residuals of regressions).
     """
-    n = len(codes)
-    train, held = np.split(np.arange(n), [n // 2])
-    both = []
-    for values in (first, second):
-        if values.shape[1] > _WIDE:
-            values = compression.PCA(min(_COMPONENTS, n)).fit(values).transform(values)
-        both.append(Whitening(values, _COMPONENTS)(values).astype(np.float64))
+    return _left_out(_components(first), _components(second), codes, seed)
+
+
+def _components(values: np.ndarray) -> np.ndarray:
+    """Return principal components of unit variance, ``(n, k)``."""
+    if values.shape[1] > _WIDE:
+        fitted = compression.PCA(min(_COMPONENTS, len(values))).fit(values)
+        values = fitted.transform(values)
+    return Whitening(values, _COMPONENTS)(values).astype(np.float64)
+
+
+def _left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int = 0) -> Estimate:
+    """Estimate what codes leave out from the components of both variables."""
+    train, held = np.split(np.arange(len(codes)), [len(codes) // 2])
     # Columns are predicted independently, so both variables can share one regression.
-    rest = _unpredicted(np.concatenate(both, axis=1), codes, seed)
+    rest = _unpredicted(np.concatenate([first, second], axis=1), codes, seed)
     left = [
         Whitening(part[train], _COMPONENTS)(part)
-        for part in np.split(rest, [both[0].shape[1]], axis=1)
+        for part in np.split(rest, [first.shape[1]], axis=1)
     ]
     rho = canonical(left[0], left[1], train, held)[2]
     largest = float(rho.max())
@@ -404,12 +435,21 @@ class _Side:
                 self._codes[k] = np.concatenate(parts), fitted.quality
         return self._codes[k]
 
+    @functools.cached_property
+    def components(self) -> np.ndarray:
+        """Principal components of the first rows, for what the codes of each side leave out."""
+        return _components(as_samples(self.values[self.rest[:_ROWS]]))
+
     def left_out(self, codes: np.ndarray, other: np.ndarray) -> Estimate:
-        """Estimate the information about the other variable that the codes leave out, in nats."""
-        rows = self.rest[:_ROWS]
+        """Estimate the information about the other variable that the codes leave out, in nats.
+
+        Args:
+            codes: the codes of this variable.
+            other: the components of the other variable.
+        """
         if self.dim <= codes.shape[1]:  # nothing was compressed
-            return Estimate(0.0, 0.0, kind="lower", n=len(rows))
-        return left_out(as_samples(self.values[rows]), as_samples(other[rows]), codes[:_ROWS])
+            return Estimate(0.0, 0.0, kind="lower", n=len(other))
+        return _left_out(self.components, other, codes[:_ROWS])
 
 
 @dataclasses.dataclass(frozen=True)

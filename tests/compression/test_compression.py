@@ -141,7 +141,9 @@ def test_each_side_has_its_compressor_and_inputs_are_compressed_once(monkeypatch
                 fits.append((self.name, self.k, x.shape[1:])) or original(self, x, seed=seed)
             ),
         )
-    table = ib.estimate(layers, [made], inputs=x)
+    labels = (x[:, 6, 6, 0] > x[:, 6, 6, 0].mean()).astype(int)
+    table = ib.estimate(layers, [made], inputs=x, targets=labels)
+    assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)"}
     assert fits == [("ae", 2, (12, 12, 1)), ("first", 3, (144,)), ("first", 3, (5,))]
     assert set(table["estimator"]) == {"ae/first+ksg(k=3, k_x=2)"}
     alone = made.mutual_information(x, layers["wide"])
