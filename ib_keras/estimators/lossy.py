@@ -39,6 +39,9 @@ _VALUES_AT_A_TIME = 1 << 24
 FLAG = "lossy"
 # The largest numbers of rows and components from which the left-out information is measured.
 _ROWS, _COMPONENTS = 1000, 50
+# Number of rows, in total and for each component, below which it is not noticed that codes leave
+# out most of the information.
+_FEW, _FEW_EACH = 100, 5
 # The fewest different codes from which kernels predict, and the width above which PCA is applied
 # first.
 _LEAST, _WIDE = 64, 400
@@ -66,7 +69,8 @@ class LossyCompression(FromPairs):
     compressor is fitted on rows that are not used for the estimate. Its error does not show whether
     information was lost: a compressor with the smallest error may lose all information. Two things
     show a loss. The flag ``lossy`` is set if the parts of A and B that the codes do not predict are
-    correlated, or if a linear model of A and B shows more information than the codes. A sweep,
+    correlated, or if a linear model of A and B shows more information than the codes. If there are
+    too few rows to find this, the flag is ``few_rows``. A sweep,
     ``sweep=True``, doubles k until the estimate no longer rises by more than two standard errors,
     and reports the estimate for each k.
 
@@ -188,7 +192,8 @@ class LossyCompression(FromPairs):
         estimate = self._inner().with_labels(codes, labels[side.rest])
         classes = width.OneHot(labels[side.rest], one_hot.shape[1])
         left = side.left_out(codes, _components(one_hot[side.rest[:_ROWS]]))
-        estimate = _flagged(estimate, (left,), side.linear, classes)
+        few = side.has_few_rows(codes)
+        estimate = _flagged(estimate, (left,), side.linear, classes, few)
         return at_most_entropy(estimate, labels)
 
     def with_numbers(self, a: np.ndarray, y: np.ndarray) -> Estimate:
@@ -267,7 +272,8 @@ class LossyCompression(FromPairs):
                     "a left_out": first.left_out(of_a[0], second.components),
                     "b left_out": second.left_out(of_b[0], first.components),
                 }
-                flagged = _flagged(estimate, left.values(), first.linear, second.linear)
+                few = first.has_few_rows(of_a[0]) or second.has_few_rows(of_b[0])
+                flagged = _flagged(estimate, left.values(), first.linear, second.linear, few)
                 kept, details = flagged, {
                     **{name: found.value for name, found in left.items()},
                     **{f"a {name}": value for name, value in of_a[1].items()},
@@ -314,20 +320,26 @@ def _flagged(
     left: Iterable[Estimate],
     a: width.Linear,
     b: width.Linear | width.OneHot,
+    few: bool,
 ) -> Any:
     """Return the estimate, with the flag ``lossy`` if codes leave out much information.
+
+    If this is not found, and there are too few rows to find it, the flag is ``few_rows``.
 
     Args:
         estimate: the estimate from the codes.
         left: what the codes of each variable leave out.
         a: the first variable before the compression.
         b: the second variable before the compression.
+        few: whether there are too few rows.
     """
     matters = any(
         one.value > _SHARE * estimate.value + _ERRORS * one.stderr for one in left if one.value
     )
     if matters or width.linear_shows_more(a, b, width.Claim.of(estimate)):
         return dataclasses.replace(estimate, flags=(*estimate.flags, FLAG))
+    if few and "few_rows" not in estimate.flags:
+        return dataclasses.replace(estimate, flags=(*estimate.flags, "few_rows"))
     return estimate
 
 
@@ -439,6 +451,11 @@ class _Side:
     def components(self) -> np.ndarray:
         """Principal components of the first rows, for what the codes of each side leave out."""
         return _components(as_samples(self.values[self.rest[:_ROWS]]))
+
+    def has_few_rows(self, codes: np.ndarray) -> bool:
+        """Return whether there are too few rows to find what the codes leave out."""
+        least = max(_FEW, _FEW_EACH * min(self.dim, _COMPONENTS))
+        return self.dim > codes.shape[1] and len(self.rest) < least
 
     def left_out(self, codes: np.ndarray, other: np.ndarray) -> Estimate:
         """Estimate the information about the other variable that the codes leave out, in nats.

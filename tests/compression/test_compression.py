@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import numpy as np
@@ -163,6 +164,20 @@ def test_all_rows_may_fit_and_be_estimated_from():
     a, b = np.random.default_rng(0).normal(size=(2, 300, 200))
     none = LossyCompression(k=3, fit_share=1.0).mutual_information(a, b)
     assert abs(none.value) < 4 * none.stderr and "lossy" not in none.flags
+
+
+@pytest.mark.parametrize("n", [30, 60, 100])
+def test_what_codes_leave_out_is_flagged_or_cannot_be_found(n):
+    """Two codes of twenty correlated pairs show 0.6 of 16.6 nats."""
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x = rng.normal(size=(n, 20))
+        y = 0.9 * x + math.sqrt(0.19) * rng.normal(size=x.shape)
+        found = LossyCompression(k=2).mutual_information(x, y)
+        assert {"lossy", "few_rows"} & set(found.flags)
+    # Nothing is left out of variables that are not compressed.
+    narrow = LossyCompression(k=2).mutual_information(x[:, :1], y[:, :1])
+    assert not {"lossy", "few_rows"} & set(narrow.flags) or narrow.n < 24
 
 
 @pytest.mark.parametrize("constant", [False, True])
