@@ -191,7 +191,7 @@ class LossyCompression(FromPairs):
         codes, _ = side.codes(self.k, one_hot)
         estimate = self._inner().with_labels(codes, labels[side.rest])
         classes = width.OneHot(labels[side.rest], one_hot.shape[1])
-        left = side.left_out(codes, _components(one_hot[side.rest[:_ROWS]]))
+        left = side.left_out(codes, components(one_hot[side.rest[:_ROWS]]))
         few = side.has_few_rows(codes)
         estimate = _flagged(estimate, (left,), side.linear, classes, few)
         return at_most_entropy(estimate, labels)
@@ -343,6 +343,18 @@ def _flagged(
     return estimate
 
 
+def components(values: np.ndarray) -> np.ndarray:
+    """Return up to 50 principal components of unit variance, ``(n, k)``.
+
+    Args:
+        values: samples, ``(n, d)``.
+    """
+    if values.shape[1] > _WIDE:
+        fitted = compression.PCA(min(_COMPONENTS, len(values))).fit(values)
+        values = fitted.transform(values)
+    return Whitening(values, _COMPONENTS)(values).astype(np.float64)
+
+
 def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int = 0) -> Estimate:
     """Estimate I(A;B|E(A)), the information that codes of A leave out, in nats.
 
@@ -354,27 +366,14 @@ def left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int
     information may be left out in other directions, or as dependence without correlation.
 
     Args:
-        first: samples of A, ``(n, da)``.
-        second: samples of B, ``(n, db)``.
+        first: the components of A, as ``components`` returns them.
+        second: the components of B.
         codes: codes of A, ``(n, k)``.
         seed: seed of the choice of kernels.
 
     References:
         Shah & Peters, Ann. Statist. 48, 2020 (conditional dependence by residuals of regressions).
     """
-    return _left_out(_components(first), _components(second), codes, seed)
-
-
-def _components(values: np.ndarray) -> np.ndarray:
-    """Return principal components of unit variance, ``(n, k)``."""
-    if values.shape[1] > _WIDE:
-        fitted = compression.PCA(min(_COMPONENTS, len(values))).fit(values)
-        values = fitted.transform(values)
-    return Whitening(values, _COMPONENTS)(values).astype(np.float64)
-
-
-def _left_out(first: np.ndarray, second: np.ndarray, codes: np.ndarray, seed: int = 0) -> Estimate:
-    """Estimate what codes leave out from the components of both variables."""
     train, held = np.split(np.arange(len(codes)), [len(codes) // 2])
     # Columns are predicted independently, so both variables can share one regression.
     rest = _unpredicted(np.concatenate([first, second], axis=1), codes, seed)
@@ -450,7 +449,7 @@ class _Side:
     @functools.cached_property
     def components(self) -> np.ndarray:
         """Principal components of the first rows, for what the codes of each side leave out."""
-        return _components(as_samples(self.values[self.rest[:_ROWS]]))
+        return components(as_samples(self.values[self.rest[:_ROWS]]))
 
     def has_few_rows(self, codes: np.ndarray) -> bool:
         """Return whether there are too few rows to find what the codes leave out."""
@@ -466,7 +465,7 @@ class _Side:
         """
         if self.dim <= codes.shape[1]:  # nothing was compressed
             return Estimate(0.0, 0.0, kind="lower", n=len(other))
-        return _left_out(self.components, other, codes[:_ROWS])
+        return left_out(self.components, other, codes[:_ROWS])
 
 
 @dataclasses.dataclass(frozen=True)
