@@ -346,7 +346,7 @@ class Samples:
         return None if self.raw is None else self._of_samples(self.raw.matrix(), None)
 
     def has_ids(self) -> bool:
-        """Whether one of several inputs has integers, which are then joined to other numbers."""
+        """Whether an input has integers, such as ids, alone or joined to other numbers."""
         return self.raw is not None and any(
             dtype.kind in "iu" and dtype.itemsize > 2 for dtype in self.raw.dtypes
         )

@@ -272,6 +272,14 @@ class Subsets(NamedTuple):
             error = math.hypot(error, growth, math.sqrt(self.of_halves / estimate.n))
         return dataclasses.replace(estimate, stderr=error, flags=tuple(dict.fromkeys(flags)))
 
+    def judged_if_few(self, estimate: Estimate) -> Estimate:
+        """Return the estimate, judged if the rows are few; for values that have a limit.
+
+        Args:
+            estimate: the estimate from all rows.
+        """
+        return self.judged(estimate) if self.few else estimate
+
 
 def of_subsets(
     terms: Callable[[np.ndarray], np.ndarray],

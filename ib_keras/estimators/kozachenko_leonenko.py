@@ -125,7 +125,7 @@ class KozachenkoLeonenko(Neighbors):
         flags += surface_flag(flags, times, samples)
         of_all, dim = terms(slice(None)), samples.shape[1]
         found = mean_with_error(of_all, flags, dim, subsets.excess, serial=serial)
-        return subsets.judged(found) if subsets.few else found
+        return subsets.judged_if_few(found)
 
     def mutual_information(self, a: np.ndarray, b: np.ndarray) -> Estimate:
         """Estimate I(A;B) = h(A) + h(B) − h(A,B) of two continuous variables, in nats.
@@ -238,8 +238,7 @@ class KozachenkoLeonenko(Neighbors):
         terms, serial = self._label_terms(rows, labels, times), self.window > 0
         flags += surface_flag(flags, times, samples)
         estimate = mean_with_error(terms, flags, dim, subsets.excess, serial=serial)
-        estimate = subsets.judged(estimate) if subsets.few else estimate
-        return at_most_entropy(estimate, labels)
+        return at_most_entropy(subsets.judged_if_few(estimate), labels)
 
     def _label_terms(self, rows: Rows, labels: np.ndarray, times: Times | None) -> np.ndarray:
         terms = self._terms(rows, times)

@@ -216,7 +216,7 @@ class KSG(Neighbors):
         # If the classes are separate, the estimate can slightly exceed H(Y).
         estimate = at_most_entropy(estimate, labels)
         wide = width.too_wide_for_classes(samples, labels, estimate, self.k, self.metric)
-        return width.flagged(subsets.judged(estimate) if subsets.few else estimate, wide)
+        return width.flagged(subsets.judged_if_few(estimate), wide)
 
     def _label_terms(
         self, samples: np.ndarray, labels: np.ndarray, times: Times | None, ties: bool
