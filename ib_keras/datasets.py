@@ -67,6 +67,12 @@ class Dataset(_Parts):
         dataset.arrays = tuple(arrays)
         return dataset
 
+    def __repr__(self) -> str:
+        parts = {"train": self.train, "test": self.test, "valid": self.valid}
+        rows = ", ".join(f"{name}: {len(p[0])} rows" for name, p in parts.items() if p is not None)
+        labels = f"{self.n_classes} classes" if self.label_names else "numbers as labels"
+        return f"Dataset({rows} of shape {np.shape(self.x_train)[1:]}, {labels})"
+
     @property
     def x_train(self) -> np.ndarray:
         """Inputs of the training part."""

@@ -58,6 +58,16 @@ def test_digits():
 
 
 @needs("mnist.npz")
+def test_a_data_set_is_shown_in_a_line():
+    assert repr(datasets.load("digits")) == (
+        "Dataset(train: 1437 rows, test: 360 rows of shape (64,), 10 classes)"
+    )
+    part = (np.zeros((4, 2)), np.linspace(0, 1, 4))
+    assert repr(datasets.Dataset(part, part, valid=part)) == (
+        "Dataset(train: 4 rows, test: 4 rows, valid: 4 rows of shape (2,), numbers as labels)"
+    )
+
+
 def test_kerass_own_file():
     loaded = datasets.load(DATA / "mnist.npz")
     assert loaded.x_train.shape == (60000, 28, 28) and loaded.x_train.dtype == np.uint8

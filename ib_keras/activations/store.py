@@ -157,6 +157,11 @@ class ActivationStore:
         atomic.write_folder(path, fill)
         return cls(path)
 
+    def __repr__(self) -> str:
+        epochs = self.epochs
+        which = f"{len(epochs)} epochs ({epochs[0]} to {epochs[-1]})" if epochs else "no epochs"
+        return f"ActivationStore({str(self.path)!r}: {self.n} rows, {which}, layers {self.layers})"
+
     @property
     def run(self) -> str:
         """The run's name."""

@@ -343,6 +343,32 @@ class InstrumentedModel(keras.Model):
             )
         self.model.export(*args, **kwargs)
 
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Save the weights, and this model's optimizer, in a file that the wrapped model can load.
+
+        Args:
+            *args: as in ``keras.Model.save_weights``.
+            **kwargs: as in Keras.
+        """
+        with custom_steps.compiled_as(self.model, self):
+            self.model.save_weights(*args, **kwargs)
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights that an instrumented model or the wrapped model saved.
+
+        Args:
+            *args: as in ``keras.Model.load_weights``.
+            **kwargs: as in Keras.
+        """
+        try:
+            with custom_steps.compiled_as(self.model, self):
+                self.model.load_weights(*args, **kwargs)
+        except ValueError as error:
+            try:  # the layout of version 0.1 and of `save`, in which the model is an attribute
+                super().load_weights(*args, **kwargs)
+            except ValueError:
+                raise error from None
+
     @property
     def metrics(self) -> list:
         """The metrics of the training, including those of the wrapped model."""

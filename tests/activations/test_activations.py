@@ -50,6 +50,9 @@ def test_what_is_written_is_read(store):
     assert store.extent(10, "a") == (10.0, 27.0)
     assert store.noise_std(10) == {"a": 0.1, "block/b": 0.0}
     assert store.logs.to_dict("records") == [{"epoch": 10, "loss": pytest.approx(1 / 11)}]
+    assert repr(store) == (
+        f"ActivationStore({str(store.path)!r}: 6 rows, 2 epochs (0 to 10), layers ['a', 'block/b'])"
+    )
     store.verify()
 
 

@@ -1,7 +1,9 @@
+import contextlib
 import gc
 import subprocess
 import sys
 import weakref
+from operator import attrgetter
 
 import keras
 import numpy as np
@@ -501,3 +503,65 @@ def test_a_model_that_changes_is_traced_again_or_refused():
     for use in (lambda: tapped.compile("adam", "mse"), lambda: tapped.capture(x)):
         with pytest.raises(ArgumentError, match="layers of the model .* have changed"):
             use()
+
+
+@pytest.mark.parametrize("name", ["w.weights.h5", "w.weights.json"])
+def test_weights_are_those_of_the_wrapped_model(mlp, inputs, tmp_path, name):
+    file, options = tmp_path / name, {"max_shard_size": 1} if name.endswith("json") else {}
+    made = ib.instrument(mlp, 0.1, seed=0)
+    made.compile("adam", "sparse_categorical_crossentropy")
+    made.fit(*inputs, verbose=0)
+    made.save_weights(file, **options)
+    plain = keras.models.clone_model(mlp)
+    plain.compile("adam", "mse")
+    plain.optimizer.build(plain.trainable_variables)
+    plain.load_weights(file)
+    for of in ("weights", "optimizer.variables"):
+        for own, other in zip(attrgetter(of)(made), attrgetter(of)(plain), strict=True):
+            np.testing.assert_array_equal(own, other)
+    plain.set_weights([weight + 1 for weight in plain.get_weights()])
+    plain.save_weights(file, **options)
+    made.load_weights(file)
+    for own, other in zip(mlp.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("name", ["w.keras", "w.weights.h5"])
+def test_weights_that_earlier_versions_saved(mlp, inputs, tmp_path, name):
+    made, file = ib.instrument(mlp, 0.1), tmp_path / name
+    expected = [weight.copy() for weight in made.get_weights()]
+    made.save(file) if name == "w.keras" else keras.Model.save_weights(made, file)
+    made.set_weights([weight + 1 for weight in expected])
+    made.load_weights(file)
+    for own, other in zip(mlp.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_weights_of_another_model_name_the_layer(mlp, tmp_path):
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "o.weights.h5")
+    with pytest.raises(ValueError, match=mlp.layers[-1].name):
+        ib.instrument(mlp).load_weights(tmp_path / "o.weights.h5")
+
+
+def test_a_backup_of_keras_goes_on_equally(mlp, inputs, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    start = mlp.get_weights()
+
+    def fit(*callbacks):
+        made = ib.instrument(keras.models.clone_model(mlp))
+        made.set_weights(start)
+        made.compile(keras.optimizers.Adam(0.1), "sparse_categorical_crossentropy")
+        with contextlib.suppress(KeyboardInterrupt):
+            made.fit(*inputs, epochs=4, shuffle=False, verbose=0, callbacks=callbacks)
+        return made.get_weights()
+
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    whole, stopped, resumed = fit(), fit(backup, Stop()), fit(backup)
+    assert np.abs(stopped[0] - whole[0]).max() > 1e-3
+    for own, other in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(own, other)
