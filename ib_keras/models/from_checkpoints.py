@@ -135,7 +135,7 @@ def _shapes_of(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a model's weights, by the names that Keras gives them in files."""
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "model.weights.h5")
-        model.save_weights(file)
+        keras.Model.save_weights(model, file)  # an instrumented model's own has the plain layout
         return keras_files.read_weights(file).shapes
 
 
