@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.labels import are_labels, as_labels
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.sources import Recorded, Samples, Source, from_arrays, from_store
+from ib_keras.frame.table import Where
 
 WITHIN, BETWEEN, ALL = "within", "between", "all"
 _KEYS = ["run", "epoch", "layer", "layer_index"]
@@ -188,20 +189,20 @@ def histograms(
     """
     check_count(bins, "bins")
     samples, sources = _source(source, targets, layers, epochs)
-    similarities = [
-        (
-            one.where,
-            pairs(one.read(), samples.labels(one.rows()), max_samples=max_samples, seed=seed),
-        )
-        for one in sources
-    ]
+
+    def similarities() -> Iterator[tuple[Where, dict[str, dict[str, np.ndarray]]]]:
+        for one in sources:
+            labels = samples.labels(one.rows())
+            yield one.where, pairs(one.read(), labels, max_samples=max_samples, seed=seed)
+
     largest: dict[tuple[str, str], float] = {}
-    for where, similarity in similarities:
+    for where, similarity in similarities():
         top = max(float(v.max(initial=0)) for v in similarity["distance"].values())
         layer = (where.run, where.layer)
         largest[layer] = max(largest.get(layer, 0), top)
     rows = []
-    for where, similarity in similarities:
+    # The pairs are formed a second time, because those of many epochs do not fit in memory.
+    for where, similarity in similarities():
         edges = {
             "distance": np.linspace(0, largest[where.run, where.layer] or 1.0, bins + 1),
             "cosine": np.linspace(-1, 1, bins + 1),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from ib_keras.arrays.checks import check_seed, check_share
 from ib_keras.arrays.labels import are_labels, encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
 from ib_keras.storage import data_files, images
@@ -185,10 +186,9 @@ def load(
         data = ib_keras.datasets.load("flowers", image_size=64)  # flowers/daisy/1.jpg, …
     """
     text = check(name_or_path, label=label, image_size=image_size)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ArgumentError("`seed` is invalid", "an integer from 0 to 2**32 - 1", repr(seed))
-    if not (isinstance(test_fraction, float) and 0 < test_fraction < 1):
-        raise ArgumentError("`test_fraction` is invalid", "0 < value < 1", repr(test_fraction))
+    seed, test_fraction = check_seed(seed), check_share(test_fraction, "test_fraction")
+    if seed >= 2**32:
+        raise ArgumentError("`seed` is too large", "an integer below 2**32", repr(seed))
     if text == "szt":
         return _split(*szt(), test_fraction, seed)
     if text == "four_points":

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -89,3 +90,21 @@ def test_values_that_have_no_histogram():
         ib.clustering.values({"t": t})
     with pytest.raises(ArgumentError, match="`range`"):
         ib.clustering.values({"t": np.eye(3)}, range=(1, 0))
+
+
+def test_histograms_of_many_epochs_keep_the_pairs_of_one(tmp_path):
+    rng = np.random.default_rng(0)
+    n, epochs = 400, 20
+    store = ib.ActivationStore.create(
+        tmp_path / "s", inputs=np.arange(n), targets=np.arange(n) % 2, layers=["a"]
+    )
+    for epoch in range(epochs):
+        with store.writer(epoch, noise_std={}) as writer:
+            writer.write("a", rng.normal(size=(n, 2)).astype("f4"))
+    of_one_epoch = 2 * 8 * n * (n - 1) // 2  # distances and cosines in bytes
+    tracemalloc.start()
+    table = ib.clustering.histograms(store)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert table["epoch"].nunique() == epochs
+    assert peak < epochs / 2 * of_one_epoch

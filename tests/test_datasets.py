@@ -158,6 +158,7 @@ def test_bad_names_and_files(tmp_path):
     for fraction in (0.0, 1.0, 2, "half"):
         with pytest.raises(ArgumentError, match="test_fraction"):
             datasets.load("szt", test_fraction=fraction)
+    assert len(datasets.load("szt", seed=np.int64(1), test_fraction=np.float32(0.25)).x_test) == 1024
 
 
 def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):

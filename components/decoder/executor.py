@@ -133,8 +133,7 @@ def run(
         "training": saved.training,
         "labels": provenance_of(parts.label_names),
     }
-    table.attrs.update(provenance.attrs([estimator], **origin))
-    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
+    frame.with_attrs(table, provenance.attrs([estimator], **origin))
     shown = decoding.shown
     none = np.empty((0, len(shown), draws, *shape), parts.images[1].dtype)
     arrays: dict[str, Any] = {

@@ -134,13 +134,13 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     return int(value)
 
 
-def check_counts(values: Any, name: str, minimum: int = 1) -> tuple[int, ...]:
-    """Return ``values`` as a tuple of ints of at least ``minimum``."""
+def check_counts(values: Any, name: str) -> tuple[int, ...]:
+    """Return ``values`` as a tuple of ints of at least 1."""
     if not isinstance(values, (list, tuple)):
         raise ArgumentError(
-            f"`{name}` is not a list of counts", f"integers >= {minimum} in a tuple", repr(values)
+            f"`{name}` is not a list of counts", "integers >= 1 in a tuple", repr(values)
         )
-    return tuple(check_count(value, name, minimum) for value in values)
+    return tuple(check_count(value, name) for value in values)
 
 
 def check_share(value: Any, name: str) -> float:

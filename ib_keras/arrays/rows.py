@@ -95,8 +95,9 @@ class Rows:
         return np.median(self[:: stride(*self.shape)], axis=0)
 
     def shifted(self, centre: np.ndarray) -> Rows:
-        """Subtract ``centre`` from the columns."""
-        return dataclasses.replace(self, shift=centre)
+        """Subtract ``centre`` from the columns, which may be shifted and divided already."""
+        shift = centre if self.scale is None else centre * self.scale
+        return dataclasses.replace(self, shift=shift if self.shift is None else self.shift + shift)
 
     def centred(self) -> Rows:
         """Subtract the median of each column."""
@@ -104,7 +105,7 @@ class Rows:
 
     def divided(self, scale: Any) -> Rows:
         """Divide the columns by ``scale``, after the shift."""
-        return dataclasses.replace(self, scale=scale)
+        return dataclasses.replace(self, scale=scale if self.scale is None else self.scale * scale)
 
     def standardised(self) -> Rows:
         """Subtract the mean of each column, and divide by its standard deviation unless it is 0."""

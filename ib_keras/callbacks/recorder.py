@@ -12,7 +12,7 @@ from typing import Any, Literal
 import keras
 
 from ib_keras import examples
-from ib_keras.arrays.checks import check_bool, check_count
+from ib_keras.arrays.checks import check_bool, check_count, check_seed
 from ib_keras.arrays.targets import as_targets
 from ib_keras.callbacks import tensorboard
 from ib_keras.callbacks.sinks import Recording, Sink, StoreSink, TableSink
@@ -134,7 +134,7 @@ class Recorder(keras.callbacks.Callback):
         self.conditional_inputs = check_count(conditional_inputs, "conditional_inputs", 0)
         self.propagations = check_count(propagations, "propagations", 2)
         self.layers = layers
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.run = run or self.path.resolve().name
         self.keep = keep
         if keep not in ("activations", "estimates"):

@@ -337,8 +337,7 @@ class TableSink(Sink):
         self._frame = pd.concat([self._frame, frame.from_rows(rows)], ignore_index=True)
         added = pd.DataFrame([{"run": r.run, **row} for row in logs])
         self._logs = pd.concat([self._logs, added], ignore_index=True)
-        self._frame.attrs.update(self._attrs)
-        self._frame.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(self._frame)
+        frame.with_attrs(self._frame, self._attrs)
         # A new folder gets a journal; a table without one belongs to a finished training.
         files.write_table(self._frame, r.path, self._logs, begun={"begun": epoch})
         if self._lock is None:

@@ -118,9 +118,7 @@ def study(
         "seeds": ensemble.seeds,
         "labels": provenance_of(data.label_names),
     }
-    table.attrs.update(provenance.attrs(made, **origin))
-    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
-    return table, pd.DataFrame(logs)
+    return frame.with_attrs(table, provenance.attrs(made, **origin)), pd.DataFrame(logs)
 
 
 def _evaluations(ensemble: Ensemble, data: datasets.Dataset) -> dict[str, np.ndarray]:

@@ -119,7 +119,8 @@ def against_truth(
         neighbors = {1, *(e.neighbors or 3 for e in compressing if e.estimator == "ksg")}
         references = [KSG(count) for count in sorted(neighbors)]
         for i, truth in enumerate(mi):
-            run = f"{images}-{size}-{truth:g}" + (f"-seed{one}" if several else "")
+            known = np.format_float_positional(truth, trim="-")  # without an exponent
+            run = f"{images}-{size}-{known}" + (f"-seed{one}" if several else "")
             logs.append({"run": run, "epoch": 0, TRUTH: float(truth)})
             latents = synthetic.correlated_uniforms(
                 n, kind.shared, truth, rotate=rotate, seed=1000 * one + i
@@ -136,8 +137,8 @@ def against_truth(
                     rows.append(row(where, estimator, "I(X;T)", result, seconds))
     table = frame.from_rows(rows)
     data = {"images": images, "n": n, "n_fit": n_fit, "seed": seed, **settings}
-    table.attrs.update(provenance.attrs([*references, *fitted], data=data))
-    return table, pd.DataFrame(logs)
+    attrs = provenance.attrs([*references, *fitted], data=data)
+    return frame.with_attrs(table, attrs), pd.DataFrame(logs)
 
 
 def _estimated(estimator: Any, x: np.ndarray, y: np.ndarray) -> Estimate:

@@ -26,7 +26,6 @@ from ib_keras.errors import ArgumentError
 from ib_keras.estimation import surrogates
 from ib_keras.estimation.surrogates import CalibrationError
 from ib_keras.estimators.base import adapted
-from ib_keras.estimators.kde import KDE
 from ib_keras.interface import Estimate
 from ib_keras.progress import bar
 
@@ -144,8 +143,7 @@ def calibrate(
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64 if values.dtype.kind in "iub" else np.float32)
     draw = surrogates.surrogate(tested, values, x, noise)
-    if (variance := tested.kernel_variance(values)) is not None:
-        tested = KDE(variance, tested.kind)
+    tested = tested.with_fixed_kernel(values)
     rng = np.random.default_rng(seed)
     rows = []
     for known in bar(grid, "known information"):

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ib_keras.errors import ArgumentError, IbKerasError, InfiniteError
+from ib_keras.frame.table import NOT_ESTIMATED
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation
 
 OnError = Literal["flag", "raise"]
-NOT_ESTIMATED, INFINITE = "not_estimated", "infinite"
+INFINITE = "infinite"
 
 
 def check_on_error(value: Any) -> OnError:

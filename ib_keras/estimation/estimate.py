@@ -126,10 +126,10 @@ def estimate(
 
     def table_so_far() -> pd.DataFrame:
         started = [part for part in parts if part.rows] or parts[:1]
-        tables = [_table(part, estimators, unit) for part in started]
+        git = provenance.git_state()
+        tables = [_table(part, estimators, unit, git) for part in started]
         table = tables[0] if len(parts) == 1 else frame.concat(tables)
-        table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
-        return table
+        return frame.with_attrs(table, {})
 
     total = len(estimators) * sum(len(part.sources) for part in parts)
     with bar(what="estimates", unit="estimate", total=total, show=progress) as shown:
@@ -182,13 +182,13 @@ def _part(
     return _Part(source, *found)
 
 
-def _table(part: _Part, estimators: Sequence[BaseEstimator], unit: str) -> pd.DataFrame:
+def _table(
+    part: _Part, estimators: Sequence[BaseEstimator], unit: str, git: Mapping[str, Any] | None
+) -> pd.DataFrame:
     """Make the table of the estimates so far, with its provenance."""
     table = frame.convert(frame.from_rows(part.rows), unit)
-    origin = {**_origin(part), "labels": part.samples.provenance()}
-    table.attrs.update(provenance.attrs(estimators, **origin))
-    table.attrs[frame.NOT_ESTIMATED] = frame.count_not_estimated(table)
-    return table
+    origin = {**_origin(part), "labels": part.samples.provenance(), "git": git}
+    return frame.with_attrs(table, provenance.attrs(estimators, **origin))
 
 
 def _origin(part: _Part) -> dict[str, Any]:

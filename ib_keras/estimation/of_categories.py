@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from ib_keras.arrays.codes import entropy, row_codes
 from ib_keras.arrays.codes import mutual_information as information_of_codes
 from ib_keras.arrays.variables import Variable
+from ib_keras.errors import ArgumentError
 from ib_keras.estimation.answer import Answer, Budget
 from ib_keras.estimators.ksg import KSG
 from ib_keras.interface import Estimate
@@ -167,8 +168,8 @@ def category_and_numbers(
         return Answer(0.0, 0.0, n, a.dim, flags=("undersampled",), above=entropy(labels))
     scores = a.scores(np.random.default_rng([seed, 2]))
     ceiling = entropy(labels)
-    near = KSG(3, window=window)
     rows = _for_neighbours(a.dim, n)
+    near = KSG(3, window=_thinned(window, rows.step or 1))
     numbers, known = a.numbers[rows], _coded(labels[rows])
     scores = scores[rows]
     ksg = near.with_classes(scores, known)
@@ -176,7 +177,7 @@ def category_and_numbers(
     answer = nothing.at_least("ksg", ksg)
     if a.kind == "continuous":
         answer = answer.at_least("ksg_of_values", near.with_classes(numbers, known))
-    half = near.with_classes(scores[::2], _coded(known[::2])).value if n > 4 * near.k else 0.0
+    half = _of_half(near, scores, known) if n > 4 * near.k else 0.0
     missed = _SHARE * answer.value + _GROWTH * max(0.0, ksg.value - half)
     missed += _MISSED * math.sqrt(a.dim * _MISSED_ROWS / n)
     if a.dim > _MAX_DIM_OF_KSG:
@@ -186,7 +187,8 @@ def category_and_numbers(
         for name, classify in _CLASSIFIERS[:1] if budget == "fast" else _CLASSIFIERS:
             bound = _held_out(classify, features, labels, seed)
             if bound.value > max(0.0, answer.value) + 2 * bound.stderr:
-                half = _held_out(classify, features[::2], labels[::2], seed).value
+                each = _every_second(labels)
+                half = _held_out(classify, features[each], labels[each], seed).value
                 missed = _SHARE * bound.value + _GROWTH * max(0.0, bound.value - half)
             answer = answer.at_least(name, bound)
     if a.dim > 1 and not any(name in answer.parts for name, _ in _CLASSIFIERS[1:]):
@@ -208,6 +210,29 @@ def category_and_numbers(
 def _for_neighbours(dim: int, n: int) -> slice:
     """Return the rows for neighbours, whose time in many dimensions grows with their square."""
     return slice(None, None, -(-n // _MOST_ROWS)) if dim > _MAX_DIM_OF_KSG else slice(None)
+
+
+def _every_second(labels: np.ndarray) -> np.ndarray:
+    """Return the indices of every second row of each class."""
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    places = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[places % 2 == 0])
+
+
+def _thinned(window: int, step: int) -> int:
+    """Return the window, in rows, when one of ``step`` rows is left."""
+    return -(-window // step)
+
+
+def _of_half(near: KSG, scores: np.ndarray, labels: np.ndarray) -> float:
+    """Return the estimate from every second row of each class, −∞ if there are too few rows."""
+    rows = _every_second(labels)
+    half = dataclasses.replace(near, window=_thinned(near.window, 2))
+    try:
+        return half.with_classes(scores[rows], _coded(labels[rows])).value
+    except ArgumentError:
+        return -math.inf
 
 
 def _coded(labels: np.ndarray) -> np.ndarray:

@@ -88,6 +88,10 @@ class BaseEstimator(Configured):
         """Return the kernel's variance for the samples ``t (n, d)``; ``None`` without a kernel."""
         return None
 
+    def with_fixed_kernel(self, t: np.ndarray) -> BaseEstimator:
+        """Return the estimator with the kernel that it has for the samples ``t (n, d)``."""
+        return self
+
     def given_target(
         self,
         t: np.ndarray,

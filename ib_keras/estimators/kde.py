@@ -258,6 +258,10 @@ class AdaptiveKDE(_KDE):
             )
         return variance
 
+    def with_fixed_kernel(self, t: np.ndarray) -> KDE:
+        """Return the ``KDE`` that has this estimator's variance for the samples ``t (n, d)``."""
+        return KDE(self.kernel_variance(t), self.kind, self.target_bins)
+
     def _rescaled(self, samples: np.ndarray) -> np.ndarray:
         return moderate(samples)[0] if self.power == 2 else samples
 

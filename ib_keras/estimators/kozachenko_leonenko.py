@@ -46,10 +46,11 @@ class KozachenkoLeonenko(Neighbors):
     ½ ln det Σ is added. Then I(A;B) = h(A) + h(B) − h(A,B), and I(A;Y) = h(A) − Σ_y p(y) h(A|y).
 
     The standard error of I includes the variance of the paired terms and their correlation, which
-    is estimated from disjoint tenths of the samples; from halves of few samples, as for ``KSG``,
-    with the flag ``few_rows``. Without information, the sum of three
-    entropies has a negative bias (−0.1 to −2 nats for bounded codes): compare it with ``baseline``,
-    or use ``KSG`` if no entropy is needed.
+    is estimated from disjoint tenths of the samples, or from halves if there are few. It then
+    includes the growth from half to all samples, and a large growth sets the flag ``few_rows``, as
+    for ``KSG``. Without information, the sum of three entropies has a negative bias (−0.1 to
+    −2 nats for bounded codes): compare it with ``baseline``, or use ``KSG`` if no entropy is
+    needed.
 
     Samples on a curved surface have no density. The estimate has the flag ``low_dim`` if, at the
     scale of neighbours, the samples of A or B have clearly fewer dimensions than normal samples

@@ -87,13 +87,12 @@ class SamplePropagation(FromClasses):
     distribution, the errors from the draws and from the choice of the n inputs.
 
     The flags are ``saturated`` if the value is within 1 % of H(X); ``log_batch`` if the lower bound
-    is near ln K; and ``high_dim`` if half of the inputs and propagations give a different estimate,
-    by more than 3 standard errors and 0.01 nats. For a population, and with ``resample``, only
-    the propagations are halved; if they cannot be, as fewer than four, the flag is set, too.
-    ``high_dim`` means that
-    there are too few samples for this dimension: the value describes these samples but not their
-    distribution. If I(X;T) has one of the flags and permuted labels give more than a tenth of
-    I(T;Y), I(T;Y) has ``high_dim``, too.
+    is near ln K; and ``high_dim`` if there are too few samples for this dimension, so that the
+    value describes these samples but not their distribution. It is set in three cases. Half of the
+    inputs and propagations give a different estimate, by more than 3 standard errors and 0.01 nats;
+    for a population, and with ``resample``, only the propagations are halved. The propagations
+    cannot be halved, because there are fewer than four, or because their inputs are unknown. For
+    I(T;Y), I(X;T) has one of the flags, and permuted labels give more than a tenth of I(T;Y).
 
     Cost: n times the number of draws, in one fused pass, with the memory of one tile.
 
@@ -218,7 +217,7 @@ class SamplePropagation(FromClasses):
             half_xt, half_ty = data.from_halves(self.mc_draws, rng)
         unseen = _high_dim(xt, half_xt)
         if conditional is not None and half_xt is None and (self.population or self.resample):
-            unseen = ("high_dim",)  # two or three propagations cannot be compared with fewer
+            unseen = ("high_dim",)  # nothing is known of fewer propagations
         flags = (*saturation(xt.value, n, entropy(codes)), *unseen)
         information = Estimate(xt.value, xt.stderr, flags=flags, n=n, dim=dim)
         if ty is None or labels is None:

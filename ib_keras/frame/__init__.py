@@ -23,11 +23,12 @@ from ib_keras.frame.table import (
     count_not_estimated,
     from_rows,
     validate,
+    with_attrs,
 )
 
 __all__ = [
     "COLUMNS", "ESTIMATES", "LOGS", "NOT_ESTIMATED", "OPTIONAL", "SCHEMA", "VERSION", "check_unit",
     "columns", "compression", "concat", "convert", "count_not_estimated", "from_rows", "load",
     "over_seeds", "over_seeds_of_truth", "phases", "read_logs", "read_parquet", "seed_groups",
-    "smoothed", "validate", "without_seed", "write",
+    "smoothed", "validate", "with_attrs", "without_seed", "write",
 ]  # fmt: skip

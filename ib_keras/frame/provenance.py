@@ -20,7 +20,8 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
 
     Args:
         estimators: the estimators, whose settings are included.
-        **known: other entries, such as ``data`` and ``model``; ``None`` values are left out.
+        **known: other entries, such as ``data`` and ``model``; ``None`` values are left out. The
+            entry ``git`` is the state of the working directory, if it was found before.
 
     Returns:
         ``{"provenance": {"versions": …, "git": …, "estimators": …, …}}``, which can be serialised
@@ -28,7 +29,7 @@ def attrs(estimators: Iterable[Any] = (), **known: Any) -> dict[str, Any]:
     """
     content = {
         "versions": manifests.provenance(),
-        "git": git_state(),
+        "git": known["git"] if "git" in known else git_state(),
         "estimators": {str(one): one.get_config() for one in estimators} or None,
         **known,
     }

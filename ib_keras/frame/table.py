@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -52,6 +52,18 @@ def from_rows(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *more])
     dtypes = {"text": "str", "integer": "int64", "number": "float64"}
     return frame.astype({column: dtypes[TYPES[column]] for column in frame.columns})
+
+
+def with_attrs(table: pd.DataFrame, attrs: Mapping[str, Any]) -> pd.DataFrame:
+    """Set the provenance of a new table, and the number of its rows without an estimate.
+
+    Args:
+        table: the estimates, which are changed.
+        attrs: the result of ``provenance.attrs``.
+    """
+    table.attrs.update(attrs)
+    table.attrs[NOT_ESTIMATED] = count_not_estimated(table)
+    return table
 
 
 def count_not_estimated(frame: pd.DataFrame) -> int:

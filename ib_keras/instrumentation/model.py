@@ -485,42 +485,6 @@ class InstrumentedModel(keras.Model):
             for kind, each in arrays.items()
         }
 
-    def capture_batches(
-        self,
-        inputs: Any,
-        *,
-        batch_size: int = 256,
-        layers: Layers = None,
-        clean: bool = False,
-        seed: int | tuple[int, ...] | None = None,
-        views: Any = None,
-        view_inputs: Any = None,
-    ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-        """Capture as ``capture`` does, one batch at a time, if the outputs do not fit in memory.
-
-        Args:
-            inputs: see ``capture``.
-            batch_size: see ``capture``.
-            layers: see ``capture``.
-            clean: see ``capture``.
-            seed: see ``capture``.
-            views: see ``capture``.
-            view_inputs: see ``capture``.
-
-        Yields:
-            The index of the batch's first row, the total number of rows, and tap name → float32
-            ``(batch, *shape)``.
-        """
-        rows = self.examples(inputs)
-        names = self.select_taps(layers)
-        root = self._state.programs.seed(seed)
-        viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
-        kind = CLEAN if clean else NOISY
-        for start, batch in self.stream(
-            rows, {kind: names}, viewed=viewed, batch_size=batch_size, seed=root
-        ):
-            yield start, rows.n, batch[kind]
-
     def propagate(
         self,
         inputs: Any,

@@ -88,17 +88,3 @@ def fixed_point(update: Update, start: Any, most: int) -> tuple[Any, Any]:
         goes_on, one_pass, (tf.constant(0), tf.constant(True), start), maximum_iterations=most
     )
     return images, passes
-
-
-def pixel_by_pixel(update: Update, start: np.ndarray) -> np.ndarray:
-    """Compute the result of ``fixed_point`` in raster order, with one pass for each pixel.
-
-    Args:
-        update: function that draws whole images from images, with fixed noise.
-        start: int32 ``(n, height, width, channels)``.
-    """
-    images = np.array(start)
-    for row in range(images.shape[1]):
-        for column in range(images.shape[2]):
-            images[:, row, column] = np.asarray(update(images))[:, row, column]
-    return images

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
 
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import array_files, image_folders, images, saved_datasets, table_files
-from ib_keras.storage.labelled import Found
+from ib_keras.storage.labelled import Found, Label
 
 # The suffixes of files; folders have none.
 SUFFIXES = (*array_files.SUFFIXES, *table_files.SUFFIXES)
@@ -16,8 +15,6 @@ FORMATS = (
     "an .npz, .mat, .csv, .tsv or .parquet file, a folder of images by class, or a folder that "
     "tf.data.Dataset.save wrote"
 )
-
-Label = str | Sequence[str] | None
 
 
 def is_file(name: str) -> bool:

@@ -35,19 +35,18 @@ def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
     return [folder / name for name in split_parts(has_folders, valid)] or [folder]
 
 
-def check(folder: pathlib.Path, image_size: Size, valid: bool = False) -> None:
+def check(folder: pathlib.Path, image_size: Size) -> None:
     """Check that a folder has images of several classes, without reading them.
 
     Args:
         folder: see ``read``.
         image_size: see ``read``.
-        valid: see ``read``.
 
     Raises:
         ArgumentError: If the folder has no such images, or the size is invalid.
     """
     size_of(image_size)
-    for part in parts(folder, valid):
+    for part in parts(folder):
         _by_class(part)
 
 

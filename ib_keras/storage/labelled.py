@@ -18,6 +18,8 @@ ALIASES = {
 # The names of the two parts of a split data set, and those of a third part.
 PARTS = ("train", "test")
 VALIDATION = ("valid", "val", "validation")
+# The name of the labels, or of several columns of them; None if it is to be found.
+Label = str | Sequence[str] | None
 # The largest number of names that an error lists.
 _LISTED = 12
 

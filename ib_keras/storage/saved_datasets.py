@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,11 @@ import numpy as np
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
-from ib_keras.storage.labelled import Found, choose_labels, message_of, split_parts
+from ib_keras.storage.labelled import Found, Label, choose_labels, message_of, split_parts
 
 SPECIFICATION = "dataset_spec.pb"
 
 _BATCH = 256
-
-Label = str | Sequence[str] | None
 
 
 def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import pathlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,9 @@ import pandas as pd
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError, StoreError
 from ib_keras.storage import npy
-from ib_keras.storage.labelled import Found, choose_labels, described
+from ib_keras.storage.labelled import Found, Label, choose_labels, described
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-
-Label = str | Sequence[str] | None
 
 
 def check(path: pathlib.Path, label: Label) -> None:

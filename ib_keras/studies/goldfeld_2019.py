@@ -16,6 +16,8 @@ from ib_keras.studies import goldfeld_mnist
 from ib_keras.studies.material import COLUMNS, Material, Reported, findings_section, plane
 
 _NOISY, _DETERMINISTIC = "noisy", "deterministic"
+# The smallest change between two epochs that ends a plateau, in nats.
+_STEP = 0.02
 
 
 def noisy_dnn(table: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
@@ -118,9 +120,9 @@ def _curves(propagated: pd.DataFrame) -> Iterator[tuple]:
             )  # fmt: skip
 
 
-def _plateaus(values: np.ndarray, step: float = 0.02) -> list[float]:
+def _plateaus(values: np.ndarray) -> list[float]:
     """Return the levels at which a curve stays for at least three recorded epochs."""
-    parts = np.split(values, np.flatnonzero(np.abs(np.diff(values)) > step) + 1)
+    parts = np.split(values, np.flatnonzero(np.abs(np.diff(values)) > _STEP) + 1)
     return [float(np.median(part)) for part in parts if len(part) >= 3]
 
 

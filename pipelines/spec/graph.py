@@ -175,7 +175,6 @@ def grouped(
     spec: Mapping[str, Any],
     arguments: Mapping[str, Any],
     groups: Iterable[str] = (),
-    limit: int = MAX_FAN_IN,
 ) -> dict[str, Any]:
     """Group the items of long loops, so that one task can collect the results of each loop.
 
@@ -183,8 +182,7 @@ def grouped(
         spec: specification of the pipeline.
         arguments: arguments of the pipeline; missing ones have their defaults.
         groups: parameters whose items may be JSON lists of several items. If there are more items
-            than the limit, they are combined into such lists.
-        limit: the maximum number of iterations of a loop.
+            than ``MAX_FAN_IN``, they are combined into such lists.
 
     Returns:
         The arguments, and those defaults that were grouped.
@@ -196,15 +194,15 @@ def grouped(
     with_groups = dict(arguments)
     for name in loops(spec, arguments):
         items = values[name]
-        if len(items) <= limit:
+        if len(items) <= MAX_FAN_IN:
             continue
         if name not in groups:
             raise ArgumentError(
                 f"`{name}` has too many items for one task to collect",
-                f"at most {limit}: split them over several runs",
+                f"at most {MAX_FAN_IN}: split them over several runs",
                 f"{len(items)} items",
             )
-        size = -(-len(items) // limit)
+        size = -(-len(items) // MAX_FAN_IN)
         starts = range(0, len(items), size)
         with_groups[name] = [json.dumps(items[first : first + size]) for first in starts]
     return with_groups

@@ -188,6 +188,7 @@ def test_bad_arguments_fail_at_once(inputs, tmp_path):
         {"log_dir": "logs"},
         {"keep": "estimates", "estimators": ["ebba"]},
         {"draws": 0},
+        {"seed": -1},
         {"conditional": "yes"},
         {"log_prefix": 3},
     ):

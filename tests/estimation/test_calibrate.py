@@ -9,6 +9,8 @@ from ib_keras import synthetic
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation import surrogates
 from ib_keras.estimators import KDE, Gaussian, SamplePropagation
+from ib_keras.estimators.base import BaseEstimator
+from ib_keras.interface import Estimate, LayerInformation
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +177,17 @@ def test_bad_input(layer):
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=r"Expected .*Received: "):
             ib.estimate({"a": layer}, "ksg", inputs=layer, calibrate=wrong)
+
+
+def test_an_estimator_with_a_kernel_of_its_own_is_calibrated_itself(layer):
+    class Wide(BaseEstimator):
+        name = "wide"
+
+        def kernel_variance(self, t):
+            return 0.3
+
+        def estimate(self, t, *, y=None, x=None, noise_std=0.0, conditional=None):
+            return LayerInformation(Estimate(7.0, 0.0, n=len(t), dim=1))
+
+    table = ib.calibrate(Wide(), layer, [0.5, 1.0], repeats=2).frame
+    assert (table["mean"] == 7.0).all()

@@ -541,3 +541,27 @@ def test_labels_that_were_dropped_separately():
         fast(first, second)
     with pytest.raises(ArgumentError, match="`inputs` and `targets` have rows of the same label"):
         ib.estimate({"t": X}, "ksg", inputs=frame[["x"]], targets=frame["y"].sample(frac=1))
+
+
+def test_classes_whose_rows_alternate_or_are_few():
+    rng = np.random.default_rng(0)
+    pairs = np.repeat(np.arange(10), 2)
+    for labels, x in ((pairs, rng.normal(size=20)), (np.arange(200) % 2, rng.normal(size=200))):
+        order = rng.permutation(len(labels))
+        found, permuted = (
+            ib.mutual_information(labels[rows].astype(str), x[rows], budget="fast", seed=0)
+            for rows in (np.arange(len(labels)), order)
+        )
+        assert found.value == pytest.approx(permuted.value, abs=0.1)
+        assert found.upper == pytest.approx(permuted.upper, abs=0.25)
+    # Labels in turn: every second row has the same label.
+    assert found.lower == 0 and found.upper < 0.4
+
+
+def test_a_window_that_half_of_the_rows_would_not_allow():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 100)
+    found = ib.mutual_information(
+        labels.astype(str), rng.normal(size=100), window=25, budget="fast", seed=0
+    )
+    assert found.lower == 0

@@ -50,6 +50,10 @@ def test_samples_with_a_density_are_not_on_a_surface(d):
 def test_surfaces_are_found(made):
     found = [on_surface(made(np.random.default_rng(seed), 2000)) for seed in range(8)]
     assert np.sum(found) >= 7
+    # Where a surface is does not matter.
+    for seed in range(8):
+        x = made(np.random.default_rng(seed), 2000)
+        assert on_surface(x + 1000 * x.std()) == found[seed]
     # Noise that is larger than the distances between neighbours fills the space.
     x = made(np.random.default_rng(0), 2000)
     assert not on_surface(x + 0.3 * x.std() * np.random.default_rng(1).normal(size=x.shape))

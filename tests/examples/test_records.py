@@ -105,8 +105,6 @@ def test_each_way_of_use_takes_a_data_set():
     whole = model.capture(X, seed=1)
     for name, values in model.capture(rows, seed=1).items():
         np.testing.assert_array_equal(values, whole[name])
-    parts = [part["hidden"] for _, _, part in model.capture_batches(rows, seed=1)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole["hidden"])
     columns = ["layer", "quantity", "value", "flags"]
     table = ib.estimate(model, ["ebab", "gaussian"], inputs=rows)[columns]
     assert table.equals(ib.estimate(model, ["ebab", "gaussian"], inputs=X, targets=Y)[columns])

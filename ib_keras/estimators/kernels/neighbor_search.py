@@ -34,8 +34,7 @@ from scipy.spatial.distance import cdist
 
 from ib_keras.arrays.places import Places, neighbour_distances, places
 from ib_keras.arrays.rows import Rows, slices
-
-Metric = Literal["chebyshev", "euclidean"]
+from ib_keras.arrays.scaling import Metric
 
 Route = Literal["tree", "places", "compiled", "tiles"]
 

@@ -95,9 +95,7 @@ class Residuals:
     degrees: np.ndarray
 
 
-def residuals(
-    a: np.ndarray, b: np.ndarray, train: np.ndarray, seed: int, *, kernels: bool = True
-) -> Residuals:
+def residuals(a: np.ndarray, b: np.ndarray, train: np.ndarray, seed: int) -> Residuals:
     """Predict B from A by ridge regression, with penalties chosen by leave-one-out errors.
 
     The features are one column of A, all columns of A, or all columns and Gaussian kernels around
@@ -108,7 +106,6 @@ def residuals(
         b: values to predict, ``(n, db)``.
         train: indices of the rows from which the coefficients are computed.
         seed: seed of the choice of the centres.
-        kernels: whether to use kernels.
     """
     centred = b - b[train].mean(axis=0)
     own = np.full(len(train), 1 / len(train))
@@ -117,7 +114,7 @@ def residuals(
     a = a - a[train].mean(axis=0)
     best = _single_feature(a, centred, own, train, best)
     basis, best = _ridge(a, centred, own, train, best, 1.0)
-    if not kernels or a.shape[1] > _WIDEST:
+    if a.shape[1] > _WIDEST:
         return best
     # The kernels are made orthogonal to the columns of the linear regression, to which they add.
     to_basis = np.linalg.lstsq(a[train], basis, rcond=None)[0]
