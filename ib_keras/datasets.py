@@ -15,6 +15,8 @@ from ib_keras.arrays.labels import are_labels, encode_labels
 from ib_keras.errors import ArgumentError, DataUnavailableError
 from ib_keras.storage import data_files, images
 
+# The ratio between the largest values of two parts of images above which their scales differ.
+_MOST_APART = 100
 _KERAS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 # Known data sets that users must download themselves.
 _BY_PATH = {"cinic10": "CINIC-10, a folder with the folders train, valid and test"}
@@ -228,9 +230,11 @@ def check(
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise ArgumentError(
-            "`name_or_path` is invalid", "the name of a data set or a path", repr(name_or_path)
+            "`name_or_path` is invalid",
+            "the name of a data set or a path",
+            repr(name_or_path)[:200],
         )
-    text = os.fspath(name_or_path)
+    text = os.path.expanduser(name_or_path)
     if text in names():
         sized = None if text in _KERAS else image_size
         for name, value in (("label", label), ("image_size", sized)):
@@ -245,9 +249,10 @@ def check(
             raise ArgumentError(
                 f"The data set {text!r} is not downloaded", f"the path of {_BY_PATH[text]}", text
             )
-        raise ArgumentError(
-            f"The data set {text!r} is unknown", f"one of {names()}, or {data_files.FORMATS}", text
-        )
+        invalid = f"The data set {text!r} is unknown"
+        if os.path.basename(text) != text or os.path.exists(text):
+            invalid = f"There is no folder {text!r}, and no file of a known format"
+        raise ArgumentError(invalid, f"one of {names()}, or {data_files.FORMATS}", text)
     data_files.check(pathlib.Path(text), label, image_size)
     return text
 
@@ -302,12 +307,13 @@ def _of_file(
     parts, label_names = _coded([(_inputs(x), y) for x, y in found.parts], found.label)
     if len(parts) == 1:
         return _split(*parts[0], test_fraction, seed, label_names, found.names)
-    shapes = [x.shape[1:] for x, _ in parts]
-    if len(set(shapes)) > 1:
-        raise ArgumentError(
-            "Training and test inputs differ in shape", str(shapes[0]), str(shapes[1:])
-        )
+    _check_alike([x for x, _ in parts])
     train, test = parts[:2]
+    if label_names and (new := set(test[1]) - set(train[1])):
+        logging.warning(
+            "%s: the training part has no rows of the classes %s.",
+            path, [label_names[code] for code in sorted(new)],
+        )  # fmt: skip
     third = parts[2] if len(parts) > 2 else None
     return Dataset(train, test, label_names, found.names, third)
 
@@ -360,12 +366,38 @@ def _load_keras(name: str, size: tuple[int, int] | None) -> Dataset:
     return Dataset(train, test, label_names)
 
 
+def _check_alike(inputs: list[np.ndarray]) -> None:
+    """Check that the inputs of the parts have the same shape and, for images, the same range."""
+    shapes = [x.shape[1:] for x in inputs]
+    if len(set(shapes)) > 1:
+        raise ArgumentError(
+            "Training and test inputs differ in shape", str(shapes[0]), str(shapes[1:])
+        )
+    bytes_each = [x.dtype == np.uint8 for x in inputs]
+    largest = [float(np.abs(x).max()) for x in inputs]
+    if len(shapes[0]) > 1 and (
+        len(set(bytes_each)) > 1 or max(largest) > _MOST_APART * max(min(largest), 1e-30)
+    ):
+        raise ArgumentError(
+            "Training and test images differ in scale",
+            "the same type, and the same range of values",
+            ", ".join(
+                f"{x.dtype} up to {high:.6g}" for x, high in zip(inputs, largest, strict=True)
+            ),
+        )
+
+
 def _inputs(x: np.ndarray) -> np.ndarray:
     """Check inputs, and convert them to float32 unless they are images."""
     if x.dtype.kind not in "fiub" or x.ndim < 2 or 0 in x.shape:
         raise ArgumentError(
             "The inputs are not numbers", "numbers (n, ...)", f"dtype {x.dtype}, shape {x.shape}"
         )
+    if not (np.isfinite(x.min()) and np.isfinite(x.max())):
+        raise ArgumentError(
+            "The inputs have NaN or infinite values", "finite numbers, without missing values",
+            f"{int((~np.isfinite(x)).any(axis=tuple(range(1, x.ndim))).sum())} of {len(x)} rows",
+        )  # fmt: skip
     return x if x.ndim > 2 else x.astype(np.float32)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import ib_keras
 from ib_keras.arrays.checks import check_count, check_positive, check_stddev
-from ib_keras.components.examples.executor import check_scale
+from ib_keras.components.examples.executor import Part, check_scale, prepare
 from ib_keras.errors import ArgumentError, IbKerasError
 from ib_keras.estimation.shards import check_shards
 from ib_keras.storage.images import size_of
@@ -18,6 +18,10 @@ from ib_keras.views import parse as parse_views
 _COUNTS = (
     "epochs", "batch_size", "max_samples", "conditional_inputs", "propagations", "seeds", "judged",
 )  # fmt: skip
+# The settings with which the component examples prepares data.
+_OF_DATA = (
+    "label", "image_size", "scale", "test_fraction", "decoder_fraction", "max_rows", "seed",
+)  # fmt: skip
 # Shapes and class counts of the data sets that Keras downloads, known without the download.
 _KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
     "mnist": ((28, 28), 10),
@@ -27,13 +31,17 @@ _KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 
-def check(settings: dict[str, Any], *, classes: bool = False) -> None:
+def check(settings: dict[str, Any], *, classes: bool = False) -> dict[str, Part] | None:
     """Check the settings of a pipeline, so that it fails before its first task.
 
     Args:
         settings: arguments of the pipeline; missing ones have their defaults. If both ``data`` and
             ``models`` are given, the models are built to check that they fit the data.
         classes: whether the pipeline needs labels that are classes.
+
+    Returns:
+        The parts of the data, as the component ``examples`` prepares them; ``None`` if no models or
+        data are given, or if the data would have to be downloaded.
 
     Raises:
         ArgumentError: If an estimator, model, data set, schedule or number is invalid, or a model
@@ -69,46 +77,14 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> None:
         check_positive(settings["learning_rate"], "learning_rate")
     for key in ("noise_std", "width"):
         check_stddev(settings.get(key, 0.0), key)
-    if "data" in settings and "models" in settings:
-        noise_std = settings.get("noise_std", 0.0)
-        check_fit(
-            settings["models"], settings["data"], noise_std, classes=classes, views=views, **names
-        )
-
-
-def check_fit(
-    models: list[Any],
-    data: str,
-    noise_std: float = 0.0,
-    *,
-    label: str | None = None,
-    image_size: str | None = None,
-    classes: bool = False,
-    views: Any = None,
-) -> None:
-    """Check that all models can be built for the data and instrumented.
-
-    Args:
-        models: identifiers that ``ib_keras.models.build`` accepts.
-        data: a name or path that ``ib_keras.datasets.load`` accepts. It is loaded unless its shape
-            is known.
-        noise_std: standard deviation of the noise in the hidden layers of models whose JSON does
-            not set it.
-        label: as for ``ib_keras.datasets.load``.
-        image_size: as for ``ib_keras.datasets.load``.
-        classes: whether the labels must be classes.
-        views: as for ``ib_keras.Recorder``.
-
-    Raises:
-        ArgumentError: If the data cannot be read, the labels are not classes although they must be,
-            or a model or its checkpoints do not fit the data or each other.
-    """
-    regression = False
+    if not ("data" in settings and "models" in settings):
+        return None
+    data, parts, regression = settings["data"], None, False
     if data in _KNOWN:
         input_shape, n_outputs = _KNOWN[data]
-        input_shape = (*(size_of(image_size) or input_shape[:2]), *input_shape[2:])
+        input_shape = (*(size_of(names["image_size"]) or input_shape[:2]), *input_shape[2:])
     else:
-        loaded = ib_keras.datasets.load(data, label=label, image_size=image_size)
+        loaded, parts = prepare(data, **{k: settings[k] for k in _OF_DATA if k in settings})
         input_shape, n_outputs = loaded.x_train.shape[1:], loaded.n_outputs
         regression = loaded.label_names is None
     if regression and classes:
@@ -117,6 +93,33 @@ def check_fit(
             "classes: integers, texts, or floats with few different values",
             data,
         )
+    noise_std = settings.get("noise_std", 0.0)
+    _check_models(settings["models"], input_shape, n_outputs, regression, noise_std, views)
+    return parts
+
+
+def _check_models(
+    models: list[Any],
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    regression: bool,
+    noise_std: float,
+    views: Any,
+) -> None:
+    """Check that all models can be built for the data and instrumented.
+
+    Args:
+        models: identifiers that ``ib_keras.models.build`` accepts.
+        input_shape: the shape of an input.
+        n_outputs: the number of classes, or of numbers of a label.
+        regression: whether the labels are numbers.
+        noise_std: standard deviation of the noise in the hidden layers of models whose JSON does
+            not set it.
+        views: as for ``ib_keras.Recorder``.
+
+    Raises:
+        ArgumentError: If a model or its checkpoints do not fit the data or each other.
+    """
     from ib_keras.models import from_checkpoints
 
     for identifier in models:

@@ -4,10 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any, List  # noqa: UP035  # kfp reads no other spelling
 
+import numpy as np
 from kfp import dsl
 
+from ib_keras.arrays.rows import some_rows
 from ib_keras.components.decoder.component import decoder
 from ib_keras.components.examples.component import examples
+from ib_keras.components.examples.executor import scaled
 from ib_keras.components.gatherer.component import gatherer
 from ib_keras.components.image_prior.component import image_prior
 from ib_keras.components.reporter.component import reporter
@@ -15,6 +18,8 @@ from ib_keras.components.trainer.component import trainer
 from ib_keras.errors import ArgumentError
 from ib_keras.pipelines import checks
 
+# The number of images of each part that are checked.
+_CHECKED = 2000
 # Loops whose items may be grouped, see graph.grouped.
 GROUPS = ("cells",)
 
@@ -279,8 +284,15 @@ def check(settings: dict[str, Any]) -> None:
     from ib_keras.components.decoder import executor as decoder_executor
     from ib_keras.training import schedule
 
-    checks.check(settings, classes=True)
-    image_prior_executor.bound(settings.get("decoder_settings", "{}"))
+    defaults = {"models": _DIGITS, "decoder_fraction": 0.7}
+    parts = checks.check({**defaults, **settings}, classes=True)
+    bound = image_prior_executor.bound(settings.get("decoder_settings", json.dumps(_SMALL)))
+    images = [part.x for part in parts.values()] if parts else []
+    if "data" in settings and not parts:  # the data sets that Keras downloads are 8-bit images
+        every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+        images = scaled([every], settings.get("scale", "images"))
+    for x in images:
+        bound.images(x[some_rows(len(x), _CHECKED)])
     saved = {
         models.label(model): models.checkpoints(model) for model in settings.get("models", _DIGITS)
     }

@@ -158,7 +158,9 @@ def test_bad_names_and_files(tmp_path):
     for fraction in (0.0, 1.0, 2, "half"):
         with pytest.raises(ArgumentError, match="test_fraction"):
             datasets.load("szt", test_fraction=fraction)
-    assert len(datasets.load("szt", seed=np.int64(1), test_fraction=np.float32(0.25)).x_test) == 1024
+    assert (
+        len(datasets.load("szt", seed=np.int64(1), test_fraction=np.float32(0.25)).x_test) == 1024
+    )
 
 
 def test_a_matlab_file_that_crashes_the_reader(tmp_path, monkeypatch):
@@ -311,3 +313,12 @@ def test_matlab_files_of_other_names_and_labels(tmp_path):
     scipy.io.savemat(tmp_path / "m.mat", {"F": x, "note": "mine"})
     with pytest.raises(ArgumentError, match="lacks 'y'.*note; taken for x = 'F'"):
         datasets.load(tmp_path / "m.mat")
+
+
+@pytest.mark.parametrize("part", ["valid", "val", "validation"])
+def test_a_validation_part_replaces_a_missing_test_part(part, tmp_path):
+    arrays = {"x_train": np.zeros((6, 2)), "y_train": np.arange(6) % 2}
+    held_out = {f"x_{part}": np.ones((4, 2)), f"y_{part}": np.arange(4) % 2}
+    np.savez(tmp_path / "d.npz", **arrays, **held_out)
+    loaded = datasets.load(tmp_path / "d.npz", valid=True)
+    assert (len(loaded.x_train), len(loaded.x_test)) == (6, 4) and loaded.valid is None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ib_keras import estimators
+from ib_keras.arrays.rows import some_rows
 from ib_keras.components.artifacts import examples
 from ib_keras.components.artifacts.examples import check_disjoint
 from ib_keras.errors import ArgumentError, StoreError
@@ -65,7 +66,7 @@ def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
     Args:
         data: the folder that ``examples`` wrote.
         estimator: the decoder estimator; its ``levels`` determine how images are quantized.
-        most: the maximum number of rows of each part.
+        most: the maximum number of rows of each part, which are chosen at random.
 
     Raises:
         ArgumentError: If no rows were set apart, the parts overlap, the labels are not classes, or
@@ -80,9 +81,10 @@ def parts(data: str | os.PathLike, estimator: DecoderBound, most: int) -> Parts:
         )
     label_names = loaded.classes("a decoder")
     check_disjoint(**loaded.rows)
-    inputs = (loaded.x_decoder[:most], loaded.x_test[:most])
+    train, held_out = (some_rows(len(x), most) for x in (loaded.x_decoder, loaded.x_test))
+    inputs = (loaded.x_decoder[train], loaded.x_test[held_out])
     images = (estimator.images(inputs[0]), estimator.images(inputs[1]))
-    labels = (loaded.y_decoder[:most], loaded.y_test[:most])
+    labels = (loaded.y_decoder[train], loaded.y_test[held_out])
     return Parts(images, inputs, labels, label_names)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ib_keras import ActivationStore, Recorder
+from ib_keras.arrays.rows import some_rows
 from ib_keras.components.artifacts import checkpoints as trainer
 from ib_keras.components.artifacts import examples
 from ib_keras.errors import ArgumentError
@@ -50,12 +51,13 @@ def run(
     saved = trainer.read(checkpoints)
     loaded = examples.read(data)
     x_all, y_all = loaded.split(split)
-    x, y = x_all[:max_samples], loaded.labels(y_all[:max_samples])
+    rows = some_rows(len(x_all), max_samples)
+    x, y = x_all[rows], loaded.labels(y_all[rows])
     model = saved.load(saved.epochs[0])
     recorder = Recorder(
         pathlib.Path(output), x, y, epochs=lambda epoch: True, draws=draws, seed=seed,
         batch_size=batch_size, conditional_inputs=conditional_inputs, propagations=propagations,
-        views=parse(views), view_inputs=_others(loaded, split, x_all, len(x)), run=saved.run,
+        views=parse(views), view_inputs=_others(loaded, split, x_all, rows), run=saved.run,
     )  # fmt: skip
     recorder.replay(
         model,
@@ -70,10 +72,10 @@ def run(
 
 
 def _others(
-    loaded: examples.Examples, split: str, rows: np.ndarray, recorded: int
+    loaded: examples.Examples, split: str, inputs: np.ndarray, recorded: np.ndarray | slice
 ) -> np.ndarray | None:
     """Return inputs that are not recorded, on which views are fitted; ``None`` without any."""
-    others = loaded.x_train if split == "test" else rows[recorded:]
+    others = loaded.x_train if split == "test" else np.delete(inputs, recorded, axis=0)
     if not len(others) and split == "train":
         others = loaded.x_test
     return others[:_FITTED] if len(others) else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from ib_keras import compression
 from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.rows import some_rows
 from ib_keras.components.artifacts import examples
 from ib_keras.errors import ArgumentError
 
@@ -35,7 +36,7 @@ def run(
     """
     settings = read_compressor(compressor)
     rows = examples.read(data).x_train
-    rows = rows[: check_count(max_samples, "max_samples", 0) or len(rows)]
+    rows = rows[some_rows(len(rows), check_count(max_samples, "max_samples", 0) or len(rows))]
     fitted = settings.fit(np.asarray(rows), seed=seed)
     compression.save(fitted, output)
     return {"n": len(rows), "codes": settings.k, **fitted.quality}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from ib_keras import datasets
-from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.checks import check_count, check_rate
 from ib_keras.components.artifacts.examples import SCHEMA, VERSION
 from ib_keras.errors import ArgumentError
 from ib_keras.storage import array_files, atomic, manifests, table_files
 
 # The number of labels or columns in the artifact's metadata; the manifest has all labels.
 _SHOWN = 12
+# The smallest largest value of whole numbers that are taken for 8-bit images.
+_BRIGHT = 128
+# The share of copies among the test images above which there is a warning.
+_COPIES = 0.01
 SCALES = ("auto", "images", "standard", "columns", "none")
 
 
@@ -47,27 +53,13 @@ def run(
         ArgumentError: If the data cannot be loaded or scaled, a fraction is out of range, or a
             class has too few rows to be split.
     """
-    check_scale(scale)
-    if not 0 <= decoder_fraction < 1:
-        raise ArgumentError(
-            "`decoder_fraction` is out of range", "0 <= value < 1", decoder_fraction
-        )
-    check_count(max_rows, "max_rows", 0)
-    loaded = datasets.load(
-        data,
-        label=label or None,
-        image_size=image_size or None,
-        test_fraction=test_fraction,
-        seed=seed,
-        valid=decoder_fraction > 0,
-    )
-    parts = _parts(loaded, decoder_fraction, max_rows, seed)
-    if scale == "auto":
-        scale = "columns" if data.lower().endswith(table_files.SUFFIXES) else "images"
-    inputs = _scaled([part.x for part in parts.values()], scale)
+    loaded, parts = prepare(
+        data, label=label, image_size=image_size, scale=scale, test_fraction=test_fraction,
+        decoder_fraction=decoder_fraction, max_rows=max_rows, seed=seed,
+    )  # fmt: skip
     arrays: dict[str, np.ndarray] = {}
-    for (name, part), x in zip(parts.items(), inputs, strict=True):
-        arrays |= {f"x_{name}": x, f"y_{name}": part.y}
+    for name, part in parts.items():
+        arrays |= {f"x_{name}": part.x, f"y_{name}": part.y}
         if decoder_fraction:
             arrays[f"rows_{name}"] = part.rows
 
@@ -90,7 +82,7 @@ def run(
     }
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Inputs and labels of a part, and the positions of its rows in the loaded data set."""
 
     x: np.ndarray
@@ -98,21 +90,60 @@ class _Part(NamedTuple):
     rows: np.ndarray
 
 
+def prepare(
+    data: str,
+    *,
+    label: str = "",
+    image_size: str = "",
+    scale: str = "auto",
+    test_fraction: float = 0.2,
+    decoder_fraction: float = 0.0,
+    max_rows: int = 0,
+    seed: int = 0,
+) -> tuple[datasets.Dataset, dict[str, Part]]:
+    """Load, divide and scale a data set; the arguments and errors are those of ``run``.
+
+    Returns:
+        The data set as it was loaded; and the parts ``train``, perhaps ``decoder``, and ``test``.
+    """
+    check_scale(scale)
+    check_rate(decoder_fraction, "decoder_fraction")
+    check_count(max_rows, "max_rows", 0)
+    loaded = datasets.load(
+        data,
+        label=label or None,
+        image_size=image_size or None,
+        test_fraction=test_fraction,
+        seed=seed,
+        valid=decoder_fraction > 0,
+    )
+    parts = _parts(loaded, decoder_fraction, max_rows, seed)
+    if scale == "auto":
+        scale = "columns" if data.lower().endswith(table_files.SUFFIXES) else "images"
+    inputs = scaled([part.x for part in parts.values()], scale)
+    if "decoder" in parts and parts["test"].x.ndim > 2:
+        _warn_of_copies(data, parts)
+    named = zip(parts.items(), inputs, strict=True)
+    return loaded, {name: part._replace(x=x) for (name, part), x in named}
+
+
 def _parts(
     loaded: datasets.Dataset, decoder_fraction: float, max_rows: int, seed: int
-) -> dict[str, _Part]:
+) -> dict[str, Part]:
     """Return the training part, that of decoders if there is one, and the test part."""
     given = [loaded.train, loaded.test, *([loaded.valid] if loaded.valid else [])]
     starts = np.cumsum([0, *(len(x) for x, _ in given)])
     train, test, *valid = (
-        _Part(x, y, start + np.arange(len(x)))
+        Part(x, y, start + np.arange(len(x)))
         for (x, y), start in zip(given, starts[:-1], strict=True)
     )
     parts = {"train": train}
     if valid:
         parts["decoder"] = valid[0]
     elif decoder_fraction:
-        parts["train"], parts["decoder"] = _divided(train, decoder_fraction, seed)
+        number = math.ceil(decoder_fraction * len(train.x))
+        _check_classes(loaded, decoder_fraction, number)
+        parts["train"], parts["decoder"] = _divided(train, number, seed)
     parts["test"] = test
     if not max_rows:
         return parts
@@ -126,22 +157,47 @@ def _parts(
     }
 
 
-def _divided(part: _Part, second: float, seed: int) -> tuple[_Part, _Part]:
-    """Divide rows at random in two by class; ``second`` is the share or number of the latter."""
-    from sklearn.model_selection import train_test_split
+def _warn_of_copies(data: str, parts: Mapping[str, Part]) -> None:
+    """Warn if images of the test part are in another part too, so that they are not new."""
+    seen = {row.tobytes() for name in ("train", "decoder") for row in parts[name].x}
+    copies = sum(row.tobytes() in seen for row in parts["test"].x)
+    if copies > _COPIES * len(parts["test"].x):
+        logging.warning(
+            "%s: %d of %d test images are copies of images in other parts. Decoders and networks "
+            "have seen them, so I(X;T) is too large.", data, copies, len(parts["test"].x),
+        )  # fmt: skip
 
-    stratify = part.y if part.y.dtype.kind in "iu" else None
-    try:
-        both = train_test_split(
-            np.arange(len(part.x)), test_size=second, random_state=seed, stratify=stratify
-        )
-    except ValueError as error:
+
+def _check_classes(loaded: datasets.Dataset, decoder_fraction: float, number: int) -> None:
+    """Check that the training rows can be divided so that both parts have all classes."""
+    if loaded.label_names is None:
+        return
+    counts = np.bincount(loaded.y_train, minlength=loaded.n_classes)
+    rare = [loaded.label_names[code] for code in np.flatnonzero(counts == 1)]
+    if rare or not loaded.n_classes <= number <= len(loaded.y_train) - loaded.n_classes:
         raise ArgumentError(
-            "The rows of a part cannot be divided by class",
-            "at least two rows of each class",
-            error,
-        ) from None
-    first, other = (_Part(*(array[rows] for array in part)) for rows in both)
+            f"The training rows cannot be divided by decoder_fraction={decoder_fraction}",
+            "at least two rows of each class, and a row of each class in both parts",
+            f"one row of the class {rare[0]!r}"
+            if rare
+            else f"{number} of {len(loaded.y_train)} rows for decoders, {loaded.n_classes} classes",
+        )
+
+
+def _divided(part: Part, second: int, seed: int) -> tuple[Part, Part]:
+    """Divide rows at random in two with equal shares of the classes; ``second`` are the latter."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(part.x))
+    if part.y.dtype.kind in "iu":
+        codes = part.y[order]
+        counts = np.bincount(codes)
+        by_class = np.argsort(codes, kind="stable")
+        places = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+        # Where a row is within its class, from 0 to 1: the first rows have all classes alike.
+        share = (places + rng.uniform(size=len(counts))[codes[by_class]]) / counts[codes[by_class]]
+        order = order[by_class[np.argsort(share, kind="stable")]]
+    both = rng.permutation(order[second:]), rng.permutation(order[:second])
+    first, other = (Part(*(array[rows] for array in part)) for rows in both)
     return first, other
 
 
@@ -170,7 +226,7 @@ def check_scale(scale: str) -> None:
         raise ArgumentError("`scale` is unknown", f"one of {list(SCALES)}", repr(scale))
 
 
-def _scaled(parts: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
+def scaled(parts: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
     """Return the inputs of all parts, of which the first one trains, scaled as the parameter says.
 
     ``"standard"`` scales each channel of images by the training rows, ``"columns"`` each column.
@@ -188,8 +244,12 @@ def _scaled(parts: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
             "inputs (n, height, width[, channels]), or scale='columns'",
             f"inputs {train.shape}",
         )
-    if scale != "columns":
-        parts = [_floats(x, 1 if scale == "none" else 255) for x in parts]
+    if scale != "columns" and train.ndim > 2:
+        largest = 255 if scale != "none" and _are_8_bit(parts) else 1
+        parts = [
+            x.astype(np.float32) / largest if x.dtype.kind in "iub" or largest > 1 else x
+            for x in parts
+        ]
     if scale in ("images", "none"):
         return list(parts)
     axes = tuple(range(min(train.ndim, 3))) if scale == "standard" else (0,)
@@ -198,6 +258,10 @@ def _scaled(parts: Sequence[np.ndarray], scale: str) -> list[np.ndarray]:
     return [((x - shift) / spread).astype(np.float32) for x in parts]
 
 
-def _floats(x: np.ndarray, largest: int) -> np.ndarray:
-    """Convert 8-bit images to float32, and divide them by ``largest``; return others unchanged."""
-    return x.astype(np.float32) / largest if x.dtype == np.uint8 and x.ndim > 2 else x
+def _are_8_bit(parts: Sequence[np.ndarray]) -> bool:
+    """Return whether images have whole numbers 0…255, of any type."""
+    low, high = min(x.min() for x in parts), max(x.max() for x in parts)
+    if parts[0].dtype == np.uint8:
+        return bool(high > 1)  # otherwise they are black and white, 0 and 1
+    whole = all(x.dtype.kind in "iu" or np.array_equal(x, np.floor(x)) for x in parts)
+    return bool(low >= 0 and _BRIGHT <= high <= 255 and whole)

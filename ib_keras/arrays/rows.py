@@ -20,6 +20,13 @@ def slices(n: int, size: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n, size)]
 
 
+def some_rows(n: int, most: int) -> np.ndarray | slice:
+    """Return the indices of at most ``most`` of n rows, chosen at random, in ascending order."""
+    if n <= most:
+        return slice(None)
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """Selected rows and columns of concatenated arrays, shifted, scaled and multiplied, ``(n, d)``.

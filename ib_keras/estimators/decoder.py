@@ -167,6 +167,13 @@ class DecoderBound(FromClasses):
             scaled = array.astype(np.float64) * (self.levels - 1)
             if np.abs(scaled - scaled.round()).max() < 1e-3:
                 array = scaled.round()
+            elif _are_8_bit(array, self.levels):
+                raise ArgumentError(
+                    f"`x` does not match levels={self.levels}",
+                    "levels=256 for 8-bit images (in pipelines "
+                    "--set decoder_settings.levels=256, or a preset for photographs)",
+                    "values k/255",
+                )
         return np.asarray(as_levels(array, self.levels, "x"))
 
     def estimate(
@@ -344,6 +351,12 @@ def _decoder(settings: DecoderSettings, *shapes: tuple[int, ...]) -> Decoder:
     from ib_keras.pixelcnn.decoding import Decoder
 
     return Decoder(settings, *shapes)
+
+
+def _are_8_bit(array: np.ndarray, levels: int) -> bool:
+    """Return whether numbers from 0 to 1 are k/255, with more values than ``levels``."""
+    k = array * 255.0
+    return bool(np.abs(k - k.round()).max() < 0.01) and len(np.unique(k.round())) > levels
 
 
 def _mean(terms: np.ndarray) -> tuple[float, float]:

@@ -41,13 +41,13 @@ def read(path: pathlib.Path, valid: bool = False) -> Found:
     Raises:
         ArgumentError: If the file cannot be read, or its inputs or labels are missing or ambiguous.
     """
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         arrays, others = _read_mat(path)
     else:
         arrays, others = _read_npz(path), []
     names = _choose(arrays, path, others)
     if valid and len(names) > 2:
-        names += _third(arrays)
+        names += tuple(name for name in _third(arrays) if name not in names)
     chosen = [arrays[name] for name in names]
     return Found(list(zip(chosen[::2], chosen[1::2], strict=True)), names, names[1])
 
@@ -56,7 +56,9 @@ def _choose(
     arrays: Mapping[str, np.ndarray], path: pathlib.Path, others: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the array names of the first layout that has exactly one array for each role."""
-    layouts = [_candidates(roles, arrays) for roles in LAYOUTS]
+    # A validation part is the test part if there is no other.
+    held_out = [("x_train", "y_train", f"x_{part}", f"y_{part}") for part in VALIDATION]
+    layouts = [_candidates(roles, arrays) for roles in (*LAYOUTS, *held_out)]
     for layout in layouts:
         if all(len(names) == 1 for names in layout.values()):
             return tuple(names[0] for names in layout.values())

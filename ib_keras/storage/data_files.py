@@ -19,7 +19,11 @@ FORMATS = (
 
 def is_file(name: str) -> bool:
     """Return whether a name is that of a file or folder rather than of a data set."""
-    return name.endswith(SUFFIXES) or os.path.isdir(name)
+    return name.lower().endswith(SUFFIXES) or os.path.isdir(name)
+
+
+def _is_table(path: pathlib.Path) -> bool:
+    return path.name.lower().endswith(table_files.SUFFIXES)
 
 
 def check(path: pathlib.Path, label: Label = None, image_size: images.Size = None) -> None:
@@ -36,7 +40,7 @@ def check(path: pathlib.Path, label: Label = None, image_size: images.Size = Non
     """
     if not os.path.exists(path):
         raise ArgumentError(f"The file {str(path)!r} does not exist", "an existing file", str(path))
-    is_table = path.name.endswith(table_files.SUFFIXES)
+    is_table = _is_table(path)
     is_saved = path.is_dir() and bool(saved_datasets.parts(path))
     is_images = path.is_dir() and not is_saved
     if label is not None and not (is_table or is_saved):
@@ -80,7 +84,7 @@ def read(
         ArgumentError: If the data cannot be read, or it is not clear which are inputs and labels.
     """
     check(path, label, image_size)
-    if path.name.endswith(table_files.SUFFIXES):
+    if _is_table(path):
         return table_files.read(path, label)
     if path.is_dir() and not saved_datasets.parts(path):
         return image_folders.read(path, image_size, seed, valid)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import pathlib
-import struct
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from absl import logging
+from PIL import Image, ImageOps
 
 from ib_keras.arrays import memory
 from ib_keras.errors import ArgumentError
 from ib_keras.storage.images import Size, resized, size_of
-from ib_keras.storage.labelled import Found, described, message_of, split_parts
+from ib_keras.storage.labelled import Found, described, split_parts
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-
-# Colour types of PNG files with and without alpha, and the number of channels that are read.
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
+SUFFIXES = (
+    ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Files that operating systems and programs add.
+_NO_DATA = ("desktop.ini", "thumbs.db", "__macosx")
+# The modes of grey images, with up to 16 bits.
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
+# What Pillow raises for damaged files.
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+# The tag of a photograph's orientation, and its values for images that lie on their side.
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
 def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
@@ -27,12 +36,15 @@ def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
     Args:
         folder: see ``read``.
         valid: whether to add the folder of the validation part, if there is one.
+
+    Raises:
+        ArgumentError: If it is not clear which folders are parts.
     """
 
-    def has_folders(name: str) -> bool:
-        return (folder / name).is_dir() and any(map(os.path.isdir, (folder / name).iterdir()))
+    def has_folders(part: pathlib.Path) -> bool:
+        return any(entry.is_dir() and not _is_hidden(entry.name) for entry in part.iterdir())
 
-    return [folder / name for name in split_parts(has_folders, valid)] or [folder]
+    return split_parts(folder, has_folders)[: 3 if valid else 2] or [folder]
 
 
 def check(folder: pathlib.Path, image_size: Size) -> None:
@@ -58,17 +70,18 @@ def read(
     Args:
         folder: a folder with a subfolder for each class, in which images may be at any depth; or a
             folder with such folders ``train`` and ``test``, and perhaps ``valid``, whose other
-            folders are not read. The images are BMP, GIF (the first frame), JPEG or PNG files.
-            Other files, and names that start with a dot, are ignored.
+            folders are not read. Other usual names of parts are accepted, and ``valid`` replaces a
+            missing ``test``. The images are BMP, GIF (the first frame), JPEG, PNG, PPM, TIFF or
+            WebP files. Other files, and names that start with a dot, are ignored.
         image_size: the height and width to which images are resized, as ``"32x48"``, ``"32"`` for
             squares, or integers; ``None`` if all images have one size.
         seed: seed of the order of the images.
-        valid: whether to also read the folder ``valid`` (or ``val``, ``validation``), if there is
-            one.
+        valid: whether to also read the folder ``valid``, if there is one beside ``test``.
 
     Returns:
         The images, uint8 ``(n, height, width, channels)``, in random order. There is one channel
-        if all images are grey, otherwise three; transparency is left out.
+        if all images are grey, otherwise three; transparency is left out. Photographs are turned
+        as their orientation says.
 
     Raises:
         ArgumentError: If there are no images, or images of one class only; if an image is damaged;
@@ -92,17 +105,30 @@ def read(
     ])  # fmt: skip
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _NO_DATA
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Iterate over the files in a folder at any depth, behind links, too."""
+    # A link may lead to a folder above it.
+    visited = set(map(str, pathlib.Path(os.path.realpath(folder)).parents))
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in visited else [name for name in folders if not _is_hidden(name)]
+        if real not in visited:
+            paths = (pathlib.Path(place, name) for name in names if not _is_hidden(name))
+            yield from (path for path in paths if path.is_file() or path.is_symlink())
+        visited.add(real)
+
+
 def _by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """Return the images of each class, both in the order of their names."""
-    entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    entries = sorted(p for p in folder.iterdir() if not _is_hidden(p.name))
+    files = {entry.name: sorted(_files(entry)) for entry in entries if entry.is_dir()}
     classes = {
-        entry.name: sorted(
-            path
-            for path in entry.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
-        for entry in entries
-        if entry.is_dir()
+        name: [path for path in paths if path.suffix.lower() in SUFFIXES]
+        for name, paths in files.items()
     }
     empty = [name for name, paths in classes.items() if not paths]
     if len(classes) < 2 or empty:
@@ -118,6 +144,14 @@ def _by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
             expected += "; or a data set that tf.data.Dataset.save wrote"
             received = described([repr(p.name) for p in entries]) or "an empty folder"
         raise ArgumentError(invalid, expected, received)
+    others = {
+        path.suffix or path.name
+        for paths in files.values()
+        for path in paths
+        if path.suffix.lower() not in SUFFIXES
+    }
+    if others:
+        logging.warning("%s: files %s are not read.", folder, described(sorted(others)))
     return classes
 
 
@@ -154,67 +188,41 @@ def _common_shape(
 def _decoded(
     paths: Sequence[pathlib.Path], shape: tuple[int, int, int], *, resize: bool
 ) -> np.ndarray:
-    import tensorflow as tf
-
     images = np.empty((len(paths), *shape), np.uint8)
     for i, path in enumerate(paths):
         try:
-            image = tf.io.decode_image(
-                path.read_bytes(), channels=shape[2], expand_animations=False
-            )
-            image = image.numpy()
-            images[i] = resized(image[None], shape[:2])[0] if resize else image
-        except (tf.errors.OpError, OSError, ValueError) as error:
-            raise _damaged(path, message_of(error)) from None
+            with Image.open(path, formats=FORMATS) as file:
+                image = _converted(ImageOps.exif_transpose(file), shape[2])
+        except _DAMAGE as error:
+            raise _damaged(path, error) from None
+        images[i] = resized(image[None], shape[:2])[0] if resize else image
     return images
+
+
+def _converted(image: Image.Image, channels: int) -> np.ndarray:
+    """Return the values of an image from 0 to 255, ``(height, width, channels)``."""
+    if image.mode.startswith("I"):  # 16 bits
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(grey)
+    values = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return values[..., None] if channels == 1 else values
 
 
 def _header(path: pathlib.Path) -> tuple[int, int, int]:
     """Return the height, the width and the number of channels (1 or 3) of an image."""
     try:
-        with open(path, "rb") as file:
-            height, width, channels = _parsed(file)
-    except (struct.error, IndexError):
-        raise _damaged(path, "a file that ends too early") from None
-    except (OSError, ValueError, KeyError) as error:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if image.getexif().get(_ORIENTATION) in _LYING:
+                width, height = height, width
+            return height, width, 1 if image.mode in _GREY else 3
+    except _DAMAGE as error:
         raise _damaged(path, error) from None
-    if not height or not width:
-        raise _damaged(path, f"an image of the size {height}x{width}")
-    return height, width, channels
 
 
-def _parsed(file: IO[bytes]) -> tuple[int, int, int]:
-    start = file.read(30)
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        width, height = struct.unpack(">II", start[16:24])
-        return height, width, _PNG_CHANNELS[start[25]]
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        width, height = struct.unpack("<HH", start[6:10])
-        return height, width, 3
-    if start.startswith(b"BM"):
-        width, height = struct.unpack("<ii", start[18:26])
-        return abs(height), abs(width), 3 if start[28] > 8 else 1
-    if not start.startswith(b"\xff\xd8"):
-        raise ValueError("not a BMP, GIF, JPEG or PNG file")
-    file.seek(2)
-    while True:  # the segments of a JPEG file, up to the one with the size
-        marker, length = struct.unpack(">2sH", file.read(4))
-        if marker[0] != 0xFF:
-            raise ValueError("a JPEG file with an invalid segment")
-        if marker[1] in (
-            *range(0xC0, 0xC4),
-            *range(0xC5, 0xC8),
-            *range(0xC9, 0xCC),
-            0xCD,
-            0xCE,
-            0xCF,
-        ):
-            _, height, width, components = struct.unpack(">BHHB", file.read(6))
-            return height, width, 1 if components == 1 else 3
-        file.seek(length - 2, os.SEEK_CUR)
-
-
-def _damaged(path: pathlib.Path, received: object) -> ArgumentError:
+def _damaged(path: pathlib.Path, error: Exception) -> ArgumentError:
+    received = str(error).replace(f" {str(path)!r}", "") or type(error).__name__
     return ArgumentError(
-        f"The image {str(path)!r} cannot be read", "a BMP, GIF, JPEG or PNG file", received
-    )
+        f"The image {str(path)!r} cannot be read", f"a file of the kinds {', '.join(FORMATS)}",
+        received,
+    )  # fmt: skip

@@ -35,6 +35,11 @@ def size_of(image_size: Size) -> tuple[int, int] | None:
     return numbers[0], numbers[-1]
 
 
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether arrays of this shape look like images ``(n, channels, height, width)``."""
+    return len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) > 4
+
+
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize images, to a smaller size by means over areas, otherwise by linear interpolation.
 
@@ -53,7 +58,13 @@ def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if images.ndim not in (3, 4) or images.dtype.kind not in "fiu" or 0 in images.shape:
         raise ArgumentError(
             "`image_size` does not apply",
-            "None, or images (n, height, width[, channels])",
+            "None, or images (n, height, width[, channels]) of numbers",
+            f"inputs {images.dtype}{list(images.shape)}",
+        )
+    if channels_first(images.shape):
+        raise ArgumentError(
+            "The channels of the images come first",
+            "images (n, height, width, channels), as np.moveaxis(images, 1, -1) returns them",
             f"inputs {images.dtype}{list(images.shape)}",
         )
     if images.shape[1:3] == size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +19,12 @@ ALIASES = {
 # The names of the two parts of a split data set, and those of a third part.
 PARTS = ("train", "test")
 VALIDATION = ("valid", "val", "validation")
+# The names of the parts in folders, without case and other characters than letters and digits.
+_FOLDERS = {
+    "train": ("train", "training", "trainset", "trainingset"),
+    "test": ("test", "testing", "testset"),
+    "valid": (*VALIDATION, "validationset", "valset", "dev"),
+}
 # The name of the labels, or of several columns of them; None if it is to be found.
 Label = str | Sequence[str] | None
 # The largest number of names that an error lists.
@@ -39,16 +46,40 @@ class Found(NamedTuple):
     label: str = "y"
 
 
-def split_parts(exists: Callable[[str], bool], valid: bool) -> list[str]:
-    """Return the names of the parts of a data set; an empty list if it is not split.
+def split_parts(
+    folder: pathlib.Path, is_part: Callable[[pathlib.Path], bool]
+) -> list[pathlib.Path]:
+    """Return the folders of the training, the test and the validation part; none without parts.
+
+    A validation part is the test part if there is no other.
 
     Args:
-        exists: function of a name that returns whether there is a part of this name.
-        valid: whether to add the name of the validation part, if there is one.
+        folder: the folder of the data set.
+        is_part: function of a folder of such a name, which returns whether it holds a part.
+
+    Raises:
+        ArgumentError: If there is a training part but no other, or the reverse, or a part has
+            several folders.
     """
-    if not all(map(exists, PARTS)):
-        return []
-    return [*PARTS, *[name for name in VALIDATION if valid and exists(name)][:1]]
+    named: dict[str, list[pathlib.Path]] = {kind: [] for kind in _FOLDERS}
+    entries = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for entry in entries:
+        for kind, names in _FOLDERS.items():
+            if plain(entry.name) in names and is_part(entry):
+                named[kind].append(entry)
+    found = [entry for part in named.values() for entry in part]
+    train, test, valid = named.values()
+    if not train and len(found) < len(entries):
+        return []  # other folders are classes, of which one may have such a name
+    held_out = test or valid
+    if found and not (len(train) == len(held_out) == 1 and len(valid) <= 1):
+        raise ArgumentError(
+            f"The parts of {str(folder)!r} are not clear",
+            "one folder train and one folder test or valid with the same form, and perhaps a third "
+            "one; or another name for a folder that is a class",
+            described([repr(entry.name) for entry in entries]),
+        )
+    return [*train, *held_out, *(valid if test else [])]
 
 
 def plain(name: str) -> str:

@@ -29,8 +29,8 @@ def parts(folder: pathlib.Path, valid: bool = False) -> list[pathlib.Path]:
     """
     if (folder / SPECIFICATION).is_file():
         return [folder]
-    names = split_parts(lambda name: (folder / name / SPECIFICATION).is_file(), valid)
-    return [folder / name for name in names]
+    found = split_parts(folder, lambda part: (part / SPECIFICATION).is_file())
+    return found[: 3 if valid else 2]
 
 
 def read(folder: pathlib.Path, label: Label = None, valid: bool = False) -> Found:

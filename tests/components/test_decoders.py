@@ -270,17 +270,37 @@ def test_parts_must_be_set_apart_and_disjoint(made, tmp_path):
         ({"cells": [cell(epochs=[0, 3])]}, r"without a checkpoint: \[3\]"),
         ({"decoder_settings": '{"levels": 1}'}, "levels"),
         ({"epochs": 5}, "without a checkpoint"),
+        ({"data": "8-bit"}, "does not match levels=17.*decoder_settings.levels=256"),
+        ({"data": "floats"}, "values between the levels"),
+        ({"data": "first"}, "`x` holds no images"),
+        ({"data": "8-bit", "decoder_fraction": 0.01}, "divided by decoder_fraction=0.01"),
     ],
 )
-def test_settings_are_checked_before_any_task(settings, message):
+def test_settings_are_checked_before_any_task(settings, message, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3)).astype("u1")
+    kinds = {"8-bit": images, "floats": images / 127.5 - 1, "first": np.moveaxis(images, -1, 1)}
+    if "data" in settings:
+        np.savez(tmp_path / "d.npz", x=kinds[settings["data"]], y=np.arange(60) % 3)
+        settings = {**settings, "data": str(tmp_path / "d.npz")}
     with pytest.raises(ArgumentError, match=message):
         resnet_decoder.check(settings)
 
 
 @pytest.mark.parametrize("preset", resnet_decoder.PRESETS)
-def test_presets_pass_the_check(preset):
-    settings = {**resnet_decoder.PRESETS[preset], "data": "digit_images", "image_size": ""}
+def test_presets_pass_the_check(preset, tmp_path):
+    settings = {**resnet_decoder.PRESETS[preset], "image_size": ""}
+    known = settings.get("data", "digit_images")
+    if known in ("cinic10", "digit_images"):  # the others are checked without a download
+        levels = 17 if known == "digit_images" else 256
+        images = np.random.default_rng(0).integers(0, levels, (60, 8, 8, 3)).astype("u1")
+        x = images if levels == 256 else images / np.float32(16)
+        np.savez(tmp_path / "d.npz", x=x, y=np.arange(60) % 3)
+        settings["data"] = str(tmp_path / "d.npz")
     resnet_decoder.check(settings)
+    if known == "cifar10":
+        other = json.dumps({**json.loads(settings["decoder_settings"]), "levels": 17})
+        with pytest.raises(ArgumentError, match="does not match levels=17.*levels=256"):
+            resnet_decoder.check({**settings, "decoder_settings": other})
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 7, 3), (8, 8)])

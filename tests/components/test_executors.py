@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import ib_keras as ib
+from ib_keras.arrays.rows import some_rows
 from ib_keras.components.artifacts import prior
 from ib_keras.components.artifacts.checkpoints import read as read_checkpoints
 from ib_keras.components.artifacts.examples import read as read_examples
@@ -70,13 +71,14 @@ def test_the_store_holds_what_the_checkpoints_compute(chain):
     assert store.epochs == [0, 2, 3] and store.run == "szt"
     assert store.logs["epoch"].tolist() == [1, 2, 3]
     x, y = read_examples(root / "examples").split("all")
-    np.testing.assert_array_equal(store.inputs(), x[:500])
-    np.testing.assert_array_equal(store.targets(), y[:500])
+    rows = some_rows(len(x), 500)
+    np.testing.assert_array_equal(store.inputs(), x[rows])
+    np.testing.assert_array_equal(store.targets(), y[rows])
     model = keras.models.load_model(read_checkpoints(root / "model").path(2), compile=False)
     assert model.noise_std["dense_1"] == 0.1
     np.testing.assert_allclose(
         store.read(2, "dense_1", clean=True),
-        model.get_layer("dense_1")(x[:500]),
+        model.get_layer("dense_1")(x[rows]),
         atol=1e-6,
     )
     noise = store.read(2, "dense_1") - store.read(2, "dense_1", clean=True)
@@ -374,8 +376,9 @@ def test_a_training_that_took_place_elsewhere(kind, chain, elsewhere, tmp_path):
     capturer.run(tmp_path / "m", root / "examples", tmp_path / "s", max_samples=300)
     store = ib.ActivationStore(tmp_path / "s")
     x, y = read_examples(root / "examples").split("all")
+    rows = some_rows(len(x), 300)
     own = ib.replay(
-        tmp_path / "r", elsewhere / "*.keras", x[:300], y[:300], logs=elsewhere / "log.csv"
+        tmp_path / "r", elsewhere / "*.keras", x[rows], y[rows], logs=elsewhere / "log.csv"
     )
     assert (store.epochs, store.layers, store.run) == ([1, 2], own.layers, "last_year")
     for epoch in store.epochs:
@@ -479,3 +482,68 @@ def test_a_lost_checkpoint_is_named(tmp_path, chain):
     with pytest.raises(StoreError, match=r"epoch-000002\.keras' is missing"):
         read_checkpoints(tmp_path / "model")
     assert json.loads((root / "model" / "manifest.json").read_text())["epochs"] == [0, 2, 3]
+
+
+def images_of(kind):
+    images = np.random.default_rng(0).integers(0, 256, (120, 4, 4, 3))
+    return (images > 127 if kind in ("black and white", "bool") else images).astype(
+        {"bool": bool, "black and white": "u1"}.get(kind, kind)
+    )
+
+
+@pytest.mark.parametrize("kind", ["u1", "i8", "f4", "f8", "black and white", "bool"])
+def test_images_are_scaled_whatever_their_type(kind, tmp_path):
+    x = images_of(kind)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(120) % 3,
+             x_test=x, y_test=np.arange(120) % 3)  # fmt: skip
+    examples.run(str(tmp_path / "d.npz"), tmp_path / "e")
+    found = read_examples(tmp_path / "e").x_train
+    assert found.dtype.kind == "f"
+    largest = 1 if kind in ("bool", "black and white") else 255
+    np.testing.assert_allclose(found, x.astype(float) / largest, atol=1e-7)
+
+
+@pytest.mark.parametrize("most", [3, 30, 117, 118, 119, 120, 500])
+def test_any_number_of_rows_has_all_classes(most, tmp_path):
+    y = np.sort(np.arange(120) % 3)
+    x = np.arange(120.0)[:, None]
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    facts = examples.run(str(tmp_path / "d.npz"), tmp_path / "e", max_rows=most, scale="none")
+    found = read_examples(tmp_path / "e")
+    assert facts["train"] == facts["test"] == min(most, 120)
+    np.testing.assert_array_equal(y[found.x_train[:, 0].astype(int)], found.y_train)
+    counts = np.bincount(found.y_train)
+    assert counts.max() - counts.min() <= 1 and len(np.unique(found.x_train)) == min(most, 120)
+
+
+def test_the_rows_of_decoders_are_chosen_at_random(tmp_path):
+    """The parts of files are often in the order of their classes."""
+    y = np.sort(np.arange(120) % 3)
+    x = np.random.default_rng(0).integers(0, 256, (3, 120, 4, 4, 3)).astype("u1")
+    np.savez(tmp_path / "d.npz", x_train=x[0], y_train=y, x_valid=x[1], y_valid=y,
+             x_test=x[2], y_test=y)  # fmt: skip
+    examples.run(str(tmp_path / "d.npz"), tmp_path / "e", decoder_fraction=0.5)
+    parts = prior.parts(tmp_path / "e", prior.bound('{"levels": 256}'), 60)
+    for part, images, labels in zip(x[1:], parts.images, parts.labels, strict=True):
+        assert np.bincount(labels).min() > 10 and len(labels) == 60
+        where = [np.flatnonzero((part == image).all(axis=(1, 2, 3)))[0] for image in images]
+        np.testing.assert_array_equal(y[where], labels)
+
+
+def test_copies_between_the_parts_are_told(tmp_path, caplog):
+    x, y = images_of("u1"), np.arange(120) % 3
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    with caplog.at_level("WARNING"):
+        examples.run(str(tmp_path / "d.npz"), tmp_path / "e", decoder_fraction=0.5)
+    assert "30 of 30 test images are copies" in caplog.text
+
+
+def test_rows_that_cannot_be_divided_by_class(tmp_path):
+    x, y = images_of("u1"), np.arange(120) % 3
+    for name, labels, fraction, said in (
+        ("few", y, 0.01, "2 of 120 rows for decoders, 3 classes"),
+        ("rare", np.where(np.arange(120) == 5, 3, y), 0.5, "one row of the class 3"),
+    ):
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=labels, x_test=x, y_test=labels)
+        with pytest.raises(ArgumentError, match=rf"by decoder_fraction={fraction}.*{said}"):
+            examples.run(str(tmp_path / f"{name}.npz"), tmp_path / "e", decoder_fraction=fraction)
