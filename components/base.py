@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ib_keras
-from ib_keras.errors import ArgumentError, MissingExtraError
+from ib_keras.components.artifacts.items import items
+from ib_keras.errors import MissingExtraError
 from ib_keras.storage import atomic
 
 try:
@@ -19,14 +19,17 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError.of("ib_keras.components", "kfp", "pipelines") from error
 
+__all__ = [
+    "DEFAULT_IMAGE", "MARK", "VERSION_VARIABLE", "component", "each", "items", "log", "parts",
+    "publish", "version",
+]  # fmt: skip
+
 # Starts the line of a task's log that summarises its results.
 MARK = "ib-keras:"
 # The local runner warns about images without "python" in their names.
 DEFAULT_IMAGE = "ib-keras-python:latest"
 # A cache compares a task's inputs, image and environment, but not the library's code.
 VERSION_VARIABLE = "IB_KERAS_VERSION"
-# A fingerprint of the user's files that the arguments of a task name.
-FILES_VARIABLE = "IB_KERAS_FILES"
 
 
 def component(function: Any) -> Any:
@@ -83,27 +86,6 @@ def log(facts: dict[str, Any]) -> None:
         for name, value in facts.items()
     )
     print(f"{MARK} {text}")
-
-
-def items(text: str) -> list[str]:
-    """Split an item of a pipeline's loop, which is a JSON list if a large grid was grouped.
-
-    Args:
-        text: a model, an estimator, …; or a JSON list of these.
-
-    Returns:
-        One or more texts.
-
-    Raises:
-        ArgumentError: If ``text`` starts with ``[`` but is not JSON.
-    """
-    if not text.lstrip().startswith("["):
-        return [text]
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError("An item does not parse", "a JSON list", error) from None
-    return [item if isinstance(item, str) else json.dumps(item) for item in parsed]
 
 
 def each(

@@ -76,6 +76,19 @@ def test_imports_run_one_way():
     assert not [n for n in imports(ROOT / "ib_keras" / "interface.py") if n.startswith("ib_keras")]
 
 
+def test_executors_work_without_kfp():
+    files = sorted((ROOT / "components").rglob("executor.py"))
+    names = [f"ib_keras.components.{path.parent.name}.executor" for path in files]
+    assert len(names) > 10
+    code = f"""
+import importlib, sys
+sys.modules["kfp"] = None
+for name in {names}:
+    importlib.import_module(name)
+"""
+    run(code)
+
+
 def test_nothing_is_imported_under_the_folders_bare_names():
     for folder in ("ib_keras", "components", "pipelines", "tests", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ib_keras.components.base import FILES_VARIABLE, items
+from ib_keras.components.artifacts.items import FILES_VARIABLE, items
 from ib_keras.errors import ArgumentError
 from ib_keras.estimation.shards import Part
 

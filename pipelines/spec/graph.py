@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ib_keras.components.base import FILES_VARIABLE
+from ib_keras.components.artifacts.items import FILES_VARIABLE
 from ib_keras.errors import ArgumentError
 
 # The maximum number of artifacts that Vertex AI passes to one task.

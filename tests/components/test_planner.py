@@ -8,7 +8,7 @@ import pytest
 
 import ib_keras as ib
 from ib_keras.components.artifacts import shards
-from ib_keras.components.base import FILES_VARIABLE
+from ib_keras.components.artifacts.items import FILES_VARIABLE
 from ib_keras.components.estimator import executor as estimator
 from ib_keras.components.planner import executor as planner
 from ib_keras.errors import ArgumentError
