@@ -92,6 +92,11 @@ def as_samples(
     return array
 
 
+def are_ids(dtype: np.dtype) -> bool:
+    """Return whether values of this type are likely to be ids of tokens rather than bytes."""
+    return dtype.kind in "iu" and dtype.itemsize > 2
+
+
 def check_seed(value: Any) -> int:
     """Return ``value`` as an int >= 0."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:

@@ -82,13 +82,12 @@ class Recording:
         """Yield S of the repeatedly propagated rows, one batch of a forward pass at a time."""
         if not names:
             return
-        repeated = self.inputs.take(self.rows)
-        for k in range(self.propagations):
-            for _, batch in self.tapped.stream(
-                repeated, {CLEAN: names}, viewed=viewed, batch_size=self.batch_size,
-                seed=(self.seed, epoch, k, 1),
-            ):  # fmt: skip
-                yield batch[CLEAN]
+        passes = self.tapped.propagations(
+            self.inputs.take(self.rows), names, self.propagations, viewed=viewed,
+            batch_size=self.batch_size, seed=(self.seed, epoch),
+        )  # fmt: skip
+        for _, _, batch in passes:
+            yield batch
 
 
 class Sink(Protocol):

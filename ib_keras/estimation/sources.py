@@ -12,7 +12,7 @@ import numpy as np
 
 from ib_keras import examples
 from ib_keras.activations import Activations, ActivationStore, layer_names
-from ib_keras.arrays.checks import as_samples, check_count, check_seed
+from ib_keras.arrays.checks import are_ids, as_samples, check_count, check_seed
 from ib_keras.arrays.labels import provenance_of
 from ib_keras.arrays.targets import Target, as_targets
 from ib_keras.errors import ArgumentError, StoreError
@@ -347,9 +347,7 @@ class Samples:
 
     def has_ids(self) -> bool:
         """Whether an input has integers, such as ids, alone or joined to other numbers."""
-        return self.raw is not None and any(
-            dtype.kind in "iu" and dtype.itemsize > 2 for dtype in self.raw.dtypes
-        )
+        return self.raw is not None and any(map(are_ids, self.raw.dtypes))
 
     def _of_samples(self, values: np.ndarray | None, rows: np.ndarray | None) -> Any:
         if values is None:

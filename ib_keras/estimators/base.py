@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ib_keras.arrays import memory
-from ib_keras.arrays.checks import check_count
+from ib_keras.arrays.checks import are_ids, check_count
 from ib_keras.arrays.targets import Target, as_target, classes_of
 from ib_keras.config import Configured
 from ib_keras.errors import ArgumentError
@@ -249,8 +249,7 @@ class FromPairs(BaseEstimator):
             xt = self.of_layer(x, t, classes)
         if not noise_std > 0:
             xt = dataclasses.replace(xt, flags=(*xt.flags, "no_noise"))
-        dtype = np.asarray(x).dtype
-        if dtype.kind in "iu" and dtype.itemsize > 2:  # ids of tokens rather than bytes of images
+        if are_ids(np.asarray(x).dtype):
             xt = dataclasses.replace(xt, flags=(*xt.flags, "integer_inputs"))
         with renamed(a="t"):
             return LayerInformation(xt, None if target is None else self.with_labels(t, target))

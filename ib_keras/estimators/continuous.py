@@ -116,6 +116,31 @@ class Neighbors(FromPairs):
         )
 
 
+class Permuted(FromPairs):
+    """Base class of estimators whose bias without information is that of permuted rows."""
+
+    # The default number of permutations.
+    _permutations = 5
+
+    def baseline(
+        self, a: np.ndarray, b: np.ndarray, *, repeats: int | None = None, seed: int = 0
+    ) -> Estimate:
+        """Estimate I(A;B) after permuting the rows of ``b``, so that there is no information.
+
+        Args:
+            a: samples of A, ``(n, ...)``.
+            b: samples of B, ``(n, ...)``.
+            repeats: number of permutations, at least 2; ``None`` for 5, or 3 if the estimator has
+                to be trained.
+            seed: seed of the permutations.
+
+        Returns:
+            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
+        """
+        repeats = self._permutations if repeats is None else repeats
+        return without_information(self.mutual_information, a, b, repeats, seed)
+
+
 def without_information(
     estimate: Callable[[np.ndarray, np.ndarray], Estimate],
     a: Any,

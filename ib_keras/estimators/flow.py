@@ -16,8 +16,7 @@ from ib_keras.arrays.codes import at_most_entropy
 from ib_keras.arrays.memory import TILES
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError, InfiniteError
-from ib_keras.estimators.base import FromPairs
-from ib_keras.estimators.continuous import check_classes, check_pair, without_information
+from ib_keras.estimators.continuous import Permuted, check_classes, check_pair
 from ib_keras.estimators.kernels.local_dimension import on_surface
 from ib_keras.estimators.kernels.regression import log_normal, residuals, smooth_scores
 from ib_keras.interface import Estimate, MutualInformation
@@ -37,7 +36,7 @@ _OF_COLUMNS = (32, 32)
 
 
 @dataclasses.dataclass(frozen=True)
-class NormalizingFlow(FromPairs):
+class NormalizingFlow(Permuted):
     """I(A;B) = E[ln q(b|a) − ln q(b)] on held-out rows, with densities q from normalising flows.
 
     B is the narrower variable. The columns of both are used as they are, as independent components,
@@ -81,6 +80,7 @@ class NormalizingFlow(FromPairs):
     seed: int = 0
 
     name: ClassVar[str] = "flow"
+    _permutations = 3
 
     def __post_init__(self) -> None:
         for field in ("layers", "steps", "batch_size"):
@@ -213,22 +213,6 @@ class NormalizingFlow(FromPairs):
             float(terms.mean()), _error(terms), kind="lower", flags=flags, n=len(report), dim=dim
         )
         return at_most_entropy(estimate, labels)
-
-    def baseline(
-        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 3, seed: int = 0
-    ) -> Estimate:
-        """Estimate I(A;B) after permuting the rows of ``b``, so that there is no information.
-
-        Args:
-            a: samples of A, ``(n, ...)``.
-            b: samples of B, ``(n, ...)``.
-            repeats: number of permutations, at least 2.
-            seed: seed of the permutations.
-
-        Returns:
-            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
-        """
-        return without_information(self.mutual_information, a, b, repeats, seed)
 
     def _split(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = np.random.default_rng(self.seed).permutation(n)

@@ -15,14 +15,13 @@ from ib_keras.arrays.rows import Rows, slices
 from ib_keras.arrays.scaling import shorten_tails
 from ib_keras.errors import ArgumentError
 from ib_keras.estimators import width
-from ib_keras.estimators.base import FromPairs
 from ib_keras.estimators.continuous import (
+    Permuted,
     check_classes,
     check_pair,
     less_than_ranks,
     mean_with_error,
     rows_by_class,
-    without_information,
 )
 from ib_keras.estimators.kernels.local_dimension import closely_bound
 from ib_keras.estimators.kozachenko_leonenko import (
@@ -43,7 +42,7 @@ _TILE = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelDensity(FromPairs):
+class KernelDensity(Permuted):
     """I(A;B) = ⟨ln p(a,b) − ln p(a) − ln p(b)⟩ from leave-one-out kernel densities.
 
         p(x_i) = 1/(n − 1) Σ_{j≠i} N(x_i − x_j; 0, h²Σ)
@@ -129,22 +128,6 @@ class KernelDensity(FromPairs):
             own = _Whitened(rows.take(members))
             terms[members] += own.logs(own.best_width())
         return at_most_entropy(mean_with_error(terms, flags, a.shape[1]), labels)
-
-    def baseline(
-        self, a: np.ndarray, b: np.ndarray, *, repeats: int = 5, seed: int = 0
-    ) -> Estimate:
-        """Estimate I(A;B) after permuting the rows of ``b``, so that there is no information.
-
-        Args:
-            a: samples of A, ``(n, ...)``.
-            b: samples of B, ``(n, ...)``.
-            repeats: number of permutations, at least 2.
-            seed: seed of the permutations.
-
-        Returns:
-            The mean over permutations in nats; ``stderr`` is the standard deviation between them.
-        """
-        return without_information(self.mutual_information, a, b, repeats, seed)
 
 
 def _terms(a: np.ndarray, b: np.ndarray, rows: Any) -> np.ndarray:

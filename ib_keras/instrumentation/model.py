@@ -519,16 +519,14 @@ class InstrumentedModel(keras.Model):
         arrays: dict[str, np.ndarray] = {}
         root = self._state.programs.seed(seed)
         viewed = self.fit_views(self.views(names, views), view_inputs, (*root, 4), batch_size)
-        for k in range(propagations) if names else ():
-            # The last number keeps these draws apart from those of ``capture`` at this seed.
-            for start, batch in self.stream(
-                rows, {CLEAN: names}, viewed=viewed, batch_size=batch_size, seed=(*root, k, 1)
-            ):
-                for name, value in batch[CLEAN].items():
-                    if name not in arrays:
-                        shape = (rows.n, propagations, *value.shape[1:])
-                        arrays[name] = np.empty(shape, np.float32)
-                    arrays[name][start : start + len(value), k] = value
+        for k, start, batch in self.propagations(
+            rows, names, propagations, viewed=viewed, batch_size=batch_size, seed=root
+        ):
+            for name, value in batch.items():
+                if name not in arrays:
+                    shape = (rows.n, propagations, *value.shape[1:])
+                    arrays[name] = np.empty(shape, np.float32)
+                arrays[name][start : start + len(value), k] = value
         return Activations(
             arrays,
             noise_std=self.view_noise(viewed),
@@ -536,6 +534,37 @@ class InstrumentedModel(keras.Model):
             random=self.random_views(viewed),
             views=viewed.names,
         )
+
+    def propagations(
+        self,
+        inputs: Any,
+        names: Sequence[str],
+        propagations: int,
+        *,
+        viewed: Viewed,
+        batch_size: int,
+        seed: tuple[int, ...],
+    ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+        """Compute what ``propagate`` returns, one batch of a pass at a time.
+
+        Args:
+            inputs: see ``capture``.
+            names: taps that come after noise.
+            propagations: the number of passes.
+            viewed: the views of the taps.
+            batch_size: see ``capture``.
+            seed: integers that determine the noise.
+
+        Yields:
+            The number of the pass, the index of the batch's first row, and tap name → float32
+            ``(batch, *shape)``.
+        """
+        for k in range(propagations) if names else ():
+            # The last number keeps these draws apart from those of ``capture`` at this seed.
+            for start, batch in self.stream(
+                inputs, {CLEAN: names}, viewed=viewed, batch_size=batch_size, seed=(*seed, k, 1)
+            ):
+                yield k, start, batch[CLEAN]
 
     def views(self, names: Sequence[str], views: Any) -> Viewed:
         """Assign views to taps; see ``capture``.
