@@ -11,38 +11,24 @@ import numpy as np
 
 from ib_keras.arrays.checks import as_array, as_samples
 from ib_keras.arrays.rows import TILE, Rows, slices
-from ib_keras.arrays.scaling import magnitude
 from ib_keras.errors import ArgumentError
-from ib_keras.estimators.kernels import near
+from ib_keras.estimators.gaussian_mixture import (
+    DRAWS,
+    Mean,
+    Mixture,
+    average,
+    check_scale,
+    drawn,
+    draws_each,
+    scaled_log_sums,
+    unseen_error,
+)
 from ib_keras.estimators.kernels.mixture import log_sums
 
-# Total number of draws by default: a standard error of about 0.005 nats.
-_DRAWS = 1 << 15
 # Number of draws that is enough for a flag: a standard error of about 0.01 nats.
 _FEW_DRAWS = 1 << 12
-# Largest magnitude in units of the noise, at which sums of squares do not overflow.
-_LARGEST = 1e100
 # Fewest rows that are halved.
 _SAMPLE = 32
-
-
-class Mean(NamedTuple):
-    """An average over rows and Monte-Carlo draws.
-
-    Args:
-        value: the average.
-        error: the standard error for given rows.
-        choice: the standard error due to the choice of the rows, if they are a sample.
-    """
-
-    value: float
-    error: float
-    choice: float = 0.0
-
-    @property
-    def stderr(self) -> float:
-        """The standard error that combines ``error`` and ``choice``."""
-        return math.hypot(self.error, self.choice)
 
 
 class Information(NamedTuple):
@@ -257,8 +243,8 @@ class Propagations:
         for part in slices(len(batches), TILE // (size * draws * dim)):
             rows = batches[part]
             centres, scale = self.s[rows], None if self.scale is None else self.scale[rows]
-            points, noise = _drawn(centres, draws, rng, scale)
-            logs = _log_sums(points, noise, centres, log_weights, scale)
+            points, noise = drawn(centres, draws, rng, scale)
+            logs = scaled_log_sums(points, noise, centres, log_weights, scale)
             values[part.start * size : part.stop * size] = -logs.reshape(-1, draws)
         weights = np.full(batches.size, 1 / batches.size)
         return average(values, weights, random=True)
@@ -356,7 +342,7 @@ class Propagations:
         if not self._complete(rows):
             return Mixture(self.s, np.full(n, 1 / n), self.labels)
         m, n_x, dim = propagated.shape
-        q = max(2, min(n_x, _DRAWS // m)) // 2 * 2
+        q = max(2, min(n_x, DRAWS // m)) // 2 * 2
         return Mixture(
             Rows.of(propagated[:, :q].reshape(m * q, dim)),
             np.repeat(self._input_weights(rows) / q, q),
@@ -377,7 +363,7 @@ class Propagations:
         (outer, outer_error, _), ty = rows.information(mc_draws, rng, random=True)
         m, n_x, _ = propagated.shape
         draws = draws_each(mc_draws, m * n_x, self.s.shape[1])
-        points, noise = _drawn(propagated, draws, rng)
+        points, noise = drawn(propagated, draws, rng)
         logs = log_sums(points, noise, propagated, np.full(n_x, -math.log(n_x)))
         logs = logs.reshape(m, n_x, draws)
         inner = logs.mean(axis=(1, 2)) - _excess(logs) / n_x
@@ -399,16 +385,16 @@ class Propagations:
         weights, complete = self._input_weights(rows), self._complete(rows)
         # Number of propagations of each input from which points are drawn: at most half of them, so
         # that the same points serve for an estimate from half of the propagations.
-        wanted = -(-_DRAWS // m) if mc_draws is None else mc_draws
+        wanted = -(-DRAWS // m) if mc_draws is None else mc_draws
         used = min(max(2, n_x // 2), max(2, wanted))
         draws = max(1, -(-wanted // used))
-        points, noise = _drawn(propagated[:, :used], draws, rng)
+        points, noise = drawn(propagated[:, :used], draws, rng)
         labels = None if self.labels is None else self.labels[rows]
         halves = [
             self._others(half, inside, rows, points, noise)
             for half, inside in self._pool_halves(pool, rows, rng)
         ]
-        unseen = _unseen(len(pool.s), noise.size)
+        unseen = unseen_error(len(pool.s), noise.size)
 
         def mean(ratio: np.ndarray, bias: Any = 0.0, missing: float = 0.0) -> Mean:
             """Return the average over the inputs, minus the bias of each input."""
@@ -514,103 +500,6 @@ class Propagations:
         return self.s[index], np.where(known, -math.log(len(pool.s)), -np.inf)
 
 
-@dataclasses.dataclass(frozen=True)
-class Mixture:
-    """A Gaussian mixture in units of the noise.
-
-    Args:
-        s: the centres, ``(n, d)``.
-        weights: weights that sum to 1, ``(n,)``.
-        labels: class codes 0…K−1, ``(n,)``, or ``None``.
-        scale: standard deviations of the components, ``(n, d)``; ``None`` if all are 1.
-    """
-
-    s: Rows
-    weights: np.ndarray
-    labels: np.ndarray | None = None
-    scale: Rows | None = None
-
-    def information(
-        self, mc_draws: int | None, rng: np.random.Generator, *, random: bool, rows: int = 0
-    ) -> tuple[Mean, Mean | None]:
-        """Estimate h(T) − E h(T|S) = −E ln p̂/φ and, with labels, E ln p̂(t|y)/p̂(t).
-
-        Args:
-            mc_draws: see ``draws_each``.
-            rng: the source of the draws.
-            random: see ``average``.
-            rows: see ``average``.
-        """
-        everything, within = self.logs(mc_draws, rng)
-        xt = average(-everything, self.weights, random=random, rows=rows)
-        if self.labels is None:
-            return xt, None
-        return xt, average(within - everything, self.weights, random=random, rows=rows)
-
-    def logs(
-        self, mc_draws: int | None, rng: np.random.Generator, origins: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ln p̂/φ and ln p̂(·|y)/φ at points drawn from each centre, each ``(n, draws)``.
-
-        Args:
-            mc_draws: see ``draws_each``.
-            rng: the source of the draws.
-            origins: the centres from which points are drawn; by default all n.
-        """
-        origins = np.arange(len(self.s)) if origins is None else origins
-        n, dim = len(origins), self.s.shape[1]
-        draws = draws_each(mc_draws, n, dim)
-        labels = np.zeros(len(self.s), int) if self.labels is None else self.labels
-        classes = [np.flatnonzero(labels == label) for label in range(int(labels.max()) + 1)]
-        everything, within = np.full((n, draws), -np.inf), np.empty((n, draws))
-        for block in slices(n, TILE // (draws * dim)):
-            some = origins[block]
-            scale = None if self.scale is None else self.scale[some][None]
-            points, noise = _drawn(self.s[some][None], draws, rng, scale)
-            total, conditional = everything[block], within[block]
-            for label, members in enumerate(classes):
-                sums = self.sums(points, noise, members).reshape(total.shape)
-                np.logaddexp(total, sums, out=total)
-                inside = labels[some] == label
-                conditional[inside] = sums[inside] - math.log(self.weights[members].sum())
-        return everything, within
-
-    def sums(self, points: np.ndarray, noise: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Return ln Σ_l w_l φ(t − s_l)/φ over some centres, ``(p,)``, at points ``(1, p, d)``."""
-        total = np.full(points.shape[1], -np.inf)
-        step = TILE // self.s.shape[1]
-        step -= step % 512 if step > 512 else 0  # a multiple of the kernel's tiles
-        for tile in slices(len(members), step):
-            some = members[tile]
-            log_weights = np.log(self.weights[some])
-            if self.scale is None:
-                part = near.log_sums(points[0], noise[0], self.s[some], log_weights)
-            else:
-                scale = self.scale[some][None]
-                part = _log_sums(points, noise, self.s[some][None], log_weights, scale)[0]
-            total = np.logaddexp(total, part)
-        return total
-
-
-def check_scale(samples: np.ndarray, noise_std: float | np.ndarray, name: str) -> None:
-    """Raise an ``ArgumentError`` if squared distances in units of the noise would overflow.
-
-    Args:
-        samples: the centres, ``(n, d)``.
-        noise_std: standard deviation of the noise, or those of each row, ``(n, d)``.
-        name: name of the samples in the error message.
-    """
-    least, largest = float(np.min(noise_std)), float(magnitude(samples)[0, 0])
-    if np.ndim(noise_std):
-        largest = max(largest, float(np.max(noise_std)))
-    if not largest / _LARGEST < min(1.0, least):
-        raise ArgumentError(
-            f"`{name}` is too large for its noise",
-            f"magnitudes below {_LARGEST:.0e} standard deviations of the noise",
-            f"max|{name}| = {largest:.3g}, noise_std={least:.3g}",
-        )
-
-
 def _without(log_sums: np.ndarray, log_part: np.ndarray) -> np.ndarray:
     """Return ln(exp a − exp b)."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -629,65 +518,6 @@ def _from_halves(own: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray,
     return both, both - np.add(*parts) / 2
 
 
-def _log_sums(
-    points: np.ndarray,
-    noise: np.ndarray,
-    centres: np.ndarray,
-    log_weights: np.ndarray,
-    scale: np.ndarray | None,
-) -> np.ndarray:
-    """Call ``log_sums`` for components with standard deviations ``scale (b, c, d)``."""
-    if scale is None:
-        return log_sums(points, noise, centres, log_weights)
-    log_weights = log_weights - np.log(scale).sum(axis=-1)
-    return log_sums(points, noise, centres, log_weights, inverse=1 / scale)
-
-
-def _drawn(
-    centres: np.ndarray, draws: int, rng: np.random.Generator, scale: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw points around centres ``(b, n, d)``: ``(b, n · draws, d)``, with their |z|²/2.
-
-    With standard deviations ``scale (b, n, d)``, Σ ln scale is added to |z|²/2.
-    """
-    batch, n, dim = centres.shape
-    z = rng.standard_normal((batch, n, draws, dim))
-    points = centres[:, :, None] + (z if scale is None else z * scale[:, :, None])
-    # The noise after rounding, which may remove most of it if the centres are far from 0.
-    np.subtract(points, centres[:, :, None], out=z)
-    if scale is not None:
-        z /= scale[:, :, None]
-    noise = 0.5 * np.square(z).sum(axis=-1)
-    if scale is not None:
-        noise += np.log(scale).sum(axis=-1)[:, :, None]
-    return points.reshape(batch, n * draws, dim), noise.reshape(batch, n * draws)
-
-
-def average(values: np.ndarray, weights: np.ndarray, *, random: bool, rows: int = 0) -> Mean:
-    """Return the weighted mean over centres of the mean over draws, with its standard error.
-
-    Args:
-        values: one value for each draw from each centre, ``(n, draws)``.
-        weights: weights of the centres, which sum to 1, ``(n,)``.
-        random: whether the centres are a sample; otherwise only the draws are random.
-        rows: the number of independent rows that the centres represent, to also estimate the error
-            due to their choice; 0 for no such error.
-    """
-    each = values.mean(axis=1)
-    mean = float(weights @ each)
-    draws = values.shape[1]
-    choice = 0.0
-    if random or draws < 2:
-        square = np.square(each - mean) * len(each) / max(1, len(each) - 1)
-    else:
-        square = values.var(axis=1, ddof=1) / draws
-        if rows > 1:  # the spread of the centres' means, without what the draws add to it
-            spread = float(weights @ (np.square(each - mean) - square))
-            choice = math.sqrt(max(0.0, spread) / (rows - 1))
-    error = math.sqrt(float(np.square(weights) @ square) + _unseen(len(each), values.size))
-    return Mean(mean, error, choice)
-
-
 def _mean_of(means: Sequence[Mean]) -> Mean | None:
     """Return the mean of independent means; ``None`` if there are none."""
     if not means:
@@ -698,11 +528,6 @@ def _mean_of(means: Sequence[Mean]) -> Mean | None:
     return Mean(float(values.mean()), float(norm(errors)) / n, float(norm(choices)) / n)
 
 
-def draws_each(mc_draws: int | None, centres: int, dim: int) -> int:
-    """Return the number of draws per centre: ``mc_draws``, or by default fewer for wider T."""
-    return -(-_DRAWS // (centres * max(1, dim // 64))) if mc_draws is None else mc_draws
-
-
 def _excess(logs: np.ndarray) -> np.ndarray:
     """Return χ²/2, χ² = E φ/p̂ − 1, from ln p̂/φ ``(b, ...)``: the entropy's bias is −χ²/2n_x."""
     return (np.exp(-logs).mean(axis=tuple(range(1, logs.ndim))) - 1) / 2
@@ -711,11 +536,6 @@ def _excess(logs: np.ndarray) -> np.ndarray:
 def _spread(values: np.ndarray) -> float:
     """Return the variance of values, which is infinite for a single value."""
     return float(values.var(ddof=1)) if len(values) > 1 else math.inf
-
-
-def _unseen(centres: int, draws: int) -> float:
-    """Return the squared error of unseen events of probability 1/draws and effect ln centres."""
-    return (math.log(centres) / draws) ** 2
 
 
 def _rows(rows: Any, m: int, codes: np.ndarray) -> np.ndarray | None:

@@ -29,14 +29,8 @@ from ib_keras.estimators.base import (
     of_chance,
     saturation,
 )
-from ib_keras.estimators.monte_carlo import (
-    Mean,
-    Mixture,
-    Propagations,
-    average,
-    check_scale,
-    draws_each,
-)
+from ib_keras.estimators.gaussian_mixture import Mean, Mixture, average, check_scale, draws_each
+from ib_keras.estimators.monte_carlo import Propagations
 from ib_keras.interface import Estimate, LayerInformation, MutualInformation, Traits
 
 # Estimates from all and from half of the rows agree if they differ by less than this number of nats
