@@ -10,17 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from ib_keras import instrument, models
 from ib_keras.components.artifacts import examples
 from ib_keras.components.artifacts.checkpoints import LOGS, SCHEMA, VERSION, name, read
-from ib_keras.errors import ArgumentError
 from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.models import from_checkpoints
 from ib_keras.storage import atomic, manifests
+from ib_keras.training import fitting, schedule
 from ib_keras.training import recipe as recipes
-from ib_keras.training import schedule
 
 
 def run(
@@ -93,9 +91,14 @@ def run(
             saver = _Saver(folder, lambda epoch: selects(epoch, epochs))
             steps = -(-len(loaded.x_train) // batch_size)
             optimizer = how.make_optimizer(learning_rate, steps=steps, epochs=epochs)
-            train, held_out = _compile(noisy, loaded, model, how, optimizer, steps, seed)
+            rows = [loaded.training(models.shuffles_labels(model), seed), loaded.split("test")]
+            train, held_out = fitting.prepared(
+                noisy, rows, how, optimizer, steps=steps, loss=models.loss(model),
+                reconstructs=models.reconstructs(noisy.model, loaded.n_outputs),
+                regression=loaded.is_regression,
+            )  # fmt: skip
             noisy.fit(
-                **_batches(train, how, batch_size, seed),
+                **fitting.batches(train, how, batch_size, seed),
                 epochs=epochs,
                 validation_data=held_out,
                 validation_batch_size=batch_size,
@@ -115,84 +118,6 @@ def run(
     values = {key: float(value) for row in last for key, value in row.items() if key != "epoch"}
     trained = {"checkpoints": len(files), "epochs": max(files)} if files else {"epochs": epochs}
     return {"run": label, **trained, **values}
-
-
-def _compile(
-    noisy: InstrumentedModel,
-    loaded: examples.Examples,
-    model: Any,
-    how: recipes.Recipe,
-    optimizer: Any,
-    steps: int,
-    seed: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Compile a model, and return the training and the held-out rows with their targets."""
-    loss = models.loss(model)
-    reconstructs = models.reconstructs(noisy.model, loaded.n_outputs)
-    data = [loaded.training(models.shuffles_labels(model), seed), loaded.split("test")]
-    metrics: list[Any] = ["accuracy"]
-    if reconstructs:
-        data, metrics = [(x, x) for x, _ in data], []
-    elif loaded.is_regression:
-        metrics = [keras.metrics.RootMeanSquaredError(name="rmse"), "mae"]
-        data = [(x, y.reshape(len(y), -1)) for x, y in data]
-        if loss is None:
-            shift, spread = data[0][1].mean(axis=0), data[0][1].std(axis=0)
-            data = [(x, (y - shift) / np.where(spread > 0, spread, 1)) for x, y in data]
-    numbers = reconstructs or loaded.is_regression
-    chosen: Any = loss or ("mse" if numbers else _loss(noisy.output_shape))
-    if how.label_smoothing and not reconstructs:
-        if loss or numbers:
-            raise ArgumentError(
-                "Labels cannot be smoothed", "classes, and a model without a loss of its own",
-                f"label_smoothing={how.label_smoothing}, {loss or 'numbers'}",
-            )  # fmt: skip
-        chosen, data = _smoothed(how.label_smoothing, noisy.output_shape[-1], data)
-    noisy.compile(
-        optimizer=optimizer,
-        loss=chosen,
-        metrics=metrics,
-        # For small networks, the overhead of one call per batch would dominate.
-        steps_per_execution=min(64, steps),
-    )
-    return data
-
-
-def _smoothed(
-    share: float, units: int, data: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[keras.losses.Loss, list[tuple[np.ndarray, np.ndarray]]]:
-    """Return the loss of smoothed labels, and the data with the labels that it takes."""
-    if units == 1:
-        return keras.losses.BinaryCrossentropy(label_smoothing=share), data
-    rows = np.eye(units, dtype=np.float32)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=share)
-    return loss, [(x, rows[y]) for x, y in data]
-
-
-def _batches(
-    train: tuple[np.ndarray, np.ndarray],
-    how: recipes.Recipe,
-    batch_size: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return the arguments of ``fit`` for the training rows, which may be augmented."""
-    x, y = train
-    if not how.augment:
-        return {"x": x, "y": y, "batch_size": batch_size}
-    if x.ndim not in (3, 4):
-        raise ArgumentError(
-            "`augment` does not apply", "images (n, height, width[, channels])", x.shape
-        )
-    change, grey, reconstructs = how.augmented(seed), x.ndim == 3, y is x
-
-    def augmented(images: Any, targets: Any) -> tuple[Any, Any]:
-        changed = change(images[..., None] if grey else images)
-        changed = changed[..., 0] if grey else changed
-        return changed, changed if reconstructs else targets
-
-    data = tf.data.Dataset.from_tensor_slices((x, y[:, :0] if reconstructs else y))
-    data = data.shuffle(len(x), seed=seed).batch(batch_size).map(augmented)
-    return {"x": data.prefetch(2), "shuffle": False}
 
 
 def _collect(
@@ -226,7 +151,3 @@ class _Saver(keras.callbacks.Callback):
         if self._selects(epoch):
             self.model.save(self._folder / name(epoch), include_optimizer=False)
             self.epochs.append(epoch)
-
-
-def _loss(output_shape: tuple) -> str:
-    return "binary_crossentropy" if output_shape[-1] == 1 else "sparse_categorical_crossentropy"
