@@ -56,6 +56,13 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> dict[str, Part]
             raise ArgumentError(f"`{key}` is empty", "at least one", "[]")
     for identifier in settings.get("models", []):
         ib_keras.models.check(identifier)
+    labels = [ib_keras.models.label(identifier) for identifier in settings.get("models", [])]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ArgumentError(
+            f"Several models have the label {repeated[0]!r}, so that their runs would be one",
+            'another "label" in the JSON of each',
+            settings["models"],
+        )
     names = {key: settings.get(key) or None for key in ("label", "image_size")}
     if "data" in settings:
         ib_keras.datasets.check(settings["data"], **names)
@@ -71,8 +78,15 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> dict[str, Part]
     check_shards(settings.get("shards", 0))
     if "recipe" in settings:
         how = parse_recipe(settings["recipe"])
-        if settings.get("epochs"):
+        if settings.get("epochs") and not settings.get("models"):
             how.make_optimizer(1e-3, steps=1, epochs=settings["epochs"])
+    if settings.get("epochs") and "recipe" in settings:
+        selects = selector(parse_record(settings.get("record", "log")))
+        if not any(selects(epoch, settings["epochs"]) for epoch in range(settings["epochs"] + 1)):
+            raise ArgumentError(
+                "`record` selects no epoch", f"epochs from 0 to {settings['epochs']}",
+                settings["record"],
+            )  # fmt: skip
     if "learning_rate" in settings:
         check_positive(settings["learning_rate"], "learning_rate")
     for key in ("noise_std", "width"):
@@ -95,7 +109,33 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> dict[str, Part]
         )
     noise_std = settings.get("noise_std", 0.0)
     _check_models(settings["models"], input_shape, n_outputs, regression, noise_std, views)
+    if "recipe" in settings:
+        for identifier in settings["models"]:
+            _check_training(identifier, settings, input_shape, n_outputs, regression)
     return parts
+
+
+def _check_training(
+    identifier: Any,
+    settings: dict[str, Any],
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    regression: bool,
+) -> None:
+    """Check that a model's recipe, or that of the pipeline, applies to the data."""
+    from ib_keras.training import fitting
+
+    if ib_keras.models.checkpoints(identifier):
+        return
+    recipe = parse_recipe(ib_keras.models.recipe(identifier) or settings["recipe"])
+    recipe.make_optimizer(1e-3, steps=1, epochs=settings.get("epochs") or 10**9)
+    model = ib_keras.models.build(
+        identifier, input_shape=input_shape, n_classes=n_outputs, regression=regression, seed=0
+    )
+    fitting.check(
+        recipe, tuple(input_shape), loss=ib_keras.models.loss(identifier), regression=regression,
+        reconstructs=ib_keras.models.reconstructs(getattr(model, "model", model), n_outputs),
+    )  # fmt: skip
 
 
 def _check_models(

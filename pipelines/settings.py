@@ -28,6 +28,10 @@ def pipeline_of(module: Any, name: str | None) -> Any:
     return getattr(module, "VARIANTS", {}).get(name, default)
 
 
+# The parameters that a model's JSON may have, too.
+OF_TRAINING = ("recipe", "learning_rate")
+
+
 def preset(module: Any, name: str | None) -> dict[str, Any]:
     """Return the settings of a pipeline's preset.
 
@@ -51,7 +55,8 @@ def parse_settings(
     Args:
         pipeline: a function decorated by ``kfp.dsl.pipeline``.
         settings: the texts. The value of a list is JSON, or a single item. ``key.name=value`` sets
-            one value of a parameter that is a JSON object.
+            one value of a parameter that is a JSON object. A recipe or learning rate also changes
+            those of a preset's models.
         start: the settings of a preset, in which such values are set.
 
     Raises:
@@ -59,12 +64,15 @@ def parse_settings(
     """
     hints = parameters(pipeline)
     parsed: dict[str, Any] = {}
+    of_models: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         outer, dot, inner = key.partition(".")
         if equals and dot and inner and hints.get(outer) is str:
             before = {**_defaults(pipeline), **(start or {}), **parsed}[outer]
             parsed[outer] = _with_value(setting, before, inner, text)
+            if outer in OF_TRAINING:
+                of_models.setdefault(outer, {})[inner] = json.loads(parsed[outer])[inner]
             continue
         if not equals or key not in hints:
             raise ArgumentError(
@@ -73,7 +81,24 @@ def parse_settings(
                 setting,
             )
         parsed[key] = parse_value(key, text, hints[key])
+        if key in OF_TRAINING:
+            of_models[key] = None
+    if of_models and "models" not in parsed and "models" in (start or {}):
+        parsed["models"] = [_of_model(model, of_models) for model in (start or {})["models"]]
     return parsed
+
+
+def _of_model(identifier: str, changes: Mapping[str, Any]) -> str:
+    """Change values in the JSON of a model that has them; ``None`` removes one."""
+    if not identifier.lstrip().startswith("{"):
+        return identifier
+    content = json.loads(identifier)
+    for key in content.keys() & changes.keys():
+        if changes[key] is None:
+            del content[key]
+        else:
+            content[key] = {**content[key], **changes[key]}
+    return json.dumps(content)
 
 
 def _defaults(pipeline: Any) -> dict[str, Any]:

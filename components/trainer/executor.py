@@ -14,6 +14,7 @@ import pandas as pd
 from ib_keras import instrument, models
 from ib_keras.components.artifacts import examples
 from ib_keras.components.artifacts.checkpoints import LOGS, SCHEMA, VERSION, name, read
+from ib_keras.errors import ArgumentError
 from ib_keras.instrumentation.model import InstrumentedModel
 from ib_keras.models import from_checkpoints
 from ib_keras.storage import atomic, manifests
@@ -70,6 +71,14 @@ def run(
             n_classes=loaded.n_outputs,
             regression=loaded.is_regression,
             seed=seed,
+        )
+    layers = [layer for layer in getattr(built, "model", built).layers if layer.weights]
+    policies = {layer.dtype_policy.name for layer in layers}
+    if how.precision != "float32" and how.precision not in policies:
+        raise ArgumentError(
+            f"`precision` does not apply to the model {models.label(model)!r}",
+            "float32, or a model that is built by name or function without a policy of its own",
+            f"{how.precision}; the model's layers have {', '.join(sorted(policies))}",
         )
     if isinstance(built, InstrumentedModel):
         noisy = built

@@ -119,6 +119,8 @@ class InstrumentedModel(keras.Model):
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("name", f"instrumented_{model.name}")
+        # With float16, `compile` of a model of this policy scales the loss.
+        kwargs.setdefault("dtype", model.dtype_policy)
         super().__init__(**kwargs)
         self.model = model
         self.seed = seed
@@ -361,13 +363,19 @@ class InstrumentedModel(keras.Model):
             **kwargs: as in Keras.
         """
         try:
-            with custom_steps.compiled_as(self.model, self):
+            with (
+                warnings.catch_warnings(record=True) as told,
+                custom_steps.compiled_as(self.model, self),
+            ):
                 self.model.load_weights(*args, **kwargs)
         except ValueError as error:
             try:  # the layout of version 0.1 and of `save`, in which the model is an attribute
                 super().load_weights(*args, **kwargs)
             except ValueError:
                 raise error from None
+        else:
+            for one in told:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
     @property
     def metrics(self) -> list:

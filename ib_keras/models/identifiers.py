@@ -137,22 +137,26 @@ def layers(identifier: Identifier) -> list[str] | None:
     return names
 
 
-def loss(identifier: Identifier) -> str | None:
-    """Return the ``"loss"`` of a model's JSON, the name of a Keras loss; ``None`` if not given.
+def loss(identifier: Identifier) -> str | dict[str, Any] | None:
+    """Return the ``"loss"`` of a model's JSON, a Keras loss; ``None`` if not given.
 
     Args:
         identifier: an identifier that ``build`` accepts.
 
     Raises:
-        ArgumentError: If Keras has no loss of this name.
+        ArgumentError: If Keras has no such loss.
     """
-    name = _parse(identifier)[1].get("loss")
-    if name is not None:
+    given = _parse(identifier)[1].get("loss")
+    if given is not None:
         try:
-            keras.losses.get(name)
-        except ValueError:
-            raise ArgumentError("The loss is unknown", "the name of a Keras loss", name) from None
-    return name
+            keras.losses.get(given)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ArgumentError(
+                "The loss is unknown",
+                'the name of a Keras loss, or {"class_name": …, "config": …}',
+                given,
+            ) from None
+    return given
 
 
 def shuffles_labels(identifier: Identifier) -> bool:
@@ -177,7 +181,14 @@ def seed(identifier: Identifier) -> int | None:
         ArgumentError: If the value is not an integer >= 0.
     """
     value = _parse(identifier)[1].get("seed")
-    return None if value is None else check_seed(value)
+    return None if value is None else _seed(value)
+
+
+def _seed(value: Any) -> int:
+    """Check a seed, which Keras accepts only below 2³²."""
+    if check_seed(value) >= 2**32:
+        raise ArgumentError("`seed` is too large", "an integer below 2**32", value)
+    return int(value)
 
 
 def recipe(identifier: Identifier) -> dict[str, Any] | None:
@@ -247,7 +258,7 @@ def build(
             "input_shape": tuple(input_shape),
             "n_classes": n_classes,
             "regression": regression,
-            "seed": seed if own_seed is None else check_seed(own_seed),
+            "seed": seed if own_seed is None else _seed(own_seed),
         }
         model = _call(_find(name), name, offered, arguments)
     _check_fits(model, name, tuple(input_shape), None if has_checkpoints else n_classes, regression)

@@ -196,7 +196,9 @@ def neuron(*, weight: float = 0.1) -> keras.Model:
     """
     inputs = keras.Input((1,))
     start = keras.initializers.Constant(weight)
-    dense = keras.layers.Dense(1, activation="tanh", kernel_initializer=start, name="neuron")
+    dense = keras.layers.Dense(
+        1, activation="tanh", kernel_initializer=start, name="neuron", dtype="float32"
+    )
     return keras.Model(inputs, dense(inputs), name="neuron")
 
 

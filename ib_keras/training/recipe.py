@@ -17,6 +17,8 @@ SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # The largest shift of an image, as a share of its side: 4 pixels of 32.
 _SHIFT = 1 / 8
+# Keras's layers that change images and labels together.
+_MIX = ("CutMix", "MixUp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,10 @@ class Recipe(Configured):
     Args:
         optimizer: the name of a Keras optimizer, such as ``"adam"``, ``"adamw"`` or ``"sgd"``.
         momentum: momentum of optimizers that have this parameter; ``None`` for Keras's default.
-        nesterov: whether the momentum is Nesterov's.
+        nesterov: whether the momentum is Nesterov's; ``None`` for Keras's default.
         weight_decay: λ; a step also multiplies all weights by 1 − η·λ with the learning rate η, as
-            in AdamW. ``None`` for Keras's default, 0.004 for AdamW and none for others. PyTorch's
+            in AdamW. ``None`` for Keras's default, which is 0.004 for AdamW and Muon, and none for
+            most others. PyTorch's
             SGD with momentum μ adds λ·w to the gradient instead, which has nearly the effect of
             λ/(1 − μ) here.
         schedule: ``"constant"`` or ``"cosine"``.
@@ -40,11 +43,14 @@ class Recipe(Configured):
             reconstruct their inputs have no labels.
         augment: changes of the training images, which are drawn anew in each epoch: ``"flip"``
             (left and right, with probability 1/2), ``"crop"`` (a shift by up to an eighth of each
-            side, with zeros outside), or any Keras layer, such as
-            ``{"name": "RandomRotation", "factor": 0.1}``. A network that reconstructs has the
-            changed images as its target.
+            side, with zeros outside), or a Keras layer that changes images but neither their size
+            nor their labels, such as ``{"name": "RandomRotation", "factor": 0.1}``. A layer that
+            changes colours gets the range of the images as its ``value_range``. A network that
+            reconstructs has the changed images as its target.
         precision: ``"float32"``, ``"mixed_float16"`` or ``"mixed_bfloat16"``, Keras's dtype policy
-            for networks that are built by name or function. Their outputs are float32.
+            for networks that are built by name or function; with float16, Keras scales the loss.
+            The outputs of the networks of ``ib_keras.models`` are float32; give the last layer of
+            your own network ``dtype="float32"``. Networks in files have their own policy.
 
     Raises:
         ArgumentError: If an argument is invalid.
@@ -55,7 +61,7 @@ class Recipe(Configured):
 
     optimizer: str = "adam"
     momentum: float | None = None
-    nesterov: bool = False
+    nesterov: bool | None = None
     weight_decay: float | None = None
     schedule: str = "constant"
     warmup_epochs: int = 0
@@ -67,6 +73,10 @@ class Recipe(Configured):
 
     def __post_init__(self) -> None:
         augment = [self.augment] if isinstance(self.augment, (str, Mapping)) else self.augment
+        if not isinstance(augment, (list, tuple)):
+            raise ArgumentError(
+                "`augment` is no list", 'a list such as ["flip", "crop"]', repr(augment)
+            )
         object.__setattr__(self, "augment", tuple(augment))
         for field, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, field) not in known:
@@ -75,7 +85,8 @@ class Recipe(Configured):
                 )
         if self.momentum is not None:
             check_rate(self.momentum, "momentum")
-        check_bool(self.nesterov, "nesterov")
+        if self.nesterov is not None:
+            check_bool(self.nesterov, "nesterov")
         if self.weight_decay is not None:
             check_nonnegative(self.weight_decay, "weight_decay")
         check_count(self.warmup_epochs, "warmup_epochs", 0)
@@ -104,17 +115,19 @@ class Recipe(Configured):
             )  # fmt: skip
         try:
             kind = type(keras.optimizers.get(str(self.optimizer)))
-        except ValueError:
+        except (ValueError, TypeError, KeyError):  # some are no optimizers by themselves
             raise ArgumentError(
                 "The optimizer is unknown", "the name of a Keras optimizer", repr(self.optimizer)
             ) from None
-        wanted = {
+        wanted: dict[str, Any] = {
             "momentum": self.momentum,
-            "nesterov": self.nesterov or None,
+            "nesterov": self.nesterov,
             "weight_decay": self.weight_decay,
         }
         given = {key: value for key, value in wanted.items() if value is not None}
         parameters = inspect.signature(kind).parameters
+        if "weight_decay" in given and "adam_weight_decay" in parameters:  # Muon's other weights
+            given["adam_weight_decay"] = self.weight_decay
         if unknown := [key for key in given if key not in parameters]:
             raise ArgumentError(
                 f"The optimizer {self.optimizer!r} has no {' and no '.join(unknown)}",
@@ -133,24 +146,31 @@ class Recipe(Configured):
             )
         return kind(learning_rate=rate, **given)
 
-    def layers(self, seed: int) -> list[Any]:
+    def layers(self, seed: int, value_range: tuple[float, float] = (0.0, 1.0)) -> list[Any]:
         """Return the Keras layers that change images.
 
         Args:
             seed: seed of their random numbers.
+            value_range: see ``augmented``.
 
         Raises:
-            ArgumentError: If there is no such layer.
+            ArgumentError: If there is no such layer, or it does not change images only.
         """
-        return [_layer(one, seed + place) for place, one in enumerate(self.augment)]
+        given = {"seed": seed, "value_range": value_range}
+        return [
+            _layer(one, {**given, "seed": seed + place}) for place, one in enumerate(self.augment)
+        ]
 
-    def augmented(self, seed: int) -> Callable[[Any], Any]:
+    def augmented(
+        self, seed: int, value_range: tuple[float, float] = (0.0, 1.0)
+    ) -> Callable[[Any], Any]:
         """Return a function that changes a batch of images at random.
 
         Args:
             seed: seed of the changes.
+            value_range: the range of the images' values, for layers that change colours.
         """
-        layers = self.layers(seed)
+        layers = self.layers(seed, value_range)
 
         def change(images: Any) -> Any:
             for layer in layers:
@@ -198,7 +218,7 @@ def parse(text: str | Mapping[str, Any]) -> Recipe:
     return construct(Recipe, dict(content))
 
 
-def _layer(description: str | Mapping[str, Any], seed: int) -> Any:
+def _layer(description: str | Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
     import keras
 
     short = {
@@ -216,9 +236,22 @@ def _layer(description: str | Mapping[str, Any], seed: int) -> Any:
     kind = getattr(keras.layers, given["name"], None)
     if not (inspect.isclass(kind) and issubclass(kind, keras.layers.Layer)):
         raise ArgumentError("`augment` names no Keras layer", expected, repr(description))
-    if "seed" in inspect.signature(kind).parameters:
-        arguments.setdefault("seed", seed)
+    if given["name"] in _MIX:
+        raise ArgumentError(
+            f"The layer {given['name']} would mix images but not their labels", expected,
+            repr(description),
+        )  # fmt: skip
+    parameters = inspect.signature(kind).parameters
+    arguments = {k: v for k, v in defaults.items() if k in parameters} | arguments
     try:
-        return kind(**arguments)
-    except (ValueError, TypeError) as error:
+        layer: Any = kind(**arguments)
+        layer.build((None, 8, 8, 3))
+        learns = bool(layer.weights)
+    except Exception as error:  # layers check their arguments in many ways
         raise ArgumentError(f"The layer {given['name']} cannot be made", expected, error) from None
+    if learns:
+        raise ArgumentError(
+            f"The layer {given['name']} has weights, which would not be trained", expected,
+            repr(description),
+        )  # fmt: skip
+    return layer

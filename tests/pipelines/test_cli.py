@@ -90,6 +90,9 @@ def test_bad_settings(setting, message):
         cli.parse_settings(PIPELINE, [setting])
 
 
+_TRAINED = {"data": "szt", "models": ["szt"], "epochs": 3, "recipe": "{}"}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -115,11 +118,41 @@ def test_bad_settings(setting, message):
         ({"models": ['{"name": "szt", "checkpoints": "a.keras", "logs": "no.csv"}']}, "`logs`"),
         ({"shards": 101}, "`shards` is too large. Expected at most 100"),
         ({"shards": -1}, "shards"),
+        ({"models": ["szt", "szt"]}, "Several models have the label 'szt'"),
+        ({"models": ['{"name": "szt", "seed": 4294967296}']}, "`seed` is too large"),
+        ({**_TRAINED, "models": ['{"name": "szt", "recipe": {"warmup_epochs": 5}}']},
+         "`warmup_epochs` are too many"),
+        ({**_TRAINED, "models": ['{"name": "szt", "loss": "mse"}'],
+          "recipe": '{"label_smoothing": 0.1}'}, "Labels cannot be smoothed"),
+        ({**_TRAINED, "recipe": '{"augment": ["flip"]}'}, "`augment` does not apply"),
+        ({**_TRAINED, "record": "[50]"}, "`record` selects no epoch"),
+        ({**_TRAINED, "data": "digit_images", "models": ["resnet"],
+          "recipe": '{"augment": {"name": "RandomCrop", "height": 6, "width": 6}}'},
+         "changes the size of the images"),
     ],
-)
+)  # fmt: skip
 def test_settings_are_checked_before_the_first_task(settings, message):
     with pytest.raises(ArgumentError, match=message):
         information_plane.check(settings)
+
+
+def test_a_recipe_also_changes_that_of_a_presets_models():
+    preset = cli.preset(resnet_decoder, "photographs-quick")
+    given = ["recipe.optimizer=adamw", "recipe.momentum=null", "learning_rate=0.01"]
+    parsed = cli.parse_settings(resnet_decoder.resnet_decoder, given, preset)
+    before, after = (
+        [json.loads(model) for model in models] for models in (preset["models"], parsed["models"])
+    )
+    for old, new in zip(before, after, strict=True):
+        assert "learning_rate" in old and "learning_rate" not in new
+        assert new["recipe"] == {**old["recipe"], "optimizer": "adamw", "momentum": None}
+        assert {k: v for k, v in new.items() if k != "recipe"} == {
+            k: v for k, v in old.items() if k not in ("recipe", "learning_rate")
+        }
+    whole = cli.parse_settings(resnet_decoder.resnet_decoder, ["recipe={}"], preset)
+    assert all("recipe" not in json.loads(model) for model in whole["models"])
+    own = cli.parse_settings(resnet_decoder.resnet_decoder, [*given, 'models=["resnet"]'], preset)
+    assert own["models"] == ["resnet"]
 
 
 def test_presets():

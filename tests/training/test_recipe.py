@@ -8,10 +8,12 @@ import pytest
 
 import ib_keras as ib
 from ib_keras.components.artifacts.checkpoints import read
+from ib_keras.components.artifacts.examples import read as read_examples
 from ib_keras.components.capturer import executor as capturer
 from ib_keras.components.examples import executor as examples
 from ib_keras.components.trainer import executor as trainer
 from ib_keras.errors import ArgumentError
+from ib_keras.training import fitting
 from ib_keras.training.recipe import Recipe, parse
 
 
@@ -70,6 +72,14 @@ def test_schedules():
         ({"augment": [3]}, "`augment` names no change"),
         ({"augment": [{"name": "Turn"}]}, "names no Keras layer"),
         ({"augment": [{"name": "RandomRotation"}]}, "RandomRotation cannot be made.*factor"),
+        ({"augment": None}, "`augment` is no list"),
+        ({"augment": 3}, "`augment` is no list"),
+        ({"augment": [{"name": "MixUp"}]}, "would mix images but not their labels"),
+        ({"augment": [{"name": "Dense", "units": 3}]}, "has weights"),
+        ({"augment": [{"name": "BatchNormalization"}]}, "has weights"),
+        ({"augment": [{"name": "TFSMLayer", "filepath": "/x"}]}, "cannot be made"),
+        ({"optimizer": "LossScaleOptimizer"}, "optimizer is unknown"),
+        ({"optimizer": "optimizer"}, "optimizer is unknown"),
         ({"precision": "float8"}, "`precision` is unknown"),
         ({"momentun": 0.9}, "no parameter 'momentun'"),
         ("sgd", "no JSON object"),
@@ -171,6 +181,66 @@ def test_the_loss_of_smoothed_labels(pictures, tmp_path):
     logs = read(tmp_path / "m").logs
     least = -0.9 * np.log(0.9) - 0.1 * np.log(0.1)
     assert least < logs["loss"].iloc[-1] < least + 0.1 and logs["accuracy"].iloc[-1] > 0.9
+
+
+def test_layers_that_change_colours_know_the_range(pictures):
+    x = read_examples(pictures / "e").x_train
+    for scale, high in ((1.0, 1.0), (255.0, 255.0)):
+        for layer in ({"name": "RandomBrightness", "factor": 0.2}, {"name": "RandAugment"}):
+            options = fitting.batches(
+                (scale * x, np.zeros(len(x))), Recipe(augment=[layer]), len(x), seed=0
+            )
+            (images, _), *_ = options["x"].as_numpy_iterator()
+            assert -1e-6 <= images.min() and images.max() <= high * (1 + 1e-6)
+            assert 0.1 * high < images.mean() < 0.9 * high
+
+
+def test_float16_scales_the_loss(pictures, tmp_path):
+    seen = []
+    fit = ib.InstrumentedModel.fit
+
+    def noted(self, *arguments, **options):
+        seen.append(self.optimizer)
+        return fit(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ib.InstrumentedModel, "fit", noted)
+        trainer.run(
+            pictures / "e", tmp_path / "m", model=json.dumps({"name": "resnet", **NETWORK}),
+            epochs=1, recipe='{"precision": "mixed_float16"}',
+        )  # fmt: skip
+    assert isinstance(seen[0], keras.optimizers.LossScaleOptimizer)
+    file = tmp_path / "float32.keras"
+    ib.models.build({"name": "resnet", **NETWORK}, input_shape=(8, 8, 3), n_classes=2).save(file)
+    with pytest.raises(ArgumentError, match="`precision` does not apply"):
+        trainer.run(pictures / "e", tmp_path / "n", model=str(file), epochs=1,
+                    recipe='{"precision": "mixed_float16"}')  # fmt: skip
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_outputs_may_be_logits(units, pictures, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(inputs)
+    keras.Model(inputs, keras.layers.Dense(units, name="logits")(flat)).save(tmp_path / "m.keras")
+    run = {"model": str(tmp_path / "m.keras"), "epochs": 20, "batch_size": 32,
+           "learning_rate": 0.01}  # fmt: skip
+    for number, recipe in enumerate(("{}", '{"label_smoothing": 0.1}')):
+        found = trainer.run(pictures / "e", tmp_path / f"t{number}", recipe=recipe, **run)
+        assert found["accuracy"] > 0.95 and found["loss"] < 0.4
+
+
+@pytest.mark.parametrize(
+    "loss",
+    ["mse", "categorical_crossentropy", "hinge", "kl_divergence", "sparse_categorical_crossentropy",
+     {"class_name": "SparseCategoricalCrossentropy", "config": {"ignore_class": None}}],
+)  # fmt: skip
+def test_losses_of_classifiers(loss, pictures, tmp_path):
+    model = json.dumps({"name": "resnet", **NETWORK, "loss": loss})
+    ib.models.check(model)
+    found = trainer.run(pictures / "e", tmp_path / "m", model=model, epochs=8, batch_size=12,
+                        learning_rate=0.01)  # fmt: skip
+    assert found["accuracy"] > 0.8
 
 
 def test_recipes_that_do_not_fit_the_data(tmp_path, pictures):
