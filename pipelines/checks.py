@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ib_keras
 from ib_keras.arrays.checks import check_count, check_positive, check_stddev
@@ -107,85 +107,86 @@ def check(settings: dict[str, Any], *, classes: bool = False) -> dict[str, Part]
             "classes: integers, texts, or floats with few different values",
             data,
         )
-    noise_std = settings.get("noise_std", 0.0)
-    _check_models(settings["models"], input_shape, n_outputs, regression, noise_std, views)
-    if "recipe" in settings:
-        for identifier in settings["models"]:
-            _check_training(identifier, settings, input_shape, n_outputs, regression)
+    form = _Form(tuple(input_shape), n_outputs, regression)
+    for identifier in settings["models"]:
+        model = _checked_model(identifier, form, settings.get("noise_std", 0.0), views)
+        if "recipe" in settings and not ib_keras.models.checkpoints(identifier):
+            _check_training(identifier, model, form, settings)
     return parts
 
 
-def _check_training(
-    identifier: Any,
-    settings: dict[str, Any],
-    input_shape: tuple[int, ...],
-    n_outputs: int,
-    regression: bool,
-) -> None:
-    """Check that a model's recipe, or that of the pipeline, applies to the data."""
-    from ib_keras.training import fitting
-
-    if ib_keras.models.checkpoints(identifier):
-        return
-    recipe = parse_recipe(ib_keras.models.recipe(identifier) or settings["recipe"])
-    recipe.make_optimizer(1e-3, steps=1, epochs=settings.get("epochs") or 10**9)
-    model = ib_keras.models.build(
-        identifier, input_shape=input_shape, n_classes=n_outputs, regression=regression, seed=0
-    )
-    fitting.check(
-        recipe, tuple(input_shape), loss=ib_keras.models.loss(identifier), regression=regression,
-        reconstructs=ib_keras.models.reconstructs(getattr(model, "model", model), n_outputs),
-    )  # fmt: skip
-
-
-def _check_models(
-    models: list[Any],
-    input_shape: tuple[int, ...],
-    n_outputs: int,
-    regression: bool,
-    noise_std: float,
-    views: Any,
-) -> None:
-    """Check that all models can be built for the data and instrumented.
+class _Form(NamedTuple):
+    """The form of a data set.
 
     Args:
-        models: identifiers that ``ib_keras.models.build`` accepts.
         input_shape: the shape of an input.
         n_outputs: the number of classes, or of numbers of a label.
         regression: whether the labels are numbers.
+    """
+
+    input_shape: tuple[int, ...]
+    n_outputs: int
+    regression: bool
+
+
+def _checked_model(
+    identifier: Any, form: _Form, noise_std: float, views: Any
+) -> ib_keras.InstrumentedModel:
+    """Build and instrument a model.
+
+    Args:
+        identifier: an identifier that ``ib_keras.models.build`` accepts.
+        form: the form of the data.
         noise_std: standard deviation of the noise in the hidden layers of models whose JSON does
             not set it.
         views: as for ``ib_keras.Recorder``.
 
     Raises:
-        ArgumentError: If a model or its checkpoints do not fit the data or each other.
+        ArgumentError: If the model or its checkpoints do not fit the data or each other.
     """
     from ib_keras.models import from_checkpoints
 
-    for identifier in models:
-        try:
-            model = ib_keras.models.build(
-                identifier,
-                input_shape=input_shape,
-                n_classes=n_outputs,
-                regression=regression,
-                seed=0,
+    try:
+        model = ib_keras.models.build(
+            identifier,
+            input_shape=form.input_shape,
+            n_classes=form.n_outputs,
+            regression=form.regression,
+            seed=0,
+        )
+        if files := ib_keras.models.checkpoints(identifier):
+            from_checkpoints.open_all(files, model)
+        if not isinstance(model, ib_keras.InstrumentedModel):
+            model_noise = ib_keras.models.noise_std(identifier)
+            model = ib_keras.instrument(
+                model,
+                noise_std if model_noise is None else model_noise,
+                layers=ib_keras.models.layers(identifier),
             )
-            if files := ib_keras.models.checkpoints(identifier):
-                from_checkpoints.open_all(files, model)
-            if not isinstance(model, ib_keras.InstrumentedModel):
-                model_noise = ib_keras.models.noise_std(identifier)
-                model = ib_keras.instrument(
-                    model,
-                    noise_std if model_noise is None else model_noise,
-                    layers=ib_keras.models.layers(identifier),
-                )
-            model.views(model.tap_names, views)
-        except IbKerasError:
-            raise
-        except Exception as error:
-            raise ArgumentError(
-                f"The model {ib_keras.models.label(identifier)!r} cannot be built",
-                f"a model with inputs {tuple(input_shape)} and {n_outputs} outputs",
-                f"{type(error).__name__}: {error}",
-            ) from error
+        model.views(model.tap_names, views)
+        return model
+    except IbKerasError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"The model {ib_keras.models.label(identifier)!r} cannot be built",
+            f"a model with inputs {form.input_shape} and {form.n_outputs} outputs",
+            f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def _check_training(
+    identifier: Any, model: ib_keras.InstrumentedModel, form: _Form, settings: dict[str, Any]
+) -> None:
+    """Check that a model's recipe, or that of the pipeline, applies to the data."""
+    from ib_keras.training import fitting
+
+    recipe = parse_recipe(ib_keras.models.recipe(identifier) or settings["recipe"])
+    recipe.make_optimizer(1e-3, steps=1, epochs=settings.get("epochs") or 10**9)
+    fitting.check(
+        recipe,
+        form.input_shape,
+        loss=ib_keras.models.loss(identifier),
+        reconstructs=ib_keras.models.reconstructs(model.model, form.n_outputs),
+        regression=form.regression,
+    )

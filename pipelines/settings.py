@@ -71,8 +71,8 @@ def parse_settings(
         if equals and dot and inner and hints.get(outer) is str:
             before = {**_defaults(pipeline), **(start or {}), **parsed}[outer]
             parsed[outer] = _with_value(setting, before, inner, text)
-            if outer in OF_TRAINING:
-                of_models.setdefault(outer, {})[inner] = json.loads(parsed[outer])[inner]
+            if outer in OF_TRAINING and of_models.setdefault(outer, {}) is not None:
+                of_models[outer][inner] = json.loads(parsed[outer])[inner]
             continue
         if not equals or key not in hints:
             raise ArgumentError(
