@@ -28,7 +28,7 @@ from ib_keras.pixelcnn.decoding import Decoder
 
 _TRAIN, _HELD_OUT, _PATTERNS = 900, 500, 8
 _SETTINGS = DecoderBound(
-    levels=8, filters=(8, 12), mixtures=2, dropout=0.0, epochs=40, prior_epochs=20, patience=40,
+    levels=8, filters=(8, 12), mixtures=8, dropout=0.0, epochs=40, prior_epochs=20, patience=40,
     batch_size=32, learning_rate=0.008, ema_momentum=0.98,
 )  # fmt: skip
 _TRUTH = {"pattern": math.log(_PATTERNS), "half": math.log(2), "independent": 0.0}
