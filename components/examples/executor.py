@@ -159,8 +159,8 @@ def _parts(
 
 def _warn_of_copies(data: str, parts: Mapping[str, Part]) -> None:
     """Warn if images of the test part are in another part too, so that they are not new."""
-    seen = {row.tobytes() for name in ("train", "decoder") for row in parts[name].x}
-    copies = sum(row.tobytes() in seen for row in parts["test"].x)
+    seen = {hash(row.tobytes()) for name in ("train", "decoder") for row in parts[name].x}
+    copies = sum(hash(row.tobytes()) in seen for row in parts["test"].x)
     if copies > _COPIES * len(parts["test"].x):
         logging.warning(
             "%s: %d of %d test images are copies of images in other parts. Decoders and networks "
@@ -263,5 +263,6 @@ def _are_8_bit(parts: Sequence[np.ndarray]) -> bool:
     low, high = min(x.min() for x in parts), max(x.max() for x in parts)
     if parts[0].dtype == np.uint8:
         return bool(high > 1)  # otherwise they are black and white, 0 and 1
-    whole = all(x.dtype.kind in "iu" or np.array_equal(x, np.floor(x)) for x in parts)
-    return bool(low >= 0 and _BRIGHT <= high <= 255 and whole)
+    if not (low >= 0 and _BRIGHT <= high <= 255):
+        return False
+    return all(x.dtype.kind in "iu" or np.array_equal(x, np.floor(x)) for x in parts)
